@@ -1,0 +1,258 @@
+/* Data sets and the loader that shards them over ranks. */
+#ifndef TRAIN_DATA_H
+#define TRAIN_DATA_H
+
+#include <train/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TR_MAX_INPUTS 4
+
+/* One rank's part of a global batch, in host memory. Loaders fill it; a
+ * program that holds its own arrays fills it by hand. */
+typedef struct tr_batch {
+  int64_t count;        /* samples of this rank; may be 0 */
+  int64_t first;        /* position of the first one in the global batch */
+  int64_t global_count; /* samples of all ranks together */
+  /* (count, shape...) in the context's element type, one per model input */
+  const void *inputs[TR_MAX_INPUTS];
+  /* (count) class numbers as int32, one per loss */
+  const void *targets[TR_MAX_INPUTS];
+  /* (count) in the context's element type; NULL: every sample weighs 1 */
+  const void *weights;
+} tr_batch;
+
+/* A numbered set of samples; the same on every rank, read in parts. */
+typedef struct tr_dataset tr_dataset;
+
+/* Batches of a data set for this rank, epoch after epoch. */
+typedef struct tr_loader tr_loader;
+
+/* tr_hdf5_open - samples from /<split>/x and /<split>/y of an HDF5 file.
+ *
+ *   x  (N, ...) uint8, scaled by 1/255, or float32 or float64 as it is
+ *   y  (N) any integer type, classes 0..K-1
+ *
+ * Samples are read when they are needed; the data set is never held.
+ *
+ * split  [in]  "train" or "test", or any group with x and y
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_ENOINPUT, TR_EDATA (names the data set, expected and got);
+ *            agreed on all ranks
+ * Ownership: *out is owned by the caller
+ * Threads:   one thread per context */
+TR_API tr_status tr_hdf5_open(tr_context *ctx,
+                              const char *path,
+                              const char *split,
+                              tr_dataset **out);
+
+/* tr_idx_open - images and labels from a folder of IDX files (MNIST's format).
+ *
+ * Looks for train-images-idx3-ubyte and t10k-images-idx3-ubyte and their
+ * labels, each also with .gz. Where only one pair is there, a fixed shuffle of
+ * it gives 80 % to "train" and 20 % to "test". Bytes are scaled by 1/255;
+ * images get one channel: (1, H, W).
+ *
+ * split  [in]  "train" or "test"
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_ENOINPUT, TR_EDATA (file, expected and got); agreed
+ * Ownership: *out is owned by the caller
+ * Threads:   one thread per context
+ * Source:    LeCun, Cortes, Burges: the MNIST database, file formats */
+TR_API tr_status tr_idx_open(tr_context *ctx,
+                             const char *dir,
+                             const char *split,
+                             tr_dataset **out);
+
+/* tr_digits_open - the embedded digits: drawn by the library, nothing stored.
+ *
+ * Stroke digits with random slant, scale, thickness, shift and noise, (1, 28,
+ * 28) in [0, 1], 10 classes: a function of the sample number alone. "train"
+ * has 8,000 samples and "test" 2,000, from disjoint number ranges.
+ *
+ * split  [in]  "train" or "test"
+ *
+ * Calls:     local
+ * Errors:    TR_EINVAL for another split
+ * Ownership: *out is owned by the caller
+ * Threads:   one thread per context
+ * Exact:     the same bits on every machine */
+TR_API tr_status tr_digits_open(tr_context *ctx,
+                                const char *split,
+                                tr_dataset **out);
+
+/* tr_dataset_open - the data set that a path names, by what is found there.
+ *
+ * NULL gives the embedded digits, a folder IDX files, a file HDF5.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_ENOINPUT where nothing is there; those of the formats; agreed
+ * Ownership: *out is owned by the caller
+ * Threads:   one thread per context */
+TR_API tr_status tr_dataset_open(tr_context *ctx,
+                                 const char *path,
+                                 const char *split,
+                                 tr_dataset **out);
+
+/* tr_array_open - a data set over the caller's own arrays.
+ *
+ * x      [in]  (num_samples, shape...) in the context's element type
+ * y      [in]  (num_samples) classes 0..num_classes-1
+ *
+ * Every rank gives the same samples, or at least may be asked for any.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_EINVAL, TR_EDATA for a label out of range; agreed
+ * Ownership: x and y are borrowed until tr_dataset_destroy(); *out is owned by
+ *            the caller
+ * Threads:   one thread per context */
+typedef struct tr_array_opts {
+  const void *x;
+  const int32_t *y;
+  int64_t num_samples;
+  int64_t num_classes;
+  tr_shape shape;
+} tr_array_opts;
+TR_API tr_status tr_array_open(tr_context *ctx,
+                               const tr_array_opts *opts,
+                               tr_dataset **out);
+
+/* tr_dataset_shape - the extents of one sample's input.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_shape tr_dataset_shape(const tr_dataset *data);
+
+/* tr_dataset_num_samples - how many samples the data set has.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int64_t tr_dataset_num_samples(const tr_dataset *data);
+
+/* tr_dataset_num_classes - how many classes its labels name.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int64_t tr_dataset_num_classes(const tr_dataset *data);
+
+/* tr_dataset_read - read samples by number, in the order given.
+ *
+ * ids    [in]   (count) sample numbers, 0 <= id < num_samples
+ * x      [out]  (count, shape...) in the context's element type
+ * y      [out]  (count) classes
+ *
+ * Calls:     local
+ * Errors:    TR_EINVAL, TR_EDATA, TR_EIO
+ * Ownership: x and y are the caller's
+ * Threads:   any thread, several at once */
+TR_API tr_status tr_dataset_read(const tr_dataset *data,
+                                 const int64_t *ids,
+                                 int64_t count,
+                                 void *x,
+                                 int32_t *y);
+
+/* tr_dataset_destroy - close a data set; after its loaders.
+ *
+ * Calls:     local
+ * Errors:    none; data and *data may be NULL
+ * Ownership: *data is released and set to NULL
+ * Threads:   one thread per context */
+TR_API void tr_dataset_destroy(tr_dataset **data);
+
+/* Zero-initialise; batch is required. */
+typedef struct tr_loader_opts {
+  int64_t batch; /* global: samples of all ranks together in one step */
+  int shuffle;   /* 1: a new order each epoch, from (seed, epoch) */
+  int threads;   /* that read and draw samples; 0: 1 */
+  int depth;     /* batches prepared ahead; 0: 3 */
+} tr_loader_opts;
+
+/* tr_loader_create - shard a data set's epochs over the ranks.
+ *
+ * Step k of an epoch takes places [k*batch, min((k+1)*batch, N)) of the
+ * epoch's one global order; rank r of P takes the part [r*n/P, (r+1)*n/P) of
+ * those n places. So every sample is used exactly once per epoch, every rank
+ * makes the same number of steps, and the last batch may be smaller.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_EINVAL, TR_EDATA where the data set has fewer samples than
+ *            there are ranks, TR_EMISMATCH where ranks give other options or
+ *            other data; agreed on all ranks
+ * Ownership: data is borrowed until tr_loader_destroy(); *out is owned by the
+ *            caller
+ * Threads:   one thread per context */
+TR_API tr_status tr_loader_create(tr_context *ctx,
+                                  const tr_dataset *data,
+                                  const tr_loader_opts *opts,
+                                  tr_loader **out);
+
+/* tr_loader_next - the next batch of this epoch; false at its end.
+ *
+ * batch  [out]  borrowed until the next call on the loader
+ *
+ * The end of the epoch comes at the same call on every rank, and the call
+ * after it begins the next epoch. A rank that cannot read its samples gets an
+ * empty batch; its failure is agreed in the step's gradient all-reduce (or in
+ * tr_trainer_evaluate()), which returns it on all ranks.
+ *
+ * Calls:     local
+ * Errors:    see tr_loader_status()
+ * Ownership: the batch is borrowed until the next call on the loader
+ * Threads:   one thread per context; waits for the loader's threads */
+TR_API int tr_loader_next(tr_loader *loader, tr_batch *batch);
+
+/* tr_loader_status - why tr_loader_next() ended: TR_OK at an epoch's end.
+ *
+ * Calls:     local
+ * Errors:    what reading failed with
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_loader_status(const tr_loader *loader);
+
+/* tr_loader_epoch - the number of epochs that have been finished.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API int64_t tr_loader_epoch(const tr_loader *loader);
+
+/* tr_loader_num_steps - steps of one epoch, the same on every rank.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int64_t tr_loader_num_steps(const tr_loader *loader);
+
+/* tr_loader_num_samples - samples of one epoch over all ranks.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int64_t tr_loader_num_samples(const tr_loader *loader);
+
+/* tr_loader_destroy - stop the loader's threads and release its buffers.
+ *
+ * Calls:     local
+ * Errors:    none; loader and *loader may be NULL
+ * Ownership: *loader is released and set to NULL; the data set is not
+ * Threads:   one thread per context */
+TR_API void tr_loader_destroy(tr_loader **loader);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,242 @@
+/* Models: a graph written as functions of nodes, built once into a plan. */
+#ifndef TRAIN_MODEL_H
+#define TRAIN_MODEL_H
+
+#include <train/base.h>
+#include <train/data.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tr_model tr_model;
+
+/* A value in a model's graph: what a layer computes. */
+typedef struct tr_node {
+  int index; /* negative where the builder call that made it failed */
+} tr_node;
+
+/* Zero-initialise; every zero is the default. */
+typedef struct tr_build_opts {
+  int64_t batch; /* largest number of samples of this rank in one step; 0: what
+                    the context's loaders deliver */
+} tr_build_opts;
+
+/* tr_model_create - an empty model.
+ *
+ * Calls:     local
+ * Errors:    TR_ENOMEM
+ * Ownership: *out is owned by the caller; ctx is borrowed until
+ *            tr_model_destroy()
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
+
+/* tr_model_build - plan the whole step and allocate its memory.
+ *
+ * Infers shapes, fuses, lays out the arenas, initialises the parameters from
+ * the context's seed (the same on every rank). Nothing is allocated later.
+ *
+ * opts  [in]  may be NULL
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    the first error of the builder calls, with the layer's name;
+ *            TR_ESHAPE, TR_EINVAL (no batch size known), TR_ENOMEM (with the
+ *            bytes), TR_EMISMATCH where ranks built different models (names
+ *            both sides); agreed on all ranks
+ * Ownership: nothing is kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
+
+/* tr_model_forward - compute every node and the loss of a batch.
+ *
+ * batch  [in]  at most the built number of samples; its arrays are copied
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build(); TR_EINVAL for a batch that is
+ *            too large or lacks an input
+ * Ownership: batch is borrowed for the call
+ * Threads:   one thread per context; asynchronous on the context's stream
+ * Exact:     bitwise repeatable for fixed ranks and backend */
+TR_API tr_status tr_model_forward(tr_model *net, const tr_batch *batch);
+
+/* tr_model_backward - add this batch's gradients to the gradients.
+ *
+ *   g <- g + d(sum of this rank's weighted losses)/dp / n0
+ *
+ * n0 is the global batch's sample count at the first backward since the last
+ * step; the optimizer corrects for the true one.
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_forward(), or without a loss
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; asynchronous on the context's stream
+ * Exact:     bitwise repeatable for fixed ranks and backend */
+TR_API tr_status tr_model_backward(tr_model *net);
+
+/* tr_model_allreduce_grads - make every rank's gradients those of the global
+ * batch.
+ *
+ *   g <- sum over ranks r of g_r
+ *
+ * The sums of losses, sample weights, failures and stop requests of all ranks
+ * ride along, so the next tr_optimizer_step() divides by the true global
+ * weight: the result is the mean over the true global batch.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_ESTATE before tr_model_backward(); TR_ECOMM. A rank's own
+ *            failure reaches all ranks in the same step.
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Exact:     bitwise repeatable for fixed ranks and backend
+ * Source:    Goyal et al. 2017, arXiv:1706.02677, sec. 3 */
+TR_API tr_status tr_model_allreduce_grads(tr_model *net);
+
+/* tr_model_loss - the mean loss of the last global batch.
+ *
+ *   loss = sum of w_i l_i / sum of w_i   over all samples of all ranks
+ *
+ * loss  [out]  the same on all ranks; 0 where the batch was empty
+ *
+ * Calls:     collective on the context's communicator (free of messages after
+ *            tr_model_allreduce_grads())
+ * Errors:    TR_ESTATE before tr_model_forward(); TR_ECOMM
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_loss(tr_model *net, double *loss);
+
+/* tr_model_accuracy - the weighted share of right classes in the last global
+ * batch: samples whose largest logit is the target's.
+ *
+ * accuracy  [out]  0..1, the same on all ranks
+ *
+ * Calls:     collective, as tr_model_loss()
+ * Errors:    as tr_model_loss()
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_accuracy(tr_model *net, double *accuracy);
+
+/* tr_model_get_output - copy a node's values of the last forward.
+ *
+ * values  [out]  (count of the last batch, shape of the node) in the context's
+ *                element type
+ *
+ * Only nodes whose memory is not used again in the plan can be read: the last
+ * one, the input of a loss, and all after tr_model_keep().
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_forward(); TR_EINVAL for a node whose
+ *            memory was used again
+ * Ownership: values is the caller's
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_get_output(tr_model *net, tr_node node, void *values);
+
+/* tr_model_keep - let a node's values stay readable after forward.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered for tr_model_build()
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API void tr_model_keep(tr_model *net, tr_node node);
+
+/* tr_model_shape - the extents of one sample at a node.
+ *
+ * Calls:     local, after tr_model_build()
+ * Errors:    none; ndim -1 for a node that is none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_shape tr_model_shape(const tr_model *net, tr_node node);
+
+/* tr_model_num_params - the number of trained values.
+ *
+ * Calls:     local
+ * Errors:    none; 0 before tr_model_build()
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int64_t tr_model_num_params(const tr_model *net);
+
+/* One parameter, as tr_model_visit() shows it. */
+typedef struct tr_param_info {
+  const char *name; /* for example "fc1.weight"; borrowed for the call */
+  tr_shape shape;
+  tr_dtype dtype;
+} tr_param_info;
+
+/* Returns TR_OK to go on. */
+typedef tr_status (*tr_visit_fn)(void *user, const tr_param_info *info);
+
+/* tr_model_visit - show every parameter in ascending order of names.
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build(); what visit returned
+ * Ownership: nothing is kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_visit(tr_model *net, tr_visit_fn visit, void *user);
+
+/* tr_model_get_param - copy a parameter's values to the host.
+ *
+ * values  [out]  the parameter's shape, row-major, in the context's type
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE, TR_EINVAL for a name that is none (lists the names)
+ * Ownership: values is the caller's
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_get_param(tr_model *net,
+                                    const char *name,
+                                    void *values);
+
+/* tr_model_get_grad - copy a parameter's gradient to the host.
+ *
+ * After tr_model_backward(): this rank's sum, divided by n0 (see there). After
+ * tr_model_allreduce_grads(): the sum over ranks.
+ *
+ * Calls:     local
+ * Errors:    as tr_model_get_param()
+ * Ownership: values is the caller's
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_get_grad(tr_model *net,
+                                   const char *name,
+                                   void *values);
+
+/* tr_model_set_param - set a parameter's values.
+ *
+ * Calls:     logically collective: give every rank the same values
+ * Errors:    as tr_model_get_param()
+ * Ownership: values is borrowed for the call
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_set_param(tr_model *net,
+                                    const char *name,
+                                    const void *values);
+
+/* tr_model_params_hash - XXH3-64 of all parameters.
+ *
+ * Over, in ascending order of names: the name's bytes, its extents as
+ * little-endian int64, its values as little-endian float32 (float64 in
+ * float64 runs).
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build()
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_params_hash(tr_model *net, uint64_t *hash);
+
+/* tr_model_print_plan - every node, shape, layout and byte of the plan.
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build()
+ * Ownership: stream is borrowed for the call
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_print_plan(const tr_model *net, FILE *stream);
+
+/* tr_model_destroy - release a model; after its optimizer.
+ *
+ * Calls:     local
+ * Errors:    none; net and *net may be NULL
+ * Ownership: *net is released and set to NULL
+ * Threads:   one thread per context */
+TR_API void tr_model_destroy(tr_model **net);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,151 @@
+/* Optimizers and learning-rate schedules. */
+#ifndef TRAIN_OPTIM_H
+#define TRAIN_OPTIM_H
+
+#include <train/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tr_optimizer tr_optimizer;
+
+typedef enum tr_schedule_kind {
+  TR_SCHEDULE_CONSTANT = 0,
+  TR_SCHEDULE_COSINE = 1, /* lr (1 + cos(pi t/T)) / 2 */
+  TR_SCHEDULE_STEP = 2    /* lr * gamma^floor(t/every) */
+} tr_schedule_kind;
+
+/* The rate of step s = 0, 1, ...: for s < warmup it is lr (s + 1)/warmup,
+ * afterwards the kind's formula with t = s - warmup and T = total - warmup.
+ * Zero-initialise for a constant rate. */
+typedef struct tr_schedule {
+  tr_schedule_kind kind;
+  int64_t warmup; /* steps */
+  int64_t total;  /* steps; required by TR_SCHEDULE_COSINE */
+  int64_t every;  /* steps; required by TR_SCHEDULE_STEP */
+  double gamma;   /* TR_SCHEDULE_STEP; 0: 0.1 */
+} tr_schedule;
+
+typedef struct tr_sgd_opts {
+  double lr;           /* required */
+  double momentum;     /* 0: none */
+  double weight_decay; /* added to the gradient: g + weight_decay p */
+  tr_schedule schedule;
+} tr_sgd_opts;
+
+/* tr_sgd_create - stochastic gradient descent with momentum.
+ *
+ *   g <- g + weight_decay p;   m <- momentum m + g;   p <- p - lr m
+ *
+ * m starts as the first g.
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    TR_ESTATE before tr_model_build(), TR_EINVAL, TR_ENOMEM,
+ *            TR_EMISMATCH where ranks give other options; agreed
+ * Ownership: *out is owned by the caller; net is borrowed until
+ *            tr_optimizer_destroy()
+ * Threads:   one thread per context
+ * Source:    torch.optim.SGD */
+TR_API tr_status tr_sgd_create(tr_model *net,
+                               const tr_sgd_opts *opts,
+                               tr_optimizer **out);
+
+typedef struct tr_adam_opts {
+  double lr;           /* 0: 1e-3 */
+  double beta1;        /* decay of the first moment */
+  double beta2;        /* decay of the second moment */
+  double eps;          /* added to the root of the second moment */
+  double weight_decay; /* Adam: added to the gradient */
+  tr_schedule schedule;
+} tr_adam_opts;
+
+/* tr_adam_defaults - lr 1e-3, betas 0.9 and 0.999, eps 1e-8, no decay.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_adam_opts tr_adam_defaults(void);
+
+/* tr_adam_create - Adam, with L2 decay in the gradient.
+ *
+ *   g <- g + weight_decay p
+ *   m <- beta1 m + (1 - beta1) g;   v <- beta2 v + (1 - beta2) g^2
+ *   p <- p - lr/(1 - beta1^t) m / (sqrt(v)/sqrt(1 - beta2^t) + eps)
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_sgd_create()
+ * Ownership: as tr_sgd_create()
+ * Threads:   one thread per context
+ * Source:    Kingma and Ba 2015, arXiv:1412.6980; torch.optim.Adam */
+TR_API tr_status tr_adam_create(tr_model *net,
+                                const tr_adam_opts *opts,
+                                tr_optimizer **out);
+
+/* The same numbers; weight_decay scales the parameter itself. */
+typedef tr_adam_opts tr_adamw_opts;
+
+/* tr_adamw_defaults - as tr_adam_defaults(), with weight_decay 0.01.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_adamw_opts tr_adamw_defaults(void);
+
+/* tr_adamw_create - Adam with decoupled weight decay.
+ *
+ *   p <- p (1 - lr weight_decay), then Adam's update without decay
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_sgd_create()
+ * Ownership: as tr_sgd_create()
+ * Threads:   one thread per context
+ * Source:    Loshchilov and Hutter 2019, arXiv:1711.05101; torch.optim.AdamW */
+TR_API tr_status tr_adamw_create(tr_model *net,
+                                 const tr_adamw_opts *opts,
+                                 tr_optimizer **out);
+
+/* tr_optimizer_step - update the parameters, then clear the gradients.
+ *
+ * The gradient is divided by the true global weight of all backward calls
+ * since the last step, so accumulation and uneven batches give the mean.
+ *
+ * Calls:     logically collective: after tr_model_allreduce_grads(), or on one
+ *            rank after tr_model_backward()
+ * Errors:    TR_ESTATE without gradients
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; asynchronous on the context's stream
+ * Exact:     bitwise repeatable for fixed ranks and backend */
+TR_API tr_status tr_optimizer_step(tr_optimizer *opt);
+
+/* tr_optimizer_lr - the rate that the next step will use.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API double tr_optimizer_lr(const tr_optimizer *opt);
+
+/* tr_optimizer_num_steps - steps made, counted from the very first start.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API int64_t tr_optimizer_num_steps(const tr_optimizer *opt);
+
+/* tr_optimizer_destroy - release an optimizer; before its model.
+ *
+ * Calls:     local
+ * Errors:    none; opt and *opt may be NULL
+ * Ownership: *opt is released and set to NULL
+ * Threads:   one thread per context */
+TR_API void tr_optimizer_destroy(tr_optimizer **opt);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

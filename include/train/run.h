@@ -1,0 +1,231 @@
+/* Running a job: contexts, checkpoints and the trainer. */
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include <train/base.h>
+#include <train/data.h>
+#include <train/model.h>
+#include <train/optim.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tr_log_level { TR_LOG_INFO = 0, TR_LOG_WARNING = 1 } tr_log_level;
+
+/* Receives one line without its line end. */
+typedef void (*tr_log_fn)(void *user, tr_log_level level, const char *line);
+
+/* Zero-initialise; every zero is the default. */
+typedef struct tr_context_opts {
+  int threads;        /* threads of this rank; 0: this rank's share of the CPUs
+                         that it may run on */
+  uint64_t seed;      /* of everything random in this context */
+  const char *device; /* "cpu" (default), "reference" (plain C) or "strict"
+                         (the reference behind a memory wall, for tests) */
+  tr_dtype dtype;     /* TR_F32 (default) or TR_F64 */
+  tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
+  void *log_user;     /* passed to log */
+} tr_context_opts;
+
+/* tr_context_create_f - a context on a Fortran communicator handle.
+ *
+ * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
+ * opts  [in]   options, or NULL for the defaults
+ * out   [out]  the new context, NULL on failure
+ *
+ * Calls:     collective on comm
+ * Errors:    as tr_context_create() in train/mpi.h
+ * Ownership: *out is owned by the caller
+ * Threads:   one thread per context */
+TR_API tr_status tr_context_create_f(int comm,
+                                     const tr_context_opts *opts,
+                                     tr_context **out);
+
+/* tr_context_create_auto - a context for whatever started this program.
+ *
+ * Under a launcher (mpirun, srun) the context is on all of its processes, and
+ * MPI is initialised here, and finalised by tr_context_destroy(), if nobody has
+ * done so. Without a launcher the context is one rank and MPI is not
+ * initialised, unless the program did.
+ *
+ * Calls:     collective on all processes of the launcher
+ * Errors:    as tr_context_create() in train/mpi.h
+ * Ownership: *out is owned by the caller
+ * Threads:   one thread per context */
+TR_API tr_status tr_context_create_auto(const tr_context_opts *opts,
+                                        tr_context **out);
+
+/* tr_context_destroy - release a context; the last object to go.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    none; ctx and *ctx may be NULL
+ * Ownership: *ctx is released and set to NULL
+ * Threads:   one thread per context */
+TR_API void tr_context_destroy(tr_context **ctx);
+
+/* What a run is made of, for tr_checkpoint_save() and tr_checkpoint_resume().
+ * All are borrowed for the call. */
+typedef struct tr_checkpoint {
+  tr_model *model;
+  tr_optimizer *optimizer; /* may be NULL: parameters only */
+  tr_loader *loader;       /* may be NULL: no position in the data */
+  int keep;                /* complete checkpoints that stay; 0: 2 */
+} tr_checkpoint;
+
+/* tr_checkpoint_save - make the state of a run durable.
+ *
+ * Writes one sealed HDF5 file with everything in it, then the manifest that
+ * commits it; at every instant the newest complete checkpoint stays loadable.
+ * Directory and files are created as needed; older checkpoints beyond
+ * run->keep are removed once the new one is durable.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_EIO (disk full, no permission), TR_ENUMERIC where a parameter
+ *            or an optimizer slot is not finite, TR_ESTATE after a failed
+ *            step; agreed on all ranks. The previous checkpoint is untouched.
+ * Ownership: nothing is kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_checkpoint_save(tr_context *ctx,
+                                    const char *dir,
+                                    const tr_checkpoint *run);
+
+/* tr_checkpoint_resume - continue from the newest complete checkpoint.
+ *
+ * A damaged checkpoint is refused with a warning that names the damaged data
+ * set, and the one before it is taken. Where dir holds no checkpoint, nothing
+ * changes. Any number of ranks can read what any other number wrote.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_EDATA where all checkpoints are damaged, TR_EMISMATCH where
+ *            model or optimizer differ from the saved ones (names both sides),
+ *            TR_EIO; agreed on all ranks. On failure nothing has changed.
+ * Ownership: nothing is kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
+                                      const char *dir,
+                                      const tr_checkpoint *run);
+
+/* tr_model_load - set parameters from /params/<name> of any HDF5 file.
+ *
+ * The file needs no seal. Every parameter of the model must be there with its
+ * shape; floating-point values are converted to the model's type.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_ENOINPUT, TR_EDATA, TR_ESHAPE, TR_EMISMATCH; agreed. On
+ *            failure no parameter has changed.
+ * Ownership: nothing is kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_load(tr_model *net, const char *path);
+
+typedef struct tr_trainer tr_trainer;
+
+typedef enum tr_on_save_error {
+  TR_SAVE_ERROR_WARN = 0, /* a failed periodic save warns, training goes on */
+  TR_SAVE_ERROR_STOP = 1  /* a failed periodic save ends the run */
+} tr_on_save_error;
+
+/* Zero-initialise; model, optimizer, loader and one of epochs and steps are
+ * required, all else is optional. */
+typedef struct tr_trainer_opts {
+  tr_model *model;            /* borrowed until tr_trainer_destroy() */
+  tr_optimizer *optimizer;    /* borrowed until tr_trainer_destroy() */
+  tr_loader *loader;          /* borrowed until tr_trainer_destroy() */
+  tr_loader *test_loader;     /* evaluated after every epoch; may be NULL */
+  int64_t epochs;             /* stop after this many epochs; 0: see steps */
+  int64_t steps;              /* stop after this many steps; 0: see epochs */
+  const char *checkpoint_dir; /* NULL: no checkpoints */
+  int64_t save_every;         /* steps between saves; 0: once per epoch */
+  tr_on_save_error on_save_error;
+  const char *log_path; /* JSON lines, rank 0; NULL: none */
+  FILE *progress;       /* progress on rank 0; NULL: none. A terminal gets a
+                           bar, anything else plain lines */
+} tr_trainer_opts;
+
+/* What tr_trainer_fit() reports; the same on all ranks. */
+typedef struct tr_report {
+  int64_t steps;        /* optimizer steps since the very first start */
+  double train_loss;    /* of the last step */
+  double test_loss;     /* mean over the test samples; NaN without a test */
+  double test_accuracy; /* 0..1; NaN without a test */
+  double samples_per_s; /* training throughput of this call */
+  double peak_rss_mib;  /* largest resident memory of any rank */
+  uint64_t params_hash; /* see tr_model_params_hash() */
+} tr_report;
+
+/* tr_trainer_create - bind model, optimizer, data and checkpoints.
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    TR_EINVAL, TR_EIO (log file), TR_EMISMATCH where ranks give
+ *            different options (names both sides); agreed on all ranks
+ * Ownership: *out is owned by the caller; what opts points to is borrowed
+ *            until tr_trainer_destroy()
+ * Threads:   one thread per context */
+TR_API tr_status tr_trainer_create(tr_context *ctx,
+                                   const tr_trainer_opts *opts,
+                                   tr_trainer **out);
+
+/* tr_trainer_resume - continue from checkpoint_dir; nothing there: unchanged.
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_checkpoint_resume()
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_trainer_resume(tr_trainer *trainer);
+
+/* tr_trainer_step - forward, backward, all-reduce and update on one batch.
+ *
+ * The same as the four calls of the explicit loop.
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_model_forward(), tr_model_backward(),
+ *            tr_model_allreduce_grads(), tr_optimizer_step()
+ * Ownership: batch is borrowed for the call
+ * Threads:   one thread per context
+ * Exact:     bitwise repeatable for fixed ranks and backend */
+TR_API tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch);
+
+/* tr_trainer_fit - train until the end, with evaluation, saves and progress.
+ *
+ * Saves every save_every steps (or once per epoch), and at the end. A request
+ * to stop (tr_context_request_stop() on any rank) ends it after the current
+ * step, with a checkpoint.
+ *
+ * report  [out]  may be NULL
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    those of its parts; TR_ENUMERIC where the loss is not finite;
+ *            TR_ESTOPPED after a requested stop (checkpoint saved); TR_EIO
+ *            where the last save fails. Agreed on all ranks.
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Exact:     bitwise repeatable for fixed ranks and backend, over any number
+ *            of stops and resumes */
+TR_API tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report);
+
+/* tr_trainer_evaluate - exact mean loss and accuracy over a loader's samples.
+ *
+ * loss, accuracy  [out]  over every sample once, the same on all ranks
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    TR_EDATA and others of the data set; TR_ECOMM; agreed
+ * Ownership: loader is borrowed for the call; it ends one epoch further on
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_trainer_evaluate(tr_trainer *trainer,
+                                     tr_loader *loader,
+                                     double *loss,
+                                     double *accuracy);
+
+/* tr_trainer_destroy - release a trainer and close its log.
+ *
+ * Calls:     local
+ * Errors:    none; trainer and *trainer may be NULL
+ * Ownership: *trainer is released and set to NULL; what it borrowed is not
+ * Threads:   one thread per context */
+TR_API void tr_trainer_destroy(tr_trainer **trainer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

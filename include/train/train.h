@@ -1,0 +1,15 @@
+/* libtrain: train neural networks inside MPI programs.
+ *
+ * The whole public interface except tr_context_create() on a communicator,
+ * which is in train/mpi.h because it needs mpi.h. */
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
+
+#include <train/base.h>
+#include <train/data.h>
+#include <train/layers.h>
+#include <train/model.h>
+#include <train/optim.h>
+#include <train/run.h>
+
+#endif

@@ -1,0 +1,100 @@
+/* Errors, checks and small helpers for the library itself. */
+#ifndef TR_BASE_IMPL_H
+#define TR_BASE_IMPL_H
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <train/base.h>
+
+#define TR__MESSAGE_BYTES 1024
+#define TR__NAME_BYTES    96
+
+/* tr__fail - start this thread's trace with a message; returns status. */
+tr_status
+tr__fail(tr_status status, const char *file, int line, const char *format, ...)
+    TR_PRINTF(4, 5);
+
+#define TR_FAIL(status, ...) tr__fail(status, __FILE__, __LINE__, __VA_ARGS__)
+
+/* For mistakes of callers: always on; says what was expected and what came. */
+#define TR_CHECK(condition, status, ...)                                       \
+  do {                                                                         \
+    if (!(condition)) {                                                        \
+      return TR_FAIL(status, __VA_ARGS__);                                     \
+    }                                                                          \
+  } while (0)
+
+/* For our own mistakes: debug builds only. */
+#define TR_ASSERT(condition) assert(condition)
+
+/* Where this thread's last failure came from. */
+typedef struct tr__origin {
+  tr_status status;
+  int rank;    /* where it arose; -1: not yet known to be another rank's */
+  bool agreed; /* every rank returns it */
+  char message[TR__MESSAGE_BYTES];
+} tr__origin;
+
+/* tr__error_origin - this thread's last failure, without the source lines. */
+const tr__origin *tr__error_origin(void);
+
+/* tr__error_set_agreed - mark the trace as agreed, and as rank's message. */
+void tr__error_set_agreed(int rank, bool here, const char *message);
+
+/* tr__copy_name - copy a string that fits; false where it does not. */
+bool tr__copy_name(char *out, size_t bytes, const char *name);
+
+/* tr__int - a count as the int that MPI and BLAS want. Callers cut their work
+ * into chunks that fit first (tr__int_limit()), so this only asserts. */
+int tr__int(int64_t count);
+
+/* tr__mul_overflows, tr__add_overflows - true where the result does not fit. */
+static inline bool tr__mul_overflows(int64_t a, int64_t b, int64_t *out)
+{
+  return __builtin_mul_overflow(a, b, out);
+}
+
+static inline bool tr__add_overflows(int64_t a, int64_t b, int64_t *out)
+{
+  return __builtin_add_overflow(a, b, out);
+}
+
+static inline int64_t tr__min(int64_t a, int64_t b)
+{
+  return a < b ? a : b;
+}
+
+static inline int64_t tr__max(int64_t a, int64_t b)
+{
+  return a > b ? a : b;
+}
+
+/* tr__align - the next multiple of a power of two. */
+static inline size_t tr__align(size_t bytes, size_t alignment)
+{
+  return (bytes + alignment - 1) & ~(alignment - 1);
+}
+
+/* tr__part - where part i of count equal parts of total begins. */
+static inline int64_t tr__part(int64_t total, int64_t i, int64_t count)
+{
+  return (int64_t)((__int128)total * i / count);
+}
+
+/* tr__now - seconds of a clock that never goes back. */
+double tr__now(void);
+
+/* tr__shape_text - "(1, 28, 28)" into a caller's buffer; returns it. */
+#define TR__SHAPE_BYTES 160
+const char *tr__shape_text(const tr_shape *shape, char *out);
+
+/* tr__shape_is_valid - all extents positive, the product fits. */
+bool tr__shape_is_valid(const tr_shape *shape);
+
+/* tr__shape_equal - the same extents. */
+bool tr__shape_equal(const tr_shape *a, const tr_shape *b);
+
+const char *tr__dtype_name(tr_dtype dtype);
+
+#endif

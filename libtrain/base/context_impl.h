@@ -1,0 +1,46 @@
+/* What a context holds. Created by run/context.c, which chooses the tables. */
+#ifndef TR_CONTEXT_IMPL_H
+#define TR_CONTEXT_IMPL_H
+
+#include "base/backend_impl.h"
+#include "base/comm_impl.h"
+
+#include <stdatomic.h>
+
+typedef void (*tr__log_fn)(void *user, int level, const char *line);
+
+enum { TR__LOG_INFO = 0, TR__LOG_WARNING = 1 };
+
+struct tr_context {
+  tr__comm *comm;
+  tr__pool *pool;
+  tr__backend *backend;
+  uint64_t seed;
+  tr_dtype dtype;      /* of parameters and activations */
+  int64_t loader_rows; /* most rows per rank of any loader so far; 0: none */
+
+  /* A failure of this rank that is not agreed on yet: the next all-reduce of
+   * gradients, or whoever agrees next, tells the other ranks. */
+  tr_status pending;
+  char pending_message[TR__MESSAGE_BYTES];
+
+  atomic_int stop_requested;
+  bool stop_agreed; /* all ranks know that some rank was asked to stop */
+  bool torn;        /* a step failed half-way: the state must not be saved */
+  bool owns_mpi;    /* tr_context_destroy() finalises MPI */
+
+  tr__log_fn log;
+  void *log_user;
+};
+
+/* tr__context_set_pending - remember this thread's failure for the ranks. The
+ * first one stays. */
+void tr__context_set_pending(tr_context *ctx, tr_status status);
+
+/* tr__context_agree_pending - tr__agree() on the pending failure. */
+tr_status tr__context_agree_pending(tr_context *ctx);
+
+/* tr__warn_root - a warning line from rank 0. */
+void tr__warn_root(tr_context *ctx, const char *format, ...) TR_PRINTF(2, 3);
+
+#endif

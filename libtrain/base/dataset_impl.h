@@ -1,0 +1,54 @@
+/* The interface of a data set, and of a loader's position in it. */
+#ifndef TR_DATASET_IMPL_H
+#define TR_DATASET_IMPL_H
+
+#include "base/context_impl.h"
+
+#include <train/data.h>
+
+typedef struct tr__dataset_type {
+  const char *name;
+
+  /* read - samples by number into x (count, shape...) of data->dtype and y
+   * (count); ids are in range. Called from several threads at once. */
+  tr_status (*read)(const tr_dataset *data,
+                    const int64_t *ids,
+                    int64_t count,
+                    void *x,
+                    int32_t *y);
+  void (*close)(tr_dataset *data); /* releases data->state */
+} tr__dataset_type;
+
+struct tr_dataset {
+  const tr__dataset_type *type;
+  tr_context *ctx; /* borrowed */
+  tr_dtype dtype;  /* of what read() delivers: the context's */
+  tr_shape shape;
+  int64_t num_samples;
+  int64_t num_classes;
+  char *name;  /* path and split, for messages; owned */
+  void *state; /* the type's own */
+};
+
+/* Where a loader stands: enough to continue on any number of ranks. */
+typedef struct tr__loader_state {
+  uint64_t seed;
+  int64_t epoch;       /* finished epochs */
+  int64_t done;        /* samples of the current epoch that were delivered */
+  int64_t num_samples; /* of the data set, to refuse another one */
+  int64_t batch;       /* global */
+  int64_t shuffle;
+} tr__loader_state;
+
+/* tr__loader_get_state - the position after the batch last delivered. */
+tr__loader_state tr__loader_get_state(const tr_loader *loader);
+
+/* tr__loader_set_state - continue from a position. TR_EMISMATCH where the
+ * data set has another number of samples. A different batch or seed counts
+ * from the state's done samples: those of the epoch still come once each, as
+ * long as seed and shuffle are the state's, which therefore replace the
+ * loader's own. */
+tr_status tr__loader_set_state(tr_loader *loader,
+                               const tr__loader_state *state);
+
+#endif

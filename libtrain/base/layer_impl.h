@@ -1,0 +1,99 @@
+/* The interface of a layer: what the plan calls through a node's pointers. */
+#ifndef TR_LAYER_IMPL_H
+#define TR_LAYER_IMPL_H
+
+#include "base/random_impl.h"
+#include "base/store_impl.h"
+
+#define TR__MAX_NODE_INPUTS 4
+#define TR__MAX_NODE_PARAMS 4
+#define TR__MAX_NODE_SAVED  4
+
+typedef struct tr__node tr__node;
+
+/* What the plan may do with a node's memory; a layer declares it in infer. */
+enum {
+  TR__USES_INPUT = 1 << 0,   /* backward reads the inputs' values */
+  TR__USES_OUTPUT = 1 << 1,  /* backward reads the output's values */
+  TR__IN_PLACE = 1 << 2,     /* output may lie where input 0 lies, and input
+                                0's gradient where the output's lies */
+  TR__IS_VIEW = 1 << 3,      /* output is input 0 under another shape: nothing
+                                is computed */
+  TR__IS_LOSS = 1 << 4,      /* adds to the loss; its output is one loss value
+                                per sample and it seeds backward */
+  TR__IS_INPUT = 1 << 5,     /* filled from the batch */
+  TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
+  TR__NO_INPUT_GRADIENT = 1 << 7 /* backward gives none to its inputs */
+};
+
+/* Where a tensor of a node lies in the activation arena. */
+typedef struct tr__slot {
+  tr_dtype dtype;
+  tr_shape shape; /* of one row */
+  size_t bytes;   /* for the plan's number of rows; 0: absent */
+  size_t offset;
+} tr__slot;
+
+typedef struct tr__run tr__run;
+
+typedef struct tr__layer_type {
+  const char *name; /* "linear"; default node names are name + number */
+  tr__activation
+      activation; /* that a TR__CAN_ACTIVATE producer can take over */
+
+  /* infer - check the inputs' shapes, set the output's, declare parameters,
+   * saved tensors, workspace and flags. */
+  tr_status (*infer)(tr_model *net, tr__node *node);
+
+  /* forward, backward - call ops; failures are kept by the backend. */
+  void (*forward)(const tr__run *run, const tr__node *node);
+  void (*backward)(const tr__run *run, const tr__node *node);
+
+  /* For the generic tests: add this layer with random legal options on inputs
+   * of random legal shapes and return its node. Draws from `random`, elements
+   * 0, 1, 2, ... */
+  tr_node (*random_build)(tr_model *net, const tr__random *random);
+
+  /* Largest relative error of a gradient against central differences in
+   * double. */
+  double tolerance;
+} tr__layer_type;
+
+/* One layer in a model's graph. */
+struct tr__node {
+  const tr__layer_type *type;
+  char name[TR__NAME_BYTES];
+  int index;
+  int num_inputs;
+  int inputs[TR__MAX_NODE_INPUTS]; /* node indices */
+  void *opts;                      /* copy of the layer's options; owned */
+  int ordinal; /* of inputs and losses: which of the batch's arrays */
+
+  /* Set by infer. */
+  unsigned flags;
+  tr_shape shape; /* of one sample's output */
+  int num_params;
+  int params[TR__MAX_NODE_PARAMS]; /* indices into the model's declarations,
+                                      then into store->params */
+  int num_saved;
+  tr__slot saved[TR__MAX_NODE_SAVED];
+  size_t forward_workspace, backward_workspace; /* bytes */
+
+  /* Set by the plan. */
+  tr__activation activation; /* applied by forward */
+  bool is_skipped;           /* forward is done by the producer */
+  bool is_kept;              /* tr_model_keep() */
+  bool wants_gradient;       /* something before it has parameters */
+  tr__slot output, gradient, workspace;
+};
+
+/* What a layer sees of one forward or backward. */
+struct tr__run {
+  tr_model *net;
+  tr__stream *stream;
+  const tr__ops *ops;
+  tr__shards shards;
+  int64_t rows; /* of this rank in this step */
+};
+
+#endif

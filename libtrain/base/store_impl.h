@@ -1,0 +1,71 @@
+/* Parameters and gradients: named views into two arenas.
+ *
+ * Gradients are laid out in the order in which backward finishes them;
+ * parameters and optimizer slots lie at the same element offsets, so that an
+ * update, a bucket and a shard are slices of the same numbers. Behind the
+ * gradients lies the tail (ops_impl.h). Each parameter begins at a multiple of
+ * TR__PARAM_ALIGN elements; the padding between is zero, always. */
+#ifndef TR_STORE_IMPL_H
+#define TR_STORE_IMPL_H
+
+#include "base/context_impl.h"
+
+#include <train/model.h>
+
+#define TR__PARAM_ALIGN 64
+
+typedef struct tr__param {
+  char name[TR__NAME_BYTES];
+  tr_shape shape;
+  int64_t count;     /* elements */
+  int64_t offset;    /* element offset in every arena of the store */
+  double init_bound; /* starts uniform in +-init_bound */
+  int num_uses;      /* layers that share it; final after the last */
+  bool is_frozen;    /* no gradient, bucket or state; never in this version */
+} tr__param;
+
+typedef struct tr__store {
+  tr_context *ctx;
+  tr__param *params; /* in arena order */
+  int num_params;
+  int *by_name;           /* indices into params in ascending order of names */
+  int64_t count;          /* elements of an arena, padding included, tail not */
+  void *values;           /* backend memory: count elements of ctx->dtype */
+  void *grads;            /* count + TR__TAIL_COUNT elements */
+  void *block;            /* one tr__step_block */
+  bool grads_are_clear;   /* the next backward sets instead of adding */
+  bool grads_are_reduced; /* they are the sums over all ranks */
+  double planned;         /* the weight that the seeds divided by */
+  int64_t num_steps;      /* optimizer steps; rides in the tail */
+} tr__store;
+
+/* tr__model_store - the store of a built model, NULL before. */
+tr__store *tr__model_store(tr_model *net);
+
+/* tr__model_context - the context that a model was created on. */
+tr_context *tr__model_context(const tr_model *net);
+
+/* tr__store_param - a parameter by name, or NULL. */
+tr__param *tr__store_param(const tr__store *store, const char *name);
+
+/* tr__store_tensor - a parameter's view of an arena of the store. */
+tr__tensor
+tr__store_tensor(const tr__store *store, void *arena, const tr__param *param);
+
+/* tr__store_flat - a slice of an arena as a one-dimensional tensor. */
+tr__tensor tr__store_flat(const tr__store *store,
+                          void *arena,
+                          int64_t offset,
+                          int64_t count);
+
+/* tr__store_tail - the tail behind the gradients. */
+tr__tensor tr__store_tail(const tr__store *store);
+
+/* tr__store_block - the step block as a tensor for ops. */
+tr__tensor tr__store_block(const tr__store *store);
+
+/* tr__store_model_text - names, shapes and types: what a checkpoint must
+ * match. Allocated with malloc; NULL without memory. */
+char *tr__model_text(const tr_model *net);
+
+#endif

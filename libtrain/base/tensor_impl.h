@@ -1,0 +1,78 @@
+/* The descriptor that every op takes instead of a bare pointer. */
+#ifndef TR_TENSOR_IMPL_H
+#define TR_TENSOR_IMPL_H
+
+#include "base/base_impl.h"
+
+/* How the elements of a tensor lie in memory. */
+typedef enum tr__layout {
+  TR__ROW_MAJOR = 0 /* last extent fastest; images are N, C, H, W */
+} tr__layout;
+
+/* For activations dims[0] is this step's number of rows, which can be smaller
+ * than the plan's and can be 0. */
+typedef struct tr__tensor {
+  void *data; /* backend memory; NULL: this operand is absent */
+  tr_dtype dtype;
+  tr__layout layout;
+  int ndim;
+  int64_t dims[TR_MAX_DIMS];
+} tr__tensor;
+
+/* The fixed cut of a batch that ops which reduce over samples are told:
+ * shard s of `total` covers the rows [tr__part(rows, s, total),
+ * tr__part(rows, s + 1, total)) of the global batch, and this rank holds the
+ * shards first..first+count-1. The op sums each shard on its own and combines
+ * the sums by the fixed binary tree over 0..total-1. Fast mode is one shard
+ * that is the whole local batch. */
+typedef struct tr__shards {
+  int64_t rows;  /* of the global batch; in fast mode of this rank */
+  int64_t total; /* 1 in fast mode */
+  int64_t first;
+  int64_t count;
+} tr__shards;
+
+static inline tr__shards tr__one_shard(int64_t rows)
+{
+  return (tr__shards){.rows = rows, .total = 1, .first = 0, .count = 1};
+}
+
+/* tr__shard_begin - first local row of local shard i (i = count: the end). */
+static inline int64_t tr__shard_begin(const tr__shards *shards, int64_t i)
+{
+  return tr__part(shards->rows, shards->first + i, shards->total) -
+         tr__part(shards->rows, shards->first, shards->total);
+}
+
+/* tr__tensor_of - a row-major tensor over backend memory. */
+static inline tr__tensor
+tr__tensor_of(void *data, tr_dtype dtype, int ndim, const int64_t *dims)
+{
+  tr__tensor t = {.data = data, .dtype = dtype, .ndim = ndim};
+  for (int i = 0; i < ndim; i++) {
+    t.dims[i] = dims[i];
+  }
+  return t;
+}
+
+/* tr__tensor_count - number of elements. */
+static inline int64_t tr__tensor_count(const tr__tensor *t)
+{
+  int64_t count = 1;
+  for (int i = 0; i < t->ndim; i++) {
+    count *= t->dims[i];
+  }
+  return count;
+}
+
+/* tr__tensor_row - elements of one row: the product of all but dims[0]. */
+static inline int64_t tr__tensor_row(const tr__tensor *t)
+{
+  int64_t count = 1;
+  for (int i = 1; i < t->ndim; i++) {
+    count *= t->dims[i];
+  }
+  return count;
+}
+
+#endif
