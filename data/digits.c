@@ -44,8 +44,7 @@ typedef struct hand {
 
 static float between(hand *h, float low, float high)
 {
-  return low +
-         (high - low) * (float)tr__random_uniform(&h->random, h->next++);
+  return low + (high - low) * (float)tr__random_uniform(&h->random, h->next++);
 }
 
 /* From hundredths of the glyph's box to pixels. */
@@ -76,10 +75,8 @@ static placement place_glyph(hand *h)
 
 /* Pen positions in pixels, moved a little from where the glyph has them. A
  * stroke that starts where the last one ended does so here too. */
-static void place_points(hand *h,
-                         const tr__glyph *glyph,
-                         const placement *p,
-                         point *out)
+static void
+place_points(hand *h, const tr__glyph *glyph, const placement *p, point *out)
 {
   for (int i = 0; i < glyph->num_points; i++) {
     const tr__pen *pen = &glyph->points[i];
@@ -123,9 +120,8 @@ static point curve_at(const point p[4], float t)
 {
   float a = ((2.0f - t) * t - 1.0f) * t, b = (3.0f * t - 5.0f) * t * t + 2.0f;
   float c = ((4.0f - 3.0f * t) * t + 1.0f) * t, d = (t - 1.0f) * t * t;
-  return (point){
-      0.5f * (a * p[0].x + b * p[1].x + c * p[2].x + d * p[3].x),
-      0.5f * (a * p[0].y + b * p[1].y + c * p[2].y + d * p[3].y)};
+  return (point){0.5f * (a * p[0].x + b * p[1].x + c * p[2].x + d * p[3].x),
+                 0.5f * (a * p[0].y + b * p[1].y + c * p[2].y + d * p[3].y)};
 }
 
 static void trace_glyph(const tr__glyph *glyph,
@@ -138,16 +134,14 @@ static void trace_glyph(const tr__glyph *glyph,
       continue;
     }
     bool is_first = glyph->points[i - 1].is_start;
-    bool is_last =
-        i + 1 == glyph->num_points || glyph->points[i + 1].is_start;
+    bool is_last = i + 1 == glyph->num_points || glyph->points[i + 1].is_start;
     const point p[4] = {points[is_first ? i - 1 : i - 2], points[i - 1],
                         points[i], points[is_last ? i : i + 1]};
     /* A stroke of two points is straight. */
     int parts = is_first && is_last ? 1 : SPAN_PARTS;
     point from = p[1];
     for (int part = 1; part <= parts; part++) {
-      point to =
-          part == parts ? p[2] : curve_at(p, (float)part / (float)parts);
+      point to = part == parts ? p[2] : curve_at(p, (float)part / (float)parts);
       trace_piece(squares, from, to, reach);
       from = to;
     }

@@ -16,9 +16,9 @@ enum { TRAIN, TEST, NUM_PAIRS };
 
 typedef struct idx {
   tr__idx images, labels;
-  int64_t total;   /* images in the file */
-  int64_t first;   /* place of sample 0 in the order below */
-  bool is_shared;  /* train and test come from one pair, shuffled */
+  int64_t total;  /* images in the file */
+  int64_t first;  /* place of sample 0 in the order below */
+  bool is_shared; /* train and test come from one pair, shuffled */
 } idx;
 
 /* A file of the folder, with or without .gz. */
@@ -58,8 +58,8 @@ static tr_status load_labels(const char *dir, int pair, tr__idx *out)
 static tr_status load_pair(const char *dir, int pair, idx *state)
 {
   file_name images;
-  TR_CHECK(find_file(dir, image_names[pair], &images), TR_ENOINPUT,
-           "%s: no %s", dir, image_names[pair]);
+  TR_CHECK(find_file(dir, image_names[pair], &images), TR_ENOINPUT, "%s: no %s",
+           dir, image_names[pair]);
   TR_TRY(tr__idx_load(images.path, images.is_gz, 3, &state->images));
   TR_TRY(load_labels(dir, pair, &state->labels));
   TR_CHECK(state->images.dims[0] == state->labels.dims[0], TR_EDATA,
@@ -130,10 +130,8 @@ static void idx_close(tr_dataset *data)
 
 static const tr__dataset_type idx_type = {"idx", idx_read, idx_close};
 
-static tr_status fill(const char *dir,
-                      const char *split,
-                      idx *state,
-                      tr__dataset_info *info)
+static tr_status
+fill(const char *dir, const char *split, idx *state, tr__dataset_info *info)
 {
   bool is_test = strcmp(split, "test") == 0;
   TR_CHECK(is_test || strcmp(split, "train") == 0, TR_EINVAL,
@@ -147,8 +145,8 @@ static tr_status fill(const char *dir,
            "%s: no IDX files: neither %s nor %s, with or without .gz", dir,
            image_names[TRAIN], image_names[TEST]);
   state->is_shared = !(has[TRAIN] && has[TEST]);
-  int pair = state->is_shared ? (has[TRAIN] ? TRAIN : TEST)
-                              : (is_test ? TEST : TRAIN);
+  int pair =
+      state->is_shared ? (has[TRAIN] ? TRAIN : TEST) : (is_test ? TEST : TRAIN);
   TR_TRY(load_pair(dir, pair, state));
   TR_TRY(count_all_classes(dir, pair, state, &info->num_classes));
   int64_t cut = tr__part(state->total, 4, 5);

@@ -113,8 +113,7 @@ static tr_status read_some(source *s, void *out, size_t bytes, size_t *got)
   return s->is_gz ? read_gz(s, out, bytes, got) : read_raw(s, out, bytes, got);
 }
 
-static tr_status
-read_all(source *s, void *out, size_t bytes, const char *what)
+static tr_status read_all(source *s, void *out, size_t bytes, const char *what)
 {
   size_t got;
   TR_TRY(read_some(s, out, bytes, &got));
@@ -170,8 +169,8 @@ static tr_status read_header(source *s, int ndim, tr__idx *out)
   int64_t whole;
   TR_CHECK(!tr__add_overflows(bytes, (int64_t)header_bytes, &whole), TR_EDATA,
            "%s: the product of the extents does not fit", s->path);
-  bool fits = s->is_gz ? whole / GZ_MAX_RATIO <= s->file_bytes
-                       : whole == s->file_bytes;
+  bool fits =
+      s->is_gz ? whole / GZ_MAX_RATIO <= s->file_bytes : whole == s->file_bytes;
   TR_CHECK(fits, TR_EDATA,
            "%s: the extents want a file of %s%lld bytes, it has %lld", s->path,
            s->is_gz ? "more than " : "",
