@@ -10,11 +10,8 @@ static void self_destroy(tr__comm *comm)
   free(comm);
 }
 
-static tr_status self_allreduce_start(tr__comm *comm,
-                                      void *buf,
-                                      int64_t count,
-                                      tr_dtype dtype,
-                                      tr__request **out)
+static tr_status self_allreduce_start(
+    tr__comm *comm, void *buf, int64_t count, tr_dtype dtype, tr__request **out)
 {
   (void)comm;
   (void)buf;

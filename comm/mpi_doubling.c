@@ -73,8 +73,8 @@ doubling_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   tr__doubling *state = &request->doubling;
   bool is_last = false;
   while (!is_last) {
-    exchange now = exchange_of(comm->base.rank, comm->base.size, state->step,
-                               &is_last);
+    exchange now =
+        exchange_of(comm->base.rank, comm->base.size, state->step, &is_last);
     if (!state->is_waiting) {
       TR_TRY(begin(comm, request, &now));
     }

@@ -36,7 +36,8 @@ typedef struct tr__doubling {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-/* start sets the state up; advance moves it along without waiting. */
+/* start sets the state up; advance moves it along without waiting, and sets
+ * *done, once, when it has finished. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
@@ -48,6 +49,7 @@ extern const tr__mpi_algorithm tr__mpi_allreduce;
 
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
+  bool is_done;
   char *buf;
   int64_t count;
   tr_dtype dtype;
@@ -67,8 +69,7 @@ struct tr__comm_mpi {
 };
 
 /* tr__mpi_fail - TR_ECOMM with MPI's own text. */
-tr_status
-tr__mpi_fail(int code, const char *call, const char *file, int line);
+tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);
 
 #define TR_TRY_MPI(call)                                                       \
   do {                                                                         \

@@ -33,11 +33,12 @@ static piece piece_of(const tr__comm_mpi *comm,
   int64_t step = item / ring->num_segments;
   /* The second half goes on where the first ends: block r - s again. */
   int64_t block = (comm->base.rank - step - shift + 2 * size) % size;
+  int64_t end = tr__part(request->count, block + 1, size);
   int64_t begin = tr__part(request->count, block, size) +
                   item % ring->num_segments * ring->segment;
-  int64_t end = tr__part(request->count, block + 1, size);
-  int64_t count = tr__max(0, tr__min(ring->segment, end - begin));
-  return (piece){request->buf + begin * (int64_t)request->element, count};
+  begin = tr__min(begin, end); /* a short block's last segments are empty */
+  return (piece){request->buf + begin * (int64_t)request->element,
+                 tr__min(ring->segment, end - begin)};
 }
 
 static char *slot_of(const tr__comm_mpi *comm, int64_t item)
@@ -50,9 +51,8 @@ static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
   tr__ring *ring = &request->ring;
   int64_t size = comm->base.size;
   int64_t block = (request->count + size - 1) / size;
-  ring->segment =
-      tr__min((int64_t)(TR__RING_SEGMENT_BYTES / request->element),
-              comm->base.tr__int_limit);
+  ring->segment = tr__min((int64_t)(TR__RING_SEGMENT_BYTES / request->element),
+                          comm->base.tr__int_limit);
   ring->num_segments = (block + ring->segment - 1) / ring->segment;
   ring->total = 2 * half(comm, ring);
   ring->recv_posted = ring->recv_done = 0;

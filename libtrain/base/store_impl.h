@@ -70,10 +70,8 @@ tr__tensor tr__store_block(const tr__store *store);
  * that the tail's failure flag is not zero on any rank, and keeps its failure
  * as pending: the caller goes on to tr__context_agree_pending(). What is
  * returned is TR_ECOMM, or agreed. */
-tr_status tr__allreduce_arena(tr_context *ctx,
-                              void *data,
-                              int64_t count,
-                              tr_dtype dtype);
+tr_status
+tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
 
 /* tr__store_model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */
