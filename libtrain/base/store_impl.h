@@ -73,7 +73,7 @@ tr__tensor tr__store_block(const tr__store *store);
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
 
-/* tr__store_model_text - names, shapes and types: what a checkpoint must
+/* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */
 char *tr__model_text(const tr_model *net);
 
