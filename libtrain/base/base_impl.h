@@ -42,6 +42,10 @@ const tr__origin *tr__error_origin(void);
 /* tr__error_set_agreed - mark the trace as agreed, and as rank's message. */
 void tr__error_set_agreed(int rank, bool here, const char *message);
 
+/* tr__error_is_elsewhere - the last failure arose on another rank, which
+ * reports it. */
+bool tr__error_is_elsewhere(void);
+
 /* tr__copy_name - copy a string that fits; false where it does not. */
 bool tr__copy_name(char *out, size_t bytes, const char *name);
 

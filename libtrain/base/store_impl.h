@@ -64,7 +64,7 @@ tr__tensor tr__store_tail(const tr__store *store);
 /* tr__store_block - the step block as a tensor for ops. */
 tr__tensor tr__store_block(const tr__store *store);
 
-/* tr__store_model_text - names, shapes and types: what a checkpoint must
+/* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */
 char *tr__model_text(const tr_model *net);
 

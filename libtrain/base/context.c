@@ -1,0 +1,70 @@
+/* What every room may ask a context; run/context.c creates it. */
+#include "base/context_impl.h"
+
+#include <string.h>
+
+int tr_context_rank(const tr_context *ctx)
+{
+  return ctx->comm->rank;
+}
+
+int tr_context_size(const tr_context *ctx)
+{
+  return ctx->comm->size;
+}
+
+void tr_context_request_stop(tr_context *ctx)
+{
+  atomic_store(&ctx->stop_requested, 1);
+}
+
+static void
+log_line(tr_context *ctx, int level, const char *format, va_list arguments)
+{
+  char line[2 * TR__MESSAGE_BYTES];
+  vsnprintf(line, sizeof line, format, arguments);
+  ctx->log(ctx->log_user, level, line);
+}
+
+void tr_log_root(tr_context *ctx, const char *format, ...)
+{
+  if (ctx->comm->rank != 0) {
+    return;
+  }
+  va_list arguments;
+  va_start(arguments, format);
+  log_line(ctx, TR__LOG_INFO, format, arguments);
+  va_end(arguments);
+}
+
+void tr__warn_root(tr_context *ctx, const char *format, ...)
+{
+  if (ctx->comm->rank != 0) {
+    return;
+  }
+  va_list arguments;
+  va_start(arguments, format);
+  log_line(ctx, TR__LOG_WARNING, format, arguments);
+  va_end(arguments);
+}
+
+void tr__context_set_pending(tr_context *ctx, tr_status status)
+{
+  if (ctx->pending != TR_OK) {
+    return;
+  }
+  ctx->pending = status;
+  snprintf(ctx->pending_message, sizeof ctx->pending_message, "%s",
+           tr_error_message());
+}
+
+tr_status tr__context_agree_pending(tr_context *ctx)
+{
+  tr_status status = ctx->pending;
+  if (status != TR_OK) {
+    /* The failure may have happened on a loader's thread: its message becomes
+     * this thread's. */
+    status = TR_FAIL(status, "%s", ctx->pending_message);
+  }
+  return tr__agree(ctx->comm, status);
+}

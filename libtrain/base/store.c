@@ -1,0 +1,46 @@
+/* Views of the parameter and gradient arenas. */
+#include "base/store_impl.h"
+
+#include <string.h>
+
+tr__param *tr__store_param(const tr__store *store, const char *name)
+{
+  for (int i = 0; i < store->num_params; i++) {
+    if (strcmp(store->params[i].name, name) == 0) {
+      return &store->params[i];
+    }
+  }
+  return NULL;
+}
+
+static void *element(const tr__store *store, void *arena, int64_t offset)
+{
+  return (char *)arena + (size_t)offset * tr_dtype_size(store->ctx->dtype);
+}
+
+tr__tensor
+tr__store_tensor(const tr__store *store, void *arena, const tr__param *param)
+{
+  return tr__tensor_of(element(store, arena, param->offset), store->ctx->dtype,
+                       param->shape.ndim, param->shape.dims);
+}
+
+tr__tensor tr__store_flat(const tr__store *store,
+                          void *arena,
+                          int64_t offset,
+                          int64_t count)
+{
+  return tr__tensor_of(element(store, arena, offset), store->ctx->dtype, 1,
+                       &count);
+}
+
+tr__tensor tr__store_tail(const tr__store *store)
+{
+  return tr__store_flat(store, store->grads, store->count, TR__TAIL_COUNT);
+}
+
+tr__tensor tr__store_block(const tr__store *store)
+{
+  int64_t count = (int64_t)(sizeof(tr__step_block) / sizeof(double));
+  return tr__tensor_of(store->block, TR_F64, 1, &count);
+}
