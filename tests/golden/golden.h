@@ -4,6 +4,7 @@
 #ifndef TR_GOLDEN_H
 #define TR_GOLDEN_H
 
+#include "base/context_impl.h"
 #include "test.h"
 
 #include <train/train.h>
