@@ -104,8 +104,11 @@ tr_status tr__model_infer(tr_model *net)
       node->ordinal = net->num_inputs++;
     }
     if (node->flags & TR__IS_LOSS) {
-      TR__CHECK_NODE(net->num_losses < TR_MAX_INPUTS, node, TR_EINVAL,
-                     "a model has at most %d losses", TR_MAX_INPUTS);
+      TR__CHECK_NODE(net->num_losses == 0,
+                     node,
+                     TR_EUNSUPPORTED,
+                     "the model has a loss already, and %s supports one",
+                     tr_version());
       node->ordinal = net->num_losses++;
     }
   }

@@ -142,7 +142,8 @@ static void share_values(planner *p)
     tr__node *producer = &p->net->nodes[node->inputs[0]];
     if (node->type->activation != TR__ACTIVATION_NONE &&
         (producer->flags & TR__CAN_ACTIVATE) &&
-        producer->activation == TR__ACTIVATION_NONE) {
+        producer->activation == TR__ACTIVATION_NONE &&
+        p->nodes[producer->index].num_consumers == 1) {
       producer->activation = node->type->activation;
       node->is_skipped = true;
     }
