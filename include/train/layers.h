@@ -25,7 +25,7 @@ TR_API tr_node tr_input(tr_model *net, tr_shape shape);
 typedef struct tr_linear_opts {
   int64_t out;      /* number of outputs; required */
   int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "linear1", "linear2", ... */
+  const char *name; /* of the layer; NULL: "linear_1", "linear_2", ... */
 } tr_linear_opts;
 
 /* tr_linear - an affine map of the flattened sample.
@@ -57,7 +57,7 @@ typedef struct tr_conv2d_opts {
   int64_t stride;   /* 0: 1 */
   int64_t padding;  /* zeros on each side */
   int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "conv1", "conv2", ... */
+  const char *name; /* of the layer; NULL: "conv2d_1", "conv2d_2", ... */
 } tr_conv2d_opts;
 
 /* tr_conv2d - cross-correlation with a set of filters.

@@ -52,7 +52,7 @@ TR_API tr_status tr_sgd_create(tr_model *net,
                                tr_optimizer **out);
 
 typedef struct tr_adam_opts {
-  double lr;           /* 0: 1e-3 */
+  double lr;           /* required */
   double beta1;        /* decay of the first moment */
   double beta2;        /* decay of the second moment */
   double eps;          /* added to the root of the second moment */

@@ -9,6 +9,14 @@ typedef struct tr__request tr__request;
 
 typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 
+/* How an all-reduce works. AUTO takes one by size from a table. */
+typedef enum tr__algorithm {
+  TR__ALGORITHM_AUTO = 0,
+  TR__ALGORITHM_DOUBLING = 1, /* recursive doubling, for few bytes */
+  TR__ALGORITHM_RING = 2,     /* own pipelined ring */
+  TR__ALGORITHM_MPI = 3       /* MPI_Allreduce, whatever that does */
+} tr__algorithm;
+
 /* Buffers are host memory. Every call is collective; ranks make the same
  * calls in the same order. */
 typedef struct tr__comm_type {
@@ -17,7 +25,8 @@ typedef struct tr__comm_type {
   void (*destroy)(tr__comm *comm);
 
   /* allreduce_start - begin buf <- sum over ranks, in place; TR_F32 or TR_F64;
-   * any count, also 0 and beyond 2^31. The same bits on every rank. */
+   * any count, also 0 and beyond 2^31. The same bits on every rank. One at a
+   * time: TR_ESTATE where the one before has not finished. */
   tr_status (*allreduce_start)(tr__comm *comm,
                                void *buf,
                                int64_t count,
@@ -37,7 +46,7 @@ typedef struct tr__comm_type {
                           int count,
                           tr__reduce how);
 
-  /* reduce_f64 - a few doubles, summed in rank order, the result on all. */
+  /* sum_f64 - a few doubles, summed in rank order, the result on all. */
   tr_status (*sum_f64)(tr__comm *comm, double *values, int count);
 
   /* barrier - no rank leaves before all have come. */
@@ -47,8 +56,23 @@ typedef struct tr__comm_type {
 struct tr__comm {
   const tr__comm_type *type;
   int rank, size;
-  int local_size; /* ranks on this node */
+  int local_size;  /* ranks on this node */
+  int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
+  double spin_s;   /* how long a wait polls before it begins to yield */
+  tr__algorithm algorithm;
+  int64_t tr__int_limit; /* most elements in one foreign call */
+
+  /* Host memory for sums of memory that the host may not touch; grown by
+   * comm/buckets.c, released with the rest. */
+  void *staging;
+  size_t staging_bytes;
 };
+
+/* tr__comm_set_algorithm - "auto", "doubling", "ring" or "mpi". */
+tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
+
+/* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */
+const char *tr__comm_algorithm_name(const tr__comm *comm, int64_t bytes);
 
 /* tr__comm_wait - run a started all-reduce to its end. */
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request);

@@ -73,18 +73,20 @@ struct tr__node {
   unsigned flags;
   tr_shape shape; /* of one sample's output */
   int num_params;
-  int params[TR__MAX_NODE_PARAMS]; /* indices into the model's declarations,
-                                      then into store->params */
+  int params[TR__MAX_NODE_PARAMS]; /* indices into store->params */
   int num_saved;
   tr__slot saved[TR__MAX_NODE_SAVED];
-  size_t forward_workspace, backward_workspace; /* bytes */
+  size_t forward_bytes, backward_bytes; /* of workspace */
 
   /* Set by the plan. */
   tr__activation activation; /* applied by forward */
   bool is_skipped;           /* forward is done by the producer */
-  bool is_kept;              /* tr_model_keep() */
-  bool wants_gradient;       /* something before it has parameters */
-  tr__slot output, gradient, workspace;
+  bool is_kept;              /* readable after forward */
+  bool shares_output;        /* output lies where input 0's lies */
+  bool shares_gradient;      /* input 0's gradient lies where the output's */
+  bool wants_gradient;       /* backward needs the output's gradient */
+  tr__slot output, gradient;
+  size_t forward_workspace, backward_workspace; /* offsets */
 };
 
 /* What a layer sees of one forward or backward. */
@@ -93,7 +95,9 @@ struct tr__run {
   tr__stream *stream;
   const tr__ops *ops;
   tr__shards shards;
-  int64_t rows; /* of this rank in this step */
+  int64_t rows;     /* of this rank in this step */
+  bool is_backward; /* which workspace a node has */
+  bool has_weights; /* the batch says what each sample weighs */
 };
 
 #endif

@@ -30,11 +30,13 @@ void tr__philox(const uint32_t counter[4],
   out[3] = c3;
 }
 
-uint32_t tr__random_u32(const tr__random *random, int64_t element)
+/* The four words of elements 4 block .. 4 block + 3. */
+static void
+random_block(const tr__random *random, uint64_t block, uint32_t out[4])
 {
   uint64_t sample = (uint64_t)random->sample, step = (uint64_t)random->step;
   const uint32_t counter[4] = {
-      (uint32_t)((uint64_t)element / 4),
+      (uint32_t)block,
       (uint32_t)sample,
       (uint32_t)step,
       (uint32_t)random->stream << 16 | (uint32_t)(step >> 32 & 255) << 8 |
@@ -42,9 +44,29 @@ uint32_t tr__random_u32(const tr__random *random, int64_t element)
   };
   const uint32_t key[2] = {(uint32_t)random->seed,
                            (uint32_t)(random->seed >> 32)};
-  uint32_t out[4];
   tr__philox(counter, key, out);
+}
+
+uint32_t tr__random_u32(const tr__random *random, int64_t element)
+{
+  uint32_t out[4];
+  random_block(random, (uint64_t)element / 4, out);
   return out[element % 4];
+}
+
+void tr__random_fill(const tr__random *random,
+                     double low,
+                     double high,
+                     int64_t count,
+                     double *out)
+{
+  uint32_t words[4];
+  for (int64_t i = 0; i < count; i++) {
+    if (i % 4 == 0) {
+      random_block(random, (uint64_t)i / 4, words);
+    }
+    out[i] = low + (high - low) * (words[i % 4] * 0x1p-32);
+  }
 }
 
 double tr__random_uniform(const tr__random *random, int64_t element)

@@ -51,6 +51,13 @@ uint32_t tr__random_u32(const tr__random *random, int64_t element);
 /* tr__random_uniform - uniform in [0, 1), a multiple of 2^-32. */
 double tr__random_uniform(const tr__random *random, int64_t element);
 
+/* tr__random_fill - uniform in [low, high) for elements 0..count-1. */
+void tr__random_fill(const tr__random *random,
+                     double low,
+                     double high,
+                     int64_t count,
+                     double *out);
+
 /* tr__random_normal - standard normal by Box-Muller from elements 2 element
  * and 2 element + 1. */
 double tr__random_normal(const tr__random *random, int64_t element);

@@ -64,7 +64,16 @@ tr__tensor tr__store_tail(const tr__store *store);
 /* tr__store_block - the step block as a tensor for ops. */
 tr__tensor tr__store_block(const tr__store *store);
 
-/* tr__store_model_text - names, shapes and types: what a checkpoint must
+/* tr__allreduce_arena - data <- sum over ranks of data, backend memory.
+ *
+ * Waits for the stream. A rank whose device has failed takes part with NaN, so
+ * that the tail's failure flag is not zero on any rank, and keeps its failure
+ * as pending: the caller goes on to tr__context_agree_pending(). What is
+ * returned is TR_ECOMM, or agreed. */
+tr_status
+tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
+
+/* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */
 char *tr__model_text(const tr_model *net);
 

@@ -1,0 +1,73 @@
+/* Sums of backend memory over ranks. */
+#include "base/store_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static tr_status grow_staging(tr__comm *comm, size_t bytes)
+{
+  size_t rounded = tr__align(bytes, 4096);
+  void *grown = aligned_alloc(4096, rounded);
+  TR_CHECK(grown != NULL, TR_ENOMEM,
+           "no memory to stage an all-reduce of %zu bytes", bytes);
+  free(comm->staging);
+  comm->staging = grown;
+  comm->staging_bytes = rounded;
+  return TR_OK;
+}
+
+/* All ranks have the same device and counts, so all grow in the same call. */
+static tr_status
+host_buffer(tr_context *ctx, void *data, size_t bytes, void **out)
+{
+  tr__comm *comm = ctx->comm;
+  *out = ctx->backend->type->host_view(ctx->backend, data);
+  if (*out != NULL) {
+    return TR_OK;
+  }
+  if (bytes > comm->staging_bytes) {
+    TR_TRY(tr__agree(comm, grow_staging(comm, bytes)));
+  }
+  *out = comm->staging;
+  return TR_OK;
+}
+
+static void poison(void *values, int64_t count, tr_dtype dtype)
+{
+  for (int64_t i = 0; i < count; i++) {
+    if (dtype == TR_F64) {
+      ((double *)values)[i] = NAN;
+    } else {
+      ((float *)values)[i] = NAN;
+    }
+  }
+}
+
+tr_status
+tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
+{
+  tr__comm *comm = ctx->comm;
+  if (comm->size == 1 || count == 0) {
+    return TR_OK;
+  }
+  const tr__backend_type *type = ctx->backend->type;
+  tr__stream *stream = &ctx->backend->stream;
+  size_t bytes = (size_t)count * tr_dtype_size(dtype);
+  void *host;
+  TR_TRY(host_buffer(ctx, data, bytes, &host));
+  bool is_staged = host == comm->staging;
+  tr_status status = is_staged ? type->download(stream, host, data, bytes)
+                               : type->wait(stream);
+  if (status != TR_OK) {
+    /* Leaving now would keep the other ranks waiting for this one. */
+    tr__context_set_pending(ctx, status);
+    poison(host, count, dtype);
+  }
+  tr__request *request;
+  TR_TRY(comm->type->allreduce_start(comm, host, count, dtype, &request));
+  TR_TRY(tr__comm_wait(comm, &request));
+  if (is_staged) {
+    type->upload(stream, data, host, bytes);
+  }
+  return TR_OK;
+}

@@ -1,0 +1,288 @@
+/* Collectives on a duplicate of the caller's communicator. */
+#include "comm/mpi_impl.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A wait polls this long before it yields: about a small message's flight. */
+static const double spin_s = 50e-6;
+
+static tr__comm_mpi *mine(tr__comm *comm)
+{
+  return (tr__comm_mpi *)comm;
+}
+
+void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count)
+{
+  if (dtype == TR_F64) {
+    double *restrict sum = dst;
+    const double *restrict part = src;
+    for (int64_t i = 0; i < count; i++) {
+      sum[i] += part[i];
+    }
+    return;
+  }
+  float *restrict sum = dst;
+  const float *restrict part = src;
+  for (int64_t i = 0; i < count; i++) {
+    sum[i] += part[i];
+  }
+}
+
+/* MPI's own all-reduce waits, so all of it happens at the start. */
+static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
+{
+  int64_t done = 0;
+  while (done < request->count) {
+    int64_t count = tr__min(request->count - done, comm->base.tr__int_limit);
+    TR_TRY_MPI(MPI_Allreduce(
+        MPI_IN_PLACE, request->buf + done * (int64_t)request->element,
+        tr__int(count), request->type, MPI_SUM, comm->comm));
+    done += count;
+  }
+  return TR_OK;
+}
+
+static tr_status
+allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  (void)comm;
+  (void)request;
+  *done = true;
+  return TR_OK;
+}
+
+const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start,
+                                             allreduce_advance};
+
+static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
+                                       const tr__request *request)
+{
+  int64_t bytes = request->count * (int64_t)request->element;
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes);
+  if (algorithm == TR__ALGORITHM_MPI) {
+    return &tr__mpi_allreduce;
+  }
+  bool fits = bytes <= (int64_t)TR__SCRATCH_BYTES &&
+              request->count <= comm->base.tr__int_limit;
+  return algorithm == TR__ALGORITHM_DOUBLING && fits ? &tr__mpi_doubling
+                                                     : &tr__mpi_ring;
+}
+
+static tr_status mpi_allreduce_start(
+    tr__comm *base, void *buf, int64_t count, tr_dtype dtype, tr__request **out)
+{
+  tr__comm_mpi *comm = mine(base);
+  tr__request *request = &comm->request;
+  *out = NULL;
+  TR_CHECK(count >= 0, TR_EINVAL, "all-reduce of %lld elements",
+           (long long)count);
+  TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
+           "all-reduce of %s, expected f32 or f64", tr__dtype_name(dtype));
+  TR_CHECK(request->algorithm == NULL, TR_ESTATE,
+           "an all-reduce was started before the last one had finished");
+  request->buf = buf;
+  request->count = count;
+  request->dtype = dtype;
+  request->element = tr_dtype_size(dtype);
+  request->type = dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
+  request->algorithm = choose(comm, request);
+  *out = request;
+  request->is_done = count == 0 || base->size == 1;
+  if (!request->is_done) {
+    TR_TRY(request->algorithm->start(comm, request));
+    TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
+  }
+  return TR_OK;
+}
+
+static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
+{
+  tr__request *request = *handle;
+  *done = request == NULL || request->is_done;
+  if (!*done) {
+    TR_TRY(request->algorithm->advance(mine(base), request, done));
+  }
+  if (*done && request != NULL) {
+    request->algorithm = NULL;
+    *handle = NULL;
+  }
+  return TR_OK;
+}
+
+static tr_status
+mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
+{
+  tr__comm_mpi *comm = mine(base);
+  int64_t done = 0, all = (int64_t)bytes;
+  TR_CHECK(root >= 0 && root < base->size, TR_EINVAL,
+           "broadcast from rank %d of %d", root, base->size);
+  while (done < all) {
+    int64_t count = tr__min(all - done, base->tr__int_limit);
+    TR_TRY_MPI(MPI_Bcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
+                         comm->comm));
+    done += count;
+  }
+  return TR_OK;
+}
+
+static tr_status
+mpi_reduce_i64(tr__comm *base, int64_t *values, int count, tr__reduce how)
+{
+  MPI_Op op = how == TR__SUM ? MPI_SUM : how == TR__MIN ? MPI_MIN : MPI_MAX;
+  TR_TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
+                           mine(base)->comm));
+  return TR_OK;
+}
+
+static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
+{
+  tr__comm_mpi *comm = mine(base);
+  int64_t needed = (int64_t)count * base->size;
+  if (needed > comm->num_sums) {
+    double *grown = realloc(comm->sums, (size_t)needed * sizeof *grown);
+    TR_CHECK(grown != NULL, TR_ENOMEM, "no memory for %lld sums",
+             (long long)needed);
+    comm->sums = grown;
+    comm->num_sums = needed;
+  }
+  TR_TRY_MPI(MPI_Allgather(values, count, MPI_DOUBLE, comm->sums, count,
+                           MPI_DOUBLE, comm->comm));
+  for (int i = 0; i < count; i++) {
+    double sum = 0;
+    for (int rank = 0; rank < base->size; rank++) {
+      sum += comm->sums[(int64_t)rank * count + i];
+    }
+    values[i] = sum;
+  }
+  return TR_OK;
+}
+
+static tr_status mpi_barrier(tr__comm *base)
+{
+  TR_TRY_MPI(MPI_Barrier(mine(base)->comm));
+  return TR_OK;
+}
+
+static void mpi_destroy(tr__comm *base)
+{
+  tr__comm_mpi *comm = mine(base);
+  if (comm->comm != MPI_COMM_NULL && tr__mpi_is_active()) {
+    MPI_Comm_free(&comm->comm);
+  }
+  free(base->staging);
+  free(comm->scratch);
+  free(comm->sums);
+  free(comm);
+}
+
+const tr__comm_type tr__comm_mpi_type = {
+    .name = "mpi",
+    .destroy = mpi_destroy,
+    .allreduce_start = mpi_allreduce_start,
+    .test = mpi_test,
+    .broadcast = mpi_broadcast,
+    .reduce_i64 = mpi_reduce_i64,
+    .sum_f64 = mpi_sum_f64,
+    .barrier = mpi_barrier,
+};
+
+/* Compare the CPUs of the ranks of this node. */
+static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
+{
+  cpu_set_t own;
+  CPU_ZERO(&own);
+  sched_getaffinity(0, sizeof own, &own);
+  TR_TRY_MPI(MPI_Allgather(&own, sizeof own, MPI_BYTE, sets, sizeof own,
+                           MPI_BYTE, node));
+  base->cpu_sharers = 0;
+  for (int i = 0; i < base->local_size; i++) {
+    cpu_set_t common;
+    CPU_AND(&common, &own, &sets[i]);
+    base->cpu_sharers += CPU_COUNT(&common) > 0;
+  }
+  base->cpu_sharers = base->cpu_sharers > 0 ? base->cpu_sharers : 1;
+  /* With more ranks than CPUs a poll keeps the awaited rank from running. */
+  base->spin_s = base->cpu_sharers > CPU_COUNT(&own) ? 0 : spin_s;
+  return TR_OK;
+}
+
+static tr_status look_at_node(tr__comm_mpi *comm)
+{
+  MPI_Comm node;
+  TR_TRY_MPI(MPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0,
+                                 MPI_INFO_NULL, &node));
+  MPI_Comm_size(node, &comm->base.local_size);
+  cpu_set_t *sets = calloc((size_t)comm->base.local_size, sizeof *sets);
+  tr_status status = TR_OK;
+  if (sets == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "no memory for the CPU sets of %d ranks",
+                     comm->base.local_size);
+  }
+  TR_TRY_GOTO(tr__agree(&comm->base, status), done);
+  TR_TRY_GOTO(count_sharers(&comm->base, node, sets), done);
+
+done:
+  free(sets);
+  MPI_Comm_free(&node);
+  return status;
+}
+
+static tr_status duplicate(int handle, MPI_Comm *out)
+{
+  TR_CHECK(tr__mpi_is_active(), TR_ESTATE,
+           "a context on a communicator needs MPI to be initialised");
+  MPI_Comm comm = MPI_Comm_f2c((MPI_Fint)handle);
+  TR_CHECK(comm != MPI_COMM_NULL, TR_EINVAL,
+           "the communicator is MPI_COMM_NULL on this rank");
+  int is_inter = 0;
+  TR_TRY_MPI(MPI_Comm_test_inter(comm, &is_inter));
+  TR_CHECK(!is_inter, TR_EINVAL,
+           "the communicator is an intercommunicator, expected an "
+           "intracommunicator");
+  TR_TRY_MPI(MPI_Comm_dup(comm, out));
+  TR_TRY_MPI(MPI_Comm_set_errhandler(*out, MPI_ERRORS_RETURN));
+  return TR_OK;
+}
+
+tr_status tr__comm_mpi_create(int handle, tr__comm **out)
+{
+  *out = NULL;
+  MPI_Comm own = MPI_COMM_NULL;
+  TR_TRY(duplicate(handle, &own));
+  tr__comm_mpi *comm = calloc(1, sizeof *comm);
+  char *scratch = calloc(1, TR__SCRATCH_BYTES);
+  if (comm == NULL || scratch == NULL) {
+    free(comm);
+    free(scratch);
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  comm->comm = own;
+  comm->scratch = scratch;
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  tr_status status = look_at_node(comm);
+  if (status != TR_OK) {
+    mpi_destroy(&comm->base);
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  *out = &comm->base;
+  return TR_OK;
+}
+
+tr_status tr__comm_create(int handle, tr__comm **out)
+{
+  *out = NULL;
+  MPI_Comm comm =
+      tr__mpi_is_active() ? MPI_Comm_f2c((MPI_Fint)handle) : MPI_COMM_NULL;
+  int size = 0;
+  if (comm != MPI_COMM_NULL) {
+    TR_TRY_MPI(MPI_Comm_size(comm, &size));
+  }
+  return size == 1 ? tr__comm_self_create(out)
+                   : tr__comm_mpi_create(handle, out);
+}

@@ -1,0 +1,78 @@
+/* How a job is joined and left: the launcher, init, finalize, abort. */
+#include "comm/mpi_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int environment_int(const char *name)
+{
+  const char *text = getenv(name);
+  return text != NULL ? atoi(text) : 0;
+}
+
+bool tr__mpi_is_launched(void)
+{
+  /* Open MPI, MPICH and Intel MPI, PMIx, in this order. */
+  static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
+                                      "PMI_RANK", "PMIX_RANK"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (getenv(names[i]) != NULL) {
+      return true;
+    }
+  }
+  /* A batch script's own shell has SLURM_PROCID too, with one task. */
+  return getenv("SLURM_PROCID") != NULL &&
+         environment_int("SLURM_STEP_NUM_TASKS") > 1;
+}
+
+bool tr__mpi_is_active(void)
+{
+  int initialized = 0, finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  return initialized && !finalized;
+}
+
+tr_status tr__mpi_init(void)
+{
+  int finalized = 0, level;
+  MPI_Finalized(&finalized);
+  TR_CHECK(!finalized, TR_ESTATE,
+           "MPI was finalised before the context was created; it cannot be "
+           "initialised again");
+  TR_TRY_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level));
+  return TR_OK;
+}
+
+void tr__mpi_finalize(void)
+{
+  if (tr__mpi_is_active()) {
+    MPI_Finalize();
+  }
+}
+
+void tr__mpi_abort(int code)
+{
+  MPI_Abort(MPI_COMM_WORLD, code);
+}
+
+int tr__mpi_world(void)
+{
+  return (int)MPI_Comm_c2f(MPI_COMM_WORLD);
+}
+
+int tr__mpi_world_size(void)
+{
+  int size = 1;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+tr_status tr__mpi_fail(int code, const char *call, const char *file, int line)
+{
+  char text[MPI_MAX_ERROR_STRING + 1] = "unknown error";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  return tr__fail(TR_ECOMM, file, line, "%.*s: %s", (int)strcspn(call, "("),
+                  call, text);
+}

@@ -1,0 +1,60 @@
+/* Flatten: the same values as one vector per sample.
+ *
+ *   forward   y (N, D) = x (N, ...), D the product of x's extents
+ *   backward  dx (N, ...) = dy (N, D)
+ *
+ * A view: nothing is computed unless somebody else adds to dx too. */
+#include <train/layers.h>
+
+#include "layers/table_impl.h"
+#include "model/node_impl.h"
+
+static tr_status infer(tr_model *net, tr__node *node)
+{
+  const tr_shape *x = tr__input_shape(net, node, 0);
+  node->shape = (tr_shape){1, {tr_shape_count(x)}};
+  node->flags = TR__IS_VIEW;
+  return TR_OK;
+}
+
+static void forward(const tr__run *run, const tr__node *node)
+{
+  (void)run;
+  (void)node;
+}
+
+static void backward(const tr__run *run, const tr__node *node)
+{
+  if (node->shares_gradient) {
+    return;
+  }
+  tr__tensor dx = tr__input_grad(run, node, 0);
+  if (!tr__input_grad_adds(run, node, 0)) {
+    run->ops->fill(run->stream, &(tr__fill_args){.y = dx});
+  }
+  run->ops->add(run->stream,
+                &(tr__add_args){.y = dx, .x = tr__output_grad(run, node)});
+}
+
+static tr_node random_build(tr_model *net, const tr__random *random)
+{
+  const tr_shape in = {3,
+                       {1 + tr__random_u32(random, 0) % 5,
+                        1 + tr__random_u32(random, 1) % 7,
+                        1 + tr__random_u32(random, 2) % 3}};
+  return tr_flatten(net, tr_input(net, in));
+}
+
+const tr__layer_type tr__flatten_type = {
+    .name = "flatten",
+    .infer = infer,
+    .forward = forward,
+    .backward = backward,
+    .random_build = random_build,
+    .tolerance = 1e-8,
+};
+
+tr_node tr_flatten(tr_model *net, tr_node x)
+{
+  return tr__add_node(net, &tr__flatten_type, &x, NULL, 0, NULL);
+}

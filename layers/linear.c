@@ -1,0 +1,111 @@
+/* Linear: an affine map of one vector per sample.
+ *
+ *   forward   y = x W^T + b             x (N, D), W (K, D), b (K), y (N, K)
+ *   backward  dx = dy W,  dW += dy^T x,  db += sum over n of dy[n,:]
+ *
+ * Source: torch.nn.Linear; first values uniform in +-1/sqrt(D), as there. */
+#include <train/layers.h>
+
+#include "layers/table_impl.h"
+#include "model/node_impl.h"
+
+#include <math.h>
+
+enum { WEIGHT, BIAS };
+
+static tr_status infer(tr_model *net, tr__node *node)
+{
+  const tr_linear_opts *opts = node->opts;
+  const tr_shape *x = tr__input_shape(net, node, 0);
+  char text[TR__SHAPE_BYTES];
+  TR__CHECK_NODE(x->ndim == 1, node, TR_ESHAPE,
+                 "input is %s, expected one vector per sample: put "
+                 "tr_flatten() before",
+                 tr__shape_text(x, text));
+  TR__CHECK_NODE(opts->out > 0, node, TR_EINVAL,
+                 "out is %lld, expected at least 1", (long long)opts->out);
+  node->shape = (tr_shape){1, {opts->out}};
+  const tr_shape weight = {2, {opts->out, x->dims[0]}};
+  double bound = 1.0 / sqrt((double)x->dims[0]);
+  TR_TRY(tr__declare_param(net, node, "weight", weight, bound));
+  if (!opts->no_bias) {
+    TR_TRY(tr__declare_param(net, node, "bias", node->shape, bound));
+  }
+  node->flags = TR__USES_INPUT | TR__CAN_ACTIVATE;
+  const tr__linear_backward_weight_args args = {
+      .dw = tr__param_tensor(net, node, WEIGHT),
+      .x = tr__shape_tensor(net, x),
+      .dy = tr__shape_tensor(net, &node->shape),
+      .shards = tr__one_shard(net->max_rows)};
+  node->backward_bytes =
+      tr__workspace_bytes(net, TR__OP_linear_backward_weight, &args);
+  return TR_OK;
+}
+
+static tr__tensor bias(const tr__run *run, const tr__node *node)
+{
+  return node->num_params > BIAS ? tr__value(run, node, BIAS)
+                                 : (tr__tensor){.data = NULL};
+}
+
+static tr__tensor bias_grad(const tr__run *run, const tr__node *node)
+{
+  return node->num_params > BIAS ? tr__grad(run, node, BIAS)
+                                 : (tr__tensor){.data = NULL};
+}
+
+static void forward(const tr__run *run, const tr__node *node)
+{
+  run->ops->linear_forward(
+      run->stream, &(tr__linear_forward_args){.y = tr__output(run, node),
+                                              .x = tr__input(run, node, 0),
+                                              .w = tr__value(run, node, WEIGHT),
+                                              .b = bias(run, node),
+                                              .activation = node->activation});
+}
+
+static void backward(const tr__run *run, const tr__node *node)
+{
+  tr__tensor dy = tr__output_grad(run, node);
+  run->ops->linear_backward_weight(
+      run->stream,
+      &(tr__linear_backward_weight_args){.dw = tr__grad(run, node, WEIGHT),
+                                         .db = bias_grad(run, node),
+                                         .x = tr__input(run, node, 0),
+                                         .dy = dy,
+                                         .workspace = tr__workspace(run, node),
+                                         .shards = run->shards,
+                                         .accumulate = tr__grad_adds(run)});
+  tr__tensor dx = tr__input_grad(run, node, 0);
+  if (dx.data != NULL) {
+    run->ops->linear_backward_input(
+        run->stream, &(tr__linear_backward_input_args){
+                         .dx = dx,
+                         .dy = dy,
+                         .w = tr__value(run, node, WEIGHT),
+                         .accumulate = tr__input_grad_adds(run, node, 0)});
+  }
+}
+
+static tr_node random_build(tr_model *net, const tr__random *random)
+{
+  const tr_shape in = {1, {1 + tr__random_u32(random, 0) % 37}};
+  tr_linear_opts opts = {.out = 1 + tr__random_u32(random, 1) % 23,
+                         .no_bias = tr__random_u32(random, 2) % 4 == 0};
+  return tr_linear(net, tr_input(net, in), &opts);
+}
+
+const tr__layer_type tr__linear_type = {
+    .name = "linear",
+    .infer = infer,
+    .forward = forward,
+    .backward = backward,
+    .random_build = random_build,
+    .tolerance = 1e-8,
+};
+
+tr_node tr_linear(tr_model *net, tr_node x, const tr_linear_opts *opts)
+{
+  return tr__add_node(net, &tr__linear_type, &x, opts, sizeof *opts,
+                      opts->name);
+}

@@ -1,0 +1,13 @@
+#include "layers/table_impl.h"
+
+#include <stddef.h>
+
+const tr__layer_type *const *tr__layer_table(void)
+{
+  static const tr__layer_type *const table[] = {
+      &tr__input_type,   &tr__linear_type,        &tr__relu_type,
+      &tr__conv2d_type,  &tr__maxpool2d_type,     &tr__global_avgpool2d_type,
+      &tr__flatten_type, &tr__cross_entropy_type, NULL,
+  };
+  return table;
+}

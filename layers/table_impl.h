@@ -1,0 +1,20 @@
+/* All layers. A new one is its own file, a declaration here, and a line in
+ * table.c and meson.build. */
+#ifndef TR_LAYERS_TABLE_IMPL_H
+#define TR_LAYERS_TABLE_IMPL_H
+
+#include "base/layer_impl.h"
+
+extern const tr__layer_type tr__input_type;
+extern const tr__layer_type tr__linear_type;
+extern const tr__layer_type tr__relu_type;
+extern const tr__layer_type tr__conv2d_type;
+extern const tr__layer_type tr__maxpool2d_type;
+extern const tr__layer_type tr__global_avgpool2d_type;
+extern const tr__layer_type tr__flatten_type;
+extern const tr__layer_type tr__cross_entropy_type;
+
+/* tr__layer_table - all layers, NULL at the end. */
+const tr__layer_type *const *tr__layer_table(void);
+
+#endif

@@ -1,0 +1,169 @@
+/* The graph: what the builder calls leave behind. */
+#include "model/node_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+tr_status tr_model_create(tr_context *ctx, tr_model **out)
+{
+  *out = calloc(1, sizeof **out);
+  TR_CHECK(*out != NULL, TR_ENOMEM, "no memory for a model");
+  (*out)->ctx = ctx;
+  return TR_OK;
+}
+
+void tr_model_destroy(tr_model **net)
+{
+  if (net == NULL || *net == NULL) {
+    return;
+  }
+  tr_model *m = *net;
+  tr__backend *backend = m->ctx->backend;
+  backend->type->wait(&backend->stream);
+  backend->type->free(backend, m->activations, m->activation_bytes);
+  backend->type->free(backend, m->sums,
+                      TR__TAIL_COUNT * tr_dtype_size(m->ctx->dtype));
+  tr__store_release(&m->store);
+  for (int i = 0; i < m->num_nodes; i++) {
+    free(m->nodes[i].opts);
+  }
+  free(m->nodes);
+  free(m);
+  *net = NULL;
+}
+
+static tr_status grow(tr_model *net)
+{
+  if (net->num_nodes < net->max_nodes) {
+    return TR_OK;
+  }
+  int max_nodes = net->max_nodes == 0 ? 32 : 2 * net->max_nodes;
+  tr__node *nodes = realloc(net->nodes, (size_t)max_nodes * sizeof *nodes);
+  TR_CHECK(nodes != NULL, TR_ENOMEM, "no memory for %d layers", max_nodes);
+  net->nodes = nodes;
+  net->max_nodes = max_nodes;
+  return TR_OK;
+}
+
+static int count_type(const tr_model *net, const tr__layer_type *type)
+{
+  int count = 0;
+  for (int i = 0; i < net->num_nodes; i++) {
+    count += net->nodes[i].type == type;
+  }
+  return count;
+}
+
+static tr_status
+name_node(const tr_model *net, tr__node *node, const char *name)
+{
+  char standard[TR__NAME_BYTES];
+  if (name == NULL) {
+    snprintf(standard, sizeof standard, "%s_%d", node->type->name,
+             count_type(net, node->type) + 1);
+    name = standard;
+  }
+  /* Room for ".weight" behind it; '/' would cut the path of a data set. */
+  TR_CHECK(tr__copy_name(node->name, sizeof node->name - 16, name) &&
+               name[0] != '\0' && strchr(name, '/') == NULL,
+           TR_EINVAL, "%s: the name \"%.80s\" is empty, too long or has a '/'",
+           node->type->name, name);
+  for (int i = 0; i < net->num_nodes; i++) {
+    TR_CHECK(strcmp(net->nodes[i].name, name) != 0, TR_EINVAL,
+             "%s: the name \"%s\" is taken by a %s", node->type->name, name,
+             net->nodes[i].type->name);
+  }
+  return TR_OK;
+}
+
+static tr_status add_node(tr_model *net,
+                          tr__node *node,
+                          const tr_node *input,
+                          const void *opts,
+                          size_t opts_bytes)
+{
+  TR_CHECK(!net->is_built, TR_ESTATE, "%s: the model is built already",
+           node->type->name);
+  TR_TRY(grow(net));
+  if (input != NULL) {
+    TR_CHECK(input->index >= 0 && input->index < net->num_nodes, TR_EINVAL,
+             "%s \"%s\": its input is no node of this model", node->type->name,
+             node->name);
+    node->inputs[0] = input->index;
+    node->num_inputs = 1;
+  }
+  if (opts_bytes > 0) {
+    node->opts = malloc(opts_bytes);
+    TR_CHECK(node->opts != NULL, TR_ENOMEM, "no memory for a layer");
+    memcpy(node->opts, opts, opts_bytes);
+  }
+  node->index = net->num_nodes;
+  net->nodes[net->num_nodes++] = *node;
+  return TR_OK;
+}
+
+static void remember_error(tr_model *net, tr_status status)
+{
+  if (net->error != TR_OK) {
+    return;
+  }
+  net->error = status;
+  snprintf(net->error_message, sizeof net->error_message, "%s",
+           tr_error_message());
+}
+
+tr_node tr__add_node(tr_model *net,
+                     const tr__layer_type *type,
+                     const tr_node *input,
+                     const void *opts,
+                     size_t opts_bytes,
+                     const char *name)
+{
+  const tr_node none = {-1};
+  if (net->error != TR_OK) {
+    return none;
+  }
+  tr__node node = {.type = type};
+  tr_status status = name_node(net, &node, name);
+  if (status == TR_OK) {
+    status = add_node(net, &node, input, opts, opts_bytes);
+  }
+  if (status != TR_OK) {
+    remember_error(net, status);
+    return none;
+  }
+  return (tr_node){node.index};
+}
+
+void tr_model_keep(tr_model *net, tr_node node)
+{
+  if (net->error != TR_OK) {
+    return;
+  }
+  if (node.index < 0 || node.index >= net->num_nodes || net->is_built) {
+    remember_error(net,
+                   TR_FAIL(TR_EINVAL,
+                           "tr_model_keep: no node of a model that is being "
+                           "built"));
+    return;
+  }
+  net->nodes[node.index].is_kept = true;
+}
+
+tr_shape tr_model_shape(const tr_model *net, tr_node node)
+{
+  if (!net->is_built || node.index < 0 || node.index >= net->num_nodes) {
+    return (tr_shape){.ndim = -1};
+  }
+  return net->nodes[node.index].shape;
+}
+
+tr_context *tr__model_context(const tr_model *net)
+{
+  return net->ctx;
+}
+
+tr__store *tr__model_store(tr_model *net)
+{
+  return net->is_built ? &net->store : NULL;
+}

@@ -1,0 +1,119 @@
+/* Inference of shapes: what layers declare while the model is built. */
+#include "model/node_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const tr_shape *
+tr__input_shape(const tr_model *net, const tr__node *node, int i)
+{
+  return &net->nodes[node->inputs[i]].shape;
+}
+
+tr_status tr__declare_param(tr_model *net,
+                            tr__node *node,
+                            const char *name,
+                            tr_shape shape,
+                            double bound)
+{
+  tr__store *store = &net->store;
+  tr__param param = {.shape = shape,
+                     .count = tr_shape_count(&shape),
+                     .init_bound = bound,
+                     .num_uses = 1};
+  TR__CHECK_NODE(tr__shape_is_valid(&shape), node, TR_ESHAPE,
+                 "the extents of its %s are too large", name);
+  snprintf(param.name, sizeof param.name, "%.80s.%.12s", node->name, name);
+  size_t bytes = (size_t)(store->num_params + 1) * sizeof *store->params;
+  tr__param *params = realloc(store->params, bytes);
+  TR_CHECK(params != NULL, TR_ENOMEM, "no memory for parameter names");
+  store->params = params;
+  node->params[node->num_params++] = store->num_params;
+  params[store->num_params++] = param;
+  return TR_OK;
+}
+
+void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape)
+{
+  node->saved[node->num_saved++] = (tr__slot){.dtype = dtype, .shape = shape};
+}
+
+static tr__tensor
+tensor_with_rows(tr_dtype dtype, int64_t rows, const tr_shape *shape)
+{
+  int64_t dims[TR_MAX_DIMS] = {rows};
+  for (int i = 0; i < shape->ndim; i++) {
+    dims[i + 1] = shape->dims[i];
+  }
+  return tr__tensor_of(NULL, dtype, shape->ndim + 1, dims);
+}
+
+tr__tensor tr__shape_tensor(const tr_model *net, const tr_shape *shape)
+{
+  return tensor_with_rows(net->ctx->dtype, net->max_rows, shape);
+}
+
+tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i)
+{
+  const tr_shape *shape = &net->store.params[node->params[i]].shape;
+  return tr__tensor_of(NULL, net->ctx->dtype, shape->ndim, shape->dims);
+}
+
+size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args)
+{
+  tr__backend *backend = net->ctx->backend;
+  return backend->type->workspace(backend, op, args);
+}
+
+/* Bytes of a slot for the plan's rows; refuses what does not fit in 2^62. */
+static tr_status
+size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
+{
+  int64_t count = tr_shape_count(&slot->shape);
+  bool fits = count >= 0 && slot->shape.ndim < TR_MAX_DIMS &&
+              !tr__mul_overflows(count, net->max_rows, &count) &&
+              !tr__mul_overflows(count, 16, &count);
+  char text[TR__SHAPE_BYTES];
+  TR__CHECK_NODE(fits, node, TR_ESHAPE, "%lld samples of %s are too large",
+                 (long long)net->max_rows, tr__shape_text(&slot->shape, text));
+  slot->bytes = (size_t)count / 16 * tr_dtype_size(slot->dtype);
+  return TR_OK;
+}
+
+static tr_status infer_node(tr_model *net, tr__node *node)
+{
+  TR_TRY(node->type->infer(net, node));
+  TR_ASSERT(node->num_params <= TR__MAX_NODE_PARAMS);
+  TR_ASSERT(node->num_saved <= TR__MAX_NODE_SAVED);
+  node->output = (tr__slot){.dtype = net->ctx->dtype, .shape = node->shape};
+  TR_TRY(size_slot(net, node, &node->output));
+  for (int i = 0; i < node->num_saved; i++) {
+    TR_TRY(size_slot(net, node, &node->saved[i]));
+  }
+  return TR_OK;
+}
+
+tr_status tr__model_infer(tr_model *net)
+{
+  for (int i = 0; i < net->num_nodes; i++) {
+    tr__node *node = &net->nodes[i];
+    TR_TRY(infer_node(net, node));
+    if (node->flags & TR__IS_INPUT) {
+      TR__CHECK_NODE(net->num_inputs < TR_MAX_INPUTS, node, TR_EINVAL,
+                     "a model has at most %d inputs", TR_MAX_INPUTS);
+      node->ordinal = net->num_inputs++;
+    }
+    if (node->flags & TR__IS_LOSS) {
+      TR__CHECK_NODE(net->num_losses == 0,
+                     node,
+                     TR_EUNSUPPORTED,
+                     "the model has a loss already, and %s supports one",
+                     tr_version());
+      node->ordinal = net->num_losses++;
+    }
+  }
+  TR_CHECK(net->num_inputs > 0, TR_EINVAL,
+           "tr_model_build: the model has no tr_input()");
+  net->weights = (tr__slot){.dtype = net->ctx->dtype};
+  return size_slot(net, &net->nodes[0], &net->weights);
+}

@@ -1,0 +1,78 @@
+/* A model: its graph, its plan and its state between calls. */
+#ifndef TR_MODEL_IMPL_H
+#define TR_MODEL_IMPL_H
+
+#include "base/layer_impl.h"
+
+/* Where a model stands in a step. */
+typedef enum tr__phase {
+  TR__PHASE_IDLE,     /* nothing computed */
+  TR__PHASE_FORWARD,  /* forward of the current batch is done */
+  TR__PHASE_BACKWARD, /* its gradients are added */
+} tr__phase;
+
+struct tr_model {
+  tr_context *ctx; /* borrowed */
+
+  /* The graph, in the order of the builder calls, which is an order in which
+   * it can be computed. */
+  tr__node *nodes;
+  int num_nodes, max_nodes;
+  int num_inputs, num_losses;
+  tr_status error; /* the first of the builder calls */
+  char error_message[TR__MESSAGE_BYTES];
+
+  /* The plan. */
+  bool is_built;
+  bool wants_input_gradients; /* for tests: backward reaches tr_input() too */
+  int64_t max_rows;           /* of this rank in one step */
+  tr__store store;
+  void *activations; /* the arena of outputs, gradients, saved, workspace */
+  size_t activation_bytes;
+  tr__slot weights; /* of the samples */
+  void *sums;       /* tail of the last forward: loss, weight, correct */
+
+  /* The current step. */
+  tr__phase phase;
+  int64_t rows, global_rows;
+  bool has_weights;
+  bool sums_are_known;          /* `known` holds the global sums */
+  double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
+};
+
+/* tr__arena_item - bytes that are needed from step `begin` to step `end`. */
+typedef struct tr__arena_item {
+  size_t bytes, offset;
+  int begin, end;
+} tr__arena_item;
+
+/* tr__arena_place - give every item an offset so that no two that are needed
+ * at once overlap; *total is the arena's size. Greedy by size. Returns false
+ * without memory. */
+bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
+
+#define TR__ARENA_ALIGN 256
+
+/* tr__model_infer - let every layer infer its shapes and memory. */
+tr_status tr__model_infer(tr_model *net);
+
+/* tr__model_plan - fusion, aliases, gradients, lifetimes, offsets. */
+tr_status tr__model_plan(tr_model *net);
+
+/* tr__store_create - lay out the parameters and allocate their arenas;
+ * tr__store_init - give them their first values, the same on every rank. */
+tr_status tr__store_create(tr_model *net);
+tr_status tr__store_init(tr_model *net);
+void tr__store_release(tr__store *store);
+
+/* tr__model_seed_gradient - for models without a loss: backward from a given
+ * gradient of the last node, (rows, shape) in host memory. */
+tr_status tr__model_backward_from(tr_model *net, const void *gradient);
+
+/* tr__model_reduced - the tail's sums over all ranks after an all-reduce. */
+const double *tr__model_tail(const tr_model *net);
+
+/* tr__model_get_input_gradient - for tests, with wants_input_gradients. */
+tr_status tr__model_get_node_gradient(tr_model *net, int node, void *values);
+
+#endif

@@ -1,0 +1,73 @@
+/* What a layer uses: builder, declarations for infer, tensors for forward and
+ * backward. */
+#ifndef TR_NODE_IMPL_H
+#define TR_NODE_IMPL_H
+
+#include "model/model_impl.h"
+
+/* tr__add_node - what every builder call ends in: a node of a type on up to
+ * one input, with a copy of its options and a name or NULL. */
+tr_node tr__add_node(tr_model *net,
+                     const tr__layer_type *type,
+                     const tr_node *input,
+                     const void *opts,
+                     size_t opts_bytes,
+                     const char *name);
+
+/* In infer. */
+
+/* tr__fail_node - TR_FAIL with the layer's type and name in front. */
+#define TR__CHECK_NODE(condition, node, status, format, ...)                   \
+  TR_CHECK(condition, status, "%s \"%s\": " format, (node)->type->name,        \
+           (node)->name, __VA_ARGS__)
+
+/* tr__input_shape - extents of one sample of input i. */
+const tr_shape *
+tr__input_shape(const tr_model *net, const tr__node *node, int i);
+
+/* tr__declare_param - a parameter "<node>.<name>" that starts uniform in
+ * +-bound; its number within the node is the number of those before. */
+tr_status tr__declare_param(tr_model *net,
+                            tr__node *node,
+                            const char *name,
+                            tr_shape shape,
+                            double bound);
+
+/* tr__declare_saved - a tensor with one row per sample that forward leaves for
+ * backward. */
+void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape);
+
+/* tr__shape_tensor - a tensor without data with the most rows of the plan, to
+ * ask a backend for its workspace. */
+tr__tensor tr__shape_tensor(const tr_model *net, const tr_shape *shape);
+
+/* tr__param_tensor - likewise for parameter i of a node. */
+tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i);
+
+/* tr__workspace_bytes - what the backend wants for an op. */
+size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
+
+/* In forward and backward. */
+
+tr__tensor tr__output(const tr__run *run, const tr__node *node);
+tr__tensor tr__input(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__value(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
+tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
+tr__tensor tr__loss_sums(const tr__run *run);
+
+tr__tensor tr__output_grad(const tr__run *run, const tr__node *node);
+
+/* tr__input_grad - absent (data NULL) where nobody needs it. */
+tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i);
+
+/* tr__input_grad_adds - a layer that ran before has set it: add. */
+int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
+
+tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
+
+/* tr__grad_adds - the gradient holds earlier batches: add. */
+int tr__grad_adds(const tr__run *run);
+
+#endif

@@ -1,0 +1,279 @@
+/* The arenas of parameters and gradients: layout, first values, access. */
+#include "model/model_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Parameters in the order in which backward finishes their gradients: those of
+ * the last layer first. `order[k]` is the declared index at place k. */
+static void order_params(const tr_model *net, int *order)
+{
+  int place = 0;
+  for (int i = net->num_nodes - 1; i >= 0; i--) {
+    const tr__node *node = &net->nodes[i];
+    for (int k = 0; k < node->num_params; k++) {
+      order[place++] = node->params[k];
+    }
+  }
+}
+
+static void renumber(tr_model *net, const int *order)
+{
+  for (int i = 0; i < net->num_nodes; i++) {
+    tr__node *node = &net->nodes[i];
+    for (int k = 0; k < node->num_params; k++) {
+      int declared = node->params[k];
+      for (int place = 0; place < net->store.num_params; place++) {
+        if (order[place] == declared) {
+          node->params[k] = place;
+        }
+      }
+    }
+  }
+}
+
+/* Insertion sort: there are at most a few hundred names. */
+static void sort_names(tr__store *store)
+{
+  for (int i = 0; i < store->num_params; i++) {
+    int k = i;
+    while (k > 0 && strcmp(store->params[store->by_name[k - 1]].name,
+                           store->params[i].name) > 0) {
+      store->by_name[k] = store->by_name[k - 1];
+      k--;
+    }
+    store->by_name[k] = i;
+  }
+}
+
+static tr_status lay_out(tr_model *net)
+{
+  tr__store *store = &net->store;
+  size_t count = (size_t)store->num_params;
+  int *order = calloc(count + 1, sizeof *order);
+  tr__param *params = calloc(count + 1, sizeof *params);
+  store->by_name = calloc(count + 1, sizeof *store->by_name);
+  if (order == NULL || params == NULL || store->by_name == NULL) {
+    free(order);
+    free(params);
+    return TR_FAIL(TR_ENOMEM, "no memory for %zu parameter names", count);
+  }
+  order_params(net, order);
+  renumber(net, order);
+  store->count = 0;
+  for (int i = 0; i < store->num_params; i++) {
+    params[i] = store->params[order[i]];
+    params[i].offset = store->count;
+    store->count +=
+        (int64_t)tr__align((size_t)params[i].count, TR__PARAM_ALIGN);
+  }
+  free(order);
+  free(store->params);
+  store->params = params;
+  sort_names(store);
+  return TR_OK;
+}
+
+tr_status tr__store_create(tr_model *net)
+{
+  tr__store *store = &net->store;
+  store->ctx = net->ctx;
+  TR_TRY(lay_out(net));
+  tr__backend *backend = net->ctx->backend;
+  size_t size = tr_dtype_size(net->ctx->dtype);
+  size_t bytes = (size_t)store->count * size;
+  TR_TRY(backend->type->alloc(backend, bytes, &store->values));
+  TR_TRY(backend->type->alloc(backend, bytes + TR__TAIL_COUNT * size,
+                              &store->grads));
+  TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
+  store->grads_are_clear = true;
+  return TR_OK;
+}
+
+void tr__store_release(tr__store *store)
+{
+  if (store->ctx != NULL) {
+    tr__backend *backend = store->ctx->backend;
+    size_t size = tr_dtype_size(store->ctx->dtype);
+    size_t bytes = (size_t)store->count * size;
+    backend->type->free(backend, store->block, sizeof(tr__step_block));
+    backend->type->free(backend, store->grads, bytes + TR__TAIL_COUNT * size);
+    backend->type->free(backend, store->values, bytes);
+  }
+  free(store->by_name);
+  free(store->params);
+}
+
+/* Doubles to the store's type, in place: the narrower values end up at the
+ * front of the buffer. */
+static void narrow(tr_dtype dtype, double *values, int64_t count)
+{
+  if (dtype == TR_F64) {
+    return;
+  }
+  for (int64_t i = 0; i < count; i++) {
+    float value = (float)values[i];
+    memcpy((char *)values + (size_t)i * sizeof value, &value, sizeof value);
+  }
+}
+
+static void init_values(tr_model *net, double *values)
+{
+  tr__store *store = &net->store;
+  tr__stream *stream = &net->ctx->backend->stream;
+  for (int i = 0; i < store->num_params; i++) {
+    const tr__param *param = &store->params[i];
+    const tr__random random = {
+        .seed = net->ctx->seed,
+        .stream =
+            tr__random_stream(TR__PURPOSE_INIT, store->num_params - 1 - i)};
+    tr__random_fill(&random, -param->init_bound, param->init_bound,
+                    param->count, values);
+    narrow(net->ctx->dtype, values, param->count);
+    tr__tensor view = tr__store_tensor(store, store->values, param);
+    net->ctx->backend->type->upload(stream, view.data, values,
+                                    (size_t)param->count *
+                                        tr_dtype_size(net->ctx->dtype));
+  }
+}
+
+tr_status tr__store_init(tr_model *net)
+{
+  const tr__store *store = &net->store;
+  int64_t largest = 1;
+  for (int i = 0; i < store->num_params; i++) {
+    largest = tr__max(largest, store->params[i].count);
+  }
+  double *values = malloc((size_t)largest * sizeof *values);
+  TR_CHECK(values != NULL, TR_ENOMEM, "no memory for %lld first values",
+           (long long)largest);
+  init_values(net, values);
+  free(values);
+  return TR_OK;
+}
+
+static tr_status
+find_param(tr_model *net, const char *call, const char *name, tr__param **out)
+{
+  TR_CHECK(net->is_built, TR_ESTATE, "%s before tr_model_build()", call);
+  *out = tr__store_param(&net->store, name);
+  if (*out != NULL) {
+    return TR_OK;
+  }
+  char list[TR__MESSAGE_BYTES / 2] = "";
+  size_t used = 0;
+  for (int i = 0; i < net->store.num_params && used < sizeof list; i++) {
+    int k = net->store.by_name[i];
+    used += (size_t)snprintf(list + used, sizeof list - used, " %s",
+                             net->store.params[k].name);
+  }
+  return TR_FAIL(TR_EINVAL, "%s: no parameter is named \"%.80s\"; there are%s",
+                 call, name, list);
+}
+
+static tr_status read_param(tr_model *net,
+                            const char *call,
+                            const char *name,
+                            bool is_grad,
+                            void *values)
+{
+  tr__param *param;
+  TR_TRY(find_param(net, call, name, &param));
+  tr__backend *backend = net->ctx->backend;
+  void *arena = is_grad ? net->store.grads : net->store.values;
+  tr__tensor view = tr__store_tensor(&net->store, arena, param);
+  return backend->type->download(&backend->stream, values, view.data,
+                                 (size_t)param->count *
+                                     tr_dtype_size(net->ctx->dtype));
+}
+
+tr_status tr_model_get_param(tr_model *net, const char *name, void *values)
+{
+  return read_param(net, "tr_model_get_param", name, false, values);
+}
+
+tr_status tr_model_get_grad(tr_model *net, const char *name, void *values)
+{
+  TR_CHECK(net->is_built && !net->store.grads_are_clear, TR_ESTATE,
+           "tr_model_get_grad before tr_model_backward()");
+  return read_param(net, "tr_model_get_grad", name, true, values);
+}
+
+tr_status
+tr_model_set_param(tr_model *net, const char *name, const void *values)
+{
+  tr__param *param;
+  TR_TRY(find_param(net, "tr_model_set_param", name, &param));
+  tr__backend *backend = net->ctx->backend;
+  tr__tensor view = tr__store_tensor(&net->store, net->store.values, param);
+  backend->type->upload(&backend->stream, view.data, values,
+                        (size_t)param->count * tr_dtype_size(net->ctx->dtype));
+  return TR_OK;
+}
+
+tr_status tr_model_visit(tr_model *net, tr_visit_fn visit, void *user)
+{
+  TR_CHECK(net->is_built, TR_ESTATE, "tr_model_visit before tr_model_build()");
+  for (int i = 0; i < net->store.num_params; i++) {
+    const tr__param *param = &net->store.params[net->store.by_name[i]];
+    const tr_param_info info = {param->name, param->shape, net->ctx->dtype};
+    TR_TRY(visit(user, &info));
+  }
+  return TR_OK;
+}
+
+int64_t tr_model_num_params(const tr_model *net)
+{
+  int64_t count = 0;
+  for (int i = 0; net->is_built && i < net->store.num_params; i++) {
+    count += net->store.params[i].count;
+  }
+  return count;
+}
+
+static tr_status
+hash_params(tr_model *net, const char *values, XXH3_state_t *state)
+{
+  const tr__store *store = &net->store;
+  size_t size = tr_dtype_size(net->ctx->dtype);
+  for (int i = 0; i < store->num_params; i++) {
+    const tr__param *param = &store->params[store->by_name[i]];
+    XXH3_64bits_update(state, param->name, strlen(param->name));
+    XXH3_64bits_update(state, param->shape.dims,
+                       (size_t)param->shape.ndim * sizeof(int64_t));
+    XXH3_64bits_update(state, values + (size_t)param->offset * size,
+                       (size_t)param->count * size);
+  }
+  return TR_OK;
+}
+
+/* Values and extents are hashed as they lie in memory. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "hashes and checkpoints are little-endian");
+
+tr_status tr_model_params_hash(tr_model *net, uint64_t *hash)
+{
+  *hash = 0;
+  TR_CHECK(net->is_built, TR_ESTATE,
+           "tr_model_params_hash before tr_model_build()");
+  tr__backend *backend = net->ctx->backend;
+  size_t bytes = (size_t)net->store.count * tr_dtype_size(net->ctx->dtype);
+  char *values = malloc(bytes + 1);
+  XXH3_state_t *state = XXH3_createState();
+  tr_status status = TR_OK;
+  if (values == NULL || state == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "no memory to hash %zu bytes", bytes);
+    goto done;
+  }
+  TR_TRY_GOTO(backend->type->download(&backend->stream, values,
+                                      net->store.values, bytes),
+              done);
+  XXH3_64bits_reset(state);
+  hash_params(net, values, state);
+  *hash = XXH3_64bits_digest(state);
+done:
+  XXH3_freeState(state);
+  free(values);
+  return status;
+}

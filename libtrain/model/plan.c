@@ -1,0 +1,267 @@
+/* The plan: which values share memory, how long each is needed, and where it
+ * lies in the activation arena.
+ *
+ * Time runs from 0 to 2 N: node i computes forward at i and backward at
+ * 2 N - 1 - i. Values that stay readable after a step are needed at 2 N. */
+#include "model/node_impl.h"
+
+#include <stdlib.h>
+
+typedef struct lifetime {
+  int begin, end;
+} lifetime;
+
+/* What is known of each node while planning. */
+typedef struct sketch {
+  int num_consumers, last_consumer;
+  bool is_sensitive; /* parameters, or an input that asks, lie before it */
+  bool reaches;      /* a loss, or the output, lies behind it */
+  int value_root, gradient_root; /* the node whose memory it shares */
+  lifetime value, gradient;      /* of the node's own needs */
+} sketch;
+
+typedef struct planner {
+  tr_model *net;
+  int n; /* nodes */
+  sketch *nodes;
+  tr__arena_item *items;
+  size_t **offsets; /* where each item's offset goes */
+  int num_items;
+} planner;
+
+static int backward_time(const planner *p, int node)
+{
+  return 2 * p->n - 1 - node;
+}
+
+static int last_time(const planner *p)
+{
+  return 2 * p->n;
+}
+
+static void find_consumers(planner *p)
+{
+  for (int i = 0; i < p->n; i++) {
+    p->nodes[i].last_consumer = -1;
+  }
+  for (int i = 0; i < p->n; i++) {
+    const tr__node *node = &p->net->nodes[i];
+    for (int k = 0; k < node->num_inputs; k++) {
+      p->nodes[node->inputs[k]].num_consumers++;
+      p->nodes[node->inputs[k]].last_consumer = i;
+    }
+  }
+}
+
+/* A gradient is wanted where parameters lie before and a loss behind. */
+static void find_gradients(planner *p)
+{
+  for (int i = 0; i < p->n; i++) {
+    const tr__node *node = &p->net->nodes[i];
+    sketch *s = &p->nodes[i];
+    s->is_sensitive = node->num_params > 0 || ((node->flags & TR__IS_INPUT) &&
+                                               p->net->wants_input_gradients);
+    for (int k = 0; k < node->num_inputs; k++) {
+      s->is_sensitive |= p->nodes[node->inputs[k]].is_sensitive;
+    }
+  }
+  for (int i = p->n - 1; i >= 0; i--) {
+    tr__node *node = &p->net->nodes[i];
+    bool is_end = p->net->num_losses > 0 ? (node->flags & TR__IS_LOSS) != 0
+                                         : i == p->n - 1;
+    p->nodes[i].reaches |= is_end;
+    for (int k = 0; k < node->num_inputs && p->nodes[i].reaches; k++) {
+      p->nodes[node->inputs[k]].reaches = true;
+    }
+    node->wants_gradient = p->nodes[i].is_sensitive && p->nodes[i].reaches;
+  }
+}
+
+/* Until when each node's own value is read. */
+static void find_value_needs(planner *p)
+{
+  for (int i = 0; i < p->n; i++) {
+    tr__node *node = &p->net->nodes[i];
+    sketch *s = &p->nodes[i];
+    bool is_last = s->num_consumers == 0;
+    for (int k = 0; k < node->num_inputs; k++) {
+      tr__node *input = &p->net->nodes[node->inputs[k]];
+      input->is_kept |= (node->flags & TR__IS_LOSS) != 0;
+    }
+    node->is_kept |= is_last;
+    s->value = (lifetime){i, i};
+    if ((node->flags & TR__USES_OUTPUT) && node->wants_gradient) {
+      s->value.end = backward_time(p, i);
+    }
+  }
+  for (int i = 0; i < p->n; i++) {
+    const tr__node *node = &p->net->nodes[i];
+    bool reads_back = (node->flags & TR__USES_INPUT) && node->wants_gradient;
+    for (int k = 0; k < node->num_inputs; k++) {
+      lifetime *value = &p->nodes[node->inputs[k]].value;
+      int end = reads_back ? backward_time(p, i) : i;
+      value->end = end > value->end ? end : value->end;
+    }
+  }
+  for (int i = 0; i < p->n; i++) {
+    if (p->net->nodes[i].is_kept) {
+      p->nodes[i].value.end = last_time(p);
+    }
+  }
+}
+
+/* A node may overwrite its input's memory if nobody reads what lies there
+ * after the node has. */
+static bool may_overwrite(const planner *p, int i)
+{
+  const tr__node *node = &p->net->nodes[i];
+  int root = p->nodes[node->inputs[0]].value_root;
+  if (p->net->nodes[root].flags & TR__IS_INPUT) {
+    return false;
+  }
+  for (int k = 0; k < i; k++) {
+    if (p->nodes[k].value_root == root && p->nodes[k].value.end > i) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static void share_values(planner *p)
+{
+  for (int i = 0; i < p->n; i++) {
+    tr__node *node = &p->net->nodes[i];
+    p->nodes[i].value_root = i;
+    bool shares = (node->flags & TR__IS_VIEW) ||
+                  ((node->flags & TR__IN_PLACE) && may_overwrite(p, i));
+    if (!shares) {
+      continue;
+    }
+    node->shares_output = true;
+    p->nodes[i].value_root = p->nodes[node->inputs[0]].value_root;
+    tr__node *producer = &p->net->nodes[node->inputs[0]];
+    if (node->type->activation != TR__ACTIVATION_NONE &&
+        (producer->flags & TR__CAN_ACTIVATE) &&
+        producer->activation == TR__ACTIVATION_NONE &&
+        p->nodes[producer->index].num_consumers == 1) {
+      producer->activation = node->type->activation;
+      node->is_skipped = true;
+    }
+  }
+}
+
+/* Input 0's gradient may lie where the output's lies if nobody else adds to
+ * it. */
+static void share_gradients(planner *p)
+{
+  for (int i = p->n - 1; i >= 0; i--) {
+    tr__node *node = &p->net->nodes[i];
+    sketch *s = &p->nodes[i];
+    int consumer = s->last_consumer;
+    const tr__node *next = consumer >= 0 ? &p->net->nodes[consumer] : NULL;
+    bool shares = next != NULL && s->num_consumers == 1 &&
+                  (next->flags & (TR__IS_VIEW | TR__IN_PLACE)) &&
+                  next->wants_gradient && node->wants_gradient;
+    s->gradient_root = shares ? p->nodes[consumer].gradient_root : i;
+    int begin = consumer >= 0 ? backward_time(p, consumer) : p->n;
+    s->gradient = (lifetime){begin, backward_time(p, i)};
+    if (node->flags & TR__IS_INPUT) {
+      s->gradient.end = last_time(p);
+    }
+    if (shares) {
+      p->net->nodes[consumer].shares_gradient = true;
+    }
+  }
+}
+
+static void add_item(planner *p, size_t bytes, lifetime life, size_t *offset)
+{
+  if (bytes == 0) {
+    return;
+  }
+  p->items[p->num_items] =
+      (tr__arena_item){.bytes = bytes, .begin = life.begin, .end = life.end};
+  p->offsets[p->num_items++] = offset;
+}
+
+static lifetime join(lifetime a, lifetime b)
+{
+  return (lifetime){a.begin < b.begin ? a.begin : b.begin,
+                    a.end > b.end ? a.end : b.end};
+}
+
+static void collect_items(planner *p)
+{
+  for (int i = 0; i < p->n; i++) {
+    tr__node *node = &p->net->nodes[i];
+    lifetime value = p->nodes[i].value, gradient = p->nodes[i].gradient;
+    size_t gradient_bytes = node->output.bytes;
+    for (int k = 0; k < p->n; k++) {
+      if (p->nodes[k].value_root == i) {
+        value = join(value, p->nodes[k].value);
+      }
+      if (p->nodes[k].gradient_root == i) {
+        gradient = join(gradient, p->nodes[k].gradient);
+      }
+    }
+    if (p->nodes[i].value_root == i) {
+      add_item(p, node->output.bytes, value, &node->output.offset);
+    }
+    node->gradient = node->output;
+    bool has_gradient = node->wants_gradient && !(node->flags & TR__IS_LOSS);
+    node->gradient.bytes = has_gradient ? gradient_bytes : 0;
+    if (has_gradient && p->nodes[i].gradient_root == i) {
+      add_item(p, gradient_bytes, gradient, &node->gradient.offset);
+    }
+    lifetime both = {i, backward_time(p, i)};
+    for (int k = 0; k < node->num_saved; k++) {
+      add_item(p, node->saved[k].bytes, both, &node->saved[k].offset);
+    }
+    add_item(p, node->forward_bytes, (lifetime){i, i},
+             &node->forward_workspace);
+    add_item(p, node->wants_gradient ? node->backward_bytes : 0,
+             (lifetime){both.end, both.end}, &node->backward_workspace);
+  }
+  add_item(p, p->net->weights.bytes, (lifetime){0, last_time(p)},
+           &p->net->weights.offset);
+}
+
+static void spread_offsets(planner *p)
+{
+  for (int i = 0; i < p->num_items; i++) {
+    *p->offsets[i] = p->items[i].offset;
+  }
+  for (int i = 0; i < p->n; i++) {
+    tr__node *node = &p->net->nodes[i];
+    node->output.offset = p->net->nodes[p->nodes[i].value_root].output.offset;
+    node->gradient.offset =
+        p->net->nodes[p->nodes[i].gradient_root].gradient.offset;
+  }
+}
+
+tr_status tr__model_plan(tr_model *net)
+{
+  planner p = {.net = net, .n = net->num_nodes};
+  size_t max_items = (size_t)p.n * (4 + TR__MAX_NODE_SAVED) + 1;
+  p.nodes = calloc((size_t)p.n, sizeof *p.nodes);
+  p.items = calloc(max_items, sizeof *p.items);
+  p.offsets = calloc(max_items, sizeof *p.offsets);
+  bool fits = p.nodes != NULL && p.items != NULL && p.offsets != NULL;
+  if (fits) {
+    find_consumers(&p);
+    find_gradients(&p);
+    find_value_needs(&p);
+    share_values(&p);
+    share_gradients(&p);
+    collect_items(&p);
+    fits = tr__arena_place(p.items, p.num_items, &net->activation_bytes);
+  }
+  if (fits) {
+    spread_offsets(&p);
+  }
+  free(p.offsets);
+  free(p.items);
+  free(p.nodes);
+  TR_CHECK(fits, TR_ENOMEM, "no memory to plan %d layers", net->num_nodes);
+  return TR_OK;
+}

@@ -1,0 +1,85 @@
+/* A model as text: for people, and for comparing ranks and checkpoints. */
+#include "model/model_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void print_inputs(const tr_model *net, const tr__node *node, FILE *out)
+{
+  for (int i = 0; i < node->num_inputs; i++) {
+    fprintf(out, "%s%s", i == 0 ? " of " : ", ",
+            net->nodes[node->inputs[i]].name);
+  }
+}
+
+/* One line per node and per parameter, free of the batch and of offsets: what
+ * has to be equal on all ranks, and in a checkpoint. */
+char *tr__model_text(const tr_model *net)
+{
+  char *text = NULL, shape[TR__SHAPE_BYTES];
+  size_t bytes = 0;
+  FILE *out = open_memstream(&text, &bytes);
+  if (out == NULL) {
+    return NULL;
+  }
+  fprintf(out, "dtype %s\n", tr__dtype_name(net->ctx->dtype));
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    fprintf(out, "layer %s: %s", node->name, node->type->name);
+    print_inputs(net, node, out);
+    fprintf(out, ", gives %s\n", tr__shape_text(&node->shape, shape));
+  }
+  for (int i = 0; i < net->store.num_params; i++) {
+    const tr__param *param = &net->store.params[net->store.by_name[i]];
+    fprintf(out, "parameter %s %s\n", param->name,
+            tr__shape_text(&param->shape, shape));
+  }
+  if (fclose(out) != 0) {
+    free(text);
+    return NULL;
+  }
+  return text;
+}
+
+static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
+{
+  char shape[TR__SHAPE_BYTES];
+  int64_t params = 0;
+  for (int i = 0; i < node->num_params; i++) {
+    params += net->store.params[node->params[i]].count;
+  }
+  size_t saved = 0;
+  for (int i = 0; i < node->num_saved; i++) {
+    saved += node->saved[i].bytes;
+  }
+  fprintf(stream, "%-20s %-18s %-18s %10lld %12zu %12zu %12zu  %s%s%s\n",
+          node->name, node->type->name, tr__shape_text(&node->shape, shape),
+          (long long)params,
+          node->shares_output ? (size_t)0 : node->output.bytes, saved,
+          node->forward_bytes > node->backward_bytes ? node->forward_bytes
+                                                     : node->backward_bytes,
+          node->is_skipped ? "fused into its input " : "",
+          node->shares_output && !node->is_skipped ? "in place " : "",
+          node->activation != TR__ACTIVATION_NONE ? "+activation" : "");
+}
+
+tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
+{
+  TR_CHECK(net->is_built, TR_ESTATE,
+           "tr_model_print_plan before tr_model_build()");
+  fprintf(stream, "plan for %lld samples, %s, row-major\n",
+          (long long)net->max_rows, tr__dtype_name(net->ctx->dtype));
+  fprintf(stream, "%-20s %-18s %-18s %10s %12s %12s %12s\n", "node", "layer",
+          "shape", "params", "output B", "saved B", "workspace B");
+  for (int i = 0; i < net->num_nodes; i++) {
+    print_node(net, &net->nodes[i], stream);
+  }
+  size_t size = tr_dtype_size(net->ctx->dtype);
+  fprintf(stream,
+          "parameters %zu B, gradients %zu B in one bucket, activations %zu "
+          "B\n",
+          (size_t)net->store.count * size,
+          ((size_t)net->store.count + TR__TAIL_COUNT) * size,
+          net->activation_bytes);
+  return TR_OK;
+}

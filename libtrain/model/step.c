@@ -1,0 +1,306 @@
+/* The life of one step: forward, backward, all-reduce, loss. */
+#include "model/model_impl.h"
+
+#include <string.h>
+
+static tr__run make_run(tr_model *net, bool is_backward)
+{
+  tr__backend *backend = net->ctx->backend;
+  return (tr__run){.net = net,
+                   .stream = &backend->stream,
+                   .ops = &backend->ops,
+                   .shards = tr__one_shard(net->rows),
+                   .rows = net->rows,
+                   .is_backward = is_backward,
+                   .has_weights = net->has_weights};
+}
+
+static tr_status check_batch(const tr_model *net, const tr_batch *batch)
+{
+  TR_CHECK(net->is_built, TR_ESTATE,
+           "tr_model_forward before tr_model_build()");
+  TR_CHECK(batch->count >= 0 && batch->count <= net->max_rows, TR_EINVAL,
+           "tr_model_forward: batch has %lld samples, expected 0 to %lld",
+           (long long)batch->count, (long long)net->max_rows);
+  TR_CHECK(batch->global_count >= batch->count && batch->global_count > 0,
+           TR_EINVAL,
+           "tr_model_forward: global_count is %lld, expected at least %lld",
+           (long long)batch->global_count, (long long)tr__max(batch->count, 1));
+  for (int i = 0; i < net->num_inputs; i++) {
+    TR_CHECK(batch->inputs[i] != NULL || batch->count == 0, TR_EINVAL,
+             "tr_model_forward: inputs[%d] is missing", i);
+  }
+  for (int i = 0; i < net->num_losses; i++) {
+    TR_CHECK(batch->targets[i] != NULL || batch->count == 0, TR_EINVAL,
+             "tr_model_forward: targets[%d] is missing", i);
+  }
+  return TR_OK;
+}
+
+static void upload_rows(tr_model *net, const tr__slot *slot, const void *rows)
+{
+  tr__backend *backend = net->ctx->backend;
+  size_t bytes = (size_t)net->rows * (size_t)tr_shape_count(&slot->shape) *
+                 tr_dtype_size(slot->dtype);
+  if (bytes > 0) {
+    char *arena = net->activations;
+    backend->type->upload(&backend->stream, arena + slot->offset, rows, bytes);
+  }
+}
+
+static void upload_batch(tr_model *net, const tr_batch *batch)
+{
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (node->flags & TR__IS_INPUT) {
+      upload_rows(net, &node->output, batch->inputs[node->ordinal]);
+    }
+    if (node->flags & TR__IS_LOSS) {
+      upload_rows(net, &node->saved[0], batch->targets[node->ordinal]);
+    }
+  }
+  if (net->has_weights) {
+    upload_rows(net, &net->weights, batch->weights);
+  }
+}
+
+/* The first batch after an optimizer step fixes what all gradients up to the
+ * next one are divided by; the optimizer corrects for the true weight. */
+static void upload_seed(tr_model *net)
+{
+  tr__store *store = &net->store;
+  if (store->grads_are_clear) {
+    store->planned = (double)net->global_rows;
+  }
+  const tr__step_block block = {.seed_scale = 1.0 / store->planned,
+                                .planned = store->planned};
+  size_t bytes = offsetof(tr__step_block, lr);
+  tr__backend *backend = net->ctx->backend;
+  backend->type->upload(&backend->stream, store->block, &block, bytes);
+}
+
+tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
+{
+  TR_TRY(check_batch(net, batch));
+  net->rows = batch->count;
+  net->global_rows = batch->global_count;
+  net->has_weights = batch->weights != NULL;
+  net->sums_are_known = false;
+  upload_seed(net);
+  upload_batch(net, batch);
+  const tr__run run = make_run(net, false);
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      node->type->forward(&run, node);
+    }
+  }
+  net->phase = TR__PHASE_FORWARD;
+  return TR_OK;
+}
+
+/* grads.tail <- its sums plus those of this batch */
+static void add_sums(tr_model *net)
+{
+  const tr__run run = make_run(net, true);
+  tr__tensor tail = tr__store_tail(&net->store);
+  if (net->store.grads_are_clear) {
+    run.ops->fill(run.stream, &(tr__fill_args){.y = tail});
+  }
+  int64_t count = TR__TAIL_COUNT;
+  tr__tensor sums = tr__tensor_of(net->sums, net->ctx->dtype, 1, &count);
+  run.ops->add(run.stream, &(tr__add_args){.y = tail, .x = sums});
+}
+
+static void run_backward(tr_model *net)
+{
+  const tr__run run = make_run(net, true);
+  for (int i = net->num_nodes - 1; i >= 0; i--) {
+    const tr__node *node = &net->nodes[i];
+    if (node->wants_gradient && !(node->flags & TR__IS_INPUT)) {
+      node->type->backward(&run, node);
+    }
+  }
+  net->store.grads_are_clear = false;
+  net->store.grads_are_reduced = false;
+  net->phase = TR__PHASE_BACKWARD;
+}
+
+tr_status tr_model_backward(tr_model *net)
+{
+  TR_CHECK(net->phase == TR__PHASE_FORWARD, TR_ESTATE,
+           "tr_model_backward before tr_model_forward()");
+  TR_CHECK(net->num_losses > 0, TR_ESTATE,
+           "tr_model_backward: the model has no loss");
+  TR_CHECK(!net->store.grads_are_reduced || net->store.grads_are_clear,
+           TR_ESTATE,
+           "tr_model_backward after tr_model_allreduce_grads(): call "
+           "tr_optimizer_step() first");
+  add_sums(net);
+  run_backward(net);
+  return TR_OK;
+}
+
+tr_status tr__model_backward_from(tr_model *net, const void *gradient)
+{
+  TR_CHECK(net->phase == TR__PHASE_FORWARD && net->num_losses == 0, TR_ESTATE,
+           "tr__model_backward_from: no forward, or the model has a loss");
+  upload_rows(net, &net->nodes[net->num_nodes - 1].gradient, gradient);
+  add_sums(net);
+  run_backward(net);
+  return TR_OK;
+}
+
+static double element(tr_dtype dtype, const void *values, int i)
+{
+  return dtype == TR_F64 ? ((const double *)values)[i]
+                         : (double)((const float *)values)[i];
+}
+
+static tr_status read_tail(tr_model *net, const void *tail)
+{
+  double raw[TR__TAIL_COUNT];
+  tr__backend *backend = net->ctx->backend;
+  size_t bytes = TR__TAIL_COUNT * tr_dtype_size(net->ctx->dtype);
+  TR_TRY(backend->type->download(&backend->stream, raw, tail, bytes));
+  for (int i = 0; i < TR__TAIL_COUNT; i++) {
+    net->known[i] = element(net->ctx->dtype, raw, i);
+  }
+  return TR_OK;
+}
+
+/* This rank's flags in the tail, behind the sums that backward put there. */
+static void upload_flags(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  double step = (double)(net->store.num_steps % 256);
+  const double flags[] = {
+      ctx->pending != TR_OK,
+      atomic_load(&ctx->stop_requested) != 0,
+      step,
+      step * step,
+  };
+  enum { COUNT = sizeof flags / sizeof flags[0] };
+  float narrow[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    narrow[i] = (float)flags[i];
+  }
+  bool is_double = ctx->dtype == TR_F64;
+  tr__tensor tail = tr__store_flat(&net->store, net->store.grads,
+                                   net->store.count + TR__TAIL_FAILED, COUNT);
+  ctx->backend->type->upload(&ctx->backend->stream, tail.data,
+                             is_double ? (const void *)flags : narrow,
+                             COUNT * tr_dtype_size(ctx->dtype));
+}
+
+/* Ranks that are at different steps have lost each other: their sums of steps
+ * and of squares do not agree with any single step. */
+static tr_status check_steps(const tr_model *net)
+{
+  double size = net->ctx->comm->size;
+  double step = net->known[TR__TAIL_STEP] / size;
+  double square = net->known[TR__TAIL_STEP_SQUARE] / size;
+  TR_CHECK(square - step * step < 0.5 / size, TR_EMISMATCH,
+           "tr_model_allreduce_grads: ranks are at different steps; rank %d "
+           "is at step %lld",
+           net->ctx->comm->rank, (long long)net->store.num_steps);
+  return TR_OK;
+}
+
+tr_status tr_model_allreduce_grads(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  tr__store *store = &net->store;
+  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
+           "tr_model_allreduce_grads before tr_model_backward()");
+  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
+           "tr_model_allreduce_grads: called twice for one step");
+  upload_flags(net);
+  TR_TRY(tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
+                             ctx->dtype));
+  TR_TRY(read_tail(net, tr__store_tail(store).data));
+  store->grads_are_reduced = true;
+  net->sums_are_known = true;
+  /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
+  if (!(net->known[TR__TAIL_FAILED] == 0)) {
+    return tr__context_agree_pending(ctx);
+  }
+  if (net->known[TR__TAIL_STOP] > 0) {
+    ctx->stop_agreed = true;
+  }
+  return check_steps(net);
+}
+
+const double *tr__model_tail(const tr_model *net)
+{
+  return net->known;
+}
+
+/* The global sums of the last forward, by messages of their own where no
+ * all-reduce of gradients has brought them. */
+static tr_status know_sums(tr_model *net, const char *call)
+{
+  TR_CHECK(net->phase != TR__PHASE_IDLE && net->num_losses > 0, TR_ESTATE,
+           "%s before tr_model_forward(), or without a loss", call);
+  if (net->sums_are_known) {
+    return TR_OK;
+  }
+  TR_TRY(read_tail(net, net->sums));
+  tr__comm *comm = net->ctx->comm;
+  TR_TRY(comm->type->sum_f64(comm, net->known, TR__TAIL_FAILED));
+  net->sums_are_known = true;
+  return TR_OK;
+}
+
+static double weighted_mean(const tr_model *net, int sum)
+{
+  double weight = net->known[TR__TAIL_WEIGHT];
+  return weight != 0 ? net->known[sum] / weight : 0;
+}
+
+tr_status tr_model_loss(tr_model *net, double *loss)
+{
+  *loss = 0;
+  TR_TRY(know_sums(net, "tr_model_loss"));
+  *loss = weighted_mean(net, TR__TAIL_LOSS);
+  return TR_OK;
+}
+
+tr_status tr_model_accuracy(tr_model *net, double *accuracy)
+{
+  *accuracy = 0;
+  TR_TRY(know_sums(net, "tr_model_accuracy"));
+  *accuracy = weighted_mean(net, TR__TAIL_CORRECT);
+  return TR_OK;
+}
+
+tr_status tr_model_get_output(tr_model *net, tr_node node, void *values)
+{
+  TR_CHECK(net->phase != TR__PHASE_IDLE, TR_ESTATE,
+           "tr_model_get_output before tr_model_forward()");
+  TR_CHECK(node.index >= 0 && node.index < net->num_nodes &&
+               net->nodes[node.index].is_kept,
+           TR_EINVAL,
+           "tr_model_get_output: the node's memory is used again; call "
+           "tr_model_keep() before tr_model_build()");
+  const tr__slot *slot = &net->nodes[node.index].output;
+  size_t bytes = (size_t)net->rows * (size_t)tr_shape_count(&slot->shape) *
+                 tr_dtype_size(slot->dtype);
+  tr__backend *backend = net->ctx->backend;
+  const char *arena = net->activations;
+  return backend->type->download(&backend->stream, values, arena + slot->offset,
+                                 bytes);
+}
+
+tr_status tr__model_get_node_gradient(tr_model *net, int node, void *values)
+{
+  const tr__slot *slot = &net->nodes[node].gradient;
+  TR_CHECK(net->phase == TR__PHASE_BACKWARD && slot->bytes > 0, TR_ESTATE,
+           "tr__model_get_node_gradient: there is none");
+  size_t bytes = (size_t)net->rows * (size_t)tr_shape_count(&slot->shape) *
+                 tr_dtype_size(slot->dtype);
+  tr__backend *backend = net->ctx->backend;
+  const char *arena = net->activations;
+  return backend->type->download(&backend->stream, values, arena + slot->offset,
+                                 bytes);
+}

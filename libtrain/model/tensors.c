@@ -1,0 +1,102 @@
+/* The tensors that a layer sees during one forward or backward: views of the
+ * arenas with this step's number of rows. */
+#include "model/node_impl.h"
+
+static tr__tensor view(const tr__run *run, const tr__slot *slot)
+{
+  int64_t dims[TR_MAX_DIMS] = {run->rows};
+  for (int i = 0; i < slot->shape.ndim; i++) {
+    dims[i + 1] = slot->shape.dims[i];
+  }
+  char *arena = run->net->activations;
+  return tr__tensor_of(arena + slot->offset, slot->dtype, slot->shape.ndim + 1,
+                       dims);
+}
+
+tr__tensor tr__output(const tr__run *run, const tr__node *node)
+{
+  return view(run, &node->output);
+}
+
+tr__tensor tr__input(const tr__run *run, const tr__node *node, int i)
+{
+  return view(run, &run->net->nodes[node->inputs[i]].output);
+}
+
+tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i)
+{
+  return view(run, &node->saved[i]);
+}
+
+tr__tensor tr__value(const tr__run *run, const tr__node *node, int i)
+{
+  const tr__store *store = &run->net->store;
+  return tr__store_tensor(store, store->values,
+                          &store->params[node->params[i]]);
+}
+
+tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
+{
+  const tr__store *store = &run->net->store;
+  return tr__store_tensor(store, store->grads, &store->params[node->params[i]]);
+}
+
+int tr__grad_adds(const tr__run *run)
+{
+  return !run->net->store.grads_are_clear;
+}
+
+tr__tensor tr__workspace(const tr__run *run, const tr__node *node)
+{
+  size_t bytes = run->is_backward ? node->backward_bytes : node->forward_bytes;
+  size_t offset =
+      run->is_backward ? node->backward_workspace : node->forward_workspace;
+  int64_t count = (int64_t)bytes;
+  char *arena = run->net->activations;
+  return tr__tensor_of(bytes > 0 ? arena + offset : NULL, TR_U8, 1, &count);
+}
+
+tr__tensor tr__sample_weights(const tr__run *run)
+{
+  if (!run->has_weights) {
+    return (tr__tensor){.data = NULL};
+  }
+  return view(run, &run->net->weights);
+}
+
+tr__tensor tr__loss_sums(const tr__run *run)
+{
+  int64_t count = TR__TAIL_COUNT;
+  return tr__tensor_of(run->net->sums, run->net->ctx->dtype, 1, &count);
+}
+
+tr__tensor tr__output_grad(const tr__run *run, const tr__node *node)
+{
+  return view(run, &node->gradient);
+}
+
+tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i)
+{
+  const tr__node *input = &run->net->nodes[node->inputs[i]];
+  if (!input->wants_gradient) {
+    return (tr__tensor){.data = NULL};
+  }
+  return view(run, &input->gradient);
+}
+
+int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i)
+{
+  /* Backward runs from the last node to the first, so whoever uses the input
+   * behind this node, or as an earlier input of it, has been there. */
+  int input = node->inputs[i];
+  for (int k = node->index; k < run->net->num_nodes; k++) {
+    const tr__node *other = &run->net->nodes[k];
+    int num = k == node->index ? i : other->num_inputs;
+    for (int j = 0; j < num && other->wants_gradient; j++) {
+      if (other->inputs[j] == input) {
+        return 1;
+      }
+    }
+  }
+  return 0;
+}

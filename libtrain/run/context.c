@@ -1,0 +1,207 @@
+/* Contexts: which device, which communicator, how many threads. */
+#include "base/context_impl.h"
+#include "comm/comm_mpi_impl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <train/run.h>
+
+enum { MAX_THREADS = 4096 };
+
+/* What only the creator knows of a context. */
+typedef struct context {
+  tr_context base; /* first, so that a tr_context is one of these */
+  tr_log_fn log;
+  void *log_user;
+} context;
+
+static void default_log(void *user, int level, const char *line)
+{
+  (void)user;
+  if (level == TR__LOG_WARNING) {
+    fprintf(stderr, "warning: %s\n", line);
+    return;
+  }
+  printf("%s\n", line);
+  fflush(stdout);
+}
+
+static void callers_log(void *user, int level, const char *line)
+{
+  const context *ctx = user;
+  ctx->log(ctx->log_user, (tr_log_level)level, line);
+}
+
+static const char *device_of(const tr_context_opts *opts)
+{
+  return opts->device != NULL ? opts->device : "cpu";
+}
+
+static tr_status check_device(const char *device)
+{
+  if (tr__backend_find(device) != NULL) {
+    return TR_OK;
+  }
+  char names[256] = "";
+  const tr__backend_type *const *table = tr__backend_table();
+  size_t used = 0;
+  for (int i = 0; table[i] != NULL && used < sizeof names; i++) {
+    used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
+                             i > 0 ? ", " : "", table[i]->name);
+  }
+  return TR_FAIL(TR_EUNSUPPORTED, "device \"%.64s\" is none of %s", device,
+                 names);
+}
+
+static tr_status check_opts(const tr_context_opts *opts)
+{
+  TR_CHECK(opts->threads >= 0 && opts->threads <= MAX_THREADS, TR_EINVAL,
+           "threads is %d, expected 0 (this rank's share of the CPUs) to %d",
+           opts->threads, MAX_THREADS);
+  TR_CHECK(opts->dtype == TR_F32 || opts->dtype == TR_F64, TR_EINVAL,
+           "dtype is %s, expected f32 or f64", tr__dtype_name(opts->dtype));
+  return check_device(device_of(opts));
+}
+
+/* Threads and log are each rank's own business; the rest decides numbers. */
+static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
+{
+  char text[256];
+  snprintf(text, sizeof text,
+           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64 "\n",
+           tr_version(), device_of(opts), tr__dtype_name(opts->dtype),
+           opts->seed);
+  return tr__agree_text(comm, "options of the context", text);
+}
+
+static int threads_of(const tr__comm *comm, const tr_context_opts *opts)
+{
+  if (opts->threads > 0) {
+    return opts->threads;
+  }
+  return (int)tr__max(1, tr__num_cpus() / comm->cpu_sharers);
+}
+
+/* Releases what is there; the communicator last, the memory too. */
+static void release(context *ctx)
+{
+  tr_context *base = &ctx->base;
+  if (base->backend != NULL) {
+    base->backend->type->destroy(base->backend);
+  }
+  tr__pool_destroy(&base->pool);
+  if (base->comm != NULL) {
+    base->comm->type->destroy(base->comm);
+  }
+  free(ctx);
+}
+
+static tr_status
+make_context(tr__comm *comm, const tr_context_opts *opts, context **out)
+{
+  context *ctx = calloc(1, sizeof *ctx);
+  TR_CHECK(ctx != NULL, TR_ENOMEM, "no memory for a context");
+  *out = ctx;
+  tr_context *base = &ctx->base;
+  base->seed = opts->seed;
+  base->dtype = opts->dtype;
+  base->log = opts->log != NULL ? callers_log : default_log;
+  base->log_user = ctx;
+  ctx->log = opts->log;
+  ctx->log_user = opts->log_user;
+  TR_TRY(tr__pool_create(threads_of(comm, opts), &base->pool));
+  const tr__backend_type *type = tr__backend_find(device_of(opts));
+  TR_TRY(type->create(base->pool, &base->backend));
+  return TR_OK;
+}
+
+/* comm is taken on success. */
+static tr_status
+create_on(tr__comm *comm, const tr_context_opts *opts, context **out)
+{
+  context *ctx = NULL;
+  tr_status status = TR_OK;
+  TR_TRY_GOTO(tr__agree(comm, check_opts(opts)), failed);
+  TR_TRY_GOTO(compare_opts(comm, opts), failed);
+  TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
+  ctx->base.comm = comm;
+  *out = ctx;
+  return TR_OK;
+
+failed:
+  if (ctx != NULL) {
+    release(ctx);
+  }
+  return status;
+}
+
+static tr_status
+create(tr__comm *comm, const tr_context_opts *opts, tr_context **out)
+{
+  const tr_context_opts defaults = {0};
+  context *ctx = NULL;
+  tr_status status = create_on(comm, opts != NULL ? opts : &defaults, &ctx);
+  if (status != TR_OK) {
+    comm->type->destroy(comm);
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  *out = &ctx->base;
+  return TR_OK;
+}
+
+tr_status
+tr_context_create_f(int handle, const tr_context_opts *opts, tr_context **out)
+{
+  TR_CHECK(out != NULL, TR_EINVAL, "out is NULL");
+  *out = NULL;
+  tr__comm *comm;
+  TR_TRY(tr__comm_create(handle, &comm));
+  TR_TRY(create(comm, opts, out));
+  return TR_OK;
+}
+
+static tr_status join_job(const tr_context_opts *opts, tr_context **out)
+{
+  bool owns_mpi = !tr__mpi_is_active();
+  if (owns_mpi) {
+    TR_TRY(tr__mpi_init());
+  }
+  tr_status status = tr_context_create_f(tr__mpi_world(), opts, out);
+  if (status == TR_OK) {
+    (*out)->owns_mpi = owns_mpi;
+    return TR_OK;
+  }
+  /* Finalising waits for all ranks, so only where all of them come here. */
+  if (owns_mpi && tr__error_origin()->agreed) {
+    tr__mpi_finalize();
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
+tr_status tr_context_create_auto(const tr_context_opts *opts, tr_context **out)
+{
+  TR_CHECK(out != NULL, TR_EINVAL, "out is NULL");
+  *out = NULL;
+  if (tr__mpi_is_active() || tr__mpi_is_launched()) {
+    TR_TRY(join_job(opts, out));
+    return TR_OK;
+  }
+  tr__comm *comm;
+  TR_TRY(tr__comm_self_create(&comm));
+  TR_TRY(create(comm, opts, out));
+  return TR_OK;
+}
+
+void tr_context_destroy(tr_context **ctx)
+{
+  if (ctx == NULL || *ctx == NULL) {
+    return;
+  }
+  bool owns_mpi = (*ctx)->owns_mpi;
+  release((context *)*ctx);
+  *ctx = NULL;
+  if (owns_mpi) {
+    tr__mpi_finalize();
+  }
+}

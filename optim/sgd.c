@@ -1,0 +1,61 @@
+/* SGD with momentum.
+ *
+ *   g <- grad / weight + weight_decay p;   m <- momentum m + g
+ *   p <- p - lr m
+ *
+ * m starts as the first g; without momentum there is no m and p <- p - lr g.
+ * Source: torch.optim.SGD */
+#include "optim/table_impl.h"
+
+static void update(tr_optimizer *opt, int64_t offset, int64_t count)
+{
+  const tr__store *store = opt->store;
+  tr__backend *backend = store->ctx->backend;
+  tr__tensor none = {.data = NULL};
+  backend->ops.sgd_update(
+      &backend->stream,
+      &(tr__sgd_update_args){
+          .p = tr__store_flat(store, store->values, offset, count),
+          .grad = tr__store_flat(store, store->grads, offset, count),
+          .m = opt->num_slots > 0
+                   ? tr__store_flat(store, opt->slots[0], offset, count)
+                   : none,
+          .tail = tr__store_tail(store),
+          .block = tr__store_block(store),
+          .momentum = opt->hyper.momentum,
+          .weight_decay = opt->hyper.weight_decay});
+}
+
+static tr_status
+random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+{
+  tr_sgd_opts opts = {.lr = 0.01 + 0.1 * tr__random_uniform(random, 0)};
+  if (tr__random_u32(random, 1) % 2 == 0) {
+    opts.momentum = 0.9 * tr__random_uniform(random, 2);
+  }
+  if (tr__random_u32(random, 3) % 2 == 0) {
+    opts.weight_decay = 0.1 * tr__random_uniform(random, 4);
+  }
+  return tr_sgd_create(net, &opts, out);
+}
+
+const tr__optimizer_type tr__sgd_type = {
+    .name = "sgd",
+    .grain = TR__GRAIN_ELEMENT,
+    .num_slots = 1,
+    .slots = {"momentum"},
+    .update = update,
+    .random_create = random_create,
+};
+
+tr_status
+tr_sgd_create(tr_model *net, const tr_sgd_opts *opts, tr_optimizer **out)
+{
+  const tr_optimizer wanted = {.type = &tr__sgd_type,
+                               .hyper = {.lr = opts->lr,
+                                         .momentum = opts->momentum,
+                                         .weight_decay = opts->weight_decay},
+                               .schedule = opts->schedule,
+                               .num_slots = opts->momentum != 0 ? 1 : 0};
+  return tr__optimizer_create(net, &wanted, out);
+}

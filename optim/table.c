@@ -1,0 +1,12 @@
+#include "optim/table_impl.h"
+
+const tr__optimizer_type *const *tr__optimizer_table(void)
+{
+  static const tr__optimizer_type *const table[] = {
+      &tr__sgd_type,
+      &tr__adam_type,
+      &tr__adamw_type,
+      NULL,
+  };
+  return table;
+}
