@@ -31,7 +31,7 @@ die() {
 
 # progress LABEL DONE TOTAL - a bar on a terminal; elsewhere a line at each
 # quarter. Call progress_end afterwards.
-progress_quarter=-1
+progress_quarter=0
 progress() {
   local label=$1 done=$2 total=$3 width=30 filled quarter
   [ "$total" -gt 0 ] || total=1
@@ -51,10 +51,10 @@ progress() {
   fi
 }
 progress_end() {
-  if [ -t 2 ] && [ "$progress_quarter" -ge 0 ]; then
+  if [ -t 2 ] && [ "$progress_quarter" -gt 0 ]; then
     printf '\r\033[K' >&2
   fi
-  progress_quarter=-1
+  progress_quarter=0
 }
 
 have() { # PROBE
@@ -173,7 +173,7 @@ build_tree() {
   rc=${PIPESTATUS[0]}
   set -e
   if [ "$rc" -ne 0 ]; then
-    tail -n 40 "$log" >&2
+    sed -n '/^FAILED:/,$p' "$log" | tail -n 60 >&2
     die "the build failed (all of it: $log)"
   fi
 }
