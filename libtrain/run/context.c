@@ -60,7 +60,8 @@ static tr_status check_opts(const tr_context_opts *opts)
            "threads is %d, expected 0 (this rank's share of the CPUs) to %d",
            opts->threads, MAX_THREADS);
   TR_CHECK(opts->dtype == TR_F32 || opts->dtype == TR_F64, TR_EINVAL,
-           "dtype is %s, expected f32 or f64", tr__dtype_name(opts->dtype));
+           "dtype is %s, expected float32 or float64",
+           tr__dtype_name(opts->dtype));
   return check_device(device_of(opts));
 }
 

@@ -1,0 +1,89 @@
+/* What the files of this folder share: making data sets, and the sampler. */
+#ifndef TR_DATA_IMPL_H
+#define TR_DATA_IMPL_H
+
+#include "base/dataset_impl.h"
+
+/* The most classes that labels may name: a wild label would otherwise ask for
+ * a model of any size. */
+#define TR__MAX_CLASSES 1000000
+
+/* What a format's open function finds out; tr__dataset_new() takes it. */
+typedef struct tr__dataset_info {
+  const tr__dataset_type *type;
+  tr_shape shape;
+  int64_t num_samples;
+  int64_t num_classes;
+} tr__dataset_info;
+
+/* tr__dataset_new - a data set named "path (split)"; split may be NULL.
+ *
+ * state is taken on success, and released with type->close(). */
+tr_status tr__dataset_new(tr_context *ctx,
+                          const tr__dataset_info *info,
+                          const char *path,
+                          const char *split,
+                          void *state,
+                          tr_dataset **out);
+
+/* The formats on one rank alone, for the collective calls to agree on. */
+tr_status tr__idx_open_local(tr_context *ctx,
+                             const char *dir,
+                             const char *split,
+                             tr_dataset **out);
+tr_status tr__hdf5_open_local(tr_context *ctx,
+                              const char *path,
+                              const char *split,
+                              tr_dataset **out);
+
+/* tr__dataset_agree - end a collective open: data goes to *out where all ranks
+ * have one, and is closed where one has not. */
+tr_status tr__dataset_agree(tr_context *ctx,
+                            tr_status status,
+                            tr_dataset *data,
+                            tr_dataset **out);
+
+/* tr__scale_bytes - x[i] <- bytes[i] / 255 in the element type of x. */
+void tr__scale_bytes(const uint8_t *bytes,
+                     int64_t count,
+                     tr_dtype dtype,
+                     void *x);
+
+/* tr__at - the address of an element. */
+static inline void *tr__at(void *x, tr_dtype dtype, int64_t element)
+{
+  return (char *)x + (size_t)element * tr_dtype_size(dtype);
+}
+
+/* Cuts the one order of each epoch into this rank's parts. */
+typedef struct tr__sampler {
+  uint64_t seed;
+  int64_t num_samples;
+  int64_t batch; /* global */
+  bool shuffle;
+  int rank, size;
+} tr__sampler;
+
+/* One rank's part of one step. */
+typedef struct tr__sampler_step {
+  int64_t epoch;
+  int64_t place;        /* of this rank's first sample in the epoch's order */
+  int64_t count;        /* samples of this rank */
+  int64_t first;        /* of the first one in the global batch */
+  int64_t global_count; /* samples of all ranks */
+} tr__sampler_step;
+
+/* tr__sampler_at - this rank's part of the step that begins where `done`
+ * samples of an epoch have been delivered; done < num_samples. */
+tr__sampler_step
+tr__sampler_at(const tr__sampler *sampler, int64_t epoch, int64_t done);
+
+/* tr__sampler_ids - the sample numbers of a step: (step->count) of them. */
+void tr__sampler_ids(const tr__sampler *sampler,
+                     const tr__sampler_step *step,
+                     int64_t *ids);
+
+/* tr__sampler_max_rows - the most samples that any rank gets in one step. */
+int64_t tr__sampler_max_rows(const tr__sampler *sampler);
+
+#endif

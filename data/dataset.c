@@ -1,0 +1,154 @@
+/* What all data sets have in common: making, asking, reading, closing. */
+#include "data/data_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* "path (split)" in memory of its own; NULL without memory. */
+static char *make_name(const char *path, const char *split)
+{
+  size_t bytes = strlen(path) + (split != NULL ? strlen(split) + 4 : 1);
+  char *name = malloc(bytes);
+  if (name != NULL && split != NULL) {
+    snprintf(name, bytes, "%s (%s)", path, split);
+  }
+  if (name != NULL && split == NULL) {
+    snprintf(name, bytes, "%s", path);
+  }
+  return name;
+}
+
+tr_status tr__dataset_new(tr_context *ctx,
+                          const tr__dataset_info *info,
+                          const char *path,
+                          const char *split,
+                          void *state,
+                          tr_dataset **out)
+{
+  *out = NULL;
+  tr_dataset *data = calloc(1, sizeof *data);
+  char *name = make_name(path, split);
+  if (data == NULL || name == NULL) {
+    free(data);
+    free(name);
+    return TR_FAIL(TR_ENOMEM, "%s: out of memory", path);
+  }
+  *data = (tr_dataset){
+      .type = info->type,
+      .ctx = ctx,
+      .dtype = ctx->dtype,
+      .shape = info->shape,
+      .num_samples = info->num_samples,
+      .num_classes = info->num_classes,
+      .name = name,
+      .state = state,
+  };
+  *out = data;
+  return TR_OK;
+}
+
+tr_status tr__dataset_agree(tr_context *ctx,
+                            tr_status status,
+                            tr_dataset *data,
+                            tr_dataset **out)
+{
+  status = tr__agree(ctx->comm, status);
+  if (status != TR_OK) {
+    tr_dataset_destroy(&data);
+  }
+  *out = data;
+  return status;
+}
+
+/* A folder holds IDX files, a file is HDF5. */
+static tr_status open_path(tr_context *ctx,
+                           const char *path,
+                           const char *split,
+                           tr_dataset **out)
+{
+  struct stat info;
+  int failed = stat(path, &info);
+  TR_CHECK(!failed, TR_ENOINPUT, "%s: %s", path, strerror(errno));
+  if (S_ISDIR(info.st_mode)) {
+    return tr__idx_open_local(ctx, path, split, out);
+  }
+  TR_CHECK(S_ISREG(info.st_mode), TR_EDATA,
+           "%s: neither a folder of IDX files nor a regular HDF5 file", path);
+  return tr__hdf5_open_local(ctx, path, split, out);
+}
+
+tr_status tr_dataset_open(tr_context *ctx,
+                          const char *path,
+                          const char *split,
+                          tr_dataset **out)
+{
+  tr_dataset *data = NULL;
+  tr_status status = path == NULL ? tr_digits_open(ctx, split, &data)
+                                  : open_path(ctx, path, split, &data);
+  return tr__dataset_agree(ctx, status, data, out);
+}
+
+tr_shape tr_dataset_shape(const tr_dataset *data)
+{
+  return data->shape;
+}
+
+int64_t tr_dataset_num_samples(const tr_dataset *data)
+{
+  return data->num_samples;
+}
+
+int64_t tr_dataset_num_classes(const tr_dataset *data)
+{
+  return data->num_classes;
+}
+
+tr_status tr_dataset_read(const tr_dataset *data,
+                          const int64_t *ids,
+                          int64_t count,
+                          void *x,
+                          int32_t *y)
+{
+  TR_CHECK(count >= 0, TR_EINVAL, "%s: count is %lld, expected 0 or more",
+           data->name, (long long)count);
+  for (int64_t i = 0; i < count; i++) {
+    TR_CHECK(ids[i] >= 0 && ids[i] < data->num_samples, TR_EINVAL,
+             "%s: sample number is %lld, expected 0 to %lld", data->name,
+             (long long)ids[i], (long long)data->num_samples - 1);
+  }
+  if (count == 0) {
+    return TR_OK;
+  }
+  return data->type->read(data, ids, count, x, y);
+}
+
+void tr_dataset_destroy(tr_dataset **data)
+{
+  if (data == NULL || *data == NULL) {
+    return;
+  }
+  (*data)->type->close(*data);
+  free((*data)->name);
+  free(*data);
+  *data = NULL;
+}
+
+void tr__scale_bytes(const uint8_t *bytes,
+                     int64_t count,
+                     tr_dtype dtype,
+                     void *x)
+{
+  if (dtype == TR_F64) {
+    double *restrict out = x;
+    for (int64_t i = 0; i < count; i++) {
+      out[i] = bytes[i] / 255.0;
+    }
+    return;
+  }
+  float *restrict out = x;
+  for (int64_t i = 0; i < count; i++) {
+    out[i] = (float)bytes[i] / 255.0f;
+  }
+}

@@ -1,0 +1,204 @@
+/* Batches of a data set for this rank: the sampler's order, read ahead. */
+#include "data/ring_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_THREADS 256
+#define MAX_DEPTH   1024
+
+struct tr_loader {
+  tr_context *ctx;        /* borrowed */
+  const tr_dataset *data; /* borrowed */
+  tr__sampler sampler;
+  int64_t epoch, done; /* finished epochs; samples delivered in this one */
+  tr__ring *ring;
+  tr_status status; /* why reading failed; sticky until set_state() */
+  char message[TR__MESSAGE_BYTES];
+};
+
+static tr_status check_opts(const tr_context *ctx,
+                            const tr_dataset *data,
+                            const tr_loader_opts *opts)
+{
+  TR_CHECK(data != NULL && opts != NULL, TR_EINVAL,
+           "loader: data set and options are required");
+  TR_CHECK(opts->batch > 0, TR_EINVAL,
+           "loader: batch is %lld, expected 1 or more", (long long)opts->batch);
+  TR_CHECK(opts->threads >= 0 && opts->threads <= MAX_THREADS, TR_EINVAL,
+           "loader: threads is %d, expected 0 to %d", opts->threads,
+           MAX_THREADS);
+  TR_CHECK(opts->depth >= 0 && opts->depth <= MAX_DEPTH, TR_EINVAL,
+           "loader: depth is %d, expected 0 to %d", opts->depth, MAX_DEPTH);
+  TR_CHECK(data->num_samples >= ctx->comm->size, TR_EDATA,
+           "%s: %lld samples are fewer than the %d ranks", data->name,
+           (long long)data->num_samples, ctx->comm->size);
+  return TR_OK;
+}
+
+static tr_status create_local(tr_context *ctx,
+                              const tr_dataset *data,
+                              const tr_loader_opts *opts,
+                              tr_loader **out)
+{
+  TR_TRY(check_opts(ctx, data, opts));
+  tr_loader *loader = calloc(1, sizeof *loader);
+  TR_CHECK(loader != NULL, TR_ENOMEM, "loader: out of memory");
+  *out = loader;
+  loader->ctx = ctx;
+  loader->data = data;
+  loader->sampler = (tr__sampler){.seed = ctx->seed,
+                                  .num_samples = data->num_samples,
+                                  .batch = opts->batch,
+                                  .shuffle = opts->shuffle != 0,
+                                  .rank = ctx->comm->rank,
+                                  .size = ctx->comm->size};
+  const tr__ring_opts ring = {.data = data,
+                              .rows = tr__sampler_max_rows(&loader->sampler),
+                              .threads = opts->threads > 0 ? opts->threads : 1,
+                              .depth = opts->depth > 0 ? opts->depth : 3};
+  TR_TRY(tr__ring_create(&ring, &loader->ring));
+  return TR_OK;
+}
+
+/* What decides the samples of a step must be equal on all ranks. Paths need
+ * not be: every node may have a copy of its own. */
+static tr_status agree_on_data(const tr_loader *loader)
+{
+  const tr__sampler *sampler = &loader->sampler;
+  char shape[TR__SHAPE_BYTES], text[2 * TR__SHAPE_BYTES + 256];
+  snprintf(text, sizeof text,
+           "samples %lld\nshape %s\nclasses %lld\nbatch %lld\nshuffle %d\n"
+           "seed %llu\n",
+           (long long)sampler->num_samples,
+           tr__shape_text(&loader->data->shape, shape),
+           (long long)loader->data->num_classes, (long long)sampler->batch,
+           sampler->shuffle, (unsigned long long)sampler->seed);
+  return tr__agree_text(loader->ctx->comm, "loaders", text);
+}
+
+tr_status tr_loader_create(tr_context *ctx,
+                           const tr_dataset *data,
+                           const tr_loader_opts *opts,
+                           tr_loader **out)
+{
+  *out = NULL;
+  tr_loader *loader = NULL;
+  tr_status status = create_local(ctx, data, opts, &loader);
+  TR_TRY_GOTO(tr__agree(ctx->comm, status), failed);
+  TR_TRY_GOTO(agree_on_data(loader), failed);
+  ctx->loader_rows =
+      tr__max(ctx->loader_rows, tr__sampler_max_rows(&loader->sampler));
+  tr__ring_start(loader->ring, &loader->sampler, 0, 0);
+  *out = loader;
+  return TR_OK;
+failed:
+  tr_loader_destroy(&loader);
+  return status;
+}
+
+/* This rank's samples could not be read: its part is empty, and the ranks
+ * learn of it in the step. */
+static void give_empty(tr_loader *loader, const tr__slot *slot, tr_batch *batch)
+{
+  loader->status = slot->status;
+  memcpy(loader->message, slot->message, sizeof loader->message);
+  batch->count = 0;
+  /* The message came up on a thread of the ring: it becomes this thread's. */
+  tr__context_set_pending(loader->ctx, tr_loader_status(loader));
+}
+
+int tr_loader_next(tr_loader *loader, tr_batch *batch)
+{
+  *batch = (tr_batch){0};
+  if (loader->status != TR_OK) {
+    return 0;
+  }
+  if (loader->done == loader->sampler.num_samples) {
+    loader->epoch++;
+    loader->done = 0;
+    return 0;
+  }
+  const tr__slot *slot = tr__ring_take(loader->ring);
+  *batch = (tr_batch){.count = slot->step.count,
+                      .first = slot->step.first,
+                      .global_count = slot->step.global_count,
+                      .inputs = {slot->x},
+                      .targets = {slot->y}};
+  if (slot->status != TR_OK) {
+    give_empty(loader, slot, batch);
+    return 1;
+  }
+  loader->done += slot->step.global_count;
+  return 1;
+}
+
+tr_status tr_loader_status(const tr_loader *loader)
+{
+  if (loader->status == TR_OK) {
+    return TR_OK;
+  }
+  return TR_FAIL(loader->status, "%s", loader->message);
+}
+
+int64_t tr_loader_epoch(const tr_loader *loader)
+{
+  return loader->epoch;
+}
+
+int64_t tr_loader_num_steps(const tr_loader *loader)
+{
+  int64_t samples = loader->sampler.num_samples, batch = loader->sampler.batch;
+  return samples / batch + (samples % batch != 0);
+}
+
+int64_t tr_loader_num_samples(const tr_loader *loader)
+{
+  return loader->sampler.num_samples;
+}
+
+tr__loader_state tr__loader_get_state(const tr_loader *loader)
+{
+  return (tr__loader_state){.seed = loader->sampler.seed,
+                            .epoch = loader->epoch,
+                            .done = loader->done,
+                            .num_samples = loader->sampler.num_samples,
+                            .batch = loader->sampler.batch,
+                            .shuffle = loader->sampler.shuffle};
+}
+
+tr_status tr__loader_set_state(tr_loader *loader, const tr__loader_state *state)
+{
+  int64_t samples = loader->sampler.num_samples;
+  TR_CHECK(state->num_samples == samples, TR_EMISMATCH,
+           "%s: has %lld samples, the position to continue from is of a data "
+           "set with %lld",
+           loader->data->name, (long long)samples,
+           (long long)state->num_samples);
+  TR_CHECK(state->epoch >= 0 && state->done >= 0 && state->done <= samples,
+           TR_EDATA,
+           "%s: no such position: epoch %lld, %lld samples done of %lld",
+           loader->data->name, (long long)state->epoch, (long long)state->done,
+           (long long)samples);
+  loader->sampler.seed = state->seed;
+  loader->sampler.shuffle = state->shuffle != 0;
+  loader->epoch = state->epoch;
+  loader->done = state->done;
+  loader->status = TR_OK;
+  /* A finished epoch is still to be announced; its successor is next to read.
+   */
+  bool is_ended = state->done == samples;
+  tr__ring_start(loader->ring, &loader->sampler, state->epoch + is_ended,
+                 is_ended ? 0 : state->done);
+  return TR_OK;
+}
+
+void tr_loader_destroy(tr_loader **loader)
+{
+  if (loader == NULL || *loader == NULL) {
+    return;
+  }
+  tr__ring_destroy(&(*loader)->ring);
+  free(*loader);
+  *loader = NULL;
+}

@@ -1,0 +1,380 @@
+/* The loader and its sampler, as any rank of any number of ranks. */
+#include "data_helper.h"
+
+#include "base/random_impl.h"
+
+/* Sample i of these data sets is the number i, of class i % 3. A number in
+ * `broken` cannot be read. */
+typedef struct numbers {
+  int64_t broken;
+} numbers;
+
+static tr_status read_numbers(const tr_dataset *data,
+                              const int64_t *ids,
+                              int64_t count,
+                              void *x,
+                              int32_t *y)
+{
+  const numbers *state = data->state;
+  for (int64_t i = 0; i < count; i++) {
+    TR_CHECK(ids[i] != state->broken, TR_EIO, "numbers: %lld is broken",
+             (long long)ids[i]);
+    ((double *)x)[i] = (double)ids[i];
+    y[i] = (int32_t)(ids[i] % 3);
+  }
+  return TR_OK;
+}
+
+static void close_numbers(tr_dataset *data)
+{
+  (void)data;
+}
+
+static const tr__dataset_type numbers_type = {"numbers", read_numbers,
+                                              close_numbers};
+
+static tr_dataset *open_numbers(tr_context *ctx, int64_t count, numbers *state)
+{
+  const tr__dataset_info info = {.type = &numbers_type,
+                                 .shape = {.ndim = 1, .dims = {1}},
+                                 .num_samples = count,
+                                 .num_classes = 3};
+  tr_dataset *data;
+  ASSERT_OK(tr__dataset_new(ctx, &info, "numbers", NULL, state, &data));
+  return data;
+}
+
+/* One rank's loader with what it needs. */
+typedef struct part {
+  alone a;
+  numbers state;
+  tr_dataset *data;
+  tr_loader *loader;
+} part;
+
+static void
+open_part(part *p, int rank, int size, int64_t count, const tr_loader_opts *o)
+{
+  tr_context *ctx = alone_init(&p->a, rank, size, TR_F64);
+  p->state.broken = -1;
+  p->data = open_numbers(ctx, count, &p->state);
+  ASSERT_OK(tr_loader_create(ctx, p->data, o, &p->loader));
+}
+
+static void close_part(part *p)
+{
+  tr_loader_destroy(&p->loader);
+  tr_dataset_destroy(&p->data);
+}
+
+static int64_t pick(int64_t number, int64_t low, int64_t high)
+{
+  tr__random random = {.seed = test_seed(),
+                       .stream = tr__random_stream(TR__PURPOSE_TEST, 1)};
+  return low + (int64_t)((double)(high - low + 1) *
+                         tr__random_uniform(&random, number));
+}
+
+/* Put one rank's batch into its place of the global batch. */
+static void place_batch(const tr_batch *batch, int64_t *global)
+{
+  for (int64_t i = 0; i < batch->count; i++) {
+    int64_t id = (int64_t)((const double *)batch->inputs[0])[i];
+    ASSERT_EQ(((const int32_t *)batch->targets[0])[i], id % 3);
+    ASSERT_EQ(global[batch->first + i], -1);
+    global[batch->first + i] = id;
+  }
+}
+
+/* All ranks' steps of the rest of an epoch, one after the other, appended to
+ * order; how many samples came. */
+static int64_t run_epoch(part *parts, int size, int64_t *order)
+{
+  int64_t done = 0;
+  for (;;) {
+    tr_batch batch;
+    int64_t global_count = -1, sum = 0;
+    for (int rank = 0; rank < size; rank++) {
+      int more = tr_loader_next(parts[rank].loader, &batch);
+      ASSERT(rank == 0 || more == (global_count >= 0));
+      if (!more) {
+        continue;
+      }
+      ASSERT(rank == 0 || batch.global_count == global_count);
+      global_count = batch.global_count;
+      sum += batch.count;
+      ASSERT(batch.count <= parts[rank].a.ctx.loader_rows);
+      place_batch(&batch, order + done);
+    }
+    if (global_count < 0) {
+      return done;
+    }
+    ASSERT_EQ(sum, global_count);
+    done += global_count;
+  }
+}
+
+static int64_t *blank_order(int64_t count)
+{
+  int64_t *order = malloc((size_t)count * sizeof *order);
+  for (int64_t i = 0; i < count; i++) {
+    order[i] = -1;
+  }
+  return order;
+}
+
+static void assert_each_once(const int64_t *order, int64_t count)
+{
+  bool *seen = calloc((size_t)count, sizeof *seen);
+  for (int64_t i = 0; i < count; i++) {
+    ASSERT(order[i] >= 0 && order[i] < count);
+    ASSERT(!seen[order[i]]);
+    seen[order[i]] = true;
+  }
+  free(seen);
+}
+
+static tr_loader_opts random_opts(int64_t trial, int64_t count)
+{
+  return (tr_loader_opts){.batch = pick(trial * 8 + 1, 1, count + 3),
+                          .shuffle = (int)pick(trial * 8 + 2, 0, 1),
+                          .threads = (int)pick(trial * 8 + 3, 0, 4),
+                          .depth = (int)pick(trial * 8 + 4, 0, 5)};
+}
+
+static void test_every_sample_comes_once_in_one_order_for_all_ranks(void)
+{
+  for (int64_t trial = 0; trial < 40; trial++) {
+    int64_t count = pick(trial * 8, 4, 120);
+    tr_loader_opts opts = random_opts(trial, count);
+    int64_t *first = NULL;
+    for (int size = 1; size <= 4; size++) {
+      part parts[4];
+      for (int rank = 0; rank < size; rank++) {
+        open_part(&parts[rank], rank, size, count, &opts);
+      }
+      int64_t *order = blank_order(2 * count);
+      ASSERT_EQ(run_epoch(parts, size, order), count);
+      ASSERT_EQ(run_epoch(parts, size, order + count), count);
+      ASSERT_EQ(tr_loader_epoch(parts[0].loader), 2);
+      assert_each_once(order, count);
+      assert_each_once(order + count, count);
+      if (first == NULL) {
+        first = order;
+      } else {
+        ASSERT(memcmp(first, order, (size_t)(2 * count) * 8) == 0);
+        free(order);
+      }
+      for (int rank = 0; rank < size; rank++) {
+        close_part(&parts[rank]);
+      }
+    }
+    free(first);
+  }
+}
+
+static void test_a_new_epoch_has_a_new_order_unless_shuffle_is_off(void)
+{
+  for (int shuffle = 0; shuffle < 2; shuffle++) {
+    part p;
+    open_part(&p, 0, 1, 100,
+              &(tr_loader_opts){.batch = 32, .shuffle = shuffle});
+    int64_t *order = blank_order(200);
+    run_epoch(&p, 1, order);
+    run_epoch(&p, 1, order + 100);
+    bool equal = memcmp(order, order + 100, 100 * sizeof *order) == 0;
+    ASSERT_EQ(equal, !shuffle);
+    for (int64_t i = 0; i < 100 && !shuffle; i++) {
+      ASSERT_EQ(order[i], i);
+    }
+    free(order);
+    close_part(&p);
+  }
+}
+
+/* Steps on `before` ranks, then the rest of the epoch on `after` ranks. */
+static void resume_once(int64_t trial, int before, int after)
+{
+  int64_t count = pick(trial * 8, 4, 120);
+  tr_loader_opts opts = random_opts(trial, count);
+  part parts[4], whole;
+  open_part(&whole, 0, 1, count, &opts);
+  int64_t *undisturbed = blank_order(2 * count);
+  run_epoch(&whole, 1, undisturbed);
+  run_epoch(&whole, 1, undisturbed + count);
+  int64_t steps = pick(trial * 8 + 5, 0, tr_loader_num_steps(whole.loader));
+  close_part(&whole);
+
+  int64_t *order = blank_order(2 * count);
+  tr__loader_state state = {0};
+  for (int rank = 0; rank < before; rank++) {
+    tr_batch batch;
+    open_part(&parts[0], rank, before, count, &opts);
+    int64_t done = 0;
+    for (int64_t step = 0; step < steps; step++) {
+      ASSERT(tr_loader_next(parts[0].loader, &batch));
+      place_batch(&batch, order + done);
+      done += batch.global_count;
+    }
+    state = tr__loader_get_state(parts[0].loader);
+    ASSERT_EQ(state.done, done);
+    close_part(&parts[0]);
+  }
+  opts.batch = trial % 2 == 0 ? opts.batch : pick(trial * 8 + 6, 1, count);
+  for (int rank = 0; rank < after; rank++) {
+    open_part(&parts[rank], rank, after, count, &opts);
+    parts[rank].a.ctx.seed = 99; /* the state's seed replaces the loader's */
+    tr_batch batch;
+    ASSERT(tr_loader_next(parts[rank].loader, &batch));
+    ASSERT_OK(tr__loader_set_state(parts[rank].loader, &state));
+  }
+  ASSERT_EQ(run_epoch(parts, after, order + state.done), count - state.done);
+  ASSERT_EQ(tr_loader_epoch(parts[0].loader), 1);
+  ASSERT_EQ(run_epoch(parts, after, order + count), count);
+  ASSERT(memcmp(order, undisturbed, (size_t)(2 * count) * 8) == 0);
+  for (int rank = 0; rank < after; rank++) {
+    close_part(&parts[rank]);
+  }
+  free(order);
+  free(undisturbed);
+}
+
+static void test_resume_in_mid_epoch_on_other_ranks_goes_on_in_order(void)
+{
+  for (int64_t trial = 0; trial < 48; trial++) {
+    resume_once(trial, 1 + (int)(trial % 4), 1 + (int)(trial / 4 % 4));
+  }
+}
+
+static void test_set_state_refuses_another_data_set_and_nonsense(void)
+{
+  part p;
+  open_part(&p, 0, 1, 10, &(tr_loader_opts){.batch = 4, .shuffle = 1});
+  tr__loader_state state = tr__loader_get_state(p.loader);
+  state.num_samples = 11;
+  ASSERT_FAILS(tr__loader_set_state(p.loader, &state), TR_EMISMATCH,
+               "has 10 samples");
+  state.num_samples = 10;
+  state.done = 11;
+  ASSERT_FAILS(tr__loader_set_state(p.loader, &state), TR_EDATA,
+               "11 samples done of 10");
+  close_part(&p);
+}
+
+static void test_a_sample_that_cannot_be_read_gives_one_empty_batch(void)
+{
+  part p;
+  tr_batch batch;
+  open_part(&p, 1, 2, 20, &(tr_loader_opts){.batch = 8});
+  /* Rank 1 has places 4..7, 12..15 and 18..19. */
+  p.state.broken = 13;
+  tr__loader_state start = tr__loader_get_state(p.loader);
+  ASSERT_OK(tr__loader_set_state(p.loader, &start));
+  ASSERT(tr_loader_next(p.loader, &batch));
+  ASSERT_EQ(batch.count, 4);
+  ASSERT(tr_loader_next(p.loader, &batch));
+  ASSERT_EQ(batch.count, 0);
+  ASSERT_EQ(batch.global_count, 8);
+  ASSERT_EQ(p.a.ctx.pending, TR_EIO);
+  ASSERT_STR_EQ(p.a.ctx.pending_message, "numbers: 13 is broken");
+  ASSERT(!tr_loader_next(p.loader, &batch));
+  ASSERT(!tr_loader_next(p.loader, &batch));
+  ASSERT_FAILS(tr_loader_status(p.loader), TR_EIO, "13 is broken");
+  ASSERT_EQ(tr_loader_epoch(p.loader), 0);
+  close_part(&p);
+}
+
+static void test_a_batch_may_be_smaller_than_ranks_or_larger_than_all(void)
+{
+  part p;
+  tr_batch batch;
+  open_part(&p, 0, 4, 6, &(tr_loader_opts){.batch = 2});
+  ASSERT_EQ(tr_loader_num_steps(p.loader), 3);
+  ASSERT_EQ(p.a.ctx.loader_rows, 1);
+  int64_t steps = 0;
+  while (tr_loader_next(p.loader, &batch)) {
+    ASSERT_EQ(batch.count, 0); /* two samples: ranks 1 and 3 have them */
+    steps++;
+  }
+  ASSERT_EQ(steps, 3);
+  ASSERT_OK(tr_loader_status(p.loader));
+  close_part(&p);
+  open_part(&p, 0, 4, 6, &(tr_loader_opts){.batch = INT64_MAX});
+  ASSERT_EQ(tr_loader_num_steps(p.loader), 1);
+  ASSERT_EQ(tr_loader_num_samples(p.loader), 6);
+  ASSERT_EQ(p.a.ctx.loader_rows, 2);
+  ASSERT(tr_loader_next(p.loader, &batch));
+  ASSERT_EQ(batch.global_count, 6);
+  close_part(&p);
+}
+
+static void test_bad_options_are_refused(void)
+{
+  alone a;
+  numbers state = {-1};
+  tr_loader *loader;
+  tr_context *ctx = alone_init(&a, 0, 1, TR_F64);
+  tr_dataset *data = open_numbers(ctx, 3, &state);
+  ASSERT_FAILS(tr_loader_create(ctx, data, &(tr_loader_opts){0}, &loader),
+               TR_EINVAL, "batch is 0");
+  ASSERT(loader == NULL);
+  ASSERT_FAILS(tr_loader_create(ctx, data,
+                                &(tr_loader_opts){.batch = 1, .threads = -1},
+                                &loader),
+               TR_EINVAL, "threads is -1");
+  ASSERT_FAILS(tr_loader_create(ctx, data,
+                                &(tr_loader_opts){.batch = 1, .depth = 1 << 20},
+                                &loader),
+               TR_EINVAL, "depth is 1048576");
+  ASSERT_FAILS(tr_loader_create(ctx, data, NULL, &loader), TR_EINVAL,
+               "options are required");
+  a.comm.size = 4;
+  ASSERT_FAILS(
+      tr_loader_create(ctx, data, &(tr_loader_opts){.batch = 1}, &loader),
+      TR_EDATA, "3 samples are fewer than the 4 ranks");
+  tr_dataset_destroy(&data);
+  tr_loader_destroy(NULL);
+  tr_dataset_destroy(NULL);
+}
+
+static void test_arrays_are_served_and_checked(void)
+{
+  alone a;
+  tr_dataset *data;
+  tr_context *ctx = alone_init(&a, 0, 1, TR_F32);
+  const float x[6] = {1, 2, 3, 4, 5, 6};
+  int32_t y[3] = {0, 1, 1};
+  tr_array_opts opts = {.x = x,
+                        .y = y,
+                        .num_samples = 3,
+                        .num_classes = 2,
+                        .shape = tr_shape_of(1, (int64_t[]){2})};
+  ASSERT_OK(tr_array_open(ctx, &opts, &data));
+  float got[4];
+  int32_t classes[2];
+  ASSERT_OK(tr_dataset_read(data, (int64_t[]){2, 0}, 2, got, classes));
+  ASSERT(got[0] == 5 && got[1] == 6 && got[2] == 1 && got[3] == 2);
+  ASSERT(classes[0] == 1 && classes[1] == 0);
+  tr_dataset_destroy(&data);
+  y[1] = 2;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EDATA,
+               "label of sample 1 is 2, expected 0 to 1");
+  y[1] = 1;
+  opts.shape.dims[0] = 0;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "shape");
+  opts.x = NULL;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "required");
+}
+
+static const tr_test tests[] = {
+    TEST(test_every_sample_comes_once_in_one_order_for_all_ranks),
+    TEST(test_a_new_epoch_has_a_new_order_unless_shuffle_is_off),
+    TEST(test_resume_in_mid_epoch_on_other_ranks_goes_on_in_order),
+    TEST(test_set_state_refuses_another_data_set_and_nonsense),
+    TEST(test_a_sample_that_cannot_be_read_gives_one_empty_batch),
+    TEST(test_a_batch_may_be_smaller_than_ranks_or_larger_than_all),
+    TEST(test_bad_options_are_refused),
+    TEST(test_arrays_are_served_and_checked),
+};
+
+TEST_MAIN(tests)
