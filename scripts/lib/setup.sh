@@ -173,7 +173,7 @@ build_tree() {
   rc=${PIPESTATUS[0]}
   set -e
   if [ "$rc" -ne 0 ]; then
-    sed -n '/^FAILED:/,$p' "$log" | tail -n 60 >&2
+    sed -n '/^FAILED:\|ERROR:/,$p' "$log" | head -n 60 >&2
     die "the build failed (all of it: $log)"
   fi
 }
