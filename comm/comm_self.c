@@ -19,7 +19,8 @@ static tr_status self_allreduce_start(
   TR_CHECK(count >= 0, TR_EINVAL, "all-reduce of %lld elements",
            (long long)count);
   TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
-           "all-reduce of %s, expected f32 or f64", tr__dtype_name(dtype));
+           "all-reduce of %s, expected float32 or float64",
+           tr__dtype_name(dtype));
   return TR_OK;
 }
 

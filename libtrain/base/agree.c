@@ -155,11 +155,13 @@ report_difference(tr__comm *comm, const char *what, const char *text, int other)
   TR_TRY_GOTO(share_text(comm, text, other, &second), done);
   line in_first, in_second;
   find_difference(first, second, &in_first, &in_second);
-  status = TR_FAIL(TR_EMISMATCH,
-                   "%s differ: rank 0 has \"%.*s\", rank %d has \"%.*s\"", what,
-                   in_first.length, in_first.begin, other, in_second.length,
-                   in_second.begin);
-  tr__error_set_agreed(0, comm->rank == 0, tr_error_message());
+  char message[TR__MESSAGE_BYTES];
+  snprintf(message, sizeof message,
+           "%s differ: rank 0 has \"%.*s\", rank %d has \"%.*s\"", what,
+           in_first.length, in_first.begin, other, in_second.length,
+           in_second.begin);
+  status = TR_FAIL(TR_EMISMATCH, "%s", message);
+  tr__error_set_agreed(0, comm->rank == 0, message);
 
 done:
   free(first);

@@ -104,9 +104,7 @@ tr_status tr__model_infer(tr_model *net)
       node->ordinal = net->num_inputs++;
     }
     if (node->flags & TR__IS_LOSS) {
-      TR__CHECK_NODE(net->num_losses == 0,
-                     node,
-                     TR_EUNSUPPORTED,
+      TR__CHECK_NODE(net->num_losses == 0, node, TR_EUNSUPPORTED,
                      "the model has a loss already, and %s supports one",
                      tr_version());
       node->ordinal = net->num_losses++;

@@ -65,14 +65,16 @@ tr_status tr__store_create(tr_model *net);
 tr_status tr__store_init(tr_model *net);
 void tr__store_release(tr__store *store);
 
-/* tr__model_seed_gradient - for models without a loss: backward from a given
+/* tr__model_backward_from - for models without a loss: backward from a given
  * gradient of the last node, (rows, shape) in host memory. */
 tr_status tr__model_backward_from(tr_model *net, const void *gradient);
 
-/* tr__model_reduced - the tail's sums over all ranks after an all-reduce. */
-const double *tr__model_tail(const tr_model *net);
+/* tr__model_local_sums - this rank's sums of the last forward: the first
+ * TR__TAIL_FAILED entries of a tail. Waits for the device. */
+tr_status tr__model_local_sums(tr_model *net, double *sums);
 
-/* tr__model_get_input_gradient - for tests, with wants_input_gradients. */
+/* tr__model_get_node_gradient - a node's gradient; of inputs with
+ * wants_input_gradients. */
 tr_status tr__model_get_node_gradient(tr_model *net, int node, void *values);
 
 #endif

@@ -231,9 +231,12 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   return check_steps(net);
 }
 
-const double *tr__model_tail(const tr_model *net)
+tr_status tr__model_local_sums(tr_model *net, double *sums)
 {
-  return net->known;
+  TR_TRY(read_tail(net, net->sums));
+  memcpy(sums, net->known, TR__TAIL_FAILED * sizeof *sums);
+  net->sums_are_known = false;
+  return TR_OK;
 }
 
 /* The global sums of the last forward, by messages of their own where no

@@ -204,7 +204,7 @@ static void test_allreduce_refuses_integers(void)
   int32_t values[1] = {1};
   tr__request *request;
   ASSERT_FAILS(comm->type->allreduce_start(comm, values, 1, TR_I32, &request),
-               TR_EINVAL, "expected f32 or f64");
+               TR_EINVAL, "expected float32 or float64");
   comm->type->destroy(comm);
 }
 

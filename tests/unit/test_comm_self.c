@@ -30,7 +30,7 @@ static void test_self_allreduce_refuses_what_mpi_refuses(void)
   int32_t values[1] = {1};
   tr__request *request;
   ASSERT_FAILS(comm->type->allreduce_start(comm, values, 1, TR_I32, &request),
-               TR_EINVAL, "expected f32 or f64");
+               TR_EINVAL, "expected float32 or float64");
   ASSERT_FAILS(comm->type->allreduce_start(comm, values, -1, TR_F32, &request),
                TR_EINVAL, "-1 elements");
   ASSERT_FAILS(comm->type->broadcast(comm, values, 4, 1), TR_EINVAL,
@@ -123,7 +123,7 @@ static void test_context_refuses_bad_options(void)
       TR_EINVAL, "threads is 4097");
   ASSERT_FAILS(
       tr_context_create_auto(&(tr_context_opts){.dtype = TR_I32}, &ctx),
-      TR_EINVAL, "expected f32 or f64");
+      TR_EINVAL, "expected float32 or float64");
   ASSERT_FAILS(tr_context_create_auto(NULL, NULL), TR_EINVAL, "out is NULL");
 }
 

@@ -1,0 +1,24 @@
+/* TR__CLONES before a function compiles it for wider vectors too and picks one
+ * by the CPU at run time. Without contraction and with the order of sums
+ * written out in the source, all of them give the same bits. */
+#ifndef TR_CLONES_IMPL_H
+#define TR_CLONES_IMPL_H
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TR__CLONES
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TR__CLONES
+#endif
+#endif
+#if !defined(TR__CLONES) && defined(__x86_64__) && defined(__linux__) &&       \
+    defined(__has_attribute)
+#if __has_attribute(target_clones)
+#define TR__CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+#endif
+#ifndef TR__CLONES
+#define TR__CLONES
+#endif
+
+#endif

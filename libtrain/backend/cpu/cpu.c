@@ -1,0 +1,98 @@
+#include "backend/clones_impl.h"
+#include "backend/cpu/cpu_impl.h"
+#include "backend/cpu_ref/reference_impl.h"
+#include "backend/host_memory_impl.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+
+void tr__cpu_gemm(tr__cpu_matrix c,
+                  tr__cpu_factor a,
+                  tr__cpu_factor b,
+                  const int64_t sizes[3],
+                  int accumulate)
+{
+  cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+              b.transposed ? CblasTrans : CblasNoTrans, tr__int(sizes[0]),
+              tr__int(sizes[1]), tr__int(sizes[2]), 1, a.data,
+              tr__int(a.stride), b.data, tr__int(b.stride),
+              accumulate ? 1.0f : 0.0f, c.data, tr__int(c.stride));
+}
+
+TR__CLONES void tr__cpu_finish(tr__cpu_matrix y,
+                               const float *column,
+                               int64_t rows,
+                               int64_t columns,
+                               tr__activation activation)
+{
+  for (int64_t i = 0; i < rows; i++) {
+    float *row = y.data + i * y.stride;
+    for (int64_t j = 0; column != NULL && j < columns; j++) {
+      row[j] += column[j];
+    }
+    for (int64_t j = 0; activation == TR__ACTIVATION_RELU && j < columns; j++) {
+      row[j] = row[j] < 0 ? 0 : row[j];
+    }
+  }
+}
+
+TR__CLONES void tr__cpu_add_tile(tr__cpu_matrix y,
+                                 const float *tile,
+                                 int64_t rows,
+                                 int64_t columns,
+                                 int accumulate)
+{
+  for (int64_t i = 0; i < rows; i++) {
+    float *row = y.data + i * y.stride;
+    const float *from = tile + i * columns;
+    for (int64_t j = 0; j < columns; j++) {
+      row[j] = accumulate ? row[j] + from[j] : from[j];
+    }
+  }
+}
+
+static size_t workspace(tr__backend *backend, tr__op op, const void *args)
+{
+  /* Double precision runs on the reference. */
+  if (((const tr__tensor *)args)->dtype == TR_F64) {
+    return tr__ref_workspace(backend, op, args);
+  }
+  if (op == TR__OP_linear_backward_weight) {
+    return tr__cpu_linear_workspace(backend->pool, op, args);
+  }
+  return tr__cpu_conv2d_workspace(backend->pool, op, args);
+}
+
+static tr_status create(tr__pool *pool, tr__backend **out)
+{
+  *out = calloc(1, sizeof **out);
+  TR_CHECK(*out != NULL, TR_ENOMEM, "cannot allocate the cpu backend");
+  **out =
+      (tr__backend){.type = &tr__cpu_type, .ops = tr__ref_ops(), .pool = pool};
+  (*out)->stream.backend = *out;
+  tr__cpu_set_linear(&(*out)->ops);
+  tr__cpu_set_conv2d(&(*out)->ops);
+  tr__cpu_set_elementwise(&(*out)->ops);
+  tr__cpu_set_pool2d(&(*out)->ops);
+  /* The pool's threads are the only ones. */
+  openblas_set_num_threads(1);
+  return TR_OK;
+}
+
+static void destroy(tr__backend *backend)
+{
+  free(backend);
+}
+
+const tr__backend_type tr__cpu_type = {
+    .name = "cpu",
+    .create = create,
+    .destroy = destroy,
+    .alloc = tr__host_alloc,
+    .free = tr__host_free,
+    .upload = tr__host_upload,
+    .download = tr__host_download,
+    .wait = tr__host_wait,
+    .host_view = tr__host_view,
+    .workspace = workspace,
+};

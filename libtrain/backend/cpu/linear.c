@@ -1,0 +1,196 @@
+/* Fully connected layers: products of tiles of the output. */
+#include "backend/clones_impl.h"
+#include "backend/cpu/cpu_impl.h"
+#include "backend/cpu_ref/reference_impl.h"
+#include "backend/tree_impl.h"
+
+/* Extents of a tile. Small batches have few rows, so that the columns have to
+ * give work to all threads. */
+enum { TILE_ROWS = 128, TILE_COLUMNS = 64, TILE_K = 64, TILE_D = 256 };
+
+static int64_t tiles(int64_t extent, int64_t tile)
+{
+  return (extent + tile - 1) / tile;
+}
+
+/* Tile `task` of an (M, N) output, counted along its rows: its first row and
+ * column, and its extents. */
+typedef struct tile {
+  int64_t row, column, rows, columns;
+} tile;
+
+static tile
+tile_of(int64_t task, int64_t M, int64_t N, int64_t tile_rows, int64_t width)
+{
+  int64_t across = tiles(N, width);
+  tile t = {.row = task / across * tile_rows, .column = task % across * width};
+  t.rows = tr__min(tile_rows, M - t.row);
+  t.columns = tr__min(width, N - t.column);
+  return t;
+}
+
+static void forward_task(void *arg, int64_t task, int thread)
+{
+  (void)thread;
+  const tr__linear_forward_args *a = arg;
+  int64_t N = a->x.dims[0], K = a->w.dims[0], D = tr__tensor_row(&a->x);
+  tile t = tile_of(task, N, K, TILE_ROWS, TILE_COLUMNS);
+  tr__cpu_matrix y = {(float *)a->y.data + t.row * K + t.column, K};
+  const float *b = a->b.data;
+  tr__cpu_gemm(
+      y, (tr__cpu_factor){(const float *)a->x.data + t.row * D, D, false},
+      (tr__cpu_factor){(const float *)a->w.data + t.column * D, D, true},
+      (int64_t[3]){t.rows, t.columns, D}, 0);
+  tr__cpu_finish(y, b != NULL ? b + t.column : NULL, t.rows, t.columns,
+                 a->activation);
+}
+
+static void linear_forward(tr__stream *stream,
+                           const tr__linear_forward_args *args)
+{
+  if (args->y.dtype != TR_F32) {
+    tr__ref_linear_forward_f64(args);
+    return;
+  }
+  tr__linear_forward_args copy = *args;
+  tr__pool_run(stream->backend->pool,
+               tiles(args->x.dims[0], TILE_ROWS) *
+                   tiles(args->w.dims[0], TILE_COLUMNS),
+               forward_task, &copy);
+}
+
+static void backward_input_task(void *arg, int64_t task, int thread)
+{
+  (void)thread;
+  const tr__linear_backward_input_args *a = arg;
+  int64_t N = a->dx.dims[0], K = a->w.dims[0], D = tr__tensor_row(&a->dx);
+  tile t = tile_of(task, N, D, TILE_ROWS, TILE_COLUMNS);
+  tr__cpu_gemm(
+      (tr__cpu_matrix){(float *)a->dx.data + t.row * D + t.column, D},
+      (tr__cpu_factor){(const float *)a->dy.data + t.row * K, K, false},
+      (tr__cpu_factor){(const float *)a->w.data + t.column, D, false},
+      (int64_t[3]){t.rows, t.columns, K}, a->accumulate);
+}
+
+static void linear_backward_input(tr__stream *stream,
+                                  const tr__linear_backward_input_args *args)
+{
+  if (args->dx.dtype != TR_F32) {
+    tr__ref_linear_backward_input_f64(args);
+    return;
+  }
+  tr__linear_backward_input_args copy = *args;
+  tr__pool_run(stream->backend->pool,
+               tiles(args->dx.dims[0], TILE_ROWS) *
+                   tiles(tr__tensor_row(&args->dx), TILE_COLUMNS),
+               backward_input_task, &copy);
+}
+
+/* One tile of dw, or the same rows of db. */
+typedef struct weight_tile {
+  const tr__linear_backward_weight_args *args;
+  tile t;
+  int64_t stride; /* of the sum's rows */
+} weight_tile;
+
+static void
+weight_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
+{
+  const weight_tile *w = arg;
+  int64_t K = w->args->dw.dims[0], D = tr__tensor_row(&w->args->x);
+  const float *dy = (const float *)w->args->dy.data + begin * K + w->t.row;
+  const float *x = (const float *)w->args->x.data + begin * D + w->t.column;
+  tr__cpu_gemm((tr__cpu_matrix){sum, w->stride}, (tr__cpu_factor){dy, K, true},
+               (tr__cpu_factor){x, D, false},
+               (int64_t[3]){w->t.rows, w->t.columns, end - begin}, accumulate);
+}
+
+static void weight_add(void *arg, void *sum, const void *other)
+{
+  const weight_tile *w = arg;
+  int64_t count = w->t.rows * w->t.columns;
+  tr__cpu_add_tile((tr__cpu_matrix){sum, count}, other, 1, count, 1);
+}
+
+static void
+bias_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
+{
+  const weight_tile *w = arg;
+  int64_t K = w->args->dw.dims[0], rows = w->t.rows;
+  const float *dy = (const float *)w->args->dy.data + w->t.row;
+  for (int64_t n = begin; n < end; n++) {
+    tr__cpu_add_tile((tr__cpu_matrix){sum, rows}, dy + n * K, 1, rows,
+                     accumulate || n > begin);
+  }
+}
+
+static void bias_add(void *arg, void *sum, const void *other)
+{
+  const weight_tile *w = arg;
+  tr__cpu_add_tile((tr__cpu_matrix){sum, w->t.rows}, other, 1, w->t.rows, 1);
+}
+
+static size_t scratch_bytes(const tr__shards *shards)
+{
+  size_t tile_bytes = TILE_K * TILE_D * sizeof(float);
+  return shards->total == 1 ? 0
+                            : tile_bytes + tr__tree_bytes(shards, tile_bytes);
+}
+
+static void backward_weight_task(void *arg, int64_t task, int thread)
+{
+  const tr__linear_backward_weight_args *a = arg;
+  int64_t K = a->dw.dims[0], D = tr__tensor_row(&a->x);
+  weight_tile w = {.args = a, .t = tile_of(task, K, D, TILE_K, TILE_D)};
+  bool whole = a->shards.total == 1;
+  w.stride = whole ? D : w.t.columns;
+  float *scratch =
+      tr__cpu_scratch(&a->workspace, scratch_bytes(&a->shards), thread);
+  float *spare = scratch + (whole ? 0 : TILE_K * TILE_D);
+  tr__cpu_matrix dw = {(float *)a->dw.data + w.t.row * D + w.t.column, D};
+  tr__tree tree = {.shards = a->shards,
+                   .bytes = (size_t)(w.t.rows * w.t.columns) * sizeof(float),
+                   .leaf = weight_leaf,
+                   .add = weight_add,
+                   .arg = &w};
+  if (whole) {
+    weight_leaf(&w, 0, a->shards.rows, dw.data, a->accumulate);
+  } else {
+    tr__tree_sum(&tree, scratch, 0, spare);
+    tr__cpu_add_tile(dw, scratch, w.t.rows, w.t.columns, a->accumulate);
+  }
+  if (a->db.data != NULL && w.t.column == 0) {
+    tree.bytes = (size_t)w.t.rows * sizeof(float);
+    tree.leaf = bias_leaf;
+    tree.add = bias_add;
+    tr__tree_sum(&tree, (float *)a->db.data + w.t.row, a->accumulate, scratch);
+  }
+}
+
+static void linear_backward_weight(tr__stream *stream,
+                                   const tr__linear_backward_weight_args *args)
+{
+  if (args->dw.dtype != TR_F32) {
+    tr__ref_linear_backward_weight_f64(args);
+    return;
+  }
+  tr__linear_backward_weight_args copy = *args;
+  tr__pool_run(stream->backend->pool,
+               tiles(args->dw.dims[0], TILE_K) *
+                   tiles(tr__tensor_row(&args->x), TILE_D),
+               backward_weight_task, &copy);
+}
+
+size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a)
+{
+  (void)op;
+  const tr__linear_backward_weight_args *args = a;
+  return (size_t)tr__pool_num_threads(pool) * scratch_bytes(&args->shards);
+}
+
+void tr__cpu_set_linear(tr__ops *ops)
+{
+  ops->linear_forward = linear_forward;
+  ops->linear_backward_input = linear_backward_input;
+  ops->linear_backward_weight = linear_backward_weight;
+}

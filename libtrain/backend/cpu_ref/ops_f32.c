@@ -1,0 +1,12 @@
+/* The reference's ops in single precision. */
+#define TR_REAL     float
+#define TR_FN(name) tr__ref_##name##_f32
+
+#include "backend/cpu_ref/template_sums.h"
+
+#include "backend/cpu_ref/template_conv2d.h"
+#include "backend/cpu_ref/template_elementwise.h"
+#include "backend/cpu_ref/template_linear.h"
+#include "backend/cpu_ref/template_loss.h"
+#include "backend/cpu_ref/template_optimizer.h"
+#include "backend/cpu_ref/template_pool2d.h"

@@ -1,0 +1,106 @@
+/* The reference as a backend: each op is done when its call returns. */
+#include "backend/cpu_ref/reference_impl.h"
+#include "backend/host_memory_impl.h"
+#include "backend/tree_impl.h"
+
+#include <stdlib.h>
+
+#define DISPATCH(op)                                                           \
+  static void op(tr__stream *stream, const tr__##op##_args *args)              \
+  {                                                                            \
+    (void)stream;                                                              \
+    const tr__tensor *first = (const tr__tensor *)args;                        \
+    TR_ASSERT(first->dtype == TR_F32 || first->dtype == TR_F64);               \
+    if (first->dtype == TR_F64) {                                              \
+      tr__ref_##op##_f64(args);                                                \
+    } else {                                                                   \
+      tr__ref_##op##_f32(args);                                                \
+    }                                                                          \
+  }
+TR__OPS(DISPATCH)
+#undef DISPATCH
+
+tr__ops tr__ref_ops(void)
+{
+#define SLOT(op) .op = op,
+  return (tr__ops){.version = TR__OPS_VERSION, TR__OPS(SLOT)};
+#undef SLOT
+}
+
+void tr__ref_run(tr__op which, const void *args)
+{
+  switch (which) {
+#define CASE(op)                                                               \
+  case TR__OP_##op:                                                            \
+    op(NULL, args);                                                            \
+    break;
+    TR__OPS(CASE)
+#undef CASE
+  case TR__NUM_OPS:
+    break;
+  }
+}
+
+/* One image's columns: (C I J) times (P Q) numbers. */
+static size_t columns(const tr__tensor *w, const tr__tensor *y)
+{
+  return tr__align((size_t)(tr__tensor_row(w) * y->dims[2] * y->dims[3]) *
+                       tr_dtype_size(w->dtype),
+                   64);
+}
+
+static size_t sums(const tr__shards *shards, const tr__tensor *dw)
+{
+  return tr__tree_bytes(shards, (size_t)tr__tensor_count(dw) *
+                                    tr_dtype_size(dw->dtype));
+}
+
+size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
+{
+  (void)backend;
+  if (op == TR__OP_conv2d_forward) {
+    const tr__conv2d_forward_args *a = args;
+    return columns(&a->w, &a->y);
+  }
+  if (op == TR__OP_conv2d_backward_input) {
+    const tr__conv2d_backward_input_args *a = args;
+    return columns(&a->w, &a->dy);
+  }
+  if (op == TR__OP_conv2d_backward_weight) {
+    const tr__conv2d_backward_weight_args *a = args;
+    return columns(&a->dw, &a->dy) + sums(&a->shards, &a->dw);
+  }
+  if (op == TR__OP_linear_backward_weight) {
+    const tr__linear_backward_weight_args *a = args;
+    return sums(&a->shards, &a->dw);
+  }
+  return 0;
+}
+
+static tr_status create(tr__pool *pool, tr__backend **out)
+{
+  *out = calloc(1, sizeof **out);
+  TR_CHECK(*out != NULL, TR_ENOMEM, "cannot allocate the reference backend");
+  **out = (tr__backend){
+      .type = &tr__reference_type, .ops = tr__ref_ops(), .pool = pool};
+  (*out)->stream.backend = *out;
+  return TR_OK;
+}
+
+static void destroy(tr__backend *backend)
+{
+  free(backend);
+}
+
+const tr__backend_type tr__reference_type = {
+    .name = "reference",
+    .create = create,
+    .destroy = destroy,
+    .alloc = tr__host_alloc,
+    .free = tr__host_free,
+    .upload = tr__host_upload,
+    .download = tr__host_download,
+    .wait = tr__host_wait,
+    .host_view = tr__host_view,
+    .workspace = tr__ref_workspace,
+};

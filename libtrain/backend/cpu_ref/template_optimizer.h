@@ -1,0 +1,110 @@
+/* SGD with momentum, Adam and AdamW, on slices of the arenas. */
+
+/* What a gradient is multiplied by, planned / true weight, and the decay that
+ * is added to it. Both are 0 where no sample had any weight. */
+static void TR_FN(gradient_numbers)(TR_REAL numbers[2],
+                                    const tr__tensor *tail,
+                                    const tr__step_block *block,
+                                    double decay)
+{
+  double weight = ((const TR_REAL *)tail->data)[TR__TAIL_WEIGHT];
+  numbers[0] = (TR_REAL)(weight == 0 ? 0 : block->planned / weight);
+  numbers[1] = (TR_REAL)(weight == 0 ? 0 : decay);
+}
+
+/* g <- grad scale + decay p;  m <- g in the first step, else momentum m + g;
+ * p <- p - lr m */
+static TR__CLONES void TR_FN(sgd_momentum)(TR_REAL *restrict p,
+                                           const TR_REAL *restrict grad,
+                                           TR_REAL *restrict m,
+                                           int64_t count,
+                                           const TR_REAL numbers[4])
+{
+  TR_REAL scale = numbers[0], decay = numbers[1], lr = numbers[2];
+  TR_REAL momentum = numbers[3];
+  for (int64_t i = 0; i < count; i++) {
+    TR_REAL g = grad[i] * scale + decay * p[i];
+    m[i] = momentum * m[i] + g;
+    p[i] -= lr * m[i];
+  }
+}
+
+static TR__CLONES void TR_FN(sgd_plain)(TR_REAL *restrict p,
+                                        const TR_REAL *restrict grad,
+                                        int64_t count,
+                                        const TR_REAL numbers[4])
+{
+  TR_REAL scale = numbers[0], decay = numbers[1], lr = numbers[2];
+  for (int64_t i = 0; i < count; i++) {
+    p[i] -= lr * (grad[i] * scale + decay * p[i]);
+  }
+}
+
+void TR_FN(sgd_update)(const tr__sgd_update_args *args)
+{
+  const tr__step_block *block = args->block.data;
+  int64_t count = tr__tensor_count(&args->p);
+  TR_REAL numbers[4] = {0, 0, (TR_REAL)block->lr, (TR_REAL)args->momentum};
+  TR_FN(gradient_numbers)(numbers, &args->tail, block, args->weight_decay);
+  if (args->m.data == NULL) {
+    TR_FN(sgd_plain)(args->p.data, args->grad.data, count, numbers);
+    return;
+  }
+  if (block->first != 0) {
+    /* What the memory held before does not count. */
+    set_zero(args->m.data, count);
+  }
+  TR_FN(sgd_momentum)
+  (args->p.data, args->grad.data, args->m.data, count, numbers);
+}
+
+/* Numbers of one Adam step, rounded once. */
+typedef struct adam_numbers {
+  TR_REAL scale, decay, shrink; /* of the gradient, into it, of p */
+  TR_REAL rest1, beta2, rest2;  /* 1 - beta1, beta2, 1 - beta2 */
+  TR_REAL step, root, eps;      /* lr / correction1, sqrt(correction2) */
+} adam_numbers;
+
+/* g <- grad scale + decay p;  p <- p shrink
+ * m <- m + (1 - beta1) (g - m);  v <- beta2 v + (1 - beta2) g^2
+ * p <- p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps) */
+static TR__CLONES void TR_FN(adam)(TR_REAL *const state[3],
+                                   const TR_REAL *restrict grad,
+                                   int64_t count,
+                                   const adam_numbers *number)
+{
+  TR_REAL *restrict p = state[0], *restrict m = state[1];
+  TR_REAL *restrict v = state[2];
+  adam_numbers n = *number;
+  for (int64_t i = 0; i < count; i++) {
+    TR_REAL g = grad[i] * n.scale + n.decay * p[i];
+    m[i] = m[i] + n.rest1 * (g - m[i]);
+    v[i] = n.beta2 * v[i] + n.rest2 * (g * g);
+    TR_REAL root = sizeof(TR_REAL) == sizeof(float)
+                       ? (TR_REAL)sqrtf((float)v[i])
+                       : (TR_REAL)sqrt((double)v[i]);
+    p[i] = p[i] * n.shrink - n.step * (m[i] / (root / n.root + n.eps));
+  }
+}
+
+void TR_FN(adam_update)(const tr__adam_update_args *args)
+{
+  const tr__step_block *block = args->block.data;
+  double decay = args->weight_decay;
+  TR_REAL gradient[2];
+  TR_FN(gradient_numbers)
+  (gradient, &args->tail, block, args->decoupled ? 0 : decay);
+  adam_numbers numbers = {
+      .scale = gradient[0],
+      .decay = gradient[1],
+      .shrink = (TR_REAL)(args->decoupled ? 1 - block->lr * decay : 1),
+      .rest1 = (TR_REAL)(1 - args->beta1),
+      .beta2 = (TR_REAL)args->beta2,
+      .rest2 = (TR_REAL)(1 - args->beta2),
+      .step = (TR_REAL)(block->lr / block->correction1),
+      .root = (TR_REAL)sqrt(block->correction2),
+      .eps = (TR_REAL)args->eps,
+  };
+  TR_REAL *state[3] = {args->p.data, args->m.data, args->v.data};
+  TR_FN(adam)(state, args->grad.data, tr__tensor_count(&args->p), &numbers);
+}

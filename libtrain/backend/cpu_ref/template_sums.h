@@ -1,0 +1,101 @@
+/* Sums that the ops of the reference are made of, and what every template
+ * includes. The including file defines TR_REAL, the type of the numbers, and
+ * TR_FN(name), the name of a function in that type. */
+#include "backend/clones_impl.h"
+#include "backend/cpu_ref/reference_impl.h"
+#include "backend/tree_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A matrix that is read: element (i, j) is data[i * row + j * column]. */
+typedef struct matrix {
+  const TR_REAL *data;
+  int64_t row, column;
+} matrix;
+
+enum { LANES = 64 / (int)sizeof(TR_REAL) };
+
+/* c (M, N; rows of N) <- c + a (M, P) b (P, N). The rows of b are contiguous;
+ * four of them at a time are added, so that c is read less often. */
+static TR__CLONES void
+add_product(TR_REAL *restrict c, matrix a, matrix b, const int64_t sizes[3])
+{
+  int64_t M = sizes[0], N = sizes[1], P = sizes[2];
+  for (int64_t m = 0; m < M; m++) {
+    TR_REAL *restrict row = c + m * N;
+    const TR_REAL *left = a.data + m * a.row;
+    int64_t p = 0;
+    for (; p + 4 <= P; p += 4) {
+      TR_REAL s0 = left[p * a.column], s1 = left[(p + 1) * a.column];
+      TR_REAL s2 = left[(p + 2) * a.column], s3 = left[(p + 3) * a.column];
+      const TR_REAL *b0 = b.data + p * b.row, *b1 = b0 + b.row;
+      const TR_REAL *b2 = b1 + b.row, *b3 = b2 + b.row;
+      for (int64_t n = 0; n < N; n++) {
+        row[n] += (s0 * b0[n] + s1 * b1[n]) + (s2 * b2[n] + s3 * b3[n]);
+      }
+    }
+    for (; p < P; p++) {
+      TR_REAL s = left[p * a.column];
+      const TR_REAL *right = b.data + p * b.row;
+      for (int64_t n = 0; n < N; n++) {
+        row[n] += s * right[n];
+      }
+    }
+  }
+}
+
+/* The sum of the lanes, pairwise. */
+static inline TR_REAL sum_lanes(TR_REAL *lane)
+{
+  for (int width = LANES / 2; width > 0; width /= 2) {
+    for (int l = 0; l < width; l++) {
+      lane[l] += lane[l + width];
+    }
+  }
+  return lane[0];
+}
+
+/* c (M, N; rows of N) <- c + a (M, P) b^T (N, P), rows of both contiguous. A
+ * fixed number of partial sums per element, so that wide vectors can be used
+ * and the order does not depend on them. */
+static TR__CLONES void add_product_transposed(TR_REAL *restrict c,
+                                              matrix a,
+                                              matrix b,
+                                              const int64_t sizes[3])
+{
+  int64_t M = sizes[0], N = sizes[1], P = sizes[2];
+  for (int64_t m = 0; m < M; m++) {
+    const TR_REAL *left = a.data + m * a.row;
+    for (int64_t n = 0; n < N; n++) {
+      const TR_REAL *right = b.data + n * b.row;
+      TR_REAL lane[LANES] = {0};
+      int64_t p = 0;
+      for (; p + LANES <= P; p += LANES) {
+        for (int l = 0; l < LANES; l++) {
+          lane[l] += left[p + l] * right[p + l];
+        }
+      }
+      for (int l = 0; p + l < P; l++) {
+        lane[l] += left[p + l] * right[p + l];
+      }
+      c[m * N + n] += sum_lanes(lane);
+    }
+  }
+}
+
+/* For sharded sums: y <- y + x over `count` numbers. */
+static TR__CLONES void
+add_numbers(TR_REAL *restrict y, const TR_REAL *restrict x, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++) {
+    y[i] += x[i];
+  }
+}
+
+static inline void set_zero(TR_REAL *y, int64_t count)
+{
+  if (count > 0) {
+    memset(y, 0, (size_t)count * sizeof(TR_REAL));
+  }
+}

@@ -1,0 +1,40 @@
+#include "backend/op_tensors_impl.h"
+
+#define ROW(op, last, scratch)                                                 \
+  [TR__OP_##                                                                   \
+      op] = {#op, sizeof(tr__##op##_args),                                     \
+             1 + (int)(offsetof(tr__##op##_args, last) / sizeof(tr__tensor)),  \
+             scratch}
+/* last: the last leading tensor. */
+#define PLAIN(op, last) ROW(op, last, -1)
+#define WITH_WORKSPACE(op)                                                     \
+  ROW(op, workspace,                                                           \
+      (int)(offsetof(tr__##op##_args, workspace) / sizeof(tr__tensor)))
+
+static const tr__op_info table[TR__NUM_OPS] = {
+    PLAIN(fill, y),
+    PLAIN(add, x),
+    PLAIN(linear_forward, b),
+    PLAIN(linear_backward_input, w),
+    WITH_WORKSPACE(linear_backward_weight),
+    WITH_WORKSPACE(conv2d_forward),
+    WITH_WORKSPACE(conv2d_backward_input),
+    WITH_WORKSPACE(conv2d_backward_weight),
+    PLAIN(relu_forward, x),
+    PLAIN(relu_backward, y),
+    PLAIN(maxpool2d_forward, index),
+    PLAIN(maxpool2d_backward, index),
+    PLAIN(global_avgpool2d_forward, x),
+    PLAIN(global_avgpool2d_backward, dy),
+    PLAIN(softmax_xent_forward, target),
+    PLAIN(softmax_xent_backward, block),
+    PLAIN(loss_sum, weight),
+    PLAIN(sgd_update, block),
+    PLAIN(adam_update, block),
+    PLAIN(count_nonfinite, count),
+};
+
+const tr__op_info *tr__op_info_of(tr__op op)
+{
+  return &table[op];
+}

@@ -1,0 +1,90 @@
+#include "backend/tree_impl.h"
+
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+static int64_t power_of_two_below(int64_t count)
+{
+  int64_t power = 1;
+  while (2 * power < count) {
+    power *= 2;
+  }
+  return power;
+}
+
+static int depth(int64_t total)
+{
+  int levels = 0;
+  while (total > 1) {
+    total = power_of_two_below(total);
+    levels++;
+  }
+  return levels;
+}
+
+size_t tr__tree_bytes(const tr__shards *shards, size_t bytes)
+{
+  /* One sum per level below the root, and one for the root's own where it is
+   * added to what the output held. */
+  return shards->total == 1
+             ? 0
+             : ((size_t)depth(shards->total) + 1) * tr__align(bytes, ALIGNMENT);
+}
+
+static bool leaf(const tr__tree *tree, int64_t shard, char *sum)
+{
+  int64_t local = shard - tree->shards.first;
+  int64_t begin = tr__shard_begin(&tree->shards, local);
+  int64_t end = tr__shard_begin(&tree->shards, local + 1);
+  if (begin == end) {
+    return false;
+  }
+  tree->leaf(tree->arg, begin, end, sum, 0);
+  return true;
+}
+
+/* Is there a sum, that is: any row below this node? */
+static bool
+node(const tr__tree *tree, int64_t lo, int64_t hi, char *sum, char *spare)
+{
+  const tr__shards *shards = &tree->shards;
+  if (hi <= shards->first || lo >= shards->first + shards->count) {
+    return false;
+  }
+  if (hi - lo == 1) {
+    return leaf(tree, lo, sum);
+  }
+  int64_t mid = lo + power_of_two_below(hi - lo);
+  if (!node(tree, lo, mid, sum, spare)) {
+    return node(tree, mid, hi, sum, spare);
+  }
+  if (node(tree, mid, hi, spare, spare + tr__align(tree->bytes, ALIGNMENT))) {
+    tree->add(tree->arg, sum, spare);
+  }
+  return true;
+}
+
+void tr__tree_sum(const tr__tree *tree,
+                  void *out,
+                  int accumulate,
+                  void *scratch)
+{
+  const tr__shards *shards = &tree->shards;
+  if (shards->total == 1 && shards->rows > 0) {
+    tree->leaf(tree->arg, 0, shards->rows, out, accumulate);
+    return;
+  }
+  char *root = accumulate ? scratch : out;
+  char *spare = scratch;
+  if (accumulate && shards->total > 1) {
+    spare += tr__align(tree->bytes, ALIGNMENT);
+  }
+  bool any = shards->total > 1 && node(tree, 0, shards->total, root, spare);
+  if (any && accumulate) {
+    tree->add(tree->arg, out, root);
+  }
+  if (!any && !accumulate) {
+    memset(out, 0, tree->bytes);
+  }
+}

@@ -1,0 +1,32 @@
+/* The log of a run as JSON lines, written by rank 0. */
+#ifndef TR_JOBLOG_IMPL_H
+#define TR_JOBLOG_IMPL_H
+
+#include "base/base_impl.h"
+
+#include <train/run.h>
+
+typedef struct tr__joblog {
+  FILE *file;      /* NULL: no log */
+  int digits;      /* significant ones of a loss */
+  bool has_failed; /* a line could not be written */
+} tr__joblog;
+
+typedef struct tr__joblog_entry {
+  int64_t step, epoch;
+  double loss, lr, samples_per_s;
+} tr__joblog_entry;
+
+/* tr__joblog_open - append to path; NULL: a log that drops everything. */
+tr_status tr__joblog_open(const char *path, tr_dtype dtype, tr__joblog *log);
+
+/* tr__joblog_restart - drop what an earlier run wrote. */
+void tr__joblog_restart(tr__joblog *log);
+
+void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry);
+void tr__joblog_final(tr__joblog *log, const tr_report *report);
+
+/* tr__joblog_close - false where a line was lost. */
+bool tr__joblog_close(tr__joblog *log);
+
+#endif

@@ -1,0 +1,38 @@
+/* What a person sees of a run: a bar on a terminal, plain lines elsewhere. */
+#ifndef TR_PROGRESS_IMPL_H
+#define TR_PROGRESS_IMPL_H
+
+#include "base/base_impl.h"
+
+typedef struct tr__progress_total {
+  int64_t steps;  /* of the whole run */
+  int64_t epochs; /* 0: the run is counted in steps */
+  int64_t batch;  /* global */
+} tr__progress_total;
+
+typedef struct tr__progress_now {
+  int64_t step, epoch; /* finished */
+  double loss, samples_per_s;
+} tr__progress_now;
+
+typedef struct tr__progress {
+  FILE *stream; /* NULL: nothing is shown */
+  bool is_terminal, has_open_bar;
+  double shown_at;
+  tr__progress_total total;
+} tr__progress;
+
+void tr__progress_begin(tr__progress *progress,
+                        FILE *stream,
+                        const tr__progress_total *total);
+
+/* tr__progress_step - show a step, unless one was shown a moment ago. */
+void tr__progress_step(tr__progress *progress, const tr__progress_now *now);
+
+/* tr__progress_line - a line of its own, instead of an open bar. */
+void tr__progress_line(tr__progress *progress, const char *format, ...)
+    TR_PRINTF(2, 3);
+
+void tr__progress_end(tr__progress *progress);
+
+#endif

@@ -1,0 +1,359 @@
+/* The trainer: the one that knows model, optimizer, data and checkpoints. */
+#include "base/dataset_impl.h"
+#include "base/optimizer_impl.h"
+#include "model/model_impl.h"
+#include "run/joblog_impl.h"
+#include "run/progress_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+struct tr_trainer {
+  tr_context *ctx;
+  tr_trainer_opts opts;
+  char *checkpoint_dir; /* owned copy, NULL: none */
+  tr__joblog log;
+  tr__progress progress;
+  int64_t saved_step;     /* of the newest checkpoint of this run; -1: none */
+  int64_t evaluated_step; /* of test_loss and test_accuracy; -1: none */
+  double train_seconds;   /* spent in steps */
+  int64_t train_samples;
+  tr_report report;
+};
+
+static tr_status check_opts(const tr_trainer_opts *opts)
+{
+  TR_CHECK(
+      opts->model != NULL && opts->optimizer != NULL && opts->loader != NULL,
+      TR_EINVAL, "tr_trainer_create: model, optimizer and loader are required");
+  TR_CHECK(opts->epochs >= 0 && opts->steps >= 0 &&
+               opts->epochs + opts->steps > 0,
+           TR_EINVAL,
+           "tr_trainer_create: epochs is %lld and steps %lld, expected one of "
+           "them to be at least 1",
+           (long long)opts->epochs, (long long)opts->steps);
+  TR_CHECK(opts->save_every >= 0, TR_EINVAL,
+           "tr_trainer_create: save_every is %lld, expected at least 0",
+           (long long)opts->save_every);
+  return TR_OK;
+}
+
+static tr_status
+make_trainer(tr_context *ctx, const tr_trainer_opts *opts, tr_trainer **out)
+{
+  TR_TRY(check_opts(opts));
+  tr_trainer *trainer = calloc(1, sizeof *trainer);
+  TR_CHECK(trainer != NULL, TR_ENOMEM, "no memory for a trainer");
+  *out = trainer;
+  trainer->ctx = ctx;
+  trainer->opts = *opts;
+  trainer->saved_step = -1;
+  trainer->evaluated_step = -1;
+  trainer->report.test_loss = NAN;
+  trainer->report.test_accuracy = NAN;
+  if (opts->checkpoint_dir != NULL) {
+    trainer->checkpoint_dir = strdup(opts->checkpoint_dir);
+    TR_CHECK(trainer->checkpoint_dir != NULL, TR_ENOMEM, "no memory");
+  }
+  const char *path = ctx->comm->rank == 0 ? opts->log_path : NULL;
+  return tr__joblog_open(path, ctx->dtype, &trainer->log);
+}
+
+tr_status tr_trainer_create(tr_context *ctx,
+                            const tr_trainer_opts *opts,
+                            tr_trainer **out)
+{
+  *out = NULL;
+  tr_status status = tr__agree(ctx->comm, make_trainer(ctx, opts, out));
+  if (status == TR_OK) {
+    char text[256];
+    snprintf(text, sizeof text,
+             "epochs %lld\nsteps %lld\nsave_every %lld\ncheckpoints %d\n"
+             "on_save_error %d\ntest %d\n",
+             (long long)opts->epochs, (long long)opts->steps,
+             (long long)opts->save_every, opts->checkpoint_dir != NULL,
+             (int)opts->on_save_error, opts->test_loader != NULL);
+    status = tr__agree_text(ctx->comm, "options of the trainer", text);
+  }
+  if (status != TR_OK) {
+    tr_trainer_destroy(out);
+  }
+  return status;
+}
+
+void tr_trainer_destroy(tr_trainer **trainer)
+{
+  if (trainer == NULL || *trainer == NULL) {
+    return;
+  }
+  tr_trainer *t = *trainer;
+  if (!tr__joblog_close(&t->log)) {
+    tr__warn_root(t->ctx, "lines of the log %s are lost", t->opts.log_path);
+  }
+  free(t->checkpoint_dir);
+  free(t);
+  *trainer = NULL;
+}
+
+static tr_checkpoint checkpoint_of(const tr_trainer *trainer)
+{
+  return (tr_checkpoint){.model = trainer->opts.model,
+                         .optimizer = trainer->opts.optimizer,
+                         .loader = trainer->opts.loader};
+}
+
+tr_status tr_trainer_resume(tr_trainer *trainer)
+{
+  TR_CHECK(trainer->checkpoint_dir != NULL, TR_EINVAL,
+           "tr_trainer_resume: the trainer has no checkpoint_dir");
+  const tr_checkpoint run = checkpoint_of(trainer);
+  TR_TRY(tr_checkpoint_resume(trainer->ctx, trainer->checkpoint_dir, &run));
+  return TR_OK;
+}
+
+/* A step that all ranks refuse for the same reason: the sums of the loss are
+ * the same everywhere, so every rank comes here. */
+static tr_status check_loss(const tr_trainer *trainer, double loss)
+{
+  if (isfinite(loss)) {
+    return TR_OK;
+  }
+  return tr__agree(
+      trainer->ctx->comm,
+      TR_FAIL(TR_ENUMERIC,
+              "the loss of step %lld is %g; lower the rate (lr is %g)",
+              (long long)tr_optimizer_num_steps(trainer->opts.optimizer) + 1,
+              loss, tr_optimizer_lr(trainer->opts.optimizer)));
+}
+
+tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch)
+{
+  tr_model *net = trainer->opts.model;
+  TR_TRY(tr_model_forward(net, batch));
+  TR_TRY(tr_model_backward(net));
+  TR_TRY(tr_model_allreduce_grads(net));
+  TR_TRY(tr_model_loss(net, &trainer->report.train_loss));
+  TR_TRY(check_loss(trainer, trainer->report.train_loss));
+  TR_TRY(tr_optimizer_step(trainer->opts.optimizer));
+  return TR_OK;
+}
+
+static int64_t num_steps(const tr_trainer *trainer)
+{
+  return tr_optimizer_num_steps(trainer->opts.optimizer);
+}
+
+static bool is_done(const tr_trainer *trainer)
+{
+  const tr_trainer_opts *opts = &trainer->opts;
+  return (opts->steps > 0 && num_steps(trainer) >= opts->steps) ||
+         (opts->epochs > 0 && tr_loader_epoch(opts->loader) >= opts->epochs);
+}
+
+static tr_status save(tr_trainer *trainer, bool is_last)
+{
+  if (trainer->checkpoint_dir == NULL ||
+      trainer->saved_step == num_steps(trainer)) {
+    return TR_OK;
+  }
+  const tr_checkpoint run = checkpoint_of(trainer);
+  tr_status status =
+      tr_checkpoint_save(trainer->ctx, trainer->checkpoint_dir, &run);
+  if (status == TR_OK) {
+    trainer->saved_step = num_steps(trainer);
+    return TR_OK;
+  }
+  bool goes_on = !is_last && status == TR_EIO &&
+                 trainer->opts.on_save_error == TR_SAVE_ERROR_WARN;
+  if (!goes_on) {
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  tr__progress_end(&trainer->progress);
+  tr__warn_root(trainer->ctx,
+                "no checkpoint of step %lld, training goes on: %s",
+                (long long)num_steps(trainer), tr_error_message());
+  return TR_OK;
+}
+
+static tr_status sum_batches(tr_model *net, tr_loader *loader, double *sums)
+{
+  tr_batch batch;
+  while (tr_loader_next(loader, &batch)) {
+    double part[TR__TAIL_FAILED];
+    TR_TRY(tr_model_forward(net, &batch));
+    TR_TRY(tr__model_local_sums(net, part));
+    for (int i = 0; i < TR__TAIL_FAILED; i++) {
+      sums[i] += part[i];
+    }
+  }
+  return tr_loader_status(loader);
+}
+
+tr_status tr_trainer_evaluate(tr_trainer *trainer,
+                              tr_loader *loader,
+                              double *loss,
+                              double *accuracy)
+{
+  *loss = *accuracy = NAN;
+  tr__comm *comm = trainer->ctx->comm;
+  double sums[TR__TAIL_FAILED] = {0};
+  /* No messages between the batches: a rank that fails is heard afterwards. */
+  tr_status status = sum_batches(trainer->opts.model, loader, sums);
+  TR_TRY(tr__agree(comm, status));
+  TR_TRY(comm->type->sum_f64(comm, sums, TR__TAIL_FAILED));
+  if (sums[TR__TAIL_WEIGHT] > 0) {
+    *loss = sums[TR__TAIL_LOSS] / sums[TR__TAIL_WEIGHT];
+    *accuracy = sums[TR__TAIL_CORRECT] / sums[TR__TAIL_WEIGHT];
+  }
+  return TR_OK;
+}
+
+static tr_status evaluate(tr_trainer *trainer)
+{
+  if (trainer->opts.test_loader == NULL ||
+      trainer->evaluated_step == num_steps(trainer)) {
+    return TR_OK;
+  }
+  TR_TRY(tr_trainer_evaluate(trainer, trainer->opts.test_loader,
+                             &trainer->report.test_loss,
+                             &trainer->report.test_accuracy));
+  trainer->evaluated_step = num_steps(trainer);
+  return TR_OK;
+}
+
+static tr_status end_epoch(tr_trainer *trainer)
+{
+  TR_TRY(tr_loader_status(trainer->opts.loader));
+  TR_TRY(evaluate(trainer));
+  if (trainer->opts.test_loader != NULL) {
+    tr__progress_line(&trainer->progress,
+                      "epoch %lld  step %lld  loss %.4f  test loss %.4f  "
+                      "accuracy %.4f",
+                      (long long)tr_loader_epoch(trainer->opts.loader),
+                      (long long)num_steps(trainer), trainer->report.train_loss,
+                      trainer->report.test_loss, trainer->report.test_accuracy);
+  }
+  if (trainer->opts.save_every == 0 && !is_done(trainer)) {
+    return save(trainer, false);
+  }
+  return TR_OK;
+}
+
+static tr_status one_step(tr_trainer *trainer, const tr_batch *batch)
+{
+  double lr = tr_optimizer_lr(trainer->opts.optimizer), begin = tr__now();
+  TR_TRY(tr_trainer_step(trainer, batch));
+  double seconds = tr__now() - begin;
+  trainer->train_seconds += seconds;
+  trainer->train_samples += batch->global_count;
+  double rate = (double)batch->global_count / seconds;
+  tr__joblog_step(
+      &trainer->log,
+      &(tr__joblog_entry){.step = num_steps(trainer),
+                          .epoch = tr_loader_epoch(trainer->opts.loader),
+                          .loss = trainer->report.train_loss,
+                          .lr = lr,
+                          .samples_per_s = rate});
+  tr__progress_step(
+      &trainer->progress,
+      &(tr__progress_now){.step = num_steps(trainer),
+                          .epoch = tr_loader_epoch(trainer->opts.loader),
+                          .loss = trainer->report.train_loss,
+                          .samples_per_s = (double)trainer->train_samples /
+                                           trainer->train_seconds});
+  return TR_OK;
+}
+
+static tr_status stop(tr_trainer *trainer)
+{
+  TR_TRY(save(trainer, true));
+  return tr__agree(trainer->ctx->comm,
+                   TR_FAIL(TR_ESTOPPED, "stopped on request after step %lld%s",
+                           (long long)num_steps(trainer),
+                           trainer->checkpoint_dir != NULL
+                               ? "; a checkpoint is saved"
+                               : "; nothing is saved"));
+}
+
+static tr_status train(tr_trainer *trainer)
+{
+  int64_t save_every = trainer->opts.save_every;
+  while (!is_done(trainer)) {
+    tr_batch batch;
+    if (!tr_loader_next(trainer->opts.loader, &batch)) {
+      TR_TRY(end_epoch(trainer));
+      continue;
+    }
+    TR_TRY(one_step(trainer, &batch));
+    if (trainer->ctx->stop_agreed) {
+      return stop(trainer);
+    }
+    if (save_every > 0 && num_steps(trainer) % save_every == 0) {
+      TR_TRY(save(trainer, false));
+    }
+  }
+  return TR_OK;
+}
+
+/* The largest resident memory of any rank so far, in MiB. */
+static tr_status peak_rss(tr_context *ctx, double *mib)
+{
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  int64_t kib = usage.ru_maxrss;
+  TR_TRY(ctx->comm->type->reduce_i64(ctx->comm, &kib, 1, TR__MAX));
+  *mib = (double)kib / 1024.0;
+  return TR_OK;
+}
+
+static tr_status finish(tr_trainer *trainer)
+{
+  tr_report *report = &trainer->report;
+  TR_TRY(evaluate(trainer));
+  tr_status saved = save(trainer, true);
+  report->steps = num_steps(trainer);
+  report->samples_per_s =
+      trainer->train_seconds > 0
+          ? (double)trainer->train_samples / trainer->train_seconds
+          : 0;
+  TR_TRY(tr_model_params_hash(trainer->opts.model, &report->params_hash));
+  TR_TRY(peak_rss(trainer->ctx, &report->peak_rss_mib));
+  tr__joblog_final(&trainer->log, report);
+  return saved;
+}
+
+static tr__progress_total total_of(const tr_trainer *trainer)
+{
+  const tr_trainer_opts *opts = &trainer->opts;
+  int64_t per_epoch = tr_loader_num_steps(opts->loader);
+  int64_t steps = opts->epochs * per_epoch;
+  if (opts->steps > 0 && (steps == 0 || opts->steps < steps)) {
+    steps = opts->steps;
+  }
+  return (tr__progress_total){.steps = steps,
+                              .epochs = opts->epochs,
+                              .batch =
+                                  tr__loader_get_state(opts->loader).batch};
+}
+
+tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
+{
+  tr__progress_total total = total_of(trainer);
+  bool is_root = trainer->ctx->comm->rank == 0;
+  tr__progress_begin(&trainer->progress,
+                     is_root ? trainer->opts.progress : NULL, &total);
+  if (num_steps(trainer) == 0) {
+    tr__joblog_restart(&trainer->log);
+  }
+  tr_status status = train(trainer);
+  if (status == TR_OK) {
+    status = finish(trainer);
+  }
+  tr__progress_end(&trainer->progress);
+  if (report != NULL) {
+    *report = trainer->report;
+  }
+  return status;
+}
