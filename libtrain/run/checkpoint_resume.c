@@ -10,6 +10,7 @@
 typedef struct found {
   unsigned char *bytes; /* NULL: there is no checkpoint */
   tr__sealed sealed;
+  unsigned char run_id[TR__SEAL_RUN_BYTES];
   char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
 } found;
 
@@ -35,6 +36,7 @@ static tr_status try_one(tr_context *ctx,
       tr__run_dir_load(ops, dir, &item->manifest, &out->bytes, &out->sealed);
   if (status == TR_OK) {
     snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
+    memcpy(out->run_id, out->sealed.seal.run_id, sizeof out->run_id);
     return TR_OK;
   }
   if (status != TR_ENOMEM) {
@@ -133,7 +135,7 @@ static tr_status compare(const found *f, const tr_checkpoint *run)
 {
   tr_status status;
   tr__run_texts ours = {0};
-  const char *model, *slots;
+  const char *model = NULL, *slots = NULL;
   TR_TRY(find_text(f, "/state/model", &model));
   TR_TRY(find_text(f, "/state/slots", &slots));
   TR_TRY_GOTO(tr__run_texts_make(run, &ours), done);
@@ -266,6 +268,15 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   return tr__agree(ctx->comm, backend->type->wait(&backend->stream));
 }
 
+/* From now on this process continues the run that it has read. */
+static void take_over(const tr_checkpoint *run, const found *f)
+{
+  tr__checkpoint_cache *cache = tr__model_store(run->model)->checkpoint_cache;
+  if (cache != NULL) {
+    memcpy(cache->run_id, f->run_id, sizeof cache->run_id);
+  }
+}
+
 static tr_status search(tr_context *ctx,
                         const tr__file_ops *ops,
                         const char *dir,
@@ -275,6 +286,8 @@ static tr_status search(tr_context *ctx,
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
+  tr__checkpoint_cache *cache;
+  TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
   TR_TRY(lock_for_reading(tr__model_store(run->model), ops, dir));
   return find_newest(ctx, ops, dir, out);
 }
@@ -303,6 +316,9 @@ tr_status tr__checkpoint_resume_with(tr_context *ctx,
   TR_TRY_GOTO(tr__agree(comm, status), done);
   TR_TRY_GOTO(send(comm, run, &p), done);
   TR_TRY_GOTO(unpack(ctx, run, &p), done);
+  if (comm->rank == 0) {
+    take_over(run, &f);
+  }
 
 done:
   release_parcel(&p);
