@@ -2,7 +2,8 @@
  * lies in the activation arena.
  *
  * Time runs from 0 to 2 N: node i computes forward at i and backward at
- * 2 N - 1 - i. Values that stay readable after a step are needed at 2 N. */
+ * 2 N - 1 - i. Inputs, targets and weights are needed from 0 on, values that
+ * stay readable after a step until 2 N. */
 #include "model/node_impl.h"
 
 #include <stdlib.h>
@@ -89,7 +90,8 @@ static void find_value_needs(planner *p)
       input->is_kept |= (node->flags & TR__IS_LOSS) != 0;
     }
     node->is_kept |= is_last;
-    s->value = (lifetime){i, i};
+    /* The batch is there before anything runs. */
+    s->value = (lifetime){node->flags & TR__IS_INPUT ? 0 : i, i};
     if ((node->flags & TR__USES_OUTPUT) && node->wants_gradient) {
       s->value.end = backward_time(p, i);
     }
@@ -215,7 +217,10 @@ static void collect_items(planner *p)
     }
     lifetime both = {i, backward_time(p, i)};
     for (int k = 0; k < node->num_saved; k++) {
-      add_item(p, node->saved[k].bytes, both, &node->saved[k].offset);
+      bool is_target = (node->flags & TR__IS_LOSS) && k == 0;
+      add_item(p, node->saved[k].bytes,
+               (lifetime){is_target ? 0 : both.begin, both.end},
+               &node->saved[k].offset);
     }
     add_item(p, node->forward_bytes, (lifetime){i, i},
              &node->forward_workspace);
