@@ -102,7 +102,7 @@ static tr_status add_node(tr_model *net,
   return TR_OK;
 }
 
-static void remember_error(tr_model *net, tr_status status)
+void tr__model_remember(tr_model *net, tr_status status)
 {
   if (net->error != TR_OK) {
     return;
@@ -129,7 +129,7 @@ tr_node tr__add_node(tr_model *net,
     status = add_node(net, &node, input, opts, opts_bytes);
   }
   if (status != TR_OK) {
-    remember_error(net, status);
+    tr__model_remember(net, status);
     return none;
   }
   return (tr_node){node.index};
@@ -141,9 +141,9 @@ void tr_model_keep(tr_model *net, tr_node node)
     return;
   }
   if (node.index < 0 || node.index >= net->num_nodes || net->is_built) {
-    remember_error(net,
-                   TR_FAIL(TR_EINVAL,
-                           "tr_model_keep: no node of a model that is being "
+    tr__model_remember(
+        net,
+        TR_FAIL(TR_EINVAL, "tr_model_keep: no node of a model that is being "
                            "built"));
     return;
   }
