@@ -133,7 +133,7 @@ static tr_status compare(const found *f, const tr_checkpoint *run)
 {
   tr_status status;
   tr__run_texts ours = {0};
-  const char *model, *slots;
+  const char *model = NULL, *slots = NULL;
   TR_TRY(find_text(f, "/state/model", &model));
   TR_TRY(find_text(f, "/state/slots", &slots));
   TR_TRY_GOTO(tr__run_texts_make(run, &ours), done);

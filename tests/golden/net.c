@@ -124,15 +124,14 @@ static tr_status note_param(void *user, const tr_param_info *info)
   return TR_OK;
 }
 
-/* A bias has its weight's bound. */
-static int64_t fan_in_of(const golden_net *net, const char *name)
+double golden_bound(const golden_net *net, const char *name)
 {
   size_t stem = (size_t)(strrchr(name, '.') - name);
   for (int i = 0; i < net->num_params; i++) {
     const struct golden_param *param = &net->params[i];
     if (strncmp(param->name, name, stem) == 0 &&
         strcmp(param->name + stem, ".weight") == 0) {
-      return param->fan_in;
+      return 1 / sqrt((double)param->fan_in);
     }
   }
   test_fail(__FILE__, __LINE__, "%s has no weight beside it", name);
@@ -140,13 +139,11 @@ static int64_t fan_in_of(const golden_net *net, const char *name)
 
 static void set_params(golden_net *net)
 {
-  ASSERT_OK(tr_model_visit(net->model, note_param, net));
   for (int i = 0; i < net->num_params; i++) {
     const struct golden_param *param = &net->params[i];
-    golden_numbers numbers = {
-        .name = param->name,
-        .count = param->count,
-        .bound = 1 / sqrt((double)fan_in_of(net, param->name))};
+    golden_numbers numbers = {.name = param->name,
+                              .count = param->count,
+                              .bound = golden_bound(net, param->name)};
     void *values = malloc((size_t)param->count * tr_dtype_size(net->dtype));
     ASSERT(values != NULL);
     golden_fill(&numbers, net->dtype, values);
@@ -177,7 +174,10 @@ void golden_net_create(tr_context *ctx,
   free(text);
   tr_cross_entropy(out->model, x);
   ASSERT_OK(tr_model_build(out->model, &(tr_build_opts){.batch = opts->rows}));
-  set_params(out);
+  ASSERT_OK(tr_model_visit(out->model, note_param, out));
+  if (!opts->own_init) {
+    set_params(out);
+  }
   size_t size = tr_dtype_size(out->dtype), rows = (size_t)opts->rows;
   out->x = malloc(rows * (size_t)tr_shape_count(&out->input) * size);
   out->w = malloc(rows * size);

@@ -169,6 +169,11 @@ static void test_convnet_adamw_gives_pytorchs_losses_in_fp64(void)
   check_f64("convnet12", "adamw");
 }
 
+static void test_convnet_of_full_size_gives_pytorchs_losses_in_fp64(void)
+{
+  check_f64("convnet28", "adamw");
+}
+
 static void test_convnet_on_colours_gives_pytorchs_losses_in_fp64(void)
 {
   check_f64("convnet_rgb", "adamw");
@@ -233,6 +238,7 @@ static const tr_test tests[] = {
     TEST(test_convnet_momentum_gives_pytorchs_losses_in_fp64),
     TEST(test_convnet_adam_gives_pytorchs_losses_in_fp64),
     TEST(test_convnet_adamw_gives_pytorchs_losses_in_fp64),
+    TEST(test_convnet_of_full_size_gives_pytorchs_losses_in_fp64),
     TEST(test_convnet_on_colours_gives_pytorchs_losses_in_fp64),
     TEST(test_mlp_gives_pytorchs_losses_in_fp32),
     TEST(test_convnet_gives_pytorchs_losses_in_fp32),
