@@ -11,6 +11,7 @@ typedef struct found {
   unsigned char *bytes; /* NULL: there is no checkpoint */
   tr__sealed sealed;
   char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
+  int64_t save, last_save; /* of this one, of the newest that can be listed */
 } found;
 
 static void release_found(found *f)
@@ -35,6 +36,7 @@ static tr_status try_one(tr_context *ctx,
       tr__run_dir_load(ops, dir, &item->manifest, &out->bytes, &out->sealed);
   if (status == TR_OK) {
     snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
+    out->save = item->manifest.save;
     return TR_OK;
   }
   if (status != TR_ENOMEM) {
@@ -63,6 +65,7 @@ static tr_status find_newest(tr_context *ctx,
     }
   }
   int count = listing.count;
+  out->last_save = listing.last_save;
   tr__listing_release(&listing);
   TR_CHECK(status == TR_OK || status == TR_ENOMEM, TR_EDATA,
            "%s: none of %d checkpoints can be used; the newest: %s", dir, count,
@@ -275,8 +278,15 @@ static tr_status search(tr_context *ctx,
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
-  TR_TRY(lock_for_reading(tr__model_store(run->model), ops, dir));
-  return find_newest(ctx, ops, dir, out);
+  tr__store *store = tr__model_store(run->model);
+  TR_TRY(lock_for_reading(store, ops, dir));
+  TR_TRY(find_newest(ctx, ops, dir, out));
+  tr__checkpoint_cache *cache = store->checkpoint_cache;
+  if (out->bytes != NULL && cache != NULL && cache->has_dir) {
+    cache->dir.refused_after = out->save;
+    cache->dir.refused_to = out->last_save;
+  }
+  return TR_OK;
 }
 
 tr_status tr__checkpoint_resume_with(tr_context *ctx,

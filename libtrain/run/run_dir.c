@@ -154,10 +154,14 @@ static tr_status clean_name(void *user, const char *path, const char *name)
   return TR_OK;
 }
 
-static bool is_complete(const char *path, const tr__manifest *manifest)
+static bool is_complete(const tr__run_dir *dir, const tr__manifest *manifest)
 {
   struct stat info;
-  return stat(join(path, manifest->file).text, &info) == 0 &&
+  if (manifest->save > dir->refused_after &&
+      manifest->save <= dir->refused_to) {
+    return false;
+  }
+  return stat(join(dir->path, manifest->file).text, &info) == 0 &&
          info.st_size >= 0 && (size_t)info.st_size == manifest->length;
 }
 
@@ -166,8 +170,9 @@ static void manifest_name(int64_t step, char out[TR__FILE_NAME_BYTES])
   snprintf(out, TR__FILE_NAME_BYTES, "step-%08lld.manifest", (long long)step);
 }
 
-/* Removes what is older than the newest `keep` complete ones. What cannot be
- * removed stays for the next time. */
+/* Removes what is older than the newest `keep` complete ones, and the file of a
+ * checkpoint of the same step. What cannot be removed stays for the next
+ * time. */
 static tr_status remove_old(const tr__run_dir *dir, int keep)
 {
   tr__listing listing;
@@ -180,7 +185,7 @@ static tr_status remove_old(const tr__run_dir *dir, int keep)
       continue;
     }
     if (keep > 0) {
-      keep -= is_complete(dir->path, manifest);
+      keep -= is_complete(dir, manifest);
       continue;
     }
     manifest_name(manifest->step, name);
@@ -188,8 +193,10 @@ static tr_status remove_old(const tr__run_dir *dir, int keep)
       dir->ops->unlink(join(dir->path, manifest->file).text);
     }
   }
+  cleaner c = {dir->ops, &listing};
+  tr_status status = each_name(dir->path, clean_name, &c);
   tr__listing_release(&listing);
-  return TR_OK;
+  return status;
 }
 
 /* A data file's name is never used twice while a manifest names it. */

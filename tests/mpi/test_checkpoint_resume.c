@@ -306,6 +306,16 @@ static void test_a_damaged_checkpoint_is_named_and_the_one_before_taken(void)
     ASSERT(strstr(warnings, "step-00000004.h5: data set "
                             "/optim/fc2.bias/exp_avg_sq is damaged") != NULL);
   }
+  /* The damaged ones do not push out the good one that was taken. */
+  train(&r, 1);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  damage(in_dir(dir, "step-00000003.h5"), "/params/fc1.weight");
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 2);
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 4);
   end(&r);
 }
 
