@@ -37,6 +37,11 @@ typedef struct tr__store {
   bool grads_are_reduced; /* they are the sums over all ranks */
   double planned;         /* the weight that the seeds divided by */
   int64_t num_steps;      /* optimizer steps; rides in the tail */
+
+  /* What run/ keeps with a model from one checkpoint to the next; released
+   * with the store. NULL: nothing yet. */
+  void *checkpoint_cache;
+  void (*release_checkpoint_cache)(void *cache);
 } tr__store;
 
 /* tr__model_store - the store of a built model, NULL before. */

@@ -93,6 +93,9 @@ tr_status tr__store_create(tr_model *net)
 
 void tr__store_release(tr__store *store)
 {
+  if (store->checkpoint_cache != NULL) {
+    store->release_checkpoint_cache(store->checkpoint_cache);
+  }
   if (store->ctx != NULL) {
     tr__backend *backend = store->ctx->backend;
     size_t size = tr_dtype_size(store->ctx->dtype);

@@ -89,7 +89,8 @@ static void find_value_needs(planner *p)
       input->is_kept |= (node->flags & TR__IS_LOSS) != 0;
     }
     node->is_kept |= is_last;
-    s->value = (lifetime){i, i};
+    /* The batch's inputs are there before the first node runs. */
+    s->value = (lifetime){node->flags & TR__IS_INPUT ? 0 : i, i};
     if ((node->flags & TR__USES_OUTPUT) && node->wants_gradient) {
       s->value.end = backward_time(p, i);
     }
@@ -215,7 +216,10 @@ static void collect_items(planner *p)
     }
     lifetime both = {i, backward_time(p, i)};
     for (int k = 0; k < node->num_saved; k++) {
-      add_item(p, node->saved[k].bytes, both, &node->saved[k].offset);
+      /* So are a loss' targets, its first saved tensor. */
+      bool is_target = (node->flags & TR__IS_LOSS) && k == 0;
+      lifetime life = {is_target ? 0 : both.begin, both.end};
+      add_item(p, node->saved[k].bytes, life, &node->saved[k].offset);
     }
     add_item(p, node->forward_bytes, (lifetime){i, i},
              &node->forward_workspace);
