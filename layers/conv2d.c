@@ -167,6 +167,10 @@ const tr__layer_type tr__conv2d_type = {
 
 tr_node tr_conv2d(tr_model *net, tr_node x, const tr_conv2d_opts *opts)
 {
-  return tr__add_node(net, &tr__conv2d_type, &x, opts, sizeof *opts,
-                      opts->name);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__conv2d_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1,
+                                            .opts = opts,
+                                            .opts_bytes = sizeof *opts,
+                                            .name = opts->name});
 }
