@@ -69,6 +69,8 @@ typedef struct golden_net_opts {
   int64_t rows;     /* largest global batch */
   int keep;         /* 1: every node can be read */
   int own_init;     /* 1: leave the library's first parameters */
+  /* Builds the net instead; the text then gives input and classes only. */
+  void (*build)(tr_model *net, tr_shape shape, int64_t classes);
 } golden_net_opts;
 
 tr_context *golden_context(tr_dtype dtype, const char *device);
