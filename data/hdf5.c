@@ -287,6 +287,7 @@ tr_status tr_hdf5_open(tr_context *ctx,
                        tr_dataset **out)
 {
   tr_dataset *data = NULL;
-  tr_status status = tr__hdf5_open_local(ctx, path, split, &data);
+  tr_status status =
+      tr__hdf5_open_local(ctx, tr__text(path), tr__text(split), &data);
   return tr__dataset_agree(ctx, status, data, out);
 }

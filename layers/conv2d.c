@@ -24,6 +24,18 @@ static tr__window window_of(const tr_conv2d_opts *opts)
                            opts->padding);
 }
 
+/* The image's patches as a matrix, which backends may want as workspace, for
+ * every thread. */
+static bool patches_fit(const tr__node *node, int64_t channels)
+{
+  const tr_conv2d_opts *opts = node->opts;
+  const tr_shape patches = {5,
+                            {channels, opts->kernel, opts->kernel,
+                             node->shape.dims[1], node->shape.dims[2]}};
+  int64_t count = tr_shape_count(&patches);
+  return count > 0 && count <= INT64_MAX >> 20;
+}
+
 static void infer_workspace(tr_model *net, tr__node *node)
 {
   const tr__window window = window_of(node->opts);
@@ -56,6 +68,10 @@ static tr_status infer(tr_model *net, tr__node *node)
                  "out is %lld, expected at least 1", (long long)opts->out);
   TR_TRY(tr__infer_window(net, node, &window, opts->out));
   int64_t channels = tr__input_shape(net, node, 0)->dims[0];
+  TR__CHECK_NODE(patches_fit(node, channels), node, TR_ESHAPE,
+                 "a kernel of %lld on %lld x %lld places is too large",
+                 (long long)opts->kernel, (long long)node->shape.dims[1],
+                 (long long)node->shape.dims[2]);
   const tr_shape weight = {4,
                            {opts->out, channels, opts->kernel, opts->kernel}};
   double fan_in =
@@ -151,6 +167,10 @@ const tr__layer_type tr__conv2d_type = {
 
 tr_node tr_conv2d(tr_model *net, tr_node x, const tr_conv2d_opts *opts)
 {
-  return tr__add_node(net, &tr__conv2d_type, &x, opts, sizeof *opts,
-                      opts->name);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__conv2d_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1,
+                                            .opts = opts,
+                                            .opts_bytes = sizeof *opts,
+                                            .name = opts->name});
 }

@@ -106,6 +106,10 @@ const tr__layer_type tr__linear_type = {
 
 tr_node tr_linear(tr_model *net, tr_node x, const tr_linear_opts *opts)
 {
-  return tr__add_node(net, &tr__linear_type, &x, opts, sizeof *opts,
-                      opts->name);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__linear_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1,
+                                            .opts = opts,
+                                            .opts_bytes = sizeof *opts,
+                                            .name = opts->name});
 }

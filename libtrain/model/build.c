@@ -32,11 +32,11 @@ static tr_status allocate(tr_model *net)
 
 static tr_status build(tr_model *net, const tr_build_opts *opts)
 {
-  TR_CHECK(!net->is_built, TR_ESTATE, "tr_model_build: called twice");
   if (net->error != TR_OK) {
     return TR_FAIL(net->error, "%s", net->error_message);
   }
   TR_TRY(choose_rows(net, opts));
+  net->is_begun = true;
   TR_TRY(tr__model_infer(net));
   TR_TRY(tr__model_plan(net));
   TR_TRY(tr__store_create(net));
@@ -70,10 +70,9 @@ static tr_status share_values(tr_model *net)
   return status;
 }
 
-tr_status tr_model_build(tr_model *net, const tr_build_opts *opts)
+/* Equal models on all ranks, then equal values. */
+static tr_status join_ranks(tr_model *net)
 {
-  TR_TRY(tr__agree(net->ctx->comm, build(net, opts)));
-  net->is_built = true;
   char *text = tr__model_text(net);
   tr_status status = tr__agree(
       net->ctx->comm,
@@ -85,6 +84,20 @@ tr_status tr_model_build(tr_model *net, const tr_build_opts *opts)
   if (status == TR_OK) {
     status = share_values(net);
   }
-  net->is_built = status == TR_OK;
   return status;
+}
+
+tr_status tr_model_build(tr_model *net, const tr_build_opts *opts)
+{
+  TR_CHECK(!net->is_built, TR_ESTATE, "tr_model_build: called twice");
+  tr_status status = tr__agree(net->ctx->comm, build(net, opts));
+  if (status == TR_OK) {
+    status = join_ranks(net);
+  }
+  net->is_built = status == TR_OK;
+  /* What is there half-way stays until the model goes. */
+  if (status != TR_OK && net->is_begun) {
+    tr__model_remember(net, status);
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
 }

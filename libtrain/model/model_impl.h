@@ -19,10 +19,11 @@ struct tr_model {
   tr__node *nodes;
   int num_nodes, max_nodes;
   int num_inputs, num_losses;
-  tr_status error; /* the first of the builder calls */
+  tr_status error; /* the first of the builder calls, or of the build */
   char error_message[TR__MESSAGE_BYTES];
 
   /* The plan. */
+  bool is_begun; /* by a tr_model_build() that may have failed half-way */
   bool is_built;
   bool wants_input_gradients; /* for tests: backward reaches tr_input() too */
   int64_t max_rows;           /* of this rank in one step */
@@ -52,6 +53,10 @@ typedef struct tr__arena_item {
 bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
 
 #define TR__ARENA_ALIGN 256
+
+/* tr__model_remember - keep this thread's failure as the model's, unless it has
+ * one: every later tr_model_build() returns it. */
+void tr__model_remember(tr_model *net, tr_status status);
 
 /* tr__model_infer - let every layer infer its shapes and memory. */
 tr_status tr__model_infer(tr_model *net);

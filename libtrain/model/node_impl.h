@@ -5,14 +5,18 @@
 
 #include "model/model_impl.h"
 
-/* tr__add_node - what every builder call ends in: a node of a type on up to
- * one input, with a copy of its options and a name or NULL. */
-tr_node tr__add_node(tr_model *net,
-                     const tr__layer_type *type,
-                     const tr_node *input,
-                     const void *opts,
-                     size_t opts_bytes,
-                     const char *name);
+/* tr__add_node - what every builder call ends in: a node of a type on its
+ * inputs, with a copy of its options. what->opts may be NULL; what->name NULL
+ * gives a standard name. */
+typedef struct tr__node_spec {
+  const tr__layer_type *type;
+  const tr_node *inputs;
+  int num_inputs;
+  const void *opts;
+  size_t opts_bytes;
+  const char *name;
+} tr__node_spec;
+tr_node tr__add_node(tr_model *net, const tr__node_spec *what);
 
 /* In infer. */
 

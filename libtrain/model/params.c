@@ -47,9 +47,24 @@ static void sort_names(tr__store *store)
   }
 }
 
+/* Each parameter fits, all of them together may not. */
+static tr_status check_total(const tr__store *store)
+{
+  int64_t total = 0;
+  for (int i = 0; i < store->num_params; i++) {
+    int64_t room = store->params[i].count + TR__PARAM_ALIGN;
+    bool fits = !tr__add_overflows(total, room, &total);
+    TR_CHECK(fits && total <= INT64_MAX / 16, TR_ESHAPE,
+             "tr_model_build: the parameters up to \"%s\" are too large",
+             store->params[i].name);
+  }
+  return TR_OK;
+}
+
 static tr_status lay_out(tr_model *net)
 {
   tr__store *store = &net->store;
+  TR_TRY(check_total(store));
   size_t count = (size_t)store->num_params;
   int *order = calloc(count + 1, sizeof *order);
   tr__param *params = calloc(count + 1, sizeof *params);

@@ -2,7 +2,8 @@
  * lies in the activation arena.
  *
  * Time runs from 0 to 2 N: node i computes forward at i and backward at
- * 2 N - 1 - i. Values that stay readable after a step are needed at 2 N. */
+ * 2 N - 1 - i. Inputs, targets and weights are needed from 0 on, values that
+ * stay readable after a step until 2 N. */
 #include "model/node_impl.h"
 
 #include <stdlib.h>
@@ -230,6 +231,20 @@ static void collect_items(planner *p)
            &p->net->weights.offset);
 }
 
+/* Each item fits, all of them together may not. */
+static bool items_fit(const planner *p)
+{
+  int64_t total = 0;
+  for (int i = 0; i < p->num_items; i++) {
+    size_t bytes = p->items[i].bytes + TR__ARENA_ALIGN;
+    if (bytes > INT64_MAX / 2 ||
+        tr__add_overflows(total, (int64_t)bytes, &total)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 static void spread_offsets(planner *p)
 {
   for (int i = 0; i < p->num_items; i++) {
@@ -251,6 +266,7 @@ tr_status tr__model_plan(tr_model *net)
   p.items = calloc(max_items, sizeof *p.items);
   p.offsets = calloc(max_items, sizeof *p.offsets);
   bool fits = p.nodes != NULL && p.items != NULL && p.offsets != NULL;
+  bool is_small = false;
   if (fits) {
     find_consumers(&p);
     find_gradients(&p);
@@ -258,14 +274,19 @@ tr_status tr__model_plan(tr_model *net)
     share_values(&p);
     share_gradients(&p);
     collect_items(&p);
-    fits = tr__arena_place(p.items, p.num_items, &net->activation_bytes);
+    is_small = items_fit(&p);
+    fits = !is_small ||
+           tr__arena_place(p.items, p.num_items, &net->activation_bytes);
   }
-  if (fits) {
+  if (fits && is_small) {
     spread_offsets(&p);
   }
   free(p.offsets);
   free(p.items);
   free(p.nodes);
   TR_CHECK(fits, TR_ENOMEM, "no memory to plan %d layers", net->num_nodes);
+  TR_CHECK(is_small, TR_ESHAPE,
+           "tr_model_build: the activations of %lld samples are too large",
+           (long long)net->max_rows);
   return TR_OK;
 }

@@ -12,6 +12,7 @@ typedef struct found {
   tr__sealed sealed;
   unsigned char run_id[TR__SEAL_RUN_BYTES];
   char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
+  int64_t save, last_save; /* of this one, of the newest that can be listed */
 } found;
 
 static void release_found(found *f)
@@ -37,6 +38,7 @@ static tr_status try_one(tr_context *ctx,
   if (status == TR_OK) {
     snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
     memcpy(out->run_id, out->sealed.seal.run_id, sizeof out->run_id);
+    out->save = item->manifest.save;
     return TR_OK;
   }
   if (status != TR_ENOMEM) {
@@ -65,6 +67,7 @@ static tr_status find_newest(tr_context *ctx,
     }
   }
   int count = listing.count;
+  out->last_save = listing.last_save;
   tr__listing_release(&listing);
   TR_CHECK(status == TR_OK || status == TR_ENOMEM, TR_EDATA,
            "%s: none of %d checkpoints can be used; the newest: %s", dir, count,
@@ -277,32 +280,34 @@ static void take_over(const tr_checkpoint *run, const found *f)
   }
 }
 
-static tr_status search(tr_context *ctx,
-                        const tr__file_ops *ops,
-                        const char *dir,
-                        const tr_checkpoint *run,
-                        found *out)
+static tr_status
+search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
 {
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
+  const tr__file_ops *ops = tr__file_ops_system();
+  tr__store *store = tr__model_store(run->model);
   tr__checkpoint_cache *cache;
-  TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
-  TR_TRY(lock_for_reading(tr__model_store(run->model), ops, dir));
-  return find_newest(ctx, ops, dir, out);
+  TR_TRY(tr__checkpoint_cache_of(store, &cache));
+  TR_TRY(lock_for_reading(store, ops, dir));
+  TR_TRY(find_newest(ctx, ops, dir, out));
+  if (out->bytes != NULL && cache->has_dir) {
+    cache->dir.refused_after = out->save;
+    cache->dir.refused_to = out->last_save;
+  }
+  return TR_OK;
 }
 
-tr_status tr__checkpoint_resume_with(tr_context *ctx,
-                                     const tr__file_ops *ops,
-                                     const char *dir,
-                                     const tr_checkpoint *run)
+tr_status
+tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
 {
   tr__comm *comm = ctx->comm;
   tr_status status;
   found f = {0};
   parcel p = {0};
   TR_TRY(tr__agree(comm, tr__checkpoint_check(ctx, dir, run)));
-  TR_TRY_GOTO(tr__agree(comm, search(ctx, ops, dir, run, &f)), done);
+  TR_TRY_GOTO(tr__agree(comm, search(ctx, dir, run, &f)), done);
   int64_t is_there = f.bytes != NULL;
   TR_TRY_GOTO(comm->type->broadcast(comm, &is_there, sizeof is_there, 0), done);
   if (is_there == 0) {
@@ -324,10 +329,4 @@ done:
   release_parcel(&p);
   release_found(&f);
   return status;
-}
-
-tr_status
-tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
-{
-  return tr__checkpoint_resume_with(ctx, tr__file_ops_system(), dir, run);
 }

@@ -265,13 +265,14 @@ static tr_status order_entries(tr__image *image)
           image->entries);
   for (int i = 0; i < image->num_entries; i++) {
     tr__image_entry *entry = &image->entries[image->by_offset[i]];
-    TR_CHECK(entry->offset >= end && entry->offset % 8 == 0 &&
+    size_t unit = entry->view.type == TR__VIEW_TEXT ? 1 : 8;
+    TR_CHECK(entry->offset >= end && entry->offset % unit == 0 &&
                  entry->bytes <= image->length &&
                  entry->offset <= image->length - entry->bytes,
              TR_ESYSTEM,
              "checkpoint: libhdf5 put data set %s at %zu, expected a multiple "
-             "of 8 from %zu in %zu bytes",
-             entry->view.name, entry->offset, end, image->length);
+             "of %zu from %zu in %zu bytes",
+             entry->view.name, entry->offset, unit, end, image->length);
     end = entry->offset + entry->bytes;
     memset(image->bytes + entry->offset, 0, entry->bytes);
   }

@@ -55,7 +55,7 @@ bool tr__image_matches(const tr__image *image,
                        const tr__view *views,
                        int num_views);
 
-/* tr__image_at - where the values of entry i lie, at a multiple of 8 bytes. */
+/* tr__image_at - where the values of entry i lie; numbers are aligned. */
 void *tr__image_at(tr__image *image, int i);
 
 void tr__image_destroy(tr__image **image);

@@ -175,15 +175,20 @@ tr_status tr__run_dir_clean(const tr__file_ops *ops,
   return tr__run_dir_each(path, clean_name, &c);
 }
 
-static bool is_complete(const char *path, const tr__manifest *manifest)
+static bool is_complete(const tr__run_dir *dir, const tr__manifest *manifest)
 {
   struct stat info;
-  return stat(join(path, manifest->file).text, &info) == 0 &&
+  if (manifest->save > dir->refused_after &&
+      manifest->save <= dir->refused_to) {
+    return false;
+  }
+  return stat(join(dir->path, manifest->file).text, &info) == 0 &&
          info.st_size >= 0 && (size_t)info.st_size == manifest->length;
 }
 
-/* Removes what is older than this run's newest `keep` complete ones. What
- * cannot be removed stays for the next time. */
+/* Removes what is older than this run's newest `keep` complete ones, and the
+ * file of a checkpoint of the same step. What cannot be removed stays for the
+ * next time. */
 static tr_status
 remove_old(const tr__run_dir *dir, const unsigned char *run_id, int keep)
 {
@@ -197,7 +202,7 @@ remove_old(const tr__run_dir *dir, const unsigned char *run_id, int keep)
       continue;
     }
     if (keep > 0) {
-      keep -= is_complete(dir->path, manifest);
+      keep -= is_complete(dir, manifest);
       continue;
     }
     const char *name = listing.items[i].name;
@@ -205,8 +210,9 @@ remove_old(const tr__run_dir *dir, const unsigned char *run_id, int keep)
       dir->ops->unlink(join(dir->path, manifest->file).text);
     }
   }
+  tr_status status = tr__run_dir_clean(dir->ops, dir->path, &listing);
   tr__listing_release(&listing);
-  return TR_OK;
+  return status;
 }
 
 /* Names of the data file and of the manifest. A data file's name is never used

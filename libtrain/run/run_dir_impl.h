@@ -14,6 +14,10 @@ typedef struct tr__run_dir {
   char path[TR__PATH_BYTES];
   int lock; /* file descriptor; -1: held elsewhere in this process, or locks
                are not supported there */
+
+  /* Saves that a resume has found damaged, refused_after < save <=
+   * refused_to: they do not count among those that stay. */
+  int64_t refused_after, refused_to;
 } tr__run_dir;
 
 /* tr__run_dir_open - make the directory where needed and lock it.

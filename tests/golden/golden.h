@@ -68,6 +68,9 @@ typedef struct golden_net_opts {
   const char *text; /* as in workloads.py */
   int64_t rows;     /* largest global batch */
   int keep;         /* 1: every node can be read */
+  int own_init;     /* 1: leave the library's first parameters */
+  /* Builds the net instead; the text then gives input and classes only. */
+  void (*build)(tr_model *net, tr_shape shape, int64_t classes);
 } golden_net_opts;
 
 tr_context *golden_context(tr_dtype dtype, const char *device);
@@ -75,6 +78,10 @@ void golden_net_create(tr_context *ctx,
                        const golden_net_opts *opts,
                        golden_net *out);
 void golden_net_destroy(golden_net *net);
+
+/* golden_bound - parameters start in +-bound: that of the weight, for the bias
+ * beside it too. */
+double golden_bound(const golden_net *net, const char *name);
 
 /* One global batch; the arrays of the batch are the net's. */
 typedef struct golden_batch_opts {

@@ -68,11 +68,10 @@ static layer_words split_layer(const char *text)
   return words;
 }
 
-static tr_node add_input(golden_net *net, const layer_words *words)
+static tr_shape input_shape(const layer_words *words)
 {
   int64_t dims[3] = {words->numbers[0], words->numbers[1], words->numbers[2]};
-  net->input = tr_shape_of(dims[1] == 0 ? 1 : 3, dims);
-  return tr_input(net->model, net->input);
+  return tr_shape_of(dims[1] == 0 ? 1 : 3, dims);
 }
 
 static tr_node add_layer(golden_net *net, tr_node x, const layer_words *words)
@@ -81,7 +80,8 @@ static tr_node add_layer(golden_net *net, tr_node x, const layer_words *words)
   const long long *n = words->numbers;
   int no_bias = strstr(kind, "_nobias") != NULL;
   if (strcmp(kind, "input") == 0) {
-    return add_input(net, words);
+    net->input = input_shape(words);
+    return tr_input(net->model, net->input);
   }
   if (strncmp(kind, "linear", 6) == 0) {
     net->num_classes = n[0];
@@ -124,15 +124,14 @@ static tr_status note_param(void *user, const tr_param_info *info)
   return TR_OK;
 }
 
-/* A bias has its weight's bound. */
-static int64_t fan_in_of(const golden_net *net, const char *name)
+double golden_bound(const golden_net *net, const char *name)
 {
   size_t stem = (size_t)(strrchr(name, '.') - name);
   for (int i = 0; i < net->num_params; i++) {
     const struct golden_param *param = &net->params[i];
     if (strncmp(param->name, name, stem) == 0 &&
         strcmp(param->name + stem, ".weight") == 0) {
-      return param->fan_in;
+      return 1 / sqrt((double)param->fan_in);
     }
   }
   test_fail(__FILE__, __LINE__, "%s has no weight beside it", name);
@@ -140,13 +139,11 @@ static int64_t fan_in_of(const golden_net *net, const char *name)
 
 static void set_params(golden_net *net)
 {
-  ASSERT_OK(tr_model_visit(net->model, note_param, net));
   for (int i = 0; i < net->num_params; i++) {
     const struct golden_param *param = &net->params[i];
-    golden_numbers numbers = {
-        .name = param->name,
-        .count = param->count,
-        .bound = 1 / sqrt((double)fan_in_of(net, param->name))};
+    golden_numbers numbers = {.name = param->name,
+                              .count = param->count,
+                              .bound = golden_bound(net, param->name)};
     void *values = malloc((size_t)param->count * tr_dtype_size(net->dtype));
     ASSERT(values != NULL);
     golden_fill(&numbers, net->dtype, values);
@@ -155,29 +152,49 @@ static void set_params(golden_net *net)
   }
 }
 
-void golden_net_create(tr_context *ctx,
-                       const golden_net_opts *opts,
-                       golden_net *out)
+static void build_from_text(golden_net *net, const golden_net_opts *opts)
 {
-  *out = (golden_net){.ctx = ctx, .dtype = ctx->dtype, .num_nodes = -1};
-  ASSERT_OK(tr_model_create(ctx, &out->model));
   char *text = strdup(opts->text);
   char *rest = NULL;
   tr_node x = {-1};
   for (char *part = strtok_r(text, "|", &rest); part != NULL;
        part = strtok_r(NULL, "|", &rest)) {
     layer_words words = split_layer(part);
-    x = add_layer(out, x, &words);
-    ASSERT(out->num_nodes + 1 < GOLDEN_MAX_NODES);
-    out->nodes[++out->num_nodes] = x;
+    x = add_layer(net, x, &words);
+    ASSERT(net->num_nodes + 1 < GOLDEN_MAX_NODES);
+    net->nodes[++net->num_nodes] = x;
     if (opts->keep) {
-      tr_model_keep(out->model, x);
+      tr_model_keep(net->model, x);
     }
   }
   free(text);
-  tr_cross_entropy(out->model, x);
+  tr_cross_entropy(net->model, x);
+}
+
+static void build_by_function(golden_net *net, const golden_net_opts *opts)
+{
+  layer_words first = split_layer(opts->text);
+  net->input = input_shape(&first);
+  net->num_classes = strtoll(strrchr(opts->text, ' '), NULL, 10);
+  opts->build(net->model, net->input, net->num_classes);
+}
+
+void golden_net_create(tr_context *ctx,
+                       const golden_net_opts *opts,
+                       golden_net *out)
+{
+  *out = (golden_net){.ctx = ctx, .dtype = ctx->dtype, .num_nodes = -1};
+  ASSERT_OK(tr_model_create(ctx, &out->model));
+  if (opts->build != NULL) {
+    build_by_function(out, opts);
+  } else {
+    build_from_text(out, opts);
+  }
   ASSERT_OK(tr_model_build(out->model, &(tr_build_opts){.batch = opts->rows}));
-  set_params(out);
+  ASSERT_OK(tr_model_visit(out->model, note_param, out));
+  if (!opts->own_init) {
+    set_params(out);
+  }
   size_t size = tr_dtype_size(out->dtype), rows = (size_t)opts->rows;
   out->x = malloc(rows * (size_t)tr_shape_count(&out->input) * size);
   out->w = malloc(rows * size);

@@ -370,21 +370,32 @@ static void make(op_case *c, draws *d, bool large)
   }
 }
 
-/* Multiples of 1/16 in -4..4, so that products are exact in float, maxima are
- * often equal and zeros occur; where NaN and Inf are welcome, a few. */
+/* Numbers in -4..4 that are exact in float, but whose sums are not; for ops
+ * that compare, multiples of 1/16, so that maxima are often equal and zeros
+ * occur. Where NaN and Inf are welcome, a few. */
+static double real(tr__op op, draws *d)
+{
+  bool has_nonfinite = op == TR__OP_count_nonfinite ||
+                       op == TR__OP_relu_forward ||
+                       op == TR__OP_maxpool2d_forward;
+  bool compares = op == TR__OP_maxpool2d_forward ||
+                  op == TR__OP_softmax_xent_forward ||
+                  op == TR__OP_relu_backward;
+  if (has_nonfinite && draw(d, 50) == 0) {
+    return draw(d, 2) ? NAN : -INFINITY;
+  }
+  if (compares) {
+    return (double)(draw(d, 129) - 64) / 16;
+  }
+  return (float)(8 * tr__random_uniform(&d->random, d->next++) - 4);
+}
+
 static void set_reals(op_case *c, draws *d, int operand)
 {
   int64_t count = tr__tensor_count(&c->args.tensors[operand]);
-  bool has_nonfinite = c->op == TR__OP_count_nonfinite ||
-                       c->op == TR__OP_relu_forward ||
-                       c->op == TR__OP_maxpool2d_forward;
   c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
   for (int64_t i = 0; i < count; i++) {
-    double value = (double)(draw(d, 129) - 64) / 16;
-    if (has_nonfinite && draw(d, 50) == 0) {
-      value = draw(d, 2) ? NAN : -INFINITY;
-    }
-    c->values[operand][i] = value;
+    c->values[operand][i] = real(c->op, d);
   }
 }
 

@@ -28,7 +28,7 @@ sample_view(const char *name, tr__view_type type, int64_t rows, int64_t columns)
   return view;
 }
 
-enum { SAMPLE_VIEWS = 5 };
+enum { SAMPLE_VIEWS = 6 };
 
 /* Parameters, a slot, a number and a text. */
 static inline tr__image *sample_image(void)
@@ -39,6 +39,7 @@ static inline tr__image *sample_image(void)
       sample_view("/optim/momentum/fc1.weight", TR__VIEW_F32, 7, 5),
       {.name = "/state/step", .type = TR__VIEW_I64},
       {.name = "/state/model", .type = TR__VIEW_TEXT, .ndim = 1, .dims = {20}},
+      {.name = "/state/odd", .type = TR__VIEW_TEXT, .ndim = 1, .dims = {3}},
   };
   tr__image *image;
   ASSERT_OK(tr__image_create(views, SAMPLE_VIEWS, &image));

@@ -111,6 +111,7 @@ static void test_open_says_sizes_and_refuses_another_split(void)
   ASSERT_FAILS(tr_digits_open(ctx, "val", &data), TR_EINVAL,
                "split is \"val\"");
   ASSERT(data == NULL);
+  ASSERT_FAILS(tr_digits_open(ctx, NULL, &data), TR_EINVAL, "split is \"\"");
 }
 
 static void test_read_refuses_numbers_out_of_range(void)

@@ -14,7 +14,7 @@ void TR_FN(fill)(const tr__fill_args *args)
 /* y_i <- y_i + x_i */
 void TR_FN(add)(const tr__add_args *args)
 {
-  add_numbers(args->y.data, args->x.data, tr__tensor_count(&args->y));
+  TR_FN(add_numbers)(args->y.data, args->x.data, tr__tensor_count(&args->y));
 }
 
 /* y_i <- max(x_i, 0); a NaN stays one, as in PyTorch */
