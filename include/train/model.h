@@ -47,6 +47,17 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  * Threads:   one thread per context */
 TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
 
+/* tr_model_set_training - choose between training and evaluation.
+ *
+ * In evaluation dropout does nothing and normalisation uses its running
+ * statistics. A model starts in training.
+ *
+ * Calls:     logically collective: the same on every rank
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API void tr_model_set_training(tr_model *net, int is_training);
+
 /* tr_model_forward - compute every node and the loss of a batch.
  *
  * batch  [in]  at most the built number of samples; its arrays are copied

@@ -17,6 +17,8 @@
 typedef struct tr__step_block {
   double seed_scale; /* of d(loss): loss scale / planned weight */
   double planned;    /* the weight that seed_scale divided by */
+  double rng_step;   /* step of random numbers: optimizer step * 256 + batch */
+  double rng_first;  /* place of this rank's first row in the global batch */
   double lr;
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */

@@ -66,6 +66,7 @@ typedef struct tr__store {
   void *block;          /* one tr__step_block */
   bool grads_are_clear; /* the next backward sets instead of adding */
   bool grads_are_reduced; /* they are the sums over all ranks */
+  int64_t num_batches;    /* backward calls since the last step */
   double planned;         /* the weight that the seeds divided by */
   int64_t num_steps;      /* optimizer steps; rides in the tail */
 

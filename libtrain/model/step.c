@@ -11,6 +11,7 @@ static tr__run make_run(tr_model *net, bool is_backward)
                    .ops = &backend->ops,
                    .shards = tr__one_shard(net->rows),
                    .rows = net->rows,
+                   .is_training = !net->is_evaluating,
                    .is_backward = is_backward,
                    .has_weights = net->has_weights};
 }
@@ -72,11 +73,19 @@ static void upload_seed(tr_model *net)
   if (store->grads_are_clear) {
     store->planned = (double)net->global_rows;
   }
-  const tr__step_block block = {.seed_scale = 1.0 / store->planned,
-                                .planned = store->planned};
+  const tr__step_block block = {
+      .seed_scale = 1.0 / store->planned,
+      .planned = store->planned,
+      .rng_step = (double)(store->num_steps * 256 + store->num_batches % 256),
+      .rng_first = (double)net->first_row};
   size_t bytes = offsetof(tr__step_block, lr);
   tr__backend *backend = net->ctx->backend;
   backend->type->upload(&backend->stream, store->block, &block, bytes);
+}
+
+void tr_model_set_training(tr_model *net, int is_training)
+{
+  net->is_evaluating = !is_training;
 }
 
 tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
@@ -84,6 +93,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   TR_TRY(check_batch(net, batch));
   net->rows = batch->count;
   net->global_rows = batch->global_count;
+  net->first_row = batch->first;
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
@@ -123,6 +133,7 @@ static void run_backward(tr_model *net)
   }
   net->store.grads_are_clear = false;
   net->store.grads_are_reduced = false;
+  net->store.num_batches++;
   net->phase = TR__PHASE_BACKWARD;
 }
 
