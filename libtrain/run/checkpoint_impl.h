@@ -78,15 +78,11 @@ const char *tr__arena_slot(const tr_checkpoint *run, int k);
  * values are finite; for TR_F32 and TR_F64. */
 int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count);
 
-/* tr__checkpoint_save_with, tr__checkpoint_resume_with - the public calls with
- * the system calls given. */
+/* tr__checkpoint_save_with - tr_checkpoint_save() with the system calls given,
+ * which stay with the model's cache until the next save. */
 tr_status tr__checkpoint_save_with(tr_context *ctx,
                                    const tr__file_ops *ops,
                                    const char *dir,
                                    const tr_checkpoint *run);
-tr_status tr__checkpoint_resume_with(tr_context *ctx,
-                                     const tr__file_ops *ops,
-                                     const char *dir,
-                                     const tr_checkpoint *run);
 
 #endif

@@ -272,15 +272,13 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   return tr__agree(ctx->comm, backend->type->wait(&backend->stream));
 }
 
-static tr_status search(tr_context *ctx,
-                        const tr__file_ops *ops,
-                        const char *dir,
-                        const tr_checkpoint *run,
-                        found *out)
+static tr_status
+search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
 {
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
+  const tr__file_ops *ops = tr__file_ops_system();
   tr__store *store = tr__model_store(run->model);
   TR_TRY(lock_for_reading(store, ops, dir));
   TR_TRY(find_newest(ctx, ops, dir, out));
@@ -292,17 +290,15 @@ static tr_status search(tr_context *ctx,
   return TR_OK;
 }
 
-tr_status tr__checkpoint_resume_with(tr_context *ctx,
-                                     const tr__file_ops *ops,
-                                     const char *dir,
-                                     const tr_checkpoint *run)
+tr_status
+tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
 {
   tr__comm *comm = ctx->comm;
   tr_status status;
   found f = {0};
   parcel p = {0};
   TR_TRY(tr__agree(comm, tr__checkpoint_check(ctx, dir, run)));
-  TR_TRY_GOTO(tr__agree(comm, search(ctx, ops, dir, run, &f)), done);
+  TR_TRY_GOTO(tr__agree(comm, search(ctx, dir, run, &f)), done);
   int64_t is_there = f.bytes != NULL;
   TR_TRY_GOTO(comm->type->broadcast(comm, &is_there, sizeof is_there, 0), done);
   if (is_there == 0) {
@@ -321,10 +317,4 @@ done:
   release_parcel(&p);
   release_found(&f);
   return status;
-}
-
-tr_status
-tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
-{
-  return tr__checkpoint_resume_with(ctx, tr__file_ops_system(), dir, run);
 }

@@ -5,6 +5,7 @@
 #include "run/checkpoint_impl.h"
 #include "test.h"
 
+#include <errno.h>
 #include <mpi.h>
 #include <sys/resource.h>
 #include <train/mpi.h>
@@ -366,6 +367,17 @@ static void test_another_model_optimizer_or_data_set_is_refused(void)
           "97");
 }
 
+static ssize_t
+disk_is_full(int fd, const void *data, size_t bytes, off_t offset)
+{
+  (void)fd;
+  (void)data;
+  (void)bytes;
+  (void)offset;
+  errno = ENOSPC;
+  return -1;
+}
+
 static void test_a_full_disk_fails_on_all_ranks_and_loses_nothing(void)
 {
   const char *dir = shared_dir();
@@ -382,6 +394,10 @@ static void test_a_full_disk_fails_on_all_ranks_and_loses_nothing(void)
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
   ASSERT_FAILS(status, TR_EIO, "step-00000004.h5: cannot");
   ASSERT(tr__error_origin()->agreed);
+  tr__file_ops full = *tr__file_ops_system();
+  full.write = disk_is_full;
+  ASSERT_FAILS(tr__checkpoint_save_with(r.ctx, &full, dir, &r.checkpoint),
+               TR_EIO, "step-00000004.h5: cannot write: No space left");
   run other = begin((run_opts){.comm = MPI_COMM_NULL});
   ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint));
   ASSERT_EQ(tr_optimizer_num_steps(other.opt), 2);

@@ -35,8 +35,16 @@ static const tr__file_ops *quick(void)
   return &ops;
 }
 
-static bool fails_now(void)
+/* One letter per call. */
+static char order[4096];
+
+static bool fails_now(char letter)
 {
+  size_t used = strlen(order);
+  if (used + 1 < sizeof order) {
+    order[used] = letter;
+    order[used + 1] = '\0';
+  }
   int n = fault.counted++;
   if (fault.at < 0 || n < fault.at || n > fault.last || fault.code == 0) {
     return false;
@@ -47,12 +55,12 @@ static bool fails_now(void)
 
 static int faulty_open(const char *path, int flags, mode_t mode)
 {
-  return fails_now() ? -1 : tr__file_ops_system()->open(path, flags, mode);
+  return fails_now('o') ? -1 : tr__file_ops_system()->open(path, flags, mode);
 }
 
 static int faulty_allocate(int fd, off_t bytes)
 {
-  return fails_now() ? -1 : tr__file_ops_system()->allocate(fd, bytes);
+  return fails_now('a') ? -1 : tr__file_ops_system()->allocate(fd, bytes);
 }
 
 static ssize_t
@@ -60,7 +68,7 @@ faulty_write(int fd, const void *data, size_t bytes, off_t offset)
 {
   bool is_here =
       fault.at >= 0 && fault.counted >= fault.at && fault.counted <= fault.last;
-  if (fails_now()) {
+  if (fails_now('w')) {
     return -1;
   }
   bytes = is_here && fault.code == 0 ? (bytes + 1) / 2 : bytes;
@@ -69,40 +77,40 @@ faulty_write(int fd, const void *data, size_t bytes, off_t offset)
 
 static ssize_t faulty_read(int fd, void *data, size_t bytes, off_t offset)
 {
-  return fails_now() ? -1
-                     : tr__file_ops_system()->read(fd, data, bytes, offset);
+  return fails_now('r') ? -1
+                        : tr__file_ops_system()->read(fd, data, bytes, offset);
 }
 
 static int faulty_sync(int fd)
 {
-  return fails_now() ? -1 : no_sync(fd);
+  return fails_now('s') ? -1 : no_sync(fd);
 }
 
 static int faulty_close(int fd)
 {
   /* A close that fails has closed all the same. */
   int closed = tr__file_ops_system()->close(fd);
-  return fails_now() ? -1 : closed;
+  return fails_now('c') ? -1 : closed;
 }
 
 static int faulty_rename(const char *from, const char *to)
 {
-  return fails_now() ? -1 : tr__file_ops_system()->rename(from, to);
+  return fails_now('n') ? -1 : tr__file_ops_system()->rename(from, to);
 }
 
 static int faulty_unlink(const char *path)
 {
-  return fails_now() ? -1 : tr__file_ops_system()->unlink(path);
+  return fails_now('u') ? -1 : tr__file_ops_system()->unlink(path);
 }
 
 static int faulty_make_dir(const char *path, mode_t mode)
 {
-  return fails_now() ? -1 : tr__file_ops_system()->make_dir(path, mode);
+  return fails_now('m') ? -1 : tr__file_ops_system()->make_dir(path, mode);
 }
 
 static int faulty_lock(int fd, int operation)
 {
-  return fails_now() ? -1 : tr__file_ops_system()->lock(fd, operation);
+  return fails_now('l') ? -1 : tr__file_ops_system()->lock(fd, operation);
 }
 
 static const tr__file_ops faulty = {
@@ -292,6 +300,30 @@ static void test_short_writes_and_interruptions_lose_nothing(void)
   while (survives_fault(k, EINTR, false)) {
     k++;
   }
+}
+
+/* The order is what survives a power cut: data before its name, the name
+ * before the manifest, the manifest before anything older goes. */
+static void test_each_file_is_synced_before_and_after_it_gets_its_name(void)
+{
+  const char *path = fresh_dir();
+  ASSERT_OK(save(quick(), path, 1, 1));
+  order[0] = '\0';
+  ASSERT_OK(save(&faulty, path, 2, 1));
+  char once[sizeof order];
+  size_t n = 0;
+  for (const char *c = order; *c != '\0'; c++) {
+    /* Data is written in any number of calls. */
+    if (*c != 'w' || n == 0 || once[n - 1] != 'w') {
+      once[n++] = *c;
+    }
+  }
+  once[n] = '\0';
+  const char *data = strstr(once, "oawscnosc");
+  ASSERT(data != NULL);
+  ASSERT(strncmp(data + 9, "oawscnosc", 9) == 0);
+  const char *removed = strchr(once, 'u');
+  ASSERT(removed != NULL && removed >= data + 18);
 }
 
 static int fsyncs;
@@ -557,6 +589,7 @@ static const tr_test tests[] = {
     TEST(test_saving_one_step_again_never_touches_the_first_file),
     TEST(test_a_failure_of_any_call_leaves_a_loadable_checkpoint),
     TEST(test_short_writes_and_interruptions_lose_nothing),
+    TEST(test_each_file_is_synced_before_and_after_it_gets_its_name),
     TEST(test_a_failed_fsync_is_not_repeated),
     TEST(test_a_file_size_limit_is_a_failure_and_not_the_end),
     TEST(test_damage_of_the_newest_falls_back_to_the_one_before),
