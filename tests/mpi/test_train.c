@@ -334,14 +334,15 @@ static void test_ranks_at_different_steps_are_found(void)
   job j;
   start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = 20},
         true);
-  for (int64_t ahead = 1; ahead <= 255 && size() > 1; ahead += 127) {
+  for (int64_t ahead = 1; ahead < 16 && size() > 1; ahead += 7) {
     tr_batch batch;
     j.net->store.num_steps = 256 + (rank() == size() - 1 ? ahead : 0);
     ASSERT(next_batch(&j, &batch));
     ASSERT_OK(tr_model_forward(j.net, &batch));
     ASSERT_OK(tr_model_backward(j.net));
     ASSERT_FAILS(tr_model_allreduce_grads(j.net), TR_EMISMATCH,
-                 "ranks are at different steps");
+                 "ranks are at different steps; rank 0 is at step 256");
+    ASSERT(tr__error_origin()->agreed);
     j.net->store.grads_are_clear = true;
     j.net->store.grads_are_reduced = false;
   }
