@@ -33,7 +33,7 @@ enum {
   TR__TAIL_CORRECT = 2, /* sum of weights of rightly classified samples */
   TR__TAIL_FAILED = 3,  /* ranks that failed in this step */
   TR__TAIL_STOP = 4,    /* ranks that were asked to stop */
-  TR__TAIL_STEP = 5,    /* step number modulo 256 */
+  TR__TAIL_STEP = 5,    /* step number modulo 16 */
   TR__TAIL_STEP_SQUARE = 6,
   TR__TAIL_COUNT = 16
 };
