@@ -21,7 +21,7 @@ static const struct {
   int64_t max_bytes;
   tr__algorithm algorithm;
 } choices[] = {
-    {16 << 10, TR__ALGORITHM_DOUBLING},
+    {64 << 10, TR__ALGORITHM_DOUBLING},
     {INT64_MAX, TR__ALGORITHM_RING},
 };
 

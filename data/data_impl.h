@@ -49,6 +49,13 @@ void tr__scale_bytes(const uint8_t *bytes,
                      tr_dtype dtype,
                      void *x);
 
+/* tr__text - a text that a caller may have left out: every format refuses "".
+ */
+static inline const char *tr__text(const char *text)
+{
+  return text != NULL ? text : "";
+}
+
 /* tr__at - the address of an element. */
 static inline void *tr__at(void *x, tr_dtype dtype, int64_t element)
 {

@@ -85,8 +85,9 @@ tr_status tr_dataset_open(tr_context *ctx,
                           tr_dataset **out)
 {
   tr_dataset *data = NULL;
-  tr_status status = path == NULL ? tr_digits_open(ctx, split, &data)
-                                  : open_path(ctx, path, split, &data);
+  tr_status status = path == NULL
+                         ? tr_digits_open(ctx, split, &data)
+                         : open_path(ctx, path, tr__text(split), &data);
   return tr__dataset_agree(ctx, status, data, out);
 }
 

@@ -36,15 +36,35 @@ typedef struct point {
   float x, y;
 } point;
 
-/* The random numbers of one sample, one after the other. */
+/* The random numbers of one sample, one after the other: those of
+ * tr__random_u32() for its elements 0, 1, 2, ..., four per call of Philox. */
 typedef struct hand {
-  tr__random random;
-  int64_t next;
+  uint32_t counter[4];
+  uint32_t words[4];
+  uint32_t next;
 } hand;
+
+static hand hand_of(int64_t number)
+{
+  uint32_t stream = tr__random_stream(TR__PURPOSE_DIGITS, 0);
+  uint64_t sample = (uint64_t)number;
+  return (hand){.counter = {0, (uint32_t)sample, 0,
+                            stream << 16 | (uint32_t)(sample >> 32 & 255)}};
+}
+
+static uint32_t draw(hand *h)
+{
+  static const uint32_t key[2] = {(uint32_t)SEED, (uint32_t)(SEED >> 32)};
+  if (h->next % 4 == 0) {
+    h->counter[0] = h->next / 4;
+    tr__philox(h->counter, key, h->words);
+  }
+  return h->words[h->next++ % 4];
+}
 
 static float between(hand *h, float low, float high)
 {
-  return low + (high - low) * (float)tr__random_uniform(&h->random, h->next++);
+  return low + (high - low) * (float)(draw(h) * 0x1p-32);
 }
 
 /* From hundredths of the glyph's box to pixels. */
@@ -154,12 +174,13 @@ ink_pixels(hand *h, const float *squares, float radius, float *pixels)
 {
   float ink = between(h, 0.6f, 1.0f);
   float noise = NOISE * between(h, 0.0f, 1.0f);
-  int64_t element = (h->next + 3) / 4 * 4;
+  float reach = (radius + 0.5f) * (radius + 0.5f);
+  h->next = (h->next + 3) / 4 * 4;
   uint32_t bits = 0;
   for (int i = 0; i < PIXELS; i++) {
     /* Each word has the noise of four pixels. */
-    bits = i % 4 == 0 ? tr__random_u32(&h->random, element + i / 4) : bits >> 8;
-    float value = radius + 0.5f - sqrtf(squares[i]);
+    bits = i % 4 == 0 ? draw(h) : bits >> 8;
+    float value = squares[i] < reach ? radius + 0.5f - sqrtf(squares[i]) : 0.0f;
     value = value < 0.0f ? 0.0f : value;
     value = ink * (value > 1.0f ? 1.0f : value);
     value += noise * ((float)(bits & 255) * (1.0f / 127.5f) - 1.0f);
@@ -172,9 +193,7 @@ ink_pixels(hand *h, const float *squares, float radius, float *pixels)
  */
 static int32_t draw_digit(int64_t number, float *pixels)
 {
-  hand h = {.random = {.seed = SEED,
-                       .sample = number,
-                       .stream = tr__random_stream(TR__PURPOSE_DIGITS, 0)}};
+  hand h = hand_of(number);
   int32_t digit = (int32_t)between(&h, 0.0f, 10.0f) % 10;
   int variant = (int)between(&h, 0.0f, TR__GLYPH_VARIANTS) % TR__GLYPH_VARIANTS;
   const tr__glyph *glyph = &tr__glyphs[digit][variant];
@@ -224,6 +243,7 @@ static const tr__dataset_type digits_type = {"digits", digits_read,
 tr_status tr_digits_open(tr_context *ctx, const char *split, tr_dataset **out)
 {
   *out = NULL;
+  split = tr__text(split);
   bool is_test = strcmp(split, "test") == 0;
   TR_CHECK(is_test || strcmp(split, "train") == 0, TR_EINVAL,
            "embedded digits: split is \"%s\", expected \"train\" or \"test\"",

@@ -187,6 +187,7 @@ tr_status tr_idx_open(tr_context *ctx,
                       tr_dataset **out)
 {
   tr_dataset *data = NULL;
-  tr_status status = tr__idx_open_local(ctx, dir, split, &data);
+  tr_status status =
+      tr__idx_open_local(ctx, tr__text(dir), tr__text(split), &data);
   return tr__dataset_agree(ctx, status, data, out);
 }

@@ -81,5 +81,7 @@ const tr__layer_type tr__cross_entropy_type = {
 
 tr_node tr_cross_entropy(tr_model *net, tr_node x)
 {
-  return tr__add_node(net, &tr__cross_entropy_type, &x, NULL, 0, NULL);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__cross_entropy_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1});
 }

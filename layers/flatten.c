@@ -56,5 +56,7 @@ const tr__layer_type tr__flatten_type = {
 
 tr_node tr_flatten(tr_model *net, tr_node x)
 {
-  return tr__add_node(net, &tr__flatten_type, &x, NULL, 0, NULL);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__flatten_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1});
 }

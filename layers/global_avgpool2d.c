@@ -56,5 +56,7 @@ const tr__layer_type tr__global_avgpool2d_type = {
 
 tr_node tr_global_avgpool2d(tr_model *net, tr_node x)
 {
-  return tr__add_node(net, &tr__global_avgpool2d_type, &x, NULL, 0, NULL);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__global_avgpool2d_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1});
 }

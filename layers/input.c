@@ -37,5 +37,7 @@ const tr__layer_type tr__input_type = {
 
 tr_node tr_input(tr_model *net, tr_shape shape)
 {
-  return tr__add_node(net, &tr__input_type, NULL, &shape, sizeof shape, NULL);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__input_type,
+                                            .opts = &shape,
+                                            .opts_bytes = sizeof shape});
 }

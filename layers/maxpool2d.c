@@ -83,5 +83,9 @@ const tr__layer_type tr__maxpool2d_type = {
 
 tr_node tr_maxpool2d(tr_model *net, tr_node x, const tr_pool2d_opts *opts)
 {
-  return tr__add_node(net, &tr__maxpool2d_type, &x, opts, sizeof *opts, NULL);
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__maxpool2d_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1,
+                                            .opts = opts,
+                                            .opts_bytes = sizeof *opts});
 }

@@ -54,5 +54,7 @@ const tr__layer_type tr__relu_type = {
 
 tr_node tr_relu(tr_model *net, tr_node x)
 {
-  return tr__add_node(net, &tr__relu_type, &x, NULL, 0, NULL);
+  return tr__add_node(
+      net,
+      &(tr__node_spec){.type = &tr__relu_type, .inputs = &x, .num_inputs = 1});
 }

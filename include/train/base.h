@@ -108,7 +108,21 @@ TR_API int tr_status_exit_code(tr_status status);
  * Threads:   each thread has its own */
 TR_API const char *tr_error_message(void);
 
-/* tr_error_print - write message, rank and source lines of the last failure.
+/* tr_error_set - start this thread's trace with a message of one's own.
+ *
+ * Returns status. For programs that want a failure of theirs to reach all
+ * ranks by tr_context_agree().
+ *
+ * Calls:     local
+ * Errors:    none of its own
+ * Ownership: message is borrowed for the call
+ * Threads:   each thread has its own trace */
+TR_API tr_status tr_error_set(tr_status status, const char *message);
+
+/* tr_error_print - write message and rank of the last failure.
+ *
+ * With the environment variable LIBTRAIN_TRACE also the source lines through
+ * which it came up.
  *
  * Calls:     local
  * Errors:    none

@@ -43,7 +43,10 @@ typedef struct tr_loader tr_loader;
  * Errors:    TR_ENOINPUT, TR_EDATA (names the data set, expected and got);
  *            agreed on all ranks
  * Ownership: *out is owned by the caller
- * Threads:   one thread per context */
+ * Threads:   one thread per context. Uncompressed contiguous x in this
+ *            machine's byte order is read without libhdf5. Of other files a
+ *            loader's threads call libhdf5, one at a time: a program that
+ *            calls it too needs a thread-safe build of it */
 TR_API tr_status tr_hdf5_open(tr_context *ctx,
                               const char *path,
                               const char *split,

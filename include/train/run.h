@@ -47,7 +47,8 @@ TR_API tr_status tr_context_create_f(int comm,
  * Under a launcher (mpirun, srun) the context is on all of its processes, and
  * MPI is initialised here, and finalised by tr_context_destroy(), if nobody has
  * done so. Without a launcher the context is one rank and MPI is not
- * initialised, unless the program did.
+ * initialised, unless the program did. Where creating fails, MPI that was
+ * initialised here is finalised at the program's end.
  *
  * Calls:     collective on all processes of the launcher
  * Errors:    as tr_context_create() in train/mpi.h

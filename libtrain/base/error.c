@@ -80,6 +80,11 @@ tr_status tr_error_push(tr_status status, const char *file, int line)
   return status;
 }
 
+tr_status tr_error_set(tr_status status, const char *message)
+{
+  return TR_FAIL(status, "%s", message);
+}
+
 const char *tr_error_message(void)
 {
   return trace.origin.message;

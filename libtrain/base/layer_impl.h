@@ -5,7 +5,7 @@
 #include "base/random_impl.h"
 #include "base/store_impl.h"
 
-#define TR__MAX_NODE_INPUTS 4
+#define TR__MAX_NODE_INPUTS 8
 #define TR__MAX_NODE_PARAMS 4
 #define TR__MAX_NODE_SAVED  4
 

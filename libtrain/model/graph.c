@@ -76,26 +76,27 @@ name_node(const tr_model *net, tr__node *node, const char *name)
   return TR_OK;
 }
 
-static tr_status add_node(tr_model *net,
-                          tr__node *node,
-                          const tr_node *input,
-                          const void *opts,
-                          size_t opts_bytes)
+static tr_status
+add_node(tr_model *net, tr__node *node, const tr__node_spec *what)
 {
   TR_CHECK(!net->is_built, TR_ESTATE, "%s: the model is built already",
            node->type->name);
+  TR_CHECK(what->num_inputs <= TR__MAX_NODE_INPUTS, TR_EINVAL,
+           "%s \"%s\": %d inputs, expected at most %d", node->type->name,
+           node->name, what->num_inputs, TR__MAX_NODE_INPUTS);
   TR_TRY(grow(net));
-  if (input != NULL) {
-    TR_CHECK(input->index >= 0 && input->index < net->num_nodes, TR_EINVAL,
+  for (int i = 0; i < what->num_inputs; i++) {
+    int index = what->inputs[i].index;
+    TR_CHECK(index >= 0 && index < net->num_nodes, TR_EINVAL,
              "%s \"%s\": its input is no node of this model", node->type->name,
              node->name);
-    node->inputs[0] = input->index;
-    node->num_inputs = 1;
+    node->inputs[i] = index;
   }
-  if (opts_bytes > 0) {
-    node->opts = malloc(opts_bytes);
+  node->num_inputs = what->num_inputs;
+  if (what->opts_bytes > 0) {
+    node->opts = malloc(what->opts_bytes);
     TR_CHECK(node->opts != NULL, TR_ENOMEM, "no memory for a layer");
-    memcpy(node->opts, opts, opts_bytes);
+    memcpy(node->opts, what->opts, what->opts_bytes);
   }
   node->index = net->num_nodes;
   net->nodes[net->num_nodes++] = *node;
@@ -112,21 +113,16 @@ void tr__model_remember(tr_model *net, tr_status status)
            tr_error_message());
 }
 
-tr_node tr__add_node(tr_model *net,
-                     const tr__layer_type *type,
-                     const tr_node *input,
-                     const void *opts,
-                     size_t opts_bytes,
-                     const char *name)
+tr_node tr__add_node(tr_model *net, const tr__node_spec *what)
 {
   const tr_node none = {-1};
   if (net->error != TR_OK) {
     return none;
   }
-  tr__node node = {.type = type};
-  tr_status status = name_node(net, &node, name);
+  tr__node node = {.type = what->type};
+  tr_status status = name_node(net, &node, what->name);
   if (status == TR_OK) {
-    status = add_node(net, &node, input, opts, opts_bytes);
+    status = add_node(net, &node, what);
   }
   if (status != TR_OK) {
     tr__model_remember(net, status);

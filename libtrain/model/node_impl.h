@@ -5,14 +5,18 @@
 
 #include "model/model_impl.h"
 
-/* tr__add_node - what every builder call ends in: a node of a type on up to
- * one input, with a copy of its options and a name or NULL. */
-tr_node tr__add_node(tr_model *net,
-                     const tr__layer_type *type,
-                     const tr_node *input,
-                     const void *opts,
-                     size_t opts_bytes,
-                     const char *name);
+/* tr__add_node - what every builder call ends in: a node of a type on its
+ * inputs, with a copy of its options. what->opts may be NULL; what->name NULL
+ * gives a standard name. */
+typedef struct tr__node_spec {
+  const tr__layer_type *type;
+  const tr_node *inputs;
+  int num_inputs;
+  const void *opts;
+  size_t opts_bytes;
+  const char *name;
+} tr__node_spec;
+tr_node tr__add_node(tr_model *net, const tr__node_spec *what);
 
 /* In infer. */
 
@@ -25,13 +29,21 @@ tr_node tr__add_node(tr_model *net,
 const tr_shape *
 tr__input_shape(const tr_model *net, const tr__node *node, int i);
 
-/* tr__declare_param - a parameter "<node>.<name>" that starts uniform in
- * +-bound; its number within the node is the number of those before. */
+/* tr__declare_param - a parameter "<node>.<name>" with its first values; its
+ * number within the node is the number of those before. */
 tr_status tr__declare_param(tr_model *net,
                             tr__node *node,
                             const char *name,
                             tr_shape shape,
-                            double bound);
+                            tr__init init);
+
+/* tr__declare_buffer - likewise for values that the layer updates itself, in
+ * forward. They have no gradient, and are part of checkpoints and hashes. */
+tr_status tr__declare_buffer(tr_model *net,
+                             tr__node *node,
+                             const char *name,
+                             tr_shape shape,
+                             tr__init init);
 
 /* tr__declare_saved - a tensor with one row per sample that forward leaves for
  * backward. */
@@ -65,6 +77,7 @@ tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i);
 /* tr__input_grad_adds - a layer that ran before has set it: add. */
 int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
 
+/* tr__grad - absent (data NULL) for a parameter that is not trained. */
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
 
 /* tr__grad_adds - the gradient holds earlier batches: add. */

@@ -54,14 +54,25 @@ static void find_consumers(planner *p)
   }
 }
 
+static bool has_trained(const tr_model *net, const tr__node *node)
+{
+  for (int i = 0; i < node->num_params; i++) {
+    if (tr__param_is_trained(&net->store.params[node->params[i]])) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* A gradient is wanted where parameters lie before and a loss behind. */
 static void find_gradients(planner *p)
 {
   for (int i = 0; i < p->n; i++) {
     const tr__node *node = &p->net->nodes[i];
     sketch *s = &p->nodes[i];
-    s->is_sensitive = node->num_params > 0 || ((node->flags & TR__IS_INPUT) &&
-                                               p->net->wants_input_gradients);
+    s->is_sensitive =
+        has_trained(p->net, node) ||
+        ((node->flags & TR__IS_INPUT) && p->net->wants_input_gradients);
     for (int k = 0; k < node->num_inputs; k++) {
       s->is_sensitive |= p->nodes[node->inputs[k]].is_sensitive;
     }
@@ -90,7 +101,7 @@ static void find_value_needs(planner *p)
       input->is_kept |= (node->flags & TR__IS_LOSS) != 0;
     }
     node->is_kept |= is_last;
-    /* The batch is there before anything runs. */
+    /* The batch's inputs are there before the first node runs. */
     s->value = (lifetime){node->flags & TR__IS_INPUT ? 0 : i, i};
     if ((node->flags & TR__USES_OUTPUT) && node->wants_gradient) {
       s->value.end = backward_time(p, i);
@@ -217,10 +228,10 @@ static void collect_items(planner *p)
     }
     lifetime both = {i, backward_time(p, i)};
     for (int k = 0; k < node->num_saved; k++) {
+      /* So are a loss' targets, its first saved tensor. */
       bool is_target = (node->flags & TR__IS_LOSS) && k == 0;
-      add_item(p, node->saved[k].bytes,
-               (lifetime){is_target ? 0 : both.begin, both.end},
-               &node->saved[k].offset);
+      lifetime life = {is_target ? 0 : both.begin, both.end};
+      add_item(p, node->saved[k].bytes, life, &node->saved[k].offset);
     }
     add_item(p, node->forward_bytes, (lifetime){i, i},
              &node->forward_workspace);

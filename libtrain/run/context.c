@@ -173,9 +173,11 @@ static tr_status join_job(const tr_context_opts *opts, tr_context **out)
     (*out)->owns_mpi = owns_mpi;
     return TR_OK;
   }
-  /* Finalising waits for all ranks, so only where all of them come here. */
+  /* A rank that left MPI now could end the program, and with it the job,
+   * before another rank has said why. So MPI ends with the program; but not
+   * where only some ranks come here, as finalising waits for all. */
   if (owns_mpi && tr__error_origin()->agreed) {
-    tr__mpi_finalize();
+    atexit(tr__mpi_finalize);
   }
   return tr_error_push(status, __FILE__, __LINE__);
 }

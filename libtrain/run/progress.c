@@ -1,6 +1,8 @@
 /* What a person sees of a run: a bar on a terminal, plain lines elsewhere. */
 #include "run/progress_impl.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,13 +10,30 @@
 #define BAR_INTERVAL_S  0.1
 #define LINE_INTERVAL_S 10.0
 
+/* Open MPI gives the ranks a pseudo-terminal whatever its own output is, so
+ * under it the question goes to the process that started this one. */
+static bool is_watched(FILE *stream)
+{
+  if (!isatty(fileno(stream)) || getenv("OMPI_COMM_WORLD_SIZE") == NULL) {
+    return isatty(fileno(stream));
+  }
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%ld/fd/1", (long)getppid());
+  int parent = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  bool answer = parent >= 0 && isatty(parent);
+  if (parent >= 0) {
+    close(parent);
+  }
+  return answer;
+}
+
 void tr__progress_begin(tr__progress *progress,
                         FILE *stream,
                         const tr__progress_total *total)
 {
   *progress = (tr__progress){.stream = stream, .total = *total};
   if (stream != NULL) {
-    progress->is_terminal = isatty(fileno(stream));
+    progress->is_terminal = is_watched(stream);
     progress->shown_at = tr__now();
   }
 }

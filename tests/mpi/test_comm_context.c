@@ -223,6 +223,54 @@ static void test_arena_sums_on_every_backend(void)
   }
 }
 
+static tr_status failing_wait(tr__stream *stream)
+{
+  (void)stream;
+  return TR_FAIL(TR_EDEVICE, "the device is gone");
+}
+
+static tr_status
+failing_download(tr__stream *stream, void *dst, const void *src, size_t bytes)
+{
+  (void)dst;
+  (void)src;
+  (void)bytes;
+  return failing_wait(stream);
+}
+
+static void check_failed_device(const char *device)
+{
+  tr_context *ctx;
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD,
+                              &(tr_context_opts){.device = device}, &ctx));
+  const tr__backend_type *type = ctx->backend->type;
+  tr__backend_type broken = *type;
+  broken.wait = failing_wait;
+  broken.download = failing_download;
+  void *data;
+  float values[5];
+  ASSERT_OK(type->alloc(ctx->backend, sizeof values, &data));
+  if (ctx->comm->rank == ctx->comm->size - 1) {
+    ctx->backend->type = &broken;
+  }
+  ASSERT_OK(tr__allreduce_arena(ctx, data, 5, TR_F32));
+  ctx->backend->type = type;
+  ASSERT_OK(type->download(&ctx->backend->stream, values, data, sizeof values));
+  if (ctx->comm->size > 1) {
+    ASSERT(isnan(values[0]) && isnan(values[4]));
+    ASSERT_FAILS(tr__context_agree_pending(ctx), TR_EDEVICE,
+                 "the device is gone");
+  }
+  type->free(ctx->backend, data, sizeof values);
+  tr_context_destroy(&ctx);
+}
+
+static void test_one_ranks_failed_device_reaches_all_ranks(void)
+{
+  check_failed_device("cpu");
+  check_failed_device("strict");
+}
+
 /* A handle that grows with every communicator alive: leaks would show. */
 static void test_destroyed_contexts_leave_no_communicators(void)
 {
@@ -256,6 +304,7 @@ static const tr_test tests[] = {
     TEST(test_ranks_share_the_cpus_of_their_node),
     TEST(test_two_contexts_on_halves_work_at_once),
     TEST(test_arena_sums_on_every_backend),
+    TEST(test_one_ranks_failed_device_reaches_all_ranks),
     TEST(test_destroyed_contexts_leave_no_communicators),
 };
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # How a job ends: the exit code of the failure, and its message exactly once.
 # usage: test_comm_exit.sh MPIRUN PROGRAM
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpirun=$1
 program=$2
 number=0

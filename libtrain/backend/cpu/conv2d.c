@@ -11,8 +11,9 @@
  * cache between their making and their use. */
 enum { COLUMN_FLOATS = 1 << 17, LEAST_COLUMNS = 256 };
 
-/* Extents of a tile of dw: rows, and least columns. */
-enum { TILE_K = 64, TILE_CIJ = 144 };
+/* Extents of a tile of dw: rows and, roughly, columns. Where there would be too
+ * few tiles, they have half the columns. */
+enum { TILE_K = 128, TILE_CIJ = 288, LEAST_TILES = 4 };
 
 /* Sizes of a convolution. */
 typedef struct sizes {
@@ -49,15 +50,17 @@ static int64_t channels_per_block(const sizes *s)
   return tr__min(s->C, tr__max(1, channels));
 }
 
-/* How many channels of the input a tile of dw spans. */
-static int64_t channels_per_tile(const sizes *s)
-{
-  return tr__min(s->C, tr__max(1, TILE_CIJ / s->IJ));
-}
-
 static int64_t blocks(int64_t extent, int64_t block)
 {
   return (extent + block - 1) / block;
+}
+
+/* How many channels of the input a tile of dw spans. */
+static int64_t channels_per_tile(const sizes *s)
+{
+  int64_t wide = tr__max(1, TILE_CIJ / s->IJ);
+  int64_t tiles = blocks(s->K, TILE_K) * blocks(s->C, wide);
+  return tr__min(s->C, tiles < LEAST_TILES ? tr__max(1, wide / 2) : wide);
 }
 
 /* A 1 x 1 kernel sees the image as it is. */

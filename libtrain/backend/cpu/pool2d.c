@@ -40,10 +40,12 @@ slice(const tr__tensor *t, const tr__tensor *image, int64_t task)
 /* Is b greater, or a NaN where a is none? */
 static inline bool wins(float b, float a)
 {
-  return b > a || (b != b && a == a);
+  return (b > a) | ((b != b) & (a == a));
 }
 
-/* Windows of 2 x 2 that touch each other and not the border. */
+/* Windows of 2 x 2 that touch each other and not the border. Comparisons are
+ * counted into places: which of the numbers is the largest is a coin toss that
+ * no branch predictor wins. */
 static void maximum_2x2(const tr__maxpool2d_forward_args *a, int64_t plane)
 {
   int64_t W = a->x.dims[3], P = a->y.dims[2], Q = a->y.dims[3];
@@ -51,19 +53,13 @@ static void maximum_2x2(const tr__maxpool2d_forward_args *a, int64_t plane)
   float *y = (float *)a->y.data + plane * P * Q;
   int32_t *index = (int32_t *)a->index.data + plane * P * Q;
   for (int64_t p = 0; p < P; p++) {
-    const float *top = x + 2 * p * W, *bottom = top + W;
     for (int64_t q = 0; q < Q; q++) {
-      float left = top[2 * q], right = top[2 * q + 1];
-      float low_left = bottom[2 * q], low_right = bottom[2 * q + 1];
-      int32_t at = (int32_t)(2 * p * W + 2 * q), down = (int32_t)W;
-      bool is_right = wins(right, left);
-      bool is_low_right = wins(low_right, low_left);
-      float upper = is_right ? right : left;
-      float lower = is_low_right ? low_right : low_left;
-      int32_t upper_at = at + is_right, lower_at = at + down + is_low_right;
-      bool is_lower = wins(lower, upper);
-      y[p * Q + q] = is_lower ? lower : upper;
-      index[p * Q + q] = is_lower ? lower_at : upper_at;
+      int64_t upper = 2 * p * W + 2 * q, lower = upper + W;
+      upper += wins(x[upper + 1], x[upper]);
+      lower += wins(x[lower + 1], x[lower]);
+      int64_t place = upper + wins(x[lower], x[upper]) * (lower - upper);
+      y[p * Q + q] = x[place];
+      index[p * Q + q] = (int32_t)place;
     }
   }
 }

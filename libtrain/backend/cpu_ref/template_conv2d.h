@@ -110,8 +110,9 @@ void TR_FN(conv2d_forward)(const tr__conv2d_forward_args *args)
     }
     TR_FN(im2col)
     (col, (const TR_REAL *)x->data + n * CHW, x, y, &args->window, &whole);
-    add_product(out, (matrix){args->w.data, CIJ, 1}, (matrix){col, PQ, 1},
-                (int64_t[3]){K, PQ, CIJ});
+    TR_FN(add_product)
+    (out, (matrix){args->w.data, CIJ, 1}, (matrix){col, PQ, 1},
+     (int64_t[3]){K, PQ, CIJ});
     for (int64_t i = 0; args->activation == TR__ACTIVATION_RELU && i < K * PQ;
          i++) {
       out[i] = out[i] < 0 ? 0 : out[i];
@@ -134,8 +135,9 @@ void TR_FN(conv2d_backward_input)(const tr__conv2d_backward_input_args *args)
   for (int64_t n = 0; n < x->dims[0]; n++) {
     const TR_REAL *dy = (const TR_REAL *)y->data + n * K * PQ;
     set_zero(col, CIJ * PQ);
-    add_product(col, (matrix){args->w.data, 1, CIJ}, (matrix){dy, PQ, 1},
-                (int64_t[3]){CIJ, PQ, K});
+    TR_FN(add_product)
+    (col, (matrix){args->w.data, 1, CIJ}, (matrix){dy, PQ, 1},
+     (int64_t[3]){CIJ, PQ, K});
     TR_FN(col2im)
     ((TR_REAL *)x->data + n * CHW, col, x, y, &args->window, &whole);
   }
@@ -158,16 +160,16 @@ static void TR_FN(conv2d_weight_leaf)(
   for (int64_t n = begin; n < end; n++) {
     TR_FN(im2col)
     (col, (const TR_REAL *)x->data + n * CHW, x, y, &args->window, &whole);
-    add_product_transposed(
-        dw, (matrix){(const TR_REAL *)y->data + n * K * PQ, PQ, 1},
-        (matrix){col, PQ, 1}, (int64_t[3]){K, CIJ, PQ});
+    TR_FN(add_product_transposed)
+    (dw, (matrix){(const TR_REAL *)y->data + n * K * PQ, PQ, 1},
+     (matrix){col, PQ, 1}, (int64_t[3]){K, CIJ, PQ});
   }
 }
 
 static void TR_FN(conv2d_weight_add)(void *arg, void *sum, const void *other)
 {
   const tr__conv2d_backward_weight_args *args = arg;
-  add_numbers(sum, other, tr__tensor_count(&args->dw));
+  TR_FN(add_numbers)(sum, other, tr__tensor_count(&args->dw));
 }
 
 /* db[k] <- (db[k] +) sum_npq dy[n,k,p,q], in double */
@@ -192,7 +194,7 @@ static void TR_FN(conv2d_bias_leaf)(
 static void TR_FN(conv2d_bias_add)(void *arg, void *sum, const void *other)
 {
   const tr__conv2d_backward_weight_args *args = arg;
-  add_numbers(sum, other, tr__tensor_count(&args->db));
+  TR_FN(add_numbers)(sum, other, tr__tensor_count(&args->db));
 }
 
 void TR_FN(conv2d_backward_weight)(const tr__conv2d_backward_weight_args *args)

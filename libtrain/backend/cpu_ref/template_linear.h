@@ -10,8 +10,9 @@ void TR_FN(linear_forward)(const tr__linear_forward_args *args)
   for (int64_t i = 0; i < N * K; i++) {
     y[i] = b != NULL ? b[i % K] : 0;
   }
-  add_product_transposed(y, (matrix){args->x.data, D, 1},
-                         (matrix){args->w.data, D, 1}, (int64_t[3]){N, K, D});
+  TR_FN(add_product_transposed)
+  (y, (matrix){args->x.data, D, 1}, (matrix){args->w.data, D, 1},
+   (int64_t[3]){N, K, D});
   for (int64_t i = 0; args->activation == TR__ACTIVATION_RELU && i < N * K;
        i++) {
     y[i] = y[i] < 0 ? 0 : y[i];
@@ -26,8 +27,9 @@ void TR_FN(linear_backward_input)(const tr__linear_backward_input_args *args)
   if (!args->accumulate) {
     set_zero(args->dx.data, N * D);
   }
-  add_product(args->dx.data, (matrix){args->dy.data, K, 1},
-              (matrix){args->w.data, D, 1}, (int64_t[3]){N, D, K});
+  TR_FN(add_product)
+  (args->dx.data, (matrix){args->dy.data, K, 1}, (matrix){args->w.data, D, 1},
+   (int64_t[3]){N, D, K});
 }
 
 /* dw[k,d] <- (dw[k,d] +) sum_n dy[n,k] x[n,d], over rows begin..end-1 */
@@ -40,14 +42,15 @@ static void TR_FN(linear_weight_leaf)(
   if (!accumulate) {
     set_zero(dw, K * D);
   }
-  add_product(dw, (matrix){dy + begin * K, 1, K}, (matrix){x + begin * D, D, 1},
-              (int64_t[3]){K, D, end - begin});
+  TR_FN(add_product)
+  (dw, (matrix){dy + begin * K, 1, K}, (matrix){x + begin * D, D, 1},
+   (int64_t[3]){K, D, end - begin});
 }
 
 static void TR_FN(linear_weight_add)(void *arg, void *sum, const void *other)
 {
   const tr__linear_backward_weight_args *args = arg;
-  add_numbers(sum, other, tr__tensor_count(&args->dw));
+  TR_FN(add_numbers)(sum, other, tr__tensor_count(&args->dw));
 }
 
 /* db[k] <- (db[k] +) sum_n dy[n,k] */
@@ -61,14 +64,14 @@ static void TR_FN(linear_bias_leaf)(
     set_zero(db, K);
   }
   for (int64_t n = begin; n < end; n++) {
-    add_numbers(db, dy + n * K, K);
+    TR_FN(add_numbers)(db, dy + n * K, K);
   }
 }
 
 static void TR_FN(linear_bias_add)(void *arg, void *sum, const void *other)
 {
   const tr__linear_backward_weight_args *args = arg;
-  add_numbers(sum, other, tr__tensor_count(&args->db));
+  TR_FN(add_numbers)(sum, other, tr__tensor_count(&args->db));
 }
 
 void TR_FN(linear_backward_weight)(const tr__linear_backward_weight_args *args)

@@ -80,7 +80,7 @@ static void TR_FN(loss_leaf)(
 static void TR_FN(loss_add)(void *arg, void *sum, const void *other)
 {
   (void)arg;
-  add_numbers(sum, other, 3);
+  TR_FN(add_numbers)(sum, other, 3);
 }
 
 void TR_FN(loss_sum)(const tr__loss_sum_args *args)

@@ -18,8 +18,10 @@ enum { LANES = 64 / (int)sizeof(TR_REAL) };
 
 /* c (M, N; rows of N) <- c + a (M, P) b (P, N). The rows of b are contiguous;
  * four of them at a time are added, so that c is read less often. */
-static TR__CLONES void
-add_product(TR_REAL *restrict c, matrix a, matrix b, const int64_t sizes[3])
+static TR__CLONES void TR_FN(add_product)(TR_REAL *restrict c,
+                                          matrix a,
+                                          matrix b,
+                                          const int64_t sizes[3])
 {
   int64_t M = sizes[0], N = sizes[1], P = sizes[2];
   for (int64_t m = 0; m < M; m++) {
@@ -59,10 +61,10 @@ static inline TR_REAL sum_lanes(TR_REAL *lane)
 /* c (M, N; rows of N) <- c + a (M, P) b^T (N, P), rows of both contiguous. A
  * fixed number of partial sums per element, so that wide vectors can be used
  * and the order does not depend on them. */
-static TR__CLONES void add_product_transposed(TR_REAL *restrict c,
-                                              matrix a,
-                                              matrix b,
-                                              const int64_t sizes[3])
+static TR__CLONES void TR_FN(add_product_transposed)(TR_REAL *restrict c,
+                                                     matrix a,
+                                                     matrix b,
+                                                     const int64_t sizes[3])
 {
   int64_t M = sizes[0], N = sizes[1], P = sizes[2];
   for (int64_t m = 0; m < M; m++) {
@@ -85,8 +87,9 @@ static TR__CLONES void add_product_transposed(TR_REAL *restrict c,
 }
 
 /* For sharded sums: y <- y + x over `count` numbers. */
-static TR__CLONES void
-add_numbers(TR_REAL *restrict y, const TR_REAL *restrict x, int64_t count)
+static TR__CLONES void TR_FN(add_numbers)(TR_REAL *restrict y,
+                                          const TR_REAL *restrict x,
+                                          int64_t count)
 {
   for (int64_t i = 0; i < count; i++) {
     y[i] += x[i];

@@ -1,0 +1,318 @@
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum kind { TEXT, COUNT, NUMBER, FLAG } kind;
+
+/* One option: where its value goes and what it may be. */
+typedef struct entry {
+  const char *name, *value, *help;
+  kind kind;
+  size_t offset;
+  const char *choices; /* of a TEXT, separated by '|'; NULL: any */
+  const char *missing; /* choices that a later version brings */
+  double least, most;  /* of COUNT and NUMBER */
+} entry;
+
+#define AT(field) .offset = offsetof(example_options, field)
+#define CHOICE(option, values, field)                                          \
+  .name = (option), .value = "NAME", .help = (values), .choices = (values),    \
+  AT(field)
+
+static const entry table[] = {
+    {CHOICE("model", "mlp|convnet|resnet18|resnet50", model),
+     .missing = "resnet18|resnet50"},
+    {.name = "data",
+     .value = "PATH",
+     .help = "HDF5 file or folder of IDX files [embedded digits]",
+     AT(data)},
+    {.name = "batch",
+     .value = "N",
+     .help = "samples per step, over all ranks [64]",
+     .kind = COUNT,
+     AT(batch),
+     .least = 1,
+     .most = 1e9},
+    {.name = "epochs",
+     .value = "N",
+     .help = "end after N epochs [10]",
+     .kind = COUNT,
+     AT(epochs),
+     .least = 1,
+     .most = 1e9},
+    {.name = "steps",
+     .value = "N",
+     .help = "end after N steps",
+     .kind = COUNT,
+     AT(steps),
+     .least = 1,
+     .most = 1e15},
+    {CHOICE("optimizer", "sgd|momentum|adam|adamw", optimizer)},
+    {.name = "lr",
+     .value = "X",
+     .help = "learning rate [0.001 for Adam, 0.01 for SGD]",
+     .kind = NUMBER,
+     AT(lr),
+     .least = 1e-30,
+     .most = 1e30},
+    {CHOICE("schedule", "constant|cosine|step", schedule)},
+    {.name = "warmup",
+     .value = "N",
+     .help = "steps in which the rate rises to its value [0]",
+     .kind = COUNT,
+     AT(warmup),
+     .most = 1e15},
+    {.name = "weight-decay",
+     .value = "X",
+     .help = "[PyTorch's for the optimizer]",
+     .kind = NUMBER,
+     AT(weight_decay),
+     .most = 1e30},
+    {CHOICE("dtype", "f32|f64|bf16|f16", dtype), .missing = "bf16|f16"},
+    {CHOICE("conv", "auto|exact", conv)},
+    {CHOICE("device", "cpu|reference|strict|cuda", device), .missing = "cuda"},
+    {.name = "threads",
+     .value = "N",
+     .help = "of each rank [its share of the CPUs]",
+     .kind = COUNT,
+     AT(threads),
+     .least = 1,
+     .most = 4096},
+    {.name = "seed",
+     .value = "N",
+     .help = "of everything random [0]",
+     .kind = COUNT,
+     AT(seed),
+     .most = 1e18},
+    {.name = "no-shuffle",
+     .help = "take the samples in their order",
+     .kind = FLAG,
+     AT(no_shuffle)},
+    {.name = "init",
+     .value = "FILE",
+     .help = "first parameters from an HDF5 file",
+     AT(init)},
+    {.name = "checkpoint",
+     .value = "DIR",
+     .help = "where checkpoints are kept [run]",
+     AT(checkpoint)},
+    {.name = "no-checkpoint",
+     .help = "keep none",
+     .kind = FLAG,
+     AT(no_checkpoint)},
+    {.name = "save-every",
+     .value = "STEPS",
+     .help = "between checkpoints [an epoch]",
+     .kind = COUNT,
+     AT(save_every),
+     .least = 1,
+     .most = 1e15},
+    {CHOICE("on-save-error", "warn|stop", on_save_error)},
+    {.name = "resume",
+     .help = "continue from the newest checkpoint",
+     .kind = FLAG,
+     AT(resume)},
+    {.name = "log", .value = "FILE", .help = "one JSON line per step", AT(log)},
+    {.name = "virtual-shards",
+     .value = "V",
+     .help = "the same bits on any number of ranks (not yet)",
+     .kind = COUNT,
+     AT(virtual_shards),
+     .least = 1,
+     .most = 1e6},
+    {.name = "print-plan",
+     .help = "show layers, shapes and bytes before training",
+     .kind = FLAG,
+     AT(print_plan)},
+    {.name = "help", .help = "show this", .kind = FLAG, AT(help)},
+};
+
+enum { NUM_OPTIONS = sizeof table / sizeof table[0] };
+
+void example_options_help(const char *program, FILE *out)
+{
+  fprintf(out, "usage: %s [options]\n", program);
+  for (int i = 0; i < NUM_OPTIONS; i++) {
+    char left[64];
+    const char *value = table[i].value;
+    snprintf(left, sizeof left, "--%s%s%s", table[i].name,
+             value != NULL ? " " : "", value != NULL ? value : "");
+    fprintf(out, "  %-22s %s\n", left, table[i].help);
+  }
+}
+
+static int is_choice(const char *choices, const char *value)
+{
+  size_t length = strlen(value);
+  while (choices != NULL) {
+    const char *bar = strchr(choices, '|');
+    size_t width = bar != NULL ? (size_t)(bar - choices) : strlen(choices);
+    if (width == length && strncmp(choices, value, length) == 0) {
+      return 1;
+    }
+    choices = bar != NULL ? bar + 1 : NULL;
+  }
+  return 0;
+}
+
+static tr_status
+set_text(const entry *option, const char *value, void *field, char problem[256])
+{
+  if (option->choices != NULL && !is_choice(option->choices, value)) {
+    snprintf(problem, 256, "--%s is \"%.60s\", expected %s", option->name,
+             value, option->choices);
+    return TR_EUSAGE;
+  }
+  if (is_choice(option->missing, value)) {
+    snprintf(problem, 256, "--%s %s is not supported by libtrain %s",
+             option->name, value, tr_version());
+    return TR_EUNSUPPORTED;
+  }
+  memcpy(field, &value, sizeof value);
+  return TR_OK;
+}
+
+static tr_status set_number(const entry *option,
+                            const char *value,
+                            void *field,
+                            char problem[256])
+{
+  char *end;
+  errno = 0;
+  double number = strtod(value, &end);
+  int is_number = end != value && *end == '\0' && errno == 0;
+  int is_whole = number == floor(number);
+  if (!is_number || !(number >= option->least && number <= option->most) ||
+      (option->kind == COUNT && !is_whole)) {
+    snprintf(problem, 256, "--%s is \"%.60s\", expected %s from %g to %g",
+             option->name, value,
+             option->kind == COUNT ? "a whole number" : "a number",
+             option->least, option->most);
+    return TR_EUSAGE;
+  }
+  if (option->kind == NUMBER) {
+    memcpy(field, &number, sizeof number);
+    return TR_OK;
+  }
+  /* Read again as an integer: a double holds only 53 bits of a seed. */
+  int64_t count = strtoll(value, &end, 10);
+  if (*end != '\0') {
+    count = (int64_t)number;
+  }
+  memcpy(field, &count, sizeof count);
+  return TR_OK;
+}
+
+static const entry *find_option(const char *argument)
+{
+  for (int i = 0; i < NUM_OPTIONS && strncmp(argument, "--", 2) == 0; i++) {
+    if (strcmp(argument + 2, table[i].name) == 0) {
+      return &table[i];
+    }
+  }
+  return NULL;
+}
+
+static tr_status check_together(const example_options *options,
+                                char problem[256])
+{
+  if (options->virtual_shards > 0) {
+    snprintf(problem, 256, "--virtual-shards is not supported by libtrain %s",
+             tr_version());
+    return TR_EUNSUPPORTED;
+  }
+  if (options->resume && options->no_checkpoint) {
+    snprintf(problem, 256, "--resume and --no-checkpoint exclude each other");
+    return TR_EUSAGE;
+  }
+  return TR_OK;
+}
+
+tr_status example_options_parse(int argc,
+                                char **argv,
+                                example_options *options,
+                                char problem[256])
+{
+  *options = (example_options){.model = "mlp",
+                               .optimizer = "adamw",
+                               .schedule = "constant",
+                               .dtype = "f32",
+                               .device = "cpu",
+                               .conv = "auto",
+                               .checkpoint = "run",
+                               .on_save_error = "warn",
+                               .batch = 64,
+                               .lr = -1,
+                               .weight_decay = -1};
+  for (int i = 1; i < argc; i++) {
+    const entry *option = find_option(argv[i]);
+    if (option == NULL) {
+      snprintf(problem, 256, "unknown option \"%.60s\"; --help lists them",
+               argv[i]);
+      return TR_EUSAGE;
+    }
+    void *field = (char *)options + option->offset;
+    if (option->kind == FLAG) {
+      memcpy(field, &(int){1}, sizeof(int));
+      continue;
+    }
+    if (++i == argc) {
+      snprintf(problem, 256, "--%s wants a value", option->name);
+      return TR_EUSAGE;
+    }
+    tr_status status = option->kind == TEXT
+                           ? set_text(option, argv[i], field, problem)
+                           : set_number(option, argv[i], field, problem);
+    if (status != TR_OK) {
+      return status;
+    }
+  }
+  if (options->epochs == 0 && options->steps == 0) {
+    options->epochs = 10;
+  }
+  return check_together(options, problem);
+}
+
+static tr_schedule make_schedule(const example_options *options, int64_t steps)
+{
+  tr_schedule schedule = {.warmup = options->warmup, .total = steps};
+  if (strcmp(options->schedule, "cosine") == 0) {
+    schedule.kind = TR_SCHEDULE_COSINE;
+  }
+  if (strcmp(options->schedule, "step") == 0) {
+    /* A tenth of the rate after each third of the run. */
+    schedule.kind = TR_SCHEDULE_STEP;
+    schedule.every = (steps + 2) / 3;
+  }
+  return schedule;
+}
+
+tr_status example_optimizer_create(const example_options *options,
+                                   tr_model *net,
+                                   int64_t steps,
+                                   tr_optimizer **out)
+{
+  const char *name = options->optimizer;
+  tr_schedule schedule = make_schedule(options, steps);
+  if (strcmp(name, "sgd") == 0 || strcmp(name, "momentum") == 0) {
+    const tr_sgd_opts sgd = {
+        .lr = options->lr < 0 ? 0.01 : options->lr,
+        .momentum = strcmp(name, "momentum") == 0 ? 0.9 : 0,
+        .weight_decay = options->weight_decay < 0 ? 0 : options->weight_decay,
+        .schedule = schedule};
+    return tr_sgd_create(net, &sgd, out);
+  }
+  int is_adamw = strcmp(name, "adamw") == 0;
+  tr_adam_opts adam = is_adamw ? tr_adamw_defaults() : tr_adam_defaults();
+  adam.lr = options->lr < 0 ? adam.lr : options->lr;
+  if (options->weight_decay >= 0) {
+    adam.weight_decay = options->weight_decay;
+  }
+  adam.schedule = schedule;
+  return is_adamw ? tr_adamw_create(net, &adam, out)
+                  : tr_adam_create(net, &adam, out);
+}

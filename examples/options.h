@@ -1,0 +1,35 @@
+/* The command line of the training programs. */
+#ifndef EXAMPLE_OPTIONS_H
+#define EXAMPLE_OPTIONS_H
+
+#include <train/train.h>
+
+typedef struct example_options {
+  const char *model, *data, *optimizer, *schedule, *dtype, *device, *init;
+  const char *checkpoint, *log, *conv, *on_save_error;
+  int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
+  int64_t threads, seed;
+  double lr, weight_decay; /* negative: the optimizer's default */
+  int no_shuffle, resume, no_checkpoint, print_plan, help;
+} example_options;
+
+/* example_options_parse - read the command line over the defaults.
+ *
+ * On failure *problem says what is wrong with which option, and the status is
+ * TR_EUSAGE, or TR_EUNSUPPORTED for what this version cannot do. */
+tr_status example_options_parse(int argc,
+                                char **argv,
+                                example_options *options,
+                                char problem[256]);
+
+/* example_options_help - what the options are. */
+void example_options_help(const char *program, FILE *out);
+
+/* example_optimizer_create - the optimizer that the options name; `steps` is
+ * the length of the run, for the schedule. */
+tr_status example_optimizer_create(const example_options *options,
+                                   tr_model *net,
+                                   int64_t steps,
+                                   tr_optimizer **out);
+
+#endif

@@ -1,0 +1,162 @@
+/* What saving and resuming share: the state of a run and what is kept of it
+ * between saves. */
+#include "run/checkpoint_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* A job that was killed has gone within seconds; a job that still trains has
+ * not. */
+static const double lock_wait_s = 8;
+
+static void release_cache(void *user)
+{
+  tr__checkpoint_cache *cache = user;
+  if (cache->has_dir) {
+    tr__run_dir_close(&cache->dir);
+  }
+  tr__image_destroy(&cache->image);
+  free(cache);
+}
+
+tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out)
+{
+  if (store->checkpoint_cache == NULL) {
+    tr__checkpoint_cache *cache = calloc(1, sizeof *cache);
+    TR_CHECK(cache != NULL, TR_ENOMEM, "checkpoint: no memory");
+    /* Names the run for people who compare files; zeros do as well. */
+    (void)!getrandom(cache->run_id, sizeof cache->run_id, GRND_NONBLOCK);
+    store->checkpoint_cache = cache;
+    store->release_checkpoint_cache = release_cache;
+  }
+  *out = store->checkpoint_cache;
+  return TR_OK;
+}
+
+tr_status tr__checkpoint_lock(tr__checkpoint_cache *cache,
+                              const tr__file_ops *ops,
+                              const char *dir)
+{
+  if (cache->has_dir && strcmp(cache->dir.path, dir) == 0) {
+    cache->dir.ops = ops;
+    return TR_OK;
+  }
+  tr__run_dir opened;
+  TR_TRY(tr__run_dir_open(ops, dir, lock_wait_s, &opened));
+  if (cache->has_dir) {
+    tr__run_dir_close(&cache->dir);
+  }
+  cache->dir = opened;
+  cache->has_dir = true;
+  return TR_OK;
+}
+
+tr_status tr__checkpoint_check(const tr_context *ctx,
+                               const char *dir,
+                               const tr_checkpoint *run)
+{
+  TR_CHECK(dir != NULL && dir[0] != '\0', TR_EINVAL,
+           "checkpoint: expected the name of a directory, got none");
+  TR_CHECK(run != NULL && run->model != NULL, TR_EINVAL,
+           "checkpoint of %s: expected a model, got none", dir);
+  TR_CHECK(run->keep >= 0, TR_EINVAL,
+           "checkpoint of %s: keep is %d, expected at least 0", dir, run->keep);
+  const tr__store *store = tr__model_store(run->model);
+  TR_CHECK(store != NULL, TR_ESTATE, "checkpoint of %s before tr_model_build()",
+           dir);
+  TR_CHECK(tr__model_context(run->model) == ctx, TR_EINVAL,
+           "checkpoint of %s: the model belongs to another context", dir);
+  TR_CHECK(run->optimizer == NULL || run->optimizer->store == store, TR_EINVAL,
+           "checkpoint of %s: the optimizer belongs to another model", dir);
+  return TR_OK;
+}
+
+/* "adamw: exp_avg exp_avg_sq", "sgd:", or "none". */
+static char *slots_text(const tr_optimizer *opt)
+{
+  char *text = NULL;
+  size_t bytes = 0;
+  FILE *out = open_memstream(&text, &bytes);
+  if (out == NULL) {
+    return NULL;
+  }
+  fputs(opt != NULL ? opt->type->name : "none", out);
+  for (int i = 0; opt != NULL && i < opt->num_slots; i++) {
+    fprintf(out, "%s %s", i == 0 ? " with" : "", opt->type->slots[i]);
+  }
+  if (fclose(out) != 0) {
+    free(text);
+    return NULL;
+  }
+  return text;
+}
+
+tr_status tr__run_texts_make(const tr_checkpoint *run, tr__run_texts *out)
+{
+  out->library = strdup(tr_version());
+  out->model = tr__model_text(run->model);
+  out->slots = slots_text(run->optimizer);
+  out->optimizer = run->optimizer != NULL ? tr__optimizer_text(run->optimizer)
+                                          : strdup("none\n");
+  TR_CHECK(out->library != NULL && out->model != NULL && out->slots != NULL &&
+               out->optimizer != NULL,
+           TR_ENOMEM, "checkpoint: no memory for the description of the run");
+  return TR_OK;
+}
+
+void tr__run_texts_release(tr__run_texts *texts)
+{
+  free(texts->library);
+  free(texts->model);
+  free(texts->slots);
+  free(texts->optimizer);
+  memset(texts, 0, sizeof *texts);
+}
+
+void tr__param_set_name(const tr__param *param, const char *slot, char *out)
+{
+  if (slot == NULL) {
+    snprintf(out, TR__VIEW_NAME_BYTES, "/params/%s", param->name);
+    return;
+  }
+  snprintf(out, TR__VIEW_NAME_BYTES, "/optim/%s/%s", param->name, slot);
+}
+
+int tr__num_arenas(const tr_checkpoint *run)
+{
+  return 1 + (run->optimizer != NULL ? run->optimizer->num_slots : 0);
+}
+
+void *tr__arena_of(const tr_checkpoint *run, int k)
+{
+  return k == 0 ? tr__model_store(run->model)->values
+                : run->optimizer->slots[k - 1];
+}
+
+const char *tr__arena_slot(const tr_checkpoint *run, int k)
+{
+  return k == 0 ? NULL : run->optimizer->type->slots[k - 1];
+}
+
+int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count)
+{
+  /* Inf and NaN are those whose exponent is all ones. The first loop has no
+   * exit, so that it runs at the speed of memory. */
+  const uint32_t ones32 = 0x7f800000u;
+  const uint64_t ones64 = 0x7ff0000000000000u;
+  const uint32_t *bits32 = values;
+  const uint64_t *bits64 = values;
+  int found = 0;
+  for (int64_t i = 0; i < count; i++) {
+    found |= dtype == TR_F64 ? (bits64[i] & ones64) == ones64
+                             : (bits32[i] & ones32) == ones32;
+  }
+  for (int64_t i = 0; found != 0 && i < count; i++) {
+    if (dtype == TR_F64 ? (bits64[i] & ones64) == ones64
+                        : (bits32[i] & ones32) == ones32) {
+      return i;
+    }
+  }
+  return -1;
+}

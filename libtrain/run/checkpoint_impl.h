@@ -1,0 +1,92 @@
+/* The parts of saving and resuming that tests reach into. */
+#ifndef TR_CHECKPOINT_IMPL_H
+#define TR_CHECKPOINT_IMPL_H
+
+#include "base/dataset_impl.h"
+#include "base/optimizer_impl.h"
+#include "run/run_dir_impl.h"
+
+#include <train/run.h>
+
+/* What rank 0 keeps with a model between saves: the image that was laid out,
+ * and the lock of the directory. */
+typedef struct tr__checkpoint_cache {
+  tr__run_dir dir;
+  bool has_dir;
+  tr__image *image;
+  unsigned char run_id[TR__SEAL_RUN_BYTES];
+} tr__checkpoint_cache;
+
+/* tr__checkpoint_cache_of - a model's cache, made at the first call. */
+tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out);
+
+/* tr__checkpoint_lock - hold a directory's lock from now on. */
+tr_status tr__checkpoint_lock(tr__checkpoint_cache *cache,
+                              const tr__file_ops *ops,
+                              const char *dir);
+
+/* tr__checkpoint_check - what save and resume ask of their arguments. */
+tr_status tr__checkpoint_check(const tr_context *ctx,
+                               const char *dir,
+                               const tr_checkpoint *run);
+
+/* The numbers of a run, in the order in which ranks exchange them.
+ * X(name) is the data set /state/<name>. */
+#define TR__STATE_NUMBERS(X)                                                   \
+  X(format)                                                                    \
+  X(step)                                                                      \
+  X(seed)                                                                      \
+  X(world)                                                                     \
+  X(params_hash)                                                               \
+  X(has_loader)                                                                \
+  X(loader_seed)                                                               \
+  X(epoch)                                                                     \
+  X(done)                                                                      \
+  X(num_samples)                                                               \
+  X(batch)                                                                     \
+  X(shuffle)
+
+typedef struct tr__run_numbers {
+#define TR__STATE_FIELD(name) int64_t name;
+  TR__STATE_NUMBERS(TR__STATE_FIELD)
+#undef TR__STATE_FIELD
+} tr__run_numbers;
+
+/* Its texts. */
+typedef struct tr__run_texts {
+  char *library;   /* version that wrote it */
+  char *model;     /* tr__model_text() */
+  char *slots;     /* the optimizer's kind and the names of its slots */
+  char *optimizer; /* tr__optimizer_text(), for people */
+} tr__run_texts;
+
+/* tr__run_texts_make - the texts of a run; release them also on failure. */
+tr_status tr__run_texts_make(const tr_checkpoint *run, tr__run_texts *out);
+void tr__run_texts_release(tr__run_texts *texts);
+
+/* tr__param_set_name - "/params/<param>", or with a slot
+ * "/optim/<param>/<slot>". */
+void tr__param_set_name(const tr__param *param, const char *slot, char *out);
+
+/* tr__num_slots, tr__slot_arena - the arenas of a checkpoint: 0 is that of the
+ * parameters, k > 0 that of the optimizer's slot k - 1. */
+int tr__num_arenas(const tr_checkpoint *run);
+void *tr__arena_of(const tr_checkpoint *run, int k);
+const char *tr__arena_slot(const tr_checkpoint *run, int k);
+
+/* tr__first_not_finite - the index of the first Inf or NaN, -1 where all
+ * values are finite; for TR_F32 and TR_F64. */
+int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count);
+
+/* tr__checkpoint_save_with, tr__checkpoint_resume_with - the public calls with
+ * the system calls given. */
+tr_status tr__checkpoint_save_with(tr_context *ctx,
+                                   const tr__file_ops *ops,
+                                   const char *dir,
+                                   const tr_checkpoint *run);
+tr_status tr__checkpoint_resume_with(tr_context *ctx,
+                                     const tr__file_ops *ops,
+                                     const char *dir,
+                                     const tr_checkpoint *run);
+
+#endif

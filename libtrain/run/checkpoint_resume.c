@@ -1,0 +1,330 @@
+/* tr_checkpoint_resume(): rank 0 finds the newest checkpoint that is whole and
+ * fits; all ranks get its bytes before any of them changes anything. */
+#include "run/checkpoint_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What rank 0 has read and verified. */
+typedef struct found {
+  unsigned char *bytes; /* NULL: there is no checkpoint */
+  tr__sealed sealed;
+  char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
+  int64_t save, last_save; /* of this one, of the newest that can be listed */
+} found;
+
+static void release_found(found *f)
+{
+  tr__sealed_release(&f->sealed);
+  free(f->bytes);
+  f->bytes = NULL;
+}
+
+/* Damage is told and passed over; anything else ends the search. */
+static tr_status try_one(tr_context *ctx,
+                         const tr__file_ops *ops,
+                         const char *dir,
+                         const tr__listed *item,
+                         found *out)
+{
+  if (!item->is_readable) {
+    tr__warn_root(ctx, "checkpoint refused: %s", item->problem);
+    return TR_FAIL(TR_EDATA, "%s", item->problem);
+  }
+  tr_status status =
+      tr__run_dir_load(ops, dir, &item->manifest, &out->bytes, &out->sealed);
+  if (status == TR_OK) {
+    snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
+    out->save = item->manifest.save;
+    return TR_OK;
+  }
+  if (status != TR_ENOMEM) {
+    tr__warn_root(ctx, "checkpoint refused: %s", tr_error_message());
+  }
+  return status;
+}
+
+static tr_status find_newest(tr_context *ctx,
+                             const tr__file_ops *ops,
+                             const char *dir,
+                             found *out)
+{
+  tr__listing listing;
+  char newest[TR__MESSAGE_BYTES / 2] = "";
+  TR_TRY(tr__run_dir_list(ops, dir, &listing));
+  tr_status status = TR_OK;
+  for (int i = 0; i < listing.count; i++) {
+    status = try_one(ctx, ops, dir, &listing.items[i], out);
+    if (status == TR_OK || status == TR_ENOMEM) {
+      break;
+    }
+    if (i == 0) {
+      snprintf(newest, sizeof newest, "%.*s", (int)sizeof newest - 1,
+               tr_error_message());
+    }
+  }
+  int count = listing.count;
+  out->last_save = listing.last_save;
+  tr__listing_release(&listing);
+  TR_CHECK(status == TR_OK || status == TR_ENOMEM, TR_EDATA,
+           "%s: none of %d checkpoints can be used; the newest: %s", dir, count,
+           newest);
+  return status;
+}
+
+/* A directory that is not there, or that cannot be written, holds nothing that
+ * another job could change. */
+static tr_status
+lock_for_reading(tr__store *store, const tr__file_ops *ops, const char *dir)
+{
+  tr__checkpoint_cache *cache;
+  if (access(dir, F_OK) != 0 || access(dir, W_OK) != 0) {
+    return TR_OK;
+  }
+  TR_TRY(tr__checkpoint_cache_of(store, &cache));
+  tr_status status = tr__checkpoint_lock(cache, ops, dir);
+  return status == TR_EIO ? TR_OK : status;
+}
+
+static int line_length(const char *text)
+{
+  return (int)strcspn(text, "\n");
+}
+
+/* TR_EMISMATCH with the first line that differs. */
+static tr_status compare_text(const found *f,
+                              const char *what,
+                              const char *saved,
+                              const char *ours)
+{
+  while (line_length(saved) == line_length(ours) && *saved != '\0' &&
+         strncmp(saved, ours, (size_t)line_length(saved)) == 0) {
+    saved += line_length(saved) + (saved[line_length(saved)] == '\n');
+    ours += line_length(ours) + (ours[line_length(ours)] == '\n');
+  }
+  TR_CHECK(*saved == '\0' && *ours == '\0', TR_EMISMATCH,
+           "%s: is a checkpoint of another %s: it has \"%.*s\", this run has "
+           "\"%.*s\"",
+           f->path, what, line_length(saved), saved, line_length(ours), ours);
+  return TR_OK;
+}
+
+/* A text of the file, NUL included; a seal does not prove that there is one. */
+static tr_status find_text(const found *f, const char *name, const char **out)
+{
+  const tr__sealed_entry *entry = tr__sealed_find(&f->sealed, name);
+  TR_CHECK(entry != NULL && entry->bytes > 0 &&
+               ((const char *)entry->data)[entry->bytes - 1] == '\0',
+           TR_EDATA, "%s: has no text %s", f->path, name);
+  *out = entry->data;
+  return TR_OK;
+}
+
+static tr_status find_number(const found *f, const char *name, int64_t *out)
+{
+  char full[TR__VIEW_NAME_BYTES];
+  snprintf(full, sizeof full, "/state/%s", name);
+  const tr__sealed_entry *entry = tr__sealed_find(&f->sealed, full);
+  TR_CHECK(entry != NULL && entry->bytes == sizeof *out, TR_EDATA,
+           "%s: has no number %s", f->path, full);
+  memcpy(out, entry->data, sizeof *out);
+  return TR_OK;
+}
+
+static tr_status compare(const found *f, const tr_checkpoint *run)
+{
+  tr_status status;
+  tr__run_texts ours = {0};
+  const char *model = NULL, *slots = NULL;
+  TR_TRY(find_text(f, "/state/model", &model));
+  TR_TRY(find_text(f, "/state/slots", &slots));
+  TR_TRY_GOTO(tr__run_texts_make(run, &ours), done);
+  TR_TRY_GOTO(compare_text(f, "model", model, ours.model), done);
+  if (run->optimizer != NULL) {
+    TR_TRY_GOTO(compare_text(f, "optimizer", slots, ours.slots), done);
+  }
+done:
+  tr__run_texts_release(&ours);
+  return status;
+}
+
+/* What every rank gets: numbers, then the arenas. */
+typedef struct parcel {
+  tr__run_numbers numbers;
+  char *arenas[1 + TR__MAX_SLOTS];
+} parcel;
+
+static void release_parcel(parcel *p)
+{
+  for (int k = 0; k <= TR__MAX_SLOTS; k++) {
+    free(p->arenas[k]);
+  }
+}
+
+/* Arena 0 holds the values, the others a slot of the optimizer each. */
+static size_t arena_bytes(const tr__store *store, int k)
+{
+  return (size_t)tr__store_arena_count(store, k == 0) *
+         tr_dtype_size(store->ctx->dtype);
+}
+
+static tr_status make_parcel(const tr_checkpoint *run, parcel *out)
+{
+  const tr__store *store = tr__model_store(run->model);
+  for (int k = 0; k < tr__num_arenas(run); k++) {
+    out->arenas[k] = calloc(1, arena_bytes(store, k) + 1);
+    TR_CHECK(out->arenas[k] != NULL, TR_ENOMEM,
+             "checkpoint: no memory for %zu bytes", arena_bytes(store, k));
+  }
+  return TR_OK;
+}
+
+static tr_status pack_arena(const found *f,
+                            const tr__store *store,
+                            const char *slot,
+                            char *arena)
+{
+  char name[TR__VIEW_NAME_BYTES];
+  size_t size = tr_dtype_size(store->ctx->dtype);
+  int num_params = tr__store_arena_params(store, slot == NULL);
+  for (int i = 0; i < num_params; i++) {
+    const tr__param *param = &store->params[i];
+    size_t bytes = (size_t)param->count * size;
+    tr__param_set_name(param, slot, name);
+    const tr__sealed_entry *entry = tr__sealed_find(&f->sealed, name);
+    TR_CHECK(entry != NULL, TR_EMISMATCH, "%s: has no data set %s", f->path,
+             name);
+    TR_CHECK(entry->bytes == bytes, TR_EMISMATCH,
+             "%s: data set %s has %zu bytes, this run has %zu", f->path, name,
+             entry->bytes, bytes);
+    memcpy(arena + (size_t)param->offset * size, entry->data, bytes);
+  }
+  return TR_OK;
+}
+
+static tr_status pack(const found *f, const tr_checkpoint *run, parcel *out)
+{
+  TR_TRY(compare(f, run));
+#define PACK_NUMBER(name) TR_TRY(find_number(f, #name, &out->numbers.name));
+  TR__STATE_NUMBERS(PACK_NUMBER)
+#undef PACK_NUMBER
+  for (int k = 0; k < tr__num_arenas(run); k++) {
+    TR_TRY(pack_arena(f, tr__model_store(run->model), tr__arena_slot(run, k),
+                      out->arenas[k]));
+  }
+  TR_CHECK(run->loader == NULL || out->numbers.has_loader == 1, TR_EMISMATCH,
+           "%s: was saved without a loader and has no position in the data",
+           f->path);
+  return TR_OK;
+}
+
+static tr_status send(tr__comm *comm, const tr_checkpoint *run, parcel *p)
+{
+  const tr__store *store = tr__model_store(run->model);
+  TR_TRY(comm->type->broadcast(comm, &p->numbers, sizeof p->numbers, 0));
+  for (int k = 0; k < tr__num_arenas(run); k++) {
+    TR_TRY(comm->type->broadcast(comm, p->arenas[k], arena_bytes(store, k), 0));
+  }
+  return TR_OK;
+}
+
+/* The loader goes first: it alone can refuse, and it can be put back. */
+static tr_status
+move_loader(tr__comm *comm, tr_loader *loader, const tr__run_numbers *numbers)
+{
+  if (loader == NULL) {
+    return TR_OK;
+  }
+  const tr__loader_state before = tr__loader_get_state(loader);
+  const tr__loader_state state = {
+      .seed = (uint64_t)numbers->loader_seed,
+      .epoch = numbers->epoch,
+      .done = numbers->done,
+      .num_samples = numbers->num_samples,
+      .batch = numbers->batch,
+      .shuffle = numbers->shuffle,
+  };
+  tr_status mine = tr__loader_set_state(loader, &state);
+  tr_status status = tr__agree(comm, mine);
+  if (status != TR_OK && mine == TR_OK) {
+    tr__loader_set_state(loader, &before);
+  }
+  return status;
+}
+
+static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
+{
+  tr__store *store = tr__model_store(run->model);
+  tr__backend *backend = ctx->backend;
+  TR_TRY(move_loader(ctx->comm, run->loader, &p->numbers));
+  for (int k = 0; k < tr__num_arenas(run); k++) {
+    backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
+                          arena_bytes(store, k));
+  }
+  if (run->optimizer != NULL) {
+    tr__optimizer_set_steps(run->optimizer, p->numbers.step);
+    /* All of the state is whole again, whatever a failed step left. */
+    store->grads_are_clear = true;
+    store->grads_are_reduced = false;
+    ctx->torn = false;
+  }
+  return tr__agree(ctx->comm, backend->type->wait(&backend->stream));
+}
+
+static tr_status search(tr_context *ctx,
+                        const tr__file_ops *ops,
+                        const char *dir,
+                        const tr_checkpoint *run,
+                        found *out)
+{
+  if (ctx->comm->rank != 0) {
+    return TR_OK;
+  }
+  tr__store *store = tr__model_store(run->model);
+  TR_TRY(lock_for_reading(store, ops, dir));
+  TR_TRY(find_newest(ctx, ops, dir, out));
+  tr__checkpoint_cache *cache = store->checkpoint_cache;
+  if (out->bytes != NULL && cache != NULL && cache->has_dir) {
+    cache->dir.refused_after = out->save;
+    cache->dir.refused_to = out->last_save;
+  }
+  return TR_OK;
+}
+
+tr_status tr__checkpoint_resume_with(tr_context *ctx,
+                                     const tr__file_ops *ops,
+                                     const char *dir,
+                                     const tr_checkpoint *run)
+{
+  tr__comm *comm = ctx->comm;
+  tr_status status;
+  found f = {0};
+  parcel p = {0};
+  TR_TRY(tr__agree(comm, tr__checkpoint_check(ctx, dir, run)));
+  TR_TRY_GOTO(tr__agree(comm, search(ctx, ops, dir, run, &f)), done);
+  int64_t is_there = f.bytes != NULL;
+  TR_TRY_GOTO(comm->type->broadcast(comm, &is_there, sizeof is_there, 0), done);
+  if (is_there == 0) {
+    goto done;
+  }
+  status = make_parcel(run, &p);
+  if (status == TR_OK && comm->rank == 0) {
+    status = pack(&f, run, &p);
+  }
+  release_found(&f);
+  TR_TRY_GOTO(tr__agree(comm, status), done);
+  TR_TRY_GOTO(send(comm, run, &p), done);
+  TR_TRY_GOTO(unpack(ctx, run, &p), done);
+
+done:
+  release_parcel(&p);
+  release_found(&f);
+  return status;
+}
+
+tr_status
+tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
+{
+  return tr__checkpoint_resume_with(ctx, tr__file_ops_system(), dir, run);
+}

@@ -1,0 +1,203 @@
+/* tr_checkpoint_save(): rank 0 copies the state into the image and commits it;
+ * the other ranks wait for the outcome. */
+#include "run/checkpoint_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_KEEP = 2, NUM_TEXTS = 4 };
+
+#define COUNT_ONE(name) +1
+enum { NUM_NUMBERS = TR__STATE_NUMBERS(COUNT_ONE) };
+#undef COUNT_ONE
+
+/* A save in progress on rank 0. */
+typedef struct save {
+  const tr_checkpoint *run;
+  tr__store *store;
+  tr__run_numbers numbers;
+  tr__run_texts texts;
+  tr__view *views; /* arenas by parameter, then numbers, then texts */
+  int num_views;
+} save;
+
+static tr_status collect_numbers(save *s, int64_t world)
+{
+  const tr_checkpoint *run = s->run;
+  tr__run_numbers *numbers = &s->numbers;
+  uint64_t hash;
+  TR_TRY(tr_model_params_hash(run->model, &hash));
+  numbers->format = TR__SEAL_VERSION;
+  numbers->step =
+      run->optimizer != NULL ? tr_optimizer_num_steps(run->optimizer) : 0;
+  numbers->seed = (int64_t)s->store->ctx->seed;
+  numbers->world = world;
+  numbers->params_hash = (int64_t)hash;
+  if (run->loader != NULL) {
+    tr__loader_state state = tr__loader_get_state(run->loader);
+    numbers->has_loader = 1;
+    numbers->loader_seed = (int64_t)state.seed;
+    numbers->epoch = state.epoch;
+    numbers->done = state.done;
+    numbers->num_samples = state.num_samples;
+    numbers->batch = state.batch;
+    numbers->shuffle = state.shuffle;
+  }
+  return TR_OK;
+}
+
+static void view_number(save *s, const char *name)
+{
+  tr__view *view = &s->views[s->num_views++];
+  view->type = TR__VIEW_I64;
+  snprintf(view->name, sizeof view->name, "/state/%s", name);
+}
+
+static void view_text(save *s, const char *name, const char *text)
+{
+  tr__view *view = &s->views[s->num_views++];
+  view->type = TR__VIEW_TEXT;
+  view->ndim = 1;
+  view->dims[0] = (int64_t)strlen(text) + 1;
+  snprintf(view->name, sizeof view->name, "/state/%s", name);
+}
+
+static void view_param(save *s, const tr__param *param, const char *slot)
+{
+  tr__view *view = &s->views[s->num_views++];
+  view->type = (tr__view_type)s->store->ctx->dtype;
+  view->ndim = param->shape.ndim;
+  memcpy(view->dims, param->shape.dims, sizeof view->dims);
+  tr__param_set_name(param, slot, view->name);
+}
+
+static tr_status make_views(save *s)
+{
+  int arenas = tr__num_arenas(s->run);
+  int count = arenas * s->store->num_params + NUM_NUMBERS + NUM_TEXTS;
+  s->views = calloc((size_t)count, sizeof *s->views);
+  TR_CHECK(s->views != NULL, TR_ENOMEM, "checkpoint: no memory for %d names",
+           count);
+  for (int k = 0; k < arenas; k++) {
+    int num_params = tr__store_arena_params(s->store, k == 0);
+    for (int i = 0; i < num_params; i++) {
+      view_param(s, &s->store->params[i], tr__arena_slot(s->run, k));
+    }
+  }
+#define VIEW_NUMBER(name) view_number(s, #name);
+  TR__STATE_NUMBERS(VIEW_NUMBER)
+#undef VIEW_NUMBER
+  view_text(s, "library", s->texts.library);
+  view_text(s, "model", s->texts.model);
+  view_text(s, "slots", s->texts.slots);
+  view_text(s, "optimizer", s->texts.optimizer);
+  return TR_OK;
+}
+
+static tr_status copy_param(const save *s, void *arena, int i, int k, void *to)
+{
+  const tr__param *param = &s->store->params[i];
+  tr__backend *backend = s->store->ctx->backend;
+  tr_dtype dtype = s->store->ctx->dtype;
+  tr__tensor view = tr__store_tensor(s->store, arena, param);
+  TR_TRY(backend->type->download(&backend->stream, to, view.data,
+                                 (size_t)param->count * tr_dtype_size(dtype)));
+  int64_t bad = tr__first_not_finite(dtype, to, param->count);
+  TR_CHECK(bad < 0, TR_ENUMERIC,
+           "checkpoint: element %lld of parameter %s%s%s is not finite; "
+           "nothing is saved",
+           (long long)bad, param->name, k == 0 ? "" : ", slot ",
+           k == 0 ? "" : tr__arena_slot(s->run, k));
+  return TR_OK;
+}
+
+static tr_status fill_image(const save *s, tr__image *image)
+{
+  int at = 0;
+  for (int k = 0; k < tr__num_arenas(s->run); k++) {
+    int num_params = tr__store_arena_params(s->store, k == 0);
+    for (int i = 0; i < num_params; i++, at++) {
+      TR_TRY(copy_param(s, tr__arena_of(s->run, k), i, k,
+                        tr__image_at(image, at)));
+    }
+  }
+#define FILL_NUMBER(name)                                                      \
+  memcpy(tr__image_at(image, at++), &s->numbers.name, sizeof(int64_t));
+  TR__STATE_NUMBERS(FILL_NUMBER)
+#undef FILL_NUMBER
+  strcpy(tr__image_at(image, at++), s->texts.library);
+  strcpy(tr__image_at(image, at++), s->texts.model);
+  strcpy(tr__image_at(image, at++), s->texts.slots);
+  strcpy(tr__image_at(image, at++), s->texts.optimizer);
+  TR_ASSERT(at == image->num_entries);
+  return TR_OK;
+}
+
+static tr_status update_image(save *s, tr__checkpoint_cache *cache)
+{
+  TR_TRY(make_views(s));
+  if (cache->image != NULL &&
+      !tr__image_matches(cache->image, s->views, s->num_views)) {
+    tr__image_destroy(&cache->image);
+  }
+  if (cache->image == NULL) {
+    TR_TRY(tr__image_create(s->views, s->num_views, &cache->image));
+  }
+  return fill_image(s, cache->image);
+}
+
+static tr_status save_root(const tr__file_ops *ops,
+                           const char *dir,
+                           const tr_checkpoint *run,
+                           int64_t world)
+{
+  tr_status status;
+  tr__checkpoint_cache *cache;
+  save s = {.run = run, .store = tr__model_store(run->model)};
+  TR_TRY(tr__checkpoint_cache_of(s.store, &cache));
+  TR_TRY(tr__checkpoint_lock(cache, ops, dir));
+  TR_TRY_GOTO(tr__run_texts_make(run, &s.texts), done);
+  TR_TRY_GOTO(collect_numbers(&s, world), done);
+  TR_TRY_GOTO(update_image(&s, cache), done);
+  tr__seal seal = {.step = s.numbers.step};
+  memcpy(seal.run_id, cache->run_id, sizeof seal.run_id);
+  TR_TRY_GOTO(tr__run_dir_commit(&cache->dir, cache->image, &seal, world,
+                                 run->keep > 0 ? run->keep : DEFAULT_KEEP),
+              done);
+
+done:
+  free(s.views);
+  tr__run_texts_release(&s.texts);
+  return status;
+}
+
+static tr_status
+check(const tr_context *ctx, const char *dir, const tr_checkpoint *run)
+{
+  TR_TRY(tr__checkpoint_check(ctx, dir, run));
+  TR_CHECK(!ctx->torn, TR_ESTATE,
+           "checkpoint of %s after a step that failed half-way; nothing is "
+           "saved",
+           dir);
+  return TR_OK;
+}
+
+tr_status tr__checkpoint_save_with(tr_context *ctx,
+                                   const tr__file_ops *ops,
+                                   const char *dir,
+                                   const tr_checkpoint *run)
+{
+  TR_TRY(tr__agree(ctx->comm, check(ctx, dir, run)));
+  tr_status status = TR_OK;
+  if (ctx->comm->rank == 0) {
+    status = save_root(ops, dir, run, ctx->comm->size);
+  }
+  TR_TRY(tr__agree(ctx->comm, status));
+  return TR_OK;
+}
+
+tr_status
+tr_checkpoint_save(tr_context *ctx, const char *dir, const tr_checkpoint *run)
+{
+  return tr__checkpoint_save_with(ctx, tr__file_ops_system(), dir, run);
+}

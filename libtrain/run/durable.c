@@ -1,0 +1,261 @@
+/* The write protocol: temporary name, space taken first, full writes, fsync,
+ * close, rename, fsync of the directory.
+ *
+ * A failed fsync is never repeated: the kernel may have dropped the pages and
+ * a second call would succeed without them (fsyncgate, 2018). The file is
+ * given up and the next save writes a new one. */
+#include "run/durable_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static int system_open(const char *path, int flags, mode_t mode)
+{
+  return open(path, flags, mode);
+}
+
+static int system_allocate(int fd, off_t bytes)
+{
+  /* Not posix_fallocate(): where the file system cannot, that writes to every
+   * block, which the data will do anyway. */
+  return fallocate(fd, 0, 0, bytes);
+}
+
+static int system_mkdir(const char *path, mode_t mode)
+{
+  return mkdir(path, mode);
+}
+
+const tr__file_ops *tr__file_ops_system(void)
+{
+  static const tr__file_ops ops = {
+      .open = system_open,
+      .allocate = system_allocate,
+      .write = pwrite,
+      .read = pread,
+      .sync = fsync,
+      .close = close,
+      .rename = rename,
+      .unlink = unlink,
+      .make_dir = system_mkdir,
+      .lock = flock,
+  };
+  return &ops;
+}
+
+static void block_limit_signal(tr__durable *file)
+{
+  sigset_t limit, before;
+  sigemptyset(&limit);
+  sigaddset(&limit, SIGXFSZ);
+  pthread_sigmask(SIG_BLOCK, &limit, &before);
+  file->limit_was_blocked = sigismember(&before, SIGXFSZ) == 1;
+}
+
+/* The signal of a write beyond the limit goes to the thread that wrote, so it
+ * can be taken back here. */
+static void unblock_limit_signal(tr__durable *file)
+{
+  sigset_t limit;
+  struct timespec now = {0, 0};
+  if (file->limit_was_blocked) {
+    return;
+  }
+  sigemptyset(&limit);
+  sigaddset(&limit, SIGXFSZ);
+  while (sigtimedwait(&limit, NULL, &now) == SIGXFSZ) {
+  }
+  pthread_sigmask(SIG_UNBLOCK, &limit, NULL);
+}
+
+void tr__durable_abort(tr__durable *file)
+{
+  if (file->temporary[0] == '\0') {
+    return;
+  }
+  if (file->fd >= 0) {
+    file->ops->close(file->fd);
+    file->fd = -1;
+  }
+  /* Where this fails the next save finds the leftover by its name. */
+  file->ops->unlink(file->temporary);
+  file->temporary[0] = '\0';
+  unblock_limit_signal(file);
+}
+
+/* Ends the file with a message; code is errno as it was. */
+static tr_status give_up(tr__durable *file, const char *what, int code)
+{
+  tr__durable_abort(file);
+  return TR_FAIL(TR_EIO, "%s: cannot %s: %s", file->path, what, strerror(code));
+}
+
+static int open_again(const tr__file_ops *ops, const char *path, int flags)
+{
+  int fd;
+  do {
+    fd = ops->open(path, flags, 0666);
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+tr_status tr__durable_open(const tr__file_ops *ops,
+                           const char *dir,
+                           const char *name,
+                           size_t bytes,
+                           tr__durable *out)
+{
+  memset(out, 0, sizeof *out);
+  out->ops = ops;
+  out->fd = -1;
+  int a = snprintf(out->path, sizeof out->path, "%s/%s", dir, name);
+  int b =
+      snprintf(out->temporary, sizeof out->temporary,
+               "%s/" TR__TEMPORARY_PREFIX "%ld-%s", dir, (long)getpid(), name);
+  if (a >= TR__PATH_BYTES || b >= TR__PATH_BYTES) {
+    out->temporary[0] = '\0';
+    return TR_FAIL(TR_EIO, "%s: the path is longer than %d bytes", dir,
+                   TR__PATH_BYTES);
+  }
+  block_limit_signal(out);
+  out->fd = open_again(ops, out->temporary,
+                       O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW);
+  if (out->fd < 0) {
+    return give_up(out, "create a temporary file", errno);
+  }
+  int code;
+  do {
+    code = ops->allocate(out->fd, (off_t)bytes) < 0 ? errno : 0;
+  } while (code == EINTR);
+  if (code != 0 && code != EOPNOTSUPP && code != ENOSYS && code != EINVAL) {
+    return give_up(out, "take space on the disk", code);
+  }
+  return TR_OK;
+}
+
+tr_status tr__durable_write(tr__durable *file,
+                            size_t offset,
+                            const void *data,
+                            size_t bytes)
+{
+  const char *from = data;
+  while (bytes > 0) {
+    ssize_t n = file->ops->write(file->fd, from, bytes, (off_t)offset);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n <= 0) {
+      return give_up(file, "write", n < 0 ? errno : ENOSPC);
+    }
+    from += n;
+    offset += (size_t)n;
+    bytes -= (size_t)n;
+  }
+  return TR_OK;
+}
+
+tr_status tr__durable_commit(tr__durable *file)
+{
+  char dir[TR__PATH_BYTES];
+  if (file->ops->sync(file->fd) < 0) {
+    return give_up(file, "make it durable (fsync)", errno);
+  }
+  int closed = file->ops->close(file->fd);
+  int code = errno;
+  file->fd = -1;
+  if (closed < 0) {
+    return give_up(file, "close", code);
+  }
+  if (file->ops->rename(file->temporary, file->path) < 0) {
+    return give_up(file, "rename the temporary file", errno);
+  }
+  file->temporary[0] = '\0';
+  unblock_limit_signal(file);
+  strcpy(dir, file->path);
+  *strrchr(dir, '/') = '\0';
+  return tr__sync_dir(file->ops, dir);
+}
+
+tr_status tr__sync_dir(const tr__file_ops *ops, const char *dir)
+{
+  const char *path = dir[0] == '\0' ? "/" : dir;
+  int fd = open_again(ops, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  TR_CHECK(fd >= 0, TR_EIO, "%s: cannot open the directory: %s", path,
+           strerror(errno));
+  int code = ops->sync(fd) < 0 ? errno : 0;
+  ops->close(fd);
+  /* A file system without directories that can be synced says EINVAL. */
+  TR_CHECK(code == 0 || code == EINVAL, TR_EIO,
+           "%s: cannot make the directory durable (fsync): %s", path,
+           strerror(code));
+  return TR_OK;
+}
+
+static tr_status read_all(const tr__file_ops *ops,
+                          const char *path,
+                          int fd,
+                          unsigned char *to,
+                          size_t bytes)
+{
+  size_t done = 0;
+  while (done < bytes) {
+    ssize_t n = ops->read(fd, to + done, bytes - done, (off_t)done);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    TR_CHECK(n >= 0, TR_EIO, "%s: cannot read: %s", path, strerror(errno));
+    TR_CHECK(n > 0, TR_EDATA, "%s: ends after %zu bytes, expected %zu", path,
+             done, bytes);
+    done += (size_t)n;
+  }
+  return TR_OK;
+}
+
+tr_status tr__read_file(const tr__file_ops *ops,
+                        const char *path,
+                        size_t limit,
+                        unsigned char **out,
+                        size_t *length)
+{
+  tr_status status = TR_OK;
+  struct stat info;
+  *out = NULL;
+  *length = 0;
+  /* Not blocking, so that a pipe of this name cannot hold us. */
+  int fd = open_again(ops, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  TR_CHECK(fd >= 0, errno == ENOENT ? TR_ENOINPUT : TR_EIO,
+           "%s: cannot open: %s", path, strerror(errno));
+  if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
+    status = TR_FAIL(TR_EDATA, "%s: is no regular file", path);
+    goto done;
+  }
+  if (info.st_size < 0 || (uint64_t)info.st_size > limit) {
+    status = TR_FAIL(TR_EDATA, "%s: has %lld bytes, at most %zu are expected",
+                     path, (long long)info.st_size, limit);
+    goto done;
+  }
+  unsigned char *bytes = malloc((size_t)info.st_size + 1);
+  if (bytes == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "%s: no memory for %lld bytes", path,
+                     (long long)info.st_size);
+    goto done;
+  }
+  status = read_all(ops, path, fd, bytes, (size_t)info.st_size);
+  if (status != TR_OK) {
+    free(bytes);
+    goto done;
+  }
+  bytes[info.st_size] = '\0';
+  *out = bytes;
+  *length = (size_t)info.st_size;
+
+done:
+  ops->close(fd);
+  return status;
+}

@@ -1,0 +1,42 @@
+/* The commit record of one checkpoint: a small text file.
+ *
+ *   libtrain checkpoint 1          format version
+ *   step 120                       optimizer steps
+ *   save 7                         counts the saves into this directory
+ *   world 2                        ranks that wrote it
+ *   file step-00000120.h5 118160 9c0f...   length and XXH3-128, see the seal
+ *   hash 52ab...                   XXH3-128 of the lines above
+ *
+ * The newest checkpoint is the one with the largest save, so a run that goes
+ * back to an earlier step, or starts anew, supersedes what it left. */
+#ifndef TR_MANIFEST_IMPL_H
+#define TR_MANIFEST_IMPL_H
+
+#include "run/seal_impl.h"
+
+#define TR__FILE_NAME_BYTES 64
+#define TR__MANIFEST_BYTES  512
+
+typedef struct tr__manifest {
+  int64_t step, save, world;
+  char file[TR__FILE_NAME_BYTES]; /* in the manifest's directory */
+  size_t length;
+  unsigned char hash[TR__SEAL_HASH_BYTES];
+} tr__manifest;
+
+/* tr__manifest_format - the text, with its hash; returns its length. */
+size_t tr__manifest_format(const tr__manifest *manifest,
+                           char out[TR__MANIFEST_BYTES]);
+
+/* tr__manifest_parse - TR_EDATA for anything that format would not write. */
+tr_status tr__manifest_parse(const char *path,
+                             const char *text,
+                             size_t length,
+                             tr__manifest *out);
+
+/* tr__step_of_name - the step of "step-00000120<suffix>"; -1 for any other
+ * name. A save number before the suffix, as in "step-00000120.save7.h5", is
+ * skipped. */
+int64_t tr__step_of_name(const char *name, const char *suffix);
+
+#endif

@@ -1,0 +1,77 @@
+/* A directory of checkpoints: who may write, what is there, how one is added.
+ *
+ * One process writes at a time: it holds run.lock (flock, which ends with the
+ * process, however that ends). So every temporary that the holder finds is a
+ * leftover of a dead process. */
+#ifndef TR_RUN_DIR_IMPL_H
+#define TR_RUN_DIR_IMPL_H
+
+#include "run/durable_impl.h"
+#include "run/manifest_impl.h"
+
+typedef struct tr__run_dir {
+  const tr__file_ops *ops;
+  char path[TR__PATH_BYTES];
+  int lock; /* file descriptor; -1: held elsewhere in this process, or locks
+               are not supported there */
+
+  /* Saves that a resume has found damaged, refused_after < save <=
+   * refused_to: they do not count among those that stay. */
+  int64_t refused_after, refused_to;
+} tr__run_dir;
+
+/* tr__run_dir_open - make the directory where needed and lock it.
+ *
+ * wait_s  how long to wait for another process, in seconds: a job that was
+ *         killed needs a moment to disappear
+ *
+ * TR_ETEMPORARY where another process keeps it, TR_EIO. */
+tr_status tr__run_dir_open(const tr__file_ops *ops,
+                           const char *path,
+                           double wait_s,
+                           tr__run_dir *out);
+
+void tr__run_dir_close(tr__run_dir *dir);
+
+typedef struct tr__listed {
+  tr__manifest manifest; /* only the step where it is not readable */
+  bool is_readable;
+  char problem[256]; /* why it is not */
+} tr__listed;
+
+typedef struct tr__listing {
+  tr__listed *items; /* owned; unreadable ones first, then by save, newest
+                        first */
+  int count;
+  int64_t last_save;
+} tr__listing;
+
+/* tr__run_dir_list - all manifests; none where there is no directory. */
+tr_status
+tr__run_dir_list(const tr__file_ops *ops, const char *path, tr__listing *out);
+
+void tr__listing_release(tr__listing *listing);
+
+/* tr__run_dir_commit - make an image the newest checkpoint of a directory.
+ *
+ * The data file is durable before the manifest is written, and the manifest
+ * before anything older goes. keep complete checkpoints stay. On failure
+ * those that were there still are.
+ *
+ * seal  [in,out]  step and run id; length and hash are set */
+tr_status tr__run_dir_commit(const tr__run_dir *dir,
+                             const tr__image *image,
+                             tr__seal *seal,
+                             int64_t world,
+                             int keep);
+
+/* tr__run_dir_load - read and verify the file of a manifest.
+ *
+ * bytes  [out]  the caller's to free, after out was released */
+tr_status tr__run_dir_load(const tr__file_ops *ops,
+                           const char *path,
+                           const tr__manifest *manifest,
+                           unsigned char **bytes,
+                           tr__sealed *out);
+
+#endif

@@ -1,0 +1,37 @@
+"""Every public function says what it does, in one form."""
+
+import re
+
+from common import code_files, read
+
+WANTED = ("Calls:", "Errors:", "Ownership:", "Threads:")
+DECLARED = re.compile(r"^(?:TR_API\b|static inline\b)[^;{]*?\b(tr_[a-z]\w*)\s*"
+                      r"\(", re.MULTILINE | re.DOTALL)
+
+
+def doc_comments():
+    """Every public function has a complete comment that begins with its name"""
+    found = []
+    for path in code_files("include/train/"):
+        text = read(path)
+        for match in DECLARED.finditer(text):
+            name = match.group(1)
+            line = text.count("\n", 0, match.start()) + 1
+            comment = re.search(r"/\* %s - .*?\*/" % name,
+                                text[:match.start()], re.DOTALL)
+            if comment is None:
+                found.append("%s:%d: no comment that begins with \"%s - \"" %
+                             (path, line, name))
+                continue
+            places = [comment.group(0).find(word) for word in WANTED]
+            missing = [word for word, at in zip(WANTED, places) if at < 0]
+            if missing:
+                found.append("%s:%d: %s lacks %s" %
+                             (path, line, name, " ".join(missing)))
+            elif places != sorted(places):
+                found.append("%s:%d: %s: the order is %s" %
+                             (path, line, name, " ".join(WANTED)))
+    return found
+
+
+CHECKS = [doc_comments]

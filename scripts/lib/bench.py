@@ -1,0 +1,145 @@
+"""Run ours and PyTorch's benchmarks in turn and compare (scripts/bench)."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+TORCH = os.path.join("scripts", "bench_torch.py")
+BENCH = os.path.join("build", "tests", "bench")
+
+
+def run(command):
+    """The JSON lines that a command prints; ends the program if it fails."""
+    result = subprocess.run(command, capture_output=True, text=True,
+                            check=False, stdin=subprocess.DEVNULL)
+    if result.returncode != 0:
+        sys.exit("%s\nended with %d:\n%s" % (
+            " ".join(command), result.returncode, result.stderr[-2000:]))
+    return [json.loads(line) for line in result.stdout.splitlines()
+            if line.startswith("{")]
+
+
+def torch_version(python):
+    """PyTorch's version under a Python, or None."""
+    try:
+        result = subprocess.run(
+            [python, "-c", "import torch; print(torch.__version__)"],
+            capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def mpirun(ranks):
+    command = ["mpirun", "-n", str(ranks), "--bind-to", "none"]
+    if (len(os.sched_getaffinity(0))) < ranks:
+        command.append("--oversubscribe")
+    return command
+
+
+def in_turn(contestants, pairs, label):
+    """{name: [answers of one run, ...]}, the contestants taking turns."""
+    answers = {name: [] for name in contestants}
+    for i in range(pairs):
+        for name, command in contestants.items():
+            print("%s: round %d of %d, %s" % (label, i + 1, pairs, name),
+                  file=sys.stderr, flush=True)
+            answers[name].append(run(command))
+    return answers
+
+
+def show(title, figures, unit):
+    """figures: {name: values}, less is better; ratios against the first."""
+    print("\n" + title)
+    ours = list(figures.values())[0]
+    for name, values in figures.items():
+        ratios = [b / a for a, b in zip(ours, values)]
+        against = ("" if values is ours else
+                   "   %.2fx as long as ours (%.2f-%.2f)" % (
+                       statistics.median(ratios), min(ratios), max(ratios)))
+        print("  %-22s %10.3f %s  (%.3f-%.3f)%s" % (
+            name, statistics.median(values), unit, min(values), max(values),
+            against))
+
+
+def bench_step(options, has_torch):
+    workload = options.workload
+    common = ["--workload", workload, "--threads", str(options.threads),
+              "--seconds", str(options.seconds)]
+    if options.batch:
+        common += ["--batch", str(options.batch)]
+    contestants = {"libtrain": [os.path.join(BENCH, "bench_step")] + common}
+    if has_torch:
+        for adam in ("fused", "default"):
+            contestants["PyTorch, %s Adam" % adam] = (
+                [options.python, TORCH, "step", "--adam", adam] + common)
+    answers = in_turn(contestants, options.pairs, workload)
+    show("%s, %d thread%s: median step" % (
+        workload, options.threads, "" if options.threads == 1 else "s"),
+         {name: [run[0]["step_ms_median"] for run in runs]
+          for name, runs in answers.items()}, "ms")
+    for name, runs in answers.items():
+        print("  %-22s %10.0f MiB resident" % (
+            name, statistics.median(run[0]["peak_rss_mib"] for run in runs)))
+
+
+def bench_comm(options, has_torch):
+    common = ["--bytes", options.bytes, "--seconds", str(options.seconds)]
+    program = mpirun(options.ranks) + [os.path.join(BENCH, "bench_allreduce")]
+    contestants = {
+        "libtrain ring": program + ["--algorithm", "ring"] + common,
+        "MPI_Allreduce": program + ["--algorithm", "mpi"] + common,
+    }
+    if has_torch:
+        contestants["PyTorch, Gloo"] = [
+            options.python, TORCH, "comm", "--ranks",
+            str(options.ranks)] + common
+    answers = in_turn(contestants, options.pairs, "all-reduce")
+    for i, size in enumerate(options.bytes.split(",")):
+        show("all-reduce of %s bytes, %d ranks: median" % (
+            size, options.ranks),
+             {name: [run[i]["us_median"] for run in runs]
+              for name, runs in answers.items()}, "us")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="libtrain beside PyTorch, in one run.")
+    parser.add_argument("what", nargs="*", metavar="WHAT",
+                        help="mlp, convnet28, convnet224, comm "
+                        "[mlp convnet28 comm]")
+    parser.add_argument("--python", metavar="PATH",
+                        default=os.environ.get("LIBTRAIN_PYTHON", "python3"),
+                        help="a Python that has PyTorch "
+                        "[$LIBTRAIN_PYTHON, else python3]")
+    parser.add_argument("--pairs", type=int, default=5,
+                        help="rounds, each with every contestant once [5]")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--seconds", type=float, default=2,
+                        help="per measurement [2]")
+    parser.add_argument("--ranks", type=int, default=2, help="of comm [2]")
+    parser.add_argument("--bytes", default="4096,262144,2686976,16777216",
+                        help="sizes of comm")
+    options = parser.parse_args()
+    version = torch_version(options.python)
+    if version is None:
+        print("PyTorch is not installed for %s: ours alone. Name a Python that "
+              "has it with --python or LIBTRAIN_PYTHON." % options.python)
+    else:
+        print("PyTorch %s; spread in brackets; ratios are medians of pairs" %
+              version)
+    for what in options.what or ["mlp", "convnet28", "comm"]:
+        if what == "comm":
+            bench_comm(options, version is not None)
+        else:
+            options.workload = what
+            bench_step(options, version is not None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+# Sourced by the scripts: what they need, progress, and the build.
+#
+# A package is asked for only where what it provides is missing, so a machine
+# with its own MPI or compiler keeps them, and a second call costs
+# milliseconds.
+
+# package  probe: cmd NAME, file PATH, or pc NAME[|NAME...] (any one of them)
+packages_build='
+gcc cmd:gcc
+libc6-dev file:/usr/include/stdio.h
+meson cmd:meson
+ninja-build cmd:ninja
+pkg-config cmd:pkg-config
+libopenmpi-dev pc:mpi-c|ompi-c|mpi
+openmpi-bin cmd:mpirun
+libopenblas-dev pc:openblas
+libhdf5-dev pc:hdf5-serial|hdf5
+zlib1g-dev pc:zlib
+libxxhash-dev pc:libxxhash'
+packages_test='
+g++ cmd:g++
+hdf5-tools cmd:h5dump'
+packages_check='
+clang-format-14 cmd:clang-format-14'
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "$(basename "$0"): $*"
+  exit 1
+}
+
+# progress LABEL DONE TOTAL - a bar on a terminal; elsewhere a line at each
+# quarter. Call progress_end afterwards.
+progress_quarter=0
+progress() {
+  local label=$1 done=$2 total=$3 width=30 filled quarter
+  [ "$total" -gt 0 ] || total=1
+  [ "$done" -le "$total" ] || done=$total
+  if [ -t 2 ]; then
+    filled=$((done * width / total))
+    printf '\r%s [%s%s] %3d %%' "$label" \
+      "$(printf '%*s' "$filled" '' | tr ' ' '#')" \
+      "$(printf '%*s' $((width - filled)) '')" $((done * 100 / total)) >&2
+    progress_quarter=$done
+    return
+  fi
+  quarter=$((done * 4 / total))
+  if [ "$quarter" -gt "$progress_quarter" ]; then
+    progress_quarter=$quarter
+    say "$label: $((done * 100 / total)) %"
+  fi
+}
+progress_end() {
+  if [ -t 2 ] && [ "$progress_quarter" -gt 0 ]; then
+    printf '\r\033[K' >&2
+  fi
+  progress_quarter=0
+}
+
+have() { # PROBE
+  local name
+  case $1 in
+  cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
+  file:*) [ -e "${1#file:}" ] ;;
+  pc:*)
+    command -v pkg-config >/dev/null 2>&1 || return 1
+    for name in $(printf '%s' "${1#pc:}" | tr '|' ' '); do
+      pkg-config --exists "$name" && return 0
+    done
+    return 1
+    ;;
+  esac
+}
+
+missing_packages() { # LIST
+  local package probe
+  printf '%s\n' "$1" | while read -r package probe; do
+    if [ -n "$package" ] && ! have "$probe"; then
+      printf '%s ' "$package"
+    fi
+  done
+}
+
+# apt_progress LABEL LOG - follow apt-get's output; three lines per package.
+apt_progress() {
+  local label=$1 log=$2 line done=0 total=0
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >>"$log"
+    case $line in
+    *' newly installed, '*)
+      total=$(printf '%s' "$line" | sed 's/.* upgraded, \([0-9]*\) newly.*/\1/')
+      total=$((total * 3))
+      ;;
+    Get:* | Unpacking* | 'Setting up'*) done=$((done + 1)) ;;
+    esac
+    if [ "$total" -gt 0 ]; then
+      progress "$label" "$done" "$total"
+    fi
+  done
+  progress_end
+}
+
+# install_missing LIST WHY - install with apt-get what LIST lacks.
+install_missing() {
+  local missing as_root='' log rc
+  missing=$(missing_packages "$1")
+  [ -n "$missing" ] || return 0
+  say "installing ($2): $missing"
+  if ! command -v apt-get >/dev/null 2>&1; then
+    die "there is no apt-get here: install what provides these Debian packages"
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 ||
+      die "neither root nor sudo: run as root: apt-get install $missing"
+    as_root='sudo'
+  fi
+  log=$(mktemp)
+  say 'reading the package lists'
+  # shellcheck disable=SC2086
+  if ! $as_root apt-get -q update </dev/null >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    say 'the package lists could not all be read; trying with what is there'
+  fi
+  set +e
+  # shellcheck disable=SC2086
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
+    --no-install-recommends $missing </dev/null 2>&1 |
+    apt_progress 'installing packages' "$log"
+  rc=${PIPESTATUS[0]}
+  set -e
+  hash -r
+  if [ "$rc" -ne 0 ]; then
+    tail -n 15 "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
+}
+
+need_packages() { # LIST WHY
+  install_missing "$1" "$2" || die 'the packages could not be installed'
+}
+
+# build_tree DIR [MESON OPTION...] - configure once, then build what changed.
+# The output goes to DIR/build.log, its tail to the terminal on failure.
+build_tree() {
+  local dir=$1 log line rc counts
+  shift
+  mkdir -p "$dir"
+  log=$dir/build.log
+  : >"$log"
+  if [ ! -f "$dir/build.ninja" ]; then
+    say "configuring $dir"
+    if ! meson setup "$dir" "$@" </dev/null >"$log" 2>&1; then
+      tail -n 20 "$log" >&2
+      die "meson could not configure $dir (all of it: $log)"
+    fi
+  fi
+  set +e
+  ninja -C "$dir" </dev/null 2>&1 | {
+    while IFS= read -r line; do
+      printf '%s\n' "$line" >>"$log"
+      case $line in
+      '['*/*']'*)
+        counts=${line%%]*}
+        counts=${counts#[}
+        progress "building $dir" "${counts%/*}" "${counts#*/}"
+        ;;
+      esac
+    done
+    progress_end
+  }
+  rc=${PIPESTATUS[0]}
+  set -e
+  if [ "$rc" -ne 0 ]; then
+    sed -n '/^FAILED:\|ERROR:/,$p' "$log" | head -n 60 >&2
+    die "the build failed (all of it: $log)"
+  fi
+}
+
+# What Open MPI asks of root, and of more ranks than cores.
+mpi_environment() {
+  if [ "$(id -u)" -eq 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  fi
+}

@@ -1,0 +1,212 @@
+/* The time of one training step:  bench_step --workload mlp --threads 1
+ *
+ * Prints one JSON line. Runs on one rank or under mpirun; the batch is global.
+ * The data are random and stay the same: what is measured is forward,
+ * backward, all-reduce and update. */
+#include "models.h"
+
+#include "base/random_impl.h"
+#include "base/store_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <train/train.h>
+
+typedef struct workload {
+  const char *name;
+  void (*build)(tr_model *net, tr_shape shape, int64_t classes);
+  tr_shape shape;
+  int64_t classes, batch;
+  tr_status (*create)(tr_model *, const tr_adam_opts *, tr_optimizer **);
+} workload;
+
+static const workload workloads[] = {
+    {"mlp", example_mlp, {1, {1000}}, 10, 32, tr_adam_create},
+    {"convnet28", example_convnet, {3, {1, 28, 28}}, 10, 64, tr_adamw_create},
+    {"convnet224",
+     example_convnet,
+     {3, {3, 224, 224}},
+     1000,
+     8,
+     tr_adamw_create},
+};
+
+typedef struct settings {
+  const workload *workload;
+  int64_t batch;
+  int threads;
+  double seconds;
+  const char *device, *dtype;
+} settings;
+
+static const char *
+option(int argc, char **argv, const char *name, const char *fallback)
+{
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (strcmp(argv[i], name) == 0) {
+      return argv[i + 1];
+    }
+  }
+  return fallback;
+}
+
+static const workload *find_workload(const char *name)
+{
+  for (size_t i = 0; i < sizeof workloads / sizeof workloads[0]; i++) {
+    if (strcmp(workloads[i].name, name) == 0) {
+      return &workloads[i];
+    }
+  }
+  return NULL;
+}
+
+static int read_settings(int argc, char **argv, settings *s)
+{
+  s->workload = find_workload(option(argc, argv, "--workload", "mlp"));
+  s->threads = atoi(option(argc, argv, "--threads", "0"));
+  s->seconds = atof(option(argc, argv, "--seconds", "3"));
+  s->device = option(argc, argv, "--device", "cpu");
+  s->dtype = option(argc, argv, "--dtype", "f32");
+  const char *conv = option(argc, argv, "--conv", "auto");
+  s->batch = atoll(option(argc, argv, "--batch", "0"));
+  int is_known = strcmp(s->dtype, "f32") == 0 || strcmp(s->dtype, "f64") == 0;
+  int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
+  if (s->workload == NULL || !is_known || !is_conv || argc % 2 == 0) {
+    fprintf(stderr, "usage: bench_step [--workload mlp|convnet28|convnet224] "
+                    "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64] "
+                    "[--conv auto|exact] [--device NAME]\n");
+    return 0;
+  }
+  if (s->batch <= 0) {
+    s->batch = s->workload->batch;
+  }
+  return 1;
+}
+
+static double now(void)
+{
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* This rank's part of one random global batch. */
+static void fill_batch(const settings *s, tr_context *ctx, tr_batch *batch)
+{
+  int rank = tr_context_rank(ctx), size = tr_context_size(ctx);
+  int64_t begin = s->batch * rank / size, end = s->batch * (rank + 1) / size;
+  int64_t row = tr_shape_count(&s->workload->shape);
+  int is_double = strcmp(s->dtype, "f64") == 0;
+  *batch = (tr_batch){
+      .count = end - begin, .first = begin, .global_count = s->batch};
+  void *x = malloc((size_t)((end - begin) * row + 1) * (is_double ? 8 : 4));
+  int32_t *y = malloc((size_t)(end - begin + 1) * sizeof *y);
+  if (x == NULL || y == NULL) {
+    exit(69);
+  }
+  for (int64_t i = 0; i < end - begin; i++) {
+    tr__random random = {.seed = 1, .sample = begin + i};
+    y[i] = (int32_t)(tr__random_u32(&random, row) %
+                     (uint32_t)s->workload->classes);
+    for (int64_t k = 0; k < row; k++) {
+      double value = 2 * tr__random_uniform(&random, k) - 1;
+      if (is_double) {
+        ((double *)x)[i * row + k] = value;
+      } else {
+        ((float *)x)[i * row + k] = (float)value;
+      }
+    }
+  }
+  batch->inputs[0] = x;
+  batch->targets[0] = y;
+}
+
+static double one_step(tr_model *net, tr_optimizer *opt, const tr_batch *batch)
+{
+  double begin = now(), loss;
+  TR_MUST(tr_model_forward(net, batch));
+  TR_MUST(tr_model_backward(net));
+  TR_MUST(tr_model_allreduce_grads(net));
+  TR_MUST(tr_optimizer_step(opt));
+  TR_MUST(tr_model_loss(net, &loss));
+  return now() - begin;
+}
+
+static int by_value(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+enum { MAX_STEPS = 100000 };
+
+/* Every rank makes the same number of steps: what the slowest thinks fits. */
+static int64_t measure(const settings *s,
+                       tr_model *net,
+                       tr_optimizer *opt,
+                       const tr_batch *batch,
+                       double *times)
+{
+  for (int i = 0; i < 3; i++) {
+    one_step(net, opt, batch);
+  }
+  double first = one_step(net, opt, batch);
+  tr__comm *comm = tr__model_context(net)->comm;
+  int64_t steps = (int64_t)(s->seconds / first);
+  steps = steps < 5 ? 5 : steps > MAX_STEPS ? MAX_STEPS : steps;
+  TR_MUST(comm->type->reduce_i64(comm, &steps, 1, TR__MIN));
+  for (int64_t i = 0; i < steps; i++) {
+    times[i] = one_step(net, opt, batch);
+  }
+  qsort(times, (size_t)steps, sizeof *times, by_value);
+  return steps;
+}
+
+int main(int argc, char **argv)
+{
+  settings s;
+  if (!read_settings(argc, argv, &s)) {
+    return 2;
+  }
+  tr_context *ctx;
+  const tr_context_opts opts = {.threads = s.threads,
+                                .device = s.device,
+                                .dtype = strcmp(s.dtype, "f64") == 0 ? TR_F64
+                                                                     : TR_F32};
+  TR_MUST(tr_context_create_auto(&opts, &ctx));
+  tr_batch batch;
+  fill_batch(&s, ctx, &batch);
+  tr_model *net;
+  TR_MUST(tr_model_create(ctx, &net));
+  s.workload->build(net, s.workload->shape, s.workload->classes);
+  int size = tr_context_size(ctx);
+  TR_MUST(tr_model_build(
+      net, &(tr_build_opts){.batch = (s.batch + size - 1) / size}));
+  tr_optimizer *opt;
+  tr_adam_opts adam = s.workload->create == tr_adam_create
+                          ? tr_adam_defaults()
+                          : tr_adamw_defaults();
+  TR_MUST(s.workload->create(net, &adam, &opt));
+  double *times = malloc(MAX_STEPS * sizeof *times);
+  int64_t steps = measure(&s, net, opt, &batch, times);
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  double median = times[steps / 2];
+  tr_log_root(ctx,
+              "{\"workload\":\"%s\",\"ranks\":%d,\"threads\":%d,"
+              "\"step_ms_median\":%.4f,\"step_ms_min\":%.4f,"
+              "\"samples_per_s\":%.1f,\"peak_rss_mib\":%.1f}",
+              s.workload->name, size, tr__pool_num_threads(ctx->pool),
+              1e3 * median, 1e3 * times[0], (double)s.batch / median,
+              (double)usage.ru_maxrss / 1024);
+  free(times);
+  free((void *)(uintptr_t)batch.inputs[0]);
+  free((void *)(uintptr_t)batch.targets[0]);
+  tr_optimizer_destroy(&opt);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+  return 0;
+}

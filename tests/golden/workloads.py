@@ -1,0 +1,166 @@
+"""The workloads `mlp` and `convnet`: their exact definition, with PyTorch twins.
+
+A net is written as a text, one layer after another, that the C tests read too
+(net.c), so that there is one definition and not two:
+
+    input D | input C H W         extents of one sample, row-major
+    linear NAME OUT               y = x W^T + b
+    linear_nobias NAME OUT
+    conv NAME OUT K S P           square filter K, stride S, zero padding P
+    conv_nobias NAME OUT K S P
+    relu
+    maxpool K S P
+    gap                           mean of each channel: (N, C, H, W) -> (N, C)
+    flatten
+
+Every linear and conv layer has a bias unless it says otherwise. The loss is
+the mean of softmax cross-entropy over the batch. Weights are (out, in) and
+(out, in, K, K). Weights and biases both start uniform in +-1/sqrt(fan_in),
+fan_in being in or in K K: PyTorch's own default. The parameters are
+NAME.weight and NAME.bias. There is no normalisation and no dropout.
+
+    workload     batch  optimizer (PyTorch's default numbers but for the rate)
+    mlp          32     Adam, rate 1e-3
+    convnet28    64     AdamW, rate 1e-3
+    convnet224   8      AdamW, rate 1e-3
+
+`train_classifier --model mlp` is D-512-256-classes and `--model convnet` is
+convnet28 with the channels, extents and classes of its data.
+
+Numbers that both sides of a test need are not stored but computed from names:
+
+    key(name)       FNV-1a, 64 bits, of the name's bytes
+    mix(z)          the finalizer of splitmix64
+    bits(name, i)   mix(key(name) + (i + 1) * 0x9e3779b97f4a7c15)
+    value(name, i)  (bits >> 40) / 2^23 - 1, uniform in [-1, 1)
+
+Parameter element i is value(name, i) * bound; in step s the input is
+value("x<s>", i) * scale (1 but where a case says so), i counting over the
+whole global batch. Both are rounded to float32, in fp64 runs too. The class of
+sample n is bits("y<s>", n) % classes and its weight, in cases with weights, is
+max(0, value("w<s>", n)).
+"""
+
+import collections
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def mlp(inputs=1000, classes=10):
+    return (f"input {inputs} | linear fc1 512 | relu | linear fc2 256 | relu"
+            f" | linear fc3 {classes}")
+
+
+def convnet(channels=1, height=28, width=28, classes=10):
+    return (f"input {channels} {height} {width}"
+            " | conv conv1 64 3 1 1 | relu | maxpool 2 2 0"
+            " | conv conv2 128 3 1 1 | relu | maxpool 2 2 0"
+            f" | conv conv3 256 3 1 1 | relu | gap | linear fc {classes}")
+
+
+WORKLOADS = {
+    "mlp": mlp(),
+    "convnet28": convnet(),
+    "convnet224": convnet(3, 224, 224, 1000),
+}
+
+
+class Gap(nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+
+
+def _layer(kind, args, shape):
+    """One layer of a net's text and the shape behind it."""
+    bias = not kind.endswith("_nobias")
+    kind = kind.removesuffix("_nobias")
+    if kind == "linear":
+        out = int(args[0])
+        return nn.Linear(shape[0], out, bias=bias), (out,)
+    if kind == "conv":
+        out, k, s, p = map(int, args)
+        h, w = ((e + 2 * p - k) // s + 1 for e in shape[1:])
+        conv = nn.Conv2d(shape[0], out, k, s, p, bias=bias)
+        return conv, (out, h, w)
+    if kind == "maxpool":
+        k, s, p = map(int, args)
+        h, w = ((e + 2 * p - k) // s + 1 for e in shape[1:])
+        return nn.MaxPool2d(k, s, p), (shape[0], h, w)
+    if kind == "relu":
+        return nn.ReLU(), shape
+    if kind == "gap":
+        return Gap(), shape[:1]
+    if kind == "flatten":
+        return nn.Flatten(), (math.prod(shape),)
+    raise ValueError(f"no layer is called {kind}")
+
+
+class Net(nn.Sequential):
+    """A net from its text, with `.shape` of a sample and `.classes`."""
+
+    def __init__(self, text, dtype=torch.float32):
+        layers = collections.OrderedDict()
+        for number, part in enumerate(text.split("|")):
+            kind, *args = part.split()
+            if kind == "input":
+                shape = tuple(map(int, args))
+                self_shape = shape
+                continue
+            name = f"node{number}"
+            if kind.startswith(("linear", "conv")):
+                name, *args = args
+            layers[name], shape = _layer(kind, args, shape)
+        super().__init__(layers)
+        self.shape, self.classes = self_shape, shape[0]
+        self.to(dtype)
+
+
+GOLDEN_RATIO = 0x9E3779B97F4A7C15
+
+
+def bits(name, count, first=0):
+    key = 0xCBF29CE484222325
+    for byte in name.encode():
+        key = (key ^ byte) * 0x100000001B3 % 2**64
+    with np.errstate(over="ignore"):
+        i = np.arange(first + 1, first + 1 + count, dtype=np.uint64)
+        z = np.uint64(key) + i * np.uint64(GOLDEN_RATIO)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def values(name, count):
+    return (bits(name, count) >> np.uint64(40)).astype(np.float64) / 2**23 - 1
+
+
+def set_params(net):
+    """Give every parameter its numbers by name."""
+    params = dict(net.named_parameters())
+    for name, param in params.items():
+        weight = params[name.rsplit(".", 1)[0] + ".weight"]
+        bound = 1 / math.sqrt(weight[0].numel())
+        value = (values(name, param.numel()) * bound).astype(np.float32)
+        with torch.no_grad():
+            param.copy_(torch.from_numpy(value).reshape(param.shape))
+
+
+def batch(net, step, count, scale=1.0, weighted=False):
+    """The global batch of a step: inputs, classes, weights or None."""
+    dtype = next(net.parameters()).dtype
+    x = values(f"x{step}", count * math.prod(net.shape)) * scale
+    x = torch.from_numpy(x.astype(np.float32)).to(dtype).reshape(count, *net.shape)
+    y = (bits(f"y{step}", count) % np.uint64(net.classes)).astype(np.int64)
+    w = None
+    if weighted:
+        w = torch.from_numpy(np.maximum(values(f"w{step}", count), 0))
+        w = w.to(dtype)
+    return x, torch.from_numpy(y), w
+
+
+def loss_of(net, x, y, w):
+    losses = nn.functional.cross_entropy(net(x), y, reduction="none")
+    return losses.mean() if w is None else (losses * w).sum() / w.sum()

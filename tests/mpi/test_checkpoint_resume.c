@@ -1,0 +1,484 @@
+/* Saving and resuming a run on 1-4 ranks: the same bits, or a clear refusal. */
+#include "base/random_impl.h"
+#include "comm/comm_mpi_impl.h"
+#include "model/model_impl.h"
+#include "run/checkpoint_impl.h"
+#include "test.h"
+
+#include <mpi.h>
+#include <sys/resource.h>
+#include <train/mpi.h>
+#include <train/train.h>
+#include <unistd.h>
+
+enum { SAMPLES = 97, FEATURES = 12, CLASSES = 5, BATCH = 16 };
+
+/* One run: everything that a program holds. */
+typedef struct run {
+  tr_context *ctx;
+  tr_dataset *data;
+  tr_loader *loader;
+  tr_model *net;
+  tr_optimizer *opt;
+  tr_checkpoint checkpoint;
+} run;
+
+typedef struct run_opts {
+  MPI_Comm comm; /* MPI_COMM_NULL: all ranks */
+  const char *device;
+  tr_dtype dtype;
+  uint64_t seed;
+  int width;           /* of the hidden layer; 0: 9 */
+  bool sgd;            /* instead of AdamW */
+  int64_t num_samples; /* 0: SAMPLES */
+} run_opts;
+
+static char warnings[2048];
+
+static void keep_line(void *user, tr_log_level level, const char *line)
+{
+  (void)user;
+  if (level == TR_LOG_WARNING) {
+    size_t used = strlen(warnings);
+    snprintf(warnings + used, sizeof warnings - used, "%s\n", line);
+  }
+}
+
+static double *random_values(int64_t count)
+{
+  const tr__random random = {.seed = test_seed()};
+  double *values = malloc((size_t)count * sizeof *values);
+  ASSERT(values != NULL);
+  tr__random_fill(&random, -1, 1, count, values);
+  return values;
+}
+
+/* The arrays stay for the whole program: a data set borrows them. */
+static tr_array_opts arrays(tr_dtype dtype, int64_t num_samples)
+{
+  static float narrow[SAMPLES * FEATURES];
+  static double *wide;
+  static int32_t labels[SAMPLES];
+  if (wide == NULL) {
+    wide = random_values(SAMPLES * FEATURES);
+    for (int i = 0; i < SAMPLES * FEATURES; i++) {
+      narrow[i] = (float)wide[i];
+    }
+    for (int i = 0; i < SAMPLES; i++) {
+      labels[i] = (int)(FEATURES * wide[i * FEATURES] + FEATURES) % CLASSES;
+    }
+  }
+  return (tr_array_opts){.x = dtype == TR_F64 ? (const void *)wide : narrow,
+                         .y = labels,
+                         .num_samples = num_samples,
+                         .num_classes = CLASSES,
+                         .shape = {.ndim = 1, .dims = {FEATURES}}};
+}
+
+static run begin(run_opts opts)
+{
+  run r = {0};
+  tr_context_opts ctx_opts = {.device = opts.device,
+                              .dtype = opts.dtype,
+                              .seed = opts.seed,
+                              .threads = 1,
+                              .log = keep_line};
+  MPI_Comm comm = opts.comm != MPI_COMM_NULL ? opts.comm : MPI_COMM_WORLD;
+  ASSERT_OK(tr_context_create(comm, &ctx_opts, &r.ctx));
+  tr_array_opts data =
+      arrays(opts.dtype, opts.num_samples > 0 ? opts.num_samples : SAMPLES);
+  ASSERT_OK(tr_array_open(r.ctx, &data, &r.data));
+  tr_loader_opts loader = {.batch = BATCH, .shuffle = 1};
+  ASSERT_OK(tr_loader_create(r.ctx, r.data, &loader, &r.loader));
+  ASSERT_OK(tr_model_create(r.ctx, &r.net));
+  tr_node x = tr_input(r.net, tr_dataset_shape(r.data));
+  int width = opts.width > 0 ? opts.width : 9;
+  x = tr_linear(r.net, x, &(tr_linear_opts){.out = width, .name = "fc1"});
+  x = tr_relu(r.net, x);
+  x = tr_linear(r.net, x, &(tr_linear_opts){.out = CLASSES, .name = "fc2"});
+  tr_cross_entropy(r.net, x);
+  ASSERT_OK(tr_model_build(r.net, NULL));
+  if (opts.sgd) {
+    tr_sgd_opts sgd = {.lr = 0.05, .momentum = 0.9};
+    ASSERT_OK(tr_sgd_create(r.net, &sgd, &r.opt));
+  } else {
+    tr_adamw_opts adamw = tr_adamw_defaults();
+    ASSERT_OK(tr_adamw_create(r.net, &adamw, &r.opt));
+  }
+  r.checkpoint =
+      (tr_checkpoint){.model = r.net, .optimizer = r.opt, .loader = r.loader};
+  return r;
+}
+
+static void end(run *r)
+{
+  tr_optimizer_destroy(&r->opt);
+  tr_model_destroy(&r->net);
+  tr_loader_destroy(&r->loader);
+  tr_dataset_destroy(&r->data);
+  tr_context_destroy(&r->ctx);
+}
+
+static void train(run *r, int steps)
+{
+  while (steps > 0) {
+    tr_batch batch;
+    if (!tr_loader_next(r->loader, &batch)) {
+      ASSERT_OK(tr_loader_status(r->loader));
+      continue;
+    }
+    ASSERT_OK(tr_model_forward(r->net, &batch));
+    ASSERT_OK(tr_model_backward(r->net));
+    ASSERT_OK(tr_model_allreduce_grads(r->net));
+    ASSERT_OK(tr_optimizer_step(r->opt));
+    steps--;
+  }
+}
+
+static uint64_t hash_of(run *r)
+{
+  uint64_t hash;
+  ASSERT_OK(tr_model_params_hash(r->net, &hash));
+  return hash;
+}
+
+static int world_rank(void)
+{
+  int rank;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
+/* A directory of rank 0's, the same name on all ranks. */
+static const char *shared_dir(void)
+{
+  static char path[300];
+  static int number;
+  if (world_rank() == 0) {
+    snprintf(path, sizeof path, "%s/run%d", test_scratch(), number++);
+  }
+  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+  return path;
+}
+
+static const char *in_dir(const char *dir, const char *name)
+{
+  static char path[400];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  return path;
+}
+
+/* Flips a bit in the middle of a data set; all ranks wait for it. */
+static void damage(const char *path, const char *name)
+{
+  MPI_Barrier(MPI_COMM_WORLD);
+  if (world_rank() == 0) {
+    unsigned char *bytes;
+    size_t length;
+    tr__sealed sealed;
+    ASSERT_OK(
+        tr__read_file(tr__file_ops_system(), path, 1 << 30, &bytes, &length));
+    ASSERT_OK(tr__seal_verify(path, bytes, length, &sealed));
+    const tr__sealed_entry *entry = tr__sealed_find(&sealed, name);
+    ASSERT(entry != NULL);
+    size_t at = (size_t)((const unsigned char *)entry->data - bytes);
+    bytes[at + entry->bytes / 2] ^= 4;
+    FILE *file = fopen(path, "wb");
+    ASSERT(file != NULL && fwrite(bytes, 1, length, file) == length);
+    ASSERT_EQ(fclose(file), 0);
+    tr__sealed_release(&sealed);
+    free(bytes);
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+}
+
+/* 7 steps are an epoch; saving after k of them, ending after 17. */
+static void resume_gives_the_same_bits(run_opts opts, int k)
+{
+  const char *dir = shared_dir();
+  run whole = begin(opts), first = begin(opts);
+  train(&whole, 17);
+  train(&first, k);
+  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
+  end(&first);
+  run_opts other = opts;
+  other.seed = opts.seed + 1;
+  run second = begin(other);
+  ASSERT_OK(tr_checkpoint_resume(second.ctx, dir, &second.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(second.opt), k);
+  train(&second, 17 - k);
+  ASSERT_EQ(hash_of(&second), hash_of(&whole));
+  ASSERT_EQ(tr_loader_epoch(second.loader), tr_loader_epoch(whole.loader));
+  end(&second);
+  end(&whole);
+}
+
+static void test_a_resumed_run_has_the_bits_of_the_undisturbed_one(void)
+{
+  for (int k = 0; k <= 17; k += 3) {
+    resume_gives_the_same_bits((run_opts){.comm = MPI_COMM_NULL}, k);
+  }
+  resume_gives_the_same_bits((run_opts){.comm = MPI_COMM_NULL}, 7);
+}
+
+static void test_the_same_holds_in_doubles_with_momentum_and_strictly(void)
+{
+  resume_gives_the_same_bits(
+      (run_opts){.comm = MPI_COMM_NULL, .dtype = TR_F64, .sgd = true}, 5);
+  resume_gives_the_same_bits(
+      (run_opts){.comm = MPI_COMM_NULL, .device = "strict", .sgd = true}, 5);
+  resume_gives_the_same_bits(
+      (run_opts){.comm = MPI_COMM_NULL, .device = "reference"}, 9);
+}
+
+static void test_one_rank_saves_and_all_ranks_resume(void)
+{
+  const char *dir = shared_dir();
+  uint64_t hash = 0, done = 0;
+  MPI_Comm alone;
+  MPI_Comm_split(MPI_COMM_WORLD, world_rank() == 0 ? 0 : MPI_UNDEFINED, 0,
+                 &alone);
+  if (alone != MPI_COMM_NULL) {
+    run r = begin((run_opts){.comm = alone});
+    train(&r, 10);
+    ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+    hash = hash_of(&r);
+    done = (uint64_t)tr__loader_get_state(r.loader).done;
+    end(&r);
+    MPI_Comm_free(&alone);
+  }
+  MPI_Bcast(&hash, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+  MPI_Bcast(&done, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+  run r = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 9});
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(hash_of(&r), hash);
+  ASSERT_EQ(tr__loader_get_state(r.loader).done, done);
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 10);
+  /* The rest of the epoch, over all ranks: every sample once. */
+  int64_t mine = 0, all = 0;
+  tr_batch batch;
+  while (tr_loader_next(r.loader, &batch)) {
+    mine += batch.count;
+  }
+  MPI_Allreduce(&mine, &all, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
+  ASSERT_EQ(all, SAMPLES - (int64_t)done);
+  end(&r);
+}
+
+static void test_an_empty_or_missing_directory_changes_nothing(void)
+{
+  const char *dir = shared_dir();
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  train(&r, 3);
+  uint64_t hash = hash_of(&r);
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT(access(dir, F_OK) != 0);
+  ASSERT_EQ(hash_of(&r), hash);
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 3);
+  end(&r);
+}
+
+/* Saves after 2, 4 and 6 steps, keeping three. */
+static void save_three(const char *dir)
+{
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  r.checkpoint.keep = 3;
+  for (int i = 0; i < 3; i++) {
+    train(&r, 2);
+    ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  }
+  end(&r);
+}
+
+static void test_a_damaged_checkpoint_is_named_and_the_one_before_taken(void)
+{
+  const char *dir = shared_dir();
+  save_three(dir);
+  damage(in_dir(dir, "step-00000006.h5"), "/params/fc1.weight");
+  damage(in_dir(dir, "step-00000004.h5"), "/optim/fc2.bias/exp_avg_sq");
+  warnings[0] = '\0';
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 2);
+  if (world_rank() == 0) {
+    ASSERT(strstr(warnings, "step-00000006.h5: data set /params/fc1.weight is "
+                            "damaged (CRC32C is 0x") != NULL);
+    ASSERT(strstr(warnings, "step-00000004.h5: data set "
+                            "/optim/fc2.bias/exp_avg_sq is damaged") != NULL);
+  }
+  /* The damaged ones do not push out the good one that was taken. */
+  train(&r, 1);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  damage(in_dir(dir, "step-00000003.h5"), "/params/fc1.weight");
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 2);
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 4);
+  end(&r);
+}
+
+static void test_all_damaged_is_bad_data_and_changes_nothing(void)
+{
+  const char *dir = shared_dir();
+  save_three(dir);
+  damage(in_dir(dir, "step-00000006.h5"), "/params/fc1.weight");
+  damage(in_dir(dir, "step-00000004.h5"), "/state/epoch");
+  damage(in_dir(dir, "step-00000002.h5"), "/params/fc2.bias");
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  train(&r, 1);
+  uint64_t hash = hash_of(&r);
+  ASSERT_FAILS(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint), TR_EDATA,
+               "none of 3 checkpoints can be used");
+  ASSERT(tr__error_origin()->agreed);
+  ASSERT_EQ(hash_of(&r), hash);
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 1);
+  end(&r);
+}
+
+static void refuses(const char *dir, run_opts opts, const char *text)
+{
+  run r = begin(opts);
+  train(&r, 1);
+  uint64_t hash = hash_of(&r);
+  int64_t done = tr__loader_get_state(r.loader).done;
+  ASSERT_FAILS(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint), TR_EMISMATCH,
+               text);
+  ASSERT(tr__error_origin()->agreed);
+  ASSERT_EQ(hash_of(&r), hash);
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 1);
+  ASSERT_EQ(tr__loader_get_state(r.loader).done, done);
+  end(&r);
+}
+
+static void test_another_model_optimizer_or_data_set_is_refused(void)
+{
+  const char *dir = shared_dir();
+  save_three(dir);
+  refuses(dir, (run_opts){.comm = MPI_COMM_NULL, .width = 10}, "fc1");
+  refuses(dir, (run_opts){.comm = MPI_COMM_NULL, .dtype = TR_F64},
+          "it has \"dtype float32\", this run has \"dtype float64\"");
+  refuses(dir, (run_opts){.comm = MPI_COMM_NULL, .sgd = true},
+          "another optimizer: it has \"adamw with exp_avg exp_avg_sq\", this "
+          "run has \"sgd with");
+  refuses(dir, (run_opts){.comm = MPI_COMM_NULL, .num_samples = SAMPLES - 1},
+          "97");
+}
+
+static void test_a_full_disk_fails_on_all_ranks_and_loses_nothing(void)
+{
+  const char *dir = shared_dir();
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  struct rlimit old, small;
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  train(&r, 2);
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  small = old;
+  small.rlim_cur = 4096;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  tr_status status = tr_checkpoint_save(r.ctx, dir, &r.checkpoint);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+  ASSERT_FAILS(status, TR_EIO, "step-00000004.h5: cannot");
+  ASSERT(tr__error_origin()->agreed);
+  run other = begin((run_opts){.comm = MPI_COMM_NULL});
+  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(other.opt), 2);
+  train(&r, 1);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(other.opt), 5);
+  ASSERT_EQ(hash_of(&other), hash_of(&r));
+  end(&other);
+  end(&r);
+}
+
+static void test_what_is_not_finite_or_torn_is_never_saved(void)
+{
+  const char *dir = shared_dir();
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  float bias[CLASSES] = {0, 1, NAN};
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  uint64_t hash = hash_of(&r);
+  r.ctx->torn = true;
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, dir, &r.checkpoint), TR_ESTATE,
+               "half-way");
+  r.ctx->torn = false;
+  ASSERT_OK(tr_model_set_param(r.net, "fc2.bias", bias));
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, dir, &r.checkpoint), TR_ENUMERIC,
+               "element 2 of parameter fc2.bias is not finite");
+  r.ctx->torn = true;
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(hash_of(&r), hash);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  end(&r);
+}
+
+static void test_parameters_load_from_a_checkpoint_as_from_any_file(void)
+{
+  const char *dir = shared_dir();
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  train(&r, 3);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  run other = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 4, .sgd = true});
+  const char *path = in_dir(dir, "step-00000003.h5");
+  ASSERT_OK(tr_model_load(other.net, path));
+  ASSERT_EQ(hash_of(&other), hash_of(&r));
+  end(&other);
+  other = begin((run_opts){.comm = MPI_COMM_NULL, .width = 10});
+  uint64_t hash = hash_of(&other);
+  /* Backward finishes fc2 first, and so it is the first to be read. */
+  ASSERT_FAILS(tr_model_load(other.net, path), TR_ESHAPE,
+               "/params/fc2.weight has (5, 9), the model expects (5, 10)");
+  ASSERT_FAILS(tr_model_load(other.net, in_dir(dir, "none.h5")), TR_ENOINPUT,
+               "none.h5");
+  ASSERT_EQ(hash_of(&other), hash);
+  end(&other);
+  end(&r);
+}
+
+static void test_calls_with_wrong_arguments_are_refused(void)
+{
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  run other = begin((run_opts){.comm = MPI_COMM_NULL});
+  tr_checkpoint none = {0}, mixed = r.checkpoint, negative = r.checkpoint;
+  mixed.optimizer = other.opt;
+  negative.keep = -1;
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, "d", &none), TR_EINVAL, "a model");
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, "d", &mixed), TR_EINVAL, "optimizer");
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, "d", &negative), TR_EINVAL, "keep");
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, "", &r.checkpoint), TR_EINVAL,
+               "directory");
+  ASSERT_FAILS(tr_checkpoint_resume(r.ctx, NULL, &r.checkpoint), TR_EINVAL,
+               "directory");
+  ASSERT_FAILS(tr_checkpoint_resume(other.ctx, "d", &r.checkpoint), TR_EINVAL,
+               "another context");
+  end(&other);
+  end(&r);
+}
+
+static const tr_test tests[] = {
+    TEST(test_a_resumed_run_has_the_bits_of_the_undisturbed_one),
+    TEST(test_the_same_holds_in_doubles_with_momentum_and_strictly),
+    TEST(test_one_rank_saves_and_all_ranks_resume),
+    TEST(test_an_empty_or_missing_directory_changes_nothing),
+    TEST(test_a_damaged_checkpoint_is_named_and_the_one_before_taken),
+    TEST(test_all_damaged_is_bad_data_and_changes_nothing),
+    TEST(test_another_model_optimizer_or_data_set_is_refused),
+    TEST(test_a_full_disk_fails_on_all_ranks_and_loses_nothing),
+    TEST(test_what_is_not_finite_or_torn_is_never_saved),
+    TEST(test_parameters_load_from_a_checkpoint_as_from_any_file),
+    TEST(test_calls_with_wrong_arguments_are_refused),
+};
+
+int main(int argc, char **argv)
+{
+  if (tr__mpi_init() != TR_OK) {
+    return 1;
+  }
+  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
+  tr__mpi_finalize();
+  return code;
+}

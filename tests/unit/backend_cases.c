@@ -1,0 +1,560 @@
+#include "backend_cases.h"
+
+int64_t draw(draws *d, int64_t limit)
+{
+  return (int64_t)(tr__random_u32(&d->random, d->next++) % (uint64_t)limit);
+}
+
+/* Extents: often 1, often a prime, seldom round. */
+static int64_t extent(draws *d, bool is_large)
+{
+  static const int64_t small[] = {1, 1, 2, 3, 4, 5, 7, 8, 11, 13, 16, 17};
+  static const int64_t large[] = {1, 61, 64, 67, 97, 128, 131, 150};
+  return is_large ? large[draw(d, 8)] : small[draw(d, 12)];
+}
+
+static int64_t rows(draws *d, bool is_large)
+{
+  return draw(d, 8) == 0 ? 0 : extent(d, is_large);
+}
+
+static tr__tensor of(tr_dtype dtype, int ndim, const int64_t *dims)
+{
+  return tr__tensor_of(NULL, dtype, ndim, dims);
+}
+
+#define REAL(...)                                                              \
+  of(TR_F32, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),        \
+     (int64_t[]){__VA_ARGS__})
+
+static const tr__tensor absent = {.ndim = -1};
+
+static tr__tensor block(void)
+{
+  int64_t count = sizeof(tr__step_block) / sizeof(double);
+  return of(TR_F64, 1, &count);
+}
+
+/* Rows of shards that tile a global batch; this rank holds some of them. */
+static tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
+{
+  tr__shards shards = tr__one_shard(batch);
+  if (draw(d, 2) == 0) {
+    shards.rows = batch;
+    shards.total = 1 + draw(d, 9);
+    shards.first = draw(d, shards.total);
+    shards.count = 1 + draw(d, shards.total - shards.first);
+  }
+  *local = tr__shard_begin(&shards, shards.count);
+  return shards;
+}
+
+static tr__window random_window(draws *d, const int64_t in[2], int64_t out[2])
+{
+  tr__window w;
+  for (int i = 0; i < 2; i++) {
+    w.kernel[i] = 1 + draw(d, 4);
+    w.padding[i] = draw(d, w.kernel[i]);
+    w.stride[i] = 1 + draw(d, 3);
+    if (in[i] + 2 * w.padding[i] < w.kernel[i]) {
+      w.kernel[i] = 1;
+      w.padding[i] = 0;
+    }
+    out[i] = (in[i] + 2 * w.padding[i] - w.kernel[i]) / w.stride[i] + 1;
+  }
+  return w;
+}
+
+typedef struct image_sizes {
+  int64_t N, C, H, W, K, P, Q;
+  tr__window window;
+} image_sizes;
+
+static image_sizes random_image(draws *d, bool is_large)
+{
+  image_sizes s = {.N = draw(d, 8) == 0 ? 0 : 1 + draw(d, 5)};
+  s.C = is_large ? 1 + draw(d, 40) : 1 + draw(d, 7);
+  s.K = is_large ? 1 + draw(d, 90) : 1 + draw(d, 9);
+  int64_t in[2] = {1 + draw(d, is_large ? 30 : 9),
+                   1 + draw(d, is_large ? 30 : 9)};
+  int64_t out[2];
+  s.window = random_window(d, in, out);
+  if (draw(d, 4) == 0) {
+    /* The pool that has a path of its own, also on odd extents. */
+    s.window = (tr__window){{2, 2}, {2, 2}, {0, 0}};
+    in[0]++, in[1]++;
+    out[0] = in[0] / 2, out[1] = in[1] / 2;
+  }
+  s.H = in[0], s.W = in[1], s.P = out[0], s.Q = out[1];
+  return s;
+}
+
+static void make_fill(op_case *c, draws *d, bool large)
+{
+  c->args.fill = (tr__fill_args){.y = REAL(rows(d, large), extent(d, large)),
+                                 .value = 0.1 * (double)draw(d, 9)};
+}
+
+static void make_add(op_case *c, draws *d, bool large)
+{
+  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
+  c->args.add = (tr__add_args){.y = y, .x = y};
+}
+
+static void make_linear_forward(op_case *c, draws *d, bool large)
+{
+  int64_t N = rows(d, large), D = extent(d, large), K = extent(d, large);
+  c->args.linear_forward = (tr__linear_forward_args){
+      .y = REAL(N, K),
+      .x = REAL(N, D),
+      .w = REAL(K, D),
+      .b = draw(d, 2) ? REAL(K) : absent,
+      .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
+}
+
+static void make_linear_backward_input(op_case *c, draws *d, bool large)
+{
+  int64_t N = rows(d, large), D = extent(d, large), K = extent(d, large);
+  c->args.linear_backward_input =
+      (tr__linear_backward_input_args){.dx = REAL(N, D),
+                                       .dy = REAL(N, K),
+                                       .w = REAL(K, D),
+                                       .accumulate = (int)draw(d, 2)};
+}
+
+static void make_linear_backward_weight(op_case *c, draws *d, bool large)
+{
+  int64_t N, D = extent(d, large), K = extent(d, large);
+  tr__shards shards = random_shards(d, rows(d, large), &N);
+  c->is_output[1] = true;
+  c->args.linear_backward_weight =
+      (tr__linear_backward_weight_args){.dw = REAL(K, D),
+                                        .db = draw(d, 2) ? REAL(K) : absent,
+                                        .x = REAL(N, D),
+                                        .dy = REAL(N, K),
+                                        .workspace = absent,
+                                        .shards = shards,
+                                        .accumulate = (int)draw(d, 2)};
+}
+
+static void make_conv2d_forward(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  c->args.conv2d_forward = (tr__conv2d_forward_args){
+      .y = REAL(s.N, s.K, s.P, s.Q),
+      .x = REAL(s.N, s.C, s.H, s.W),
+      .w = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
+      .b = draw(d, 2) ? REAL(s.K) : absent,
+      .workspace = absent,
+      .window = s.window,
+      .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
+}
+
+static void make_conv2d_backward_input(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  c->args.conv2d_backward_input = (tr__conv2d_backward_input_args){
+      .dx = REAL(s.N, s.C, s.H, s.W),
+      .dy = REAL(s.N, s.K, s.P, s.Q),
+      .w = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
+      .workspace = absent,
+      .window = s.window,
+      .accumulate = (int)draw(d, 2)};
+}
+
+static void make_conv2d_backward_weight(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  int64_t N;
+  tr__shards shards = random_shards(d, s.N, &N);
+  c->is_output[1] = true;
+  c->args.conv2d_backward_weight = (tr__conv2d_backward_weight_args){
+      .dw = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
+      .db = draw(d, 2) ? REAL(s.K) : absent,
+      .x = REAL(N, s.C, s.H, s.W),
+      .dy = REAL(N, s.K, s.P, s.Q),
+      .workspace = absent,
+      .window = s.window,
+      .shards = shards,
+      .accumulate = (int)draw(d, 2)};
+}
+
+static void make_relu_forward(op_case *c, draws *d, bool large)
+{
+  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
+  c->args.relu_forward = (tr__relu_forward_args){.y = y, .x = y};
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+}
+
+static void make_relu_backward(op_case *c, draws *d, bool large)
+{
+  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+  c->args.relu_backward = (tr__relu_backward_args){
+      .dx = y, .dy = y, .y = y, .accumulate = c->alias[1] < 0 && draw(d, 2)};
+}
+
+static void make_maxpool2d_forward(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  tr__tensor index = REAL(s.N, s.C, s.P, s.Q);
+  index.dtype = TR_I32;
+  c->is_output[2] = true;
+  c->args.maxpool2d_forward =
+      (tr__maxpool2d_forward_args){.y = REAL(s.N, s.C, s.P, s.Q),
+                                   .x = REAL(s.N, s.C, s.H, s.W),
+                                   .index = index,
+                                   .window = s.window};
+}
+
+/* As case_make() fills integers: 0..limit-1. */
+static void set_integers(op_case *c, draws *d, int operand, int64_t limit)
+{
+  int64_t count = tr__tensor_count(&c->args.tensors[operand]);
+  c->args.tensors[operand].dtype = TR_I32;
+  c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
+  for (int64_t i = 0; i < count; i++) {
+    c->values[operand][i] = (double)draw(d, limit);
+  }
+}
+
+static void make_maxpool2d_backward(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  c->args.maxpool2d_backward =
+      (tr__maxpool2d_backward_args){.dx = REAL(s.N, s.C, s.H, s.W),
+                                    .dy = REAL(s.N, s.C, s.P, s.Q),
+                                    .index = REAL(s.N, s.C, s.P, s.Q),
+                                    .accumulate = (int)draw(d, 2)};
+  set_integers(c, d, 2, s.H * s.W);
+}
+
+static void make_global_avgpool2d_forward(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  c->args.global_avgpool2d_forward = (tr__global_avgpool2d_forward_args){
+      .y = REAL(s.N, s.C), .x = REAL(s.N, s.C, s.H, s.W)};
+}
+
+static void make_global_avgpool2d_backward(op_case *c, draws *d, bool large)
+{
+  image_sizes s = random_image(d, large);
+  c->args.global_avgpool2d_backward =
+      (tr__global_avgpool2d_backward_args){.dx = REAL(s.N, s.C, s.H, s.W),
+                                           .dy = REAL(s.N, s.C),
+                                           .accumulate = (int)draw(d, 2)};
+}
+
+static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
+{
+  int64_t N = rows(d, large), K = extent(d, large);
+  c->args.softmax_xent_forward =
+      (tr__softmax_xent_forward_args){.loss = REAL(N),
+                                      .prob = REAL(N, K),
+                                      .correct = REAL(N),
+                                      .x = REAL(N, K),
+                                      .target = REAL(N)};
+  c->is_output[1] = c->is_output[2] = true;
+  c->alias[3] = draw(d, 2) ? 1 : -1;
+  set_integers(c, d, 4, K);
+}
+
+static void set_block(op_case *c, draws *d, int operand)
+{
+  const double numbers[6] = {0.25, 32,    1e-2 * (double)(1 + draw(d, 9)),
+                             0.19, 0.002, (double)draw(d, 2)};
+  c->args.tensors[operand] = block();
+  c->values[operand] = malloc(sizeof numbers);
+  memcpy(c->values[operand], numbers, sizeof numbers);
+}
+
+static void make_softmax_xent_backward(op_case *c, draws *d, bool large)
+{
+  int64_t N = rows(d, large), K = extent(d, large);
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+  c->args.softmax_xent_backward = (tr__softmax_xent_backward_args){
+      .dx = REAL(N, K),
+      .prob = REAL(N, K),
+      .target = REAL(N),
+      .weight = draw(d, 2) ? REAL(N) : absent,
+      .accumulate = c->alias[1] < 0 && draw(d, 2)};
+  set_integers(c, d, 2, K);
+  set_block(c, d, 4);
+}
+
+static void make_loss_sum(op_case *c, draws *d, bool large)
+{
+  int64_t N;
+  tr__shards shards = random_shards(d, rows(d, large), &N);
+  c->args.loss_sum =
+      (tr__loss_sum_args){.tail = REAL(TR__TAIL_COUNT),
+                          .loss = REAL(N),
+                          .correct = REAL(N),
+                          .weight = draw(d, 2) ? REAL(N) : absent,
+                          .shards = shards,
+                          .accumulate = (int)draw(d, 2)};
+}
+
+/* All numbers positive, because v is a mean of squares; sometimes no sample
+ * had a weight. */
+static void set_positive(op_case *c, draws *d, int operand)
+{
+  int64_t count = tr__tensor_count(&c->args.tensors[operand]);
+  c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
+  for (int64_t i = 0; i < count; i++) {
+    c->values[operand][i] = (double)(1 + draw(d, 1024)) / 1024;
+  }
+}
+
+static void set_tail(op_case *c, draws *d, int operand)
+{
+  c->args.tensors[operand] = REAL(TR__TAIL_COUNT);
+  set_positive(c, d, operand);
+  c->values[operand][TR__TAIL_WEIGHT] = draw(d, 6) == 0 ? 0 : 29;
+}
+
+static void make_sgd_update(op_case *c, draws *d, bool large)
+{
+  tr__tensor p = REAL(extent(d, large), extent(d, large), extent(d, large));
+  c->args.sgd_update =
+      (tr__sgd_update_args){.p = p,
+                            .grad = p,
+                            .m = draw(d, 3) ? p : absent,
+                            .momentum = 0.9,
+                            .weight_decay = draw(d, 2) ? 0.01 : 0};
+  c->is_output[2] = true;
+  set_tail(c, d, 3);
+  set_block(c, d, 4);
+}
+
+static void make_adam_update(op_case *c, draws *d, bool large)
+{
+  tr__tensor p = REAL(extent(d, large), extent(d, large), extent(d, large));
+  c->args.adam_update = (tr__adam_update_args){.p = p,
+                                               .grad = p,
+                                               .m = p,
+                                               .v = p,
+                                               .beta1 = 0.9,
+                                               .beta2 = 0.999,
+                                               .eps = 1e-8,
+                                               .weight_decay = 0.01,
+                                               .decoupled = (int)draw(d, 2)};
+  c->is_output[2] = c->is_output[3] = true;
+  set_positive(c, d, 3);
+  set_tail(c, d, 4);
+  set_block(c, d, 5);
+}
+
+static void make_count_nonfinite(op_case *c, draws *d, bool large)
+{
+  c->args.count_nonfinite = (tr__count_nonfinite_args){
+      .x = REAL(rows(d, large), extent(d, large), extent(d, large)),
+      .count = REAL(1)};
+  c->is_output[0] = false;
+  c->is_output[1] = true;
+  set_integers(c, d, 1, 99);
+}
+
+/* A new op without a case does not compile. */
+static void make(op_case *c, draws *d, bool large)
+{
+  switch (c->op) {
+#define CASE(op)                                                               \
+  case TR__OP_##op:                                                            \
+    make_##op(c, d, large);                                                    \
+    break;
+    TR__OPS(CASE)
+#undef CASE
+  case TR__NUM_OPS:
+    break;
+  }
+}
+
+/* Numbers in -4..4 that are exact in float, but whose sums are not; for ops
+ * that compare, multiples of 1/16, so that maxima are often equal and zeros
+ * occur. Where NaN and Inf are welcome, a few. */
+static double real(tr__op op, draws *d)
+{
+  bool has_nonfinite = op == TR__OP_count_nonfinite ||
+                       op == TR__OP_relu_forward ||
+                       op == TR__OP_maxpool2d_forward;
+  bool compares = op == TR__OP_maxpool2d_forward ||
+                  op == TR__OP_softmax_xent_forward ||
+                  op == TR__OP_relu_backward;
+  if (has_nonfinite && draw(d, 50) == 0) {
+    return draw(d, 2) ? NAN : -INFINITY;
+  }
+  if (compares) {
+    return (double)(draw(d, 129) - 64) / 16;
+  }
+  return (float)(8 * tr__random_uniform(&d->random, d->next++) - 4);
+}
+
+static void set_reals(op_case *c, draws *d, int operand)
+{
+  int64_t count = tr__tensor_count(&c->args.tensors[operand]);
+  c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
+  for (int64_t i = 0; i < count; i++) {
+    c->values[operand][i] = real(c->op, d);
+  }
+}
+
+op_case case_make(tr__op op, int64_t i, bool is_large)
+{
+  op_case c = {.op = op, .is_output = {true}};
+  draws d = {.random = {.seed = test_seed(),
+                        .sample = i,
+                        .step = is_large,
+                        .stream = tr__random_stream(TR__PURPOSE_TEST, op)}};
+  const tr__op_info *info = tr__op_info_of(op);
+  for (int t = 0; t < MAX_OPERANDS; t++) {
+    c.alias[t] = -1;
+  }
+  make(&c, &d, is_large);
+  for (int t = 0; t < info->num_tensors; t++) {
+    const tr__tensor *tensor = &c.args.tensors[t];
+    bool is_real = tensor->ndim >= 0 && tensor->dtype != TR_I32;
+    if (is_real && c.values[t] == NULL && t != info->workspace) {
+      set_reals(&c, &d, t);
+    }
+  }
+  return c;
+}
+
+void case_free(op_case *c)
+{
+  for (int t = 0; t < MAX_OPERANDS; t++) {
+    free(c->values[t]);
+  }
+}
+
+void call_op(tr__backend *backend, tr__op op, const void *args)
+{
+  switch (op) {
+#define CASE(op)                                                               \
+  case TR__OP_##op:                                                            \
+    backend->ops.op(&backend->stream, args);                                   \
+    break;
+    TR__OPS(CASE)
+#undef CASE
+  case TR__NUM_OPS:
+    break;
+  }
+}
+
+static size_t bytes_of(const tr__tensor *t)
+{
+  return (size_t)tr__tensor_count(t) * tr_dtype_size(t->dtype);
+}
+
+static void
+put_operand(tr__backend *backend, tr__tensor *t, const double *values)
+{
+  size_t bytes = bytes_of(t);
+  ASSERT_OK(backend->type->alloc(backend, bytes, &t->data));
+  char *host = malloc(bytes + 1);
+  for (int64_t i = 0; values != NULL && i < tr__tensor_count(t); i++) {
+    if (t->dtype == TR_F64) {
+      ((double *)host)[i] = values[i];
+    } else if (t->dtype == TR_F32) {
+      ((float *)host)[i] = (float)values[i];
+    } else {
+      ((int32_t *)host)[i] = (int32_t)values[i];
+    }
+  }
+  if (values != NULL) {
+    backend->type->upload(&backend->stream, t->data, host, bytes);
+  }
+  free(host);
+}
+
+static void
+put_workspace(tr__backend *backend, const op_case *c, any_args *args)
+{
+  const tr__op_info *info = tr__op_info_of(c->op);
+  int64_t bytes = (int64_t)backend->type->workspace(backend, c->op, args);
+  if (info->workspace < 0) {
+    ASSERT_EQ(bytes, 0);
+    return;
+  }
+  tr__tensor *t = &args->tensors[info->workspace];
+  *t = tr__tensor_of(NULL, TR_U8, 1, &bytes);
+  if (bytes > 0) {
+    ASSERT_OK(backend->type->alloc(backend, (size_t)bytes, &t->data));
+  }
+}
+
+static void put_operands(const op_case *c,
+                         tr__backend *backend,
+                         tr_dtype dtype,
+                         any_args *args)
+{
+  const tr__op_info *info = tr__op_info_of(c->op);
+  for (int t = 0; t < info->num_tensors; t++) {
+    tr__tensor *tensor = &args->tensors[t];
+    if (tensor->ndim < 0) {
+      *tensor = (tr__tensor){.data = NULL};
+      continue;
+    }
+    tensor->dtype = tensor->dtype == TR_F32 ? dtype : tensor->dtype;
+  }
+  put_workspace(backend, c, args);
+  for (int t = 0; t < info->num_tensors; t++) {
+    if (t == info->workspace || c->args.tensors[t].ndim < 0) {
+      continue;
+    }
+    if (c->alias[t] >= 0) {
+      args->tensors[t].data = args->tensors[c->alias[t]].data;
+    } else {
+      put_operand(backend, &args->tensors[t], c->values[t]);
+    }
+  }
+}
+
+op_result case_run(const op_case *c, tr__backend *backend, tr_dtype dtype)
+{
+  const tr__op_info *info = tr__op_info_of(c->op);
+  any_args args = c->args;
+  put_operands(c, backend, dtype, &args);
+  call_op(backend, c->op, &args);
+  op_result result = {{NULL}, {0}, {0}};
+  for (int t = 0; t < info->num_tensors; t++) {
+    const tr__tensor *tensor = &args.tensors[t];
+    if (!c->is_output[t] || tensor->data == NULL) {
+      continue;
+    }
+    result.dtype[t] = tensor->dtype;
+    result.count[t] = tr__tensor_count(tensor);
+    result.data[t] = malloc(bytes_of(tensor) + 1);
+    ASSERT_OK(backend->type->download(&backend->stream, result.data[t],
+                                      tensor->data, bytes_of(tensor)));
+  }
+  for (int t = 0; t < info->num_tensors; t++) {
+    if (args.tensors[t].data != NULL && c->alias[t] < 0) {
+      backend->type->free(backend, args.tensors[t].data,
+                          bytes_of(&args.tensors[t]));
+    }
+  }
+  return result;
+}
+
+void result_free(op_result *result)
+{
+  for (int t = 0; t < MAX_OPERANDS; t++) {
+    free(result->data[t]);
+  }
+}
+
+open_backend backend_open(const char *name, int threads)
+{
+  open_backend b;
+  ASSERT_OK(tr__pool_create(threads, &b.pool));
+  ASSERT_OK(tr__backend_find(name)->create(b.pool, &b.backend));
+  return b;
+}
+
+void backend_close(open_backend *b)
+{
+  b->backend->type->destroy(b->backend);
+  tr__pool_destroy(&b->pool);
+}

@@ -1,0 +1,175 @@
+/* Every backend computes what the reference computes. */
+#include "backend_cases.h"
+
+enum { CASES = 50, LARGE_CASES = 6 };
+
+/* Largest difference to the reference, relative to the largest value of the
+ * tensor or of an input, whichever is larger: a sum can cancel. All inputs are
+ * exact in both precisions. */
+typedef struct op_tolerance {
+  double backend; /* single precision against the reference's */
+  double single;  /* the reference in single against double precision */
+} op_tolerance;
+
+static const op_tolerance tolerances[TR__NUM_OPS] = {
+    /* The same arithmetic, element by element; 0.1 is not exact. */
+    [TR__OP_fill] = {0, 1e-7},
+    [TR__OP_add] = {0, 1e-7},
+    [TR__OP_relu_forward] = {0, 0},
+    [TR__OP_relu_backward] = {0, 0},
+    [TR__OP_maxpool2d_forward] = {0, 0},
+    [TR__OP_maxpool2d_backward] = {0, 1e-6},
+    [TR__OP_count_nonfinite] = {0, 0},
+    /* Sums of up to 150 products of up to 16, in the backend's own order. */
+    [TR__OP_linear_forward] = {2e-6, 2e-6},
+    [TR__OP_linear_backward_input] = {2e-6, 2e-6},
+    [TR__OP_linear_backward_weight] = {2e-6, 2e-6},
+    /* The same, up to 5 * 900 products. */
+    [TR__OP_conv2d_forward] = {5e-6, 5e-6},
+    [TR__OP_conv2d_backward_input] = {5e-6, 5e-6},
+    [TR__OP_conv2d_backward_weight] = {1e-5, 1e-5},
+    /* A few roundings; the means cancel. */
+    [TR__OP_global_avgpool2d_forward] = {1e-6, 1e-6},
+    [TR__OP_global_avgpool2d_backward] = {1e-7, 1e-6},
+    [TR__OP_softmax_xent_forward] = {2e-6, 2e-6},
+    [TR__OP_softmax_xent_backward] = {1e-6, 1e-6},
+    [TR__OP_loss_sum] = {1e-6, 1e-6},
+    [TR__OP_sgd_update] = {1e-6, 1e-6},
+    [TR__OP_adam_update] = {1e-6, 1e-6},
+};
+
+enum { LARGEST_INPUT = 4 };
+
+/* One more value at the end keeps the scale from falling below the inputs'. */
+static double *as_doubles(const op_result *result, int operand)
+{
+  int64_t count = result->count[operand];
+  double *values = malloc((size_t)(count + 1) * sizeof *values);
+  for (int64_t i = 0; i < count; i++) {
+    const void *data = result->data[operand];
+    values[i] = result->dtype[operand] == TR_F64 ? ((const double *)data)[i]
+                : result->dtype[operand] == TR_F32
+                    ? (double)((const float *)data)[i]
+                    : ((const int32_t *)data)[i];
+  }
+  values[count] = LARGEST_INPUT;
+  return values;
+}
+
+static void assert_near(const char *what,
+                        const op_result *a,
+                        const op_result *b,
+                        double tolerance)
+{
+  for (int t = 0; t < MAX_OPERANDS; t++) {
+    ASSERT_EQ(a->count[t], b->count[t]);
+    if (a->data[t] == NULL) {
+      continue;
+    }
+    double *x = as_doubles(a, t), *y = as_doubles(b, t);
+    ASSERT_TENSOR_NEAR(what, TR_F64, x, y, a->count[t] + 1,
+                       a->dtype[t] == TR_I32 ? 0 : tolerance);
+    free(x);
+    free(y);
+  }
+}
+
+static void compare(tr__op op, const char *name, int cases, bool is_large)
+{
+  open_backend reference = backend_open("reference", 1);
+  open_backend other = backend_open(name, 2);
+  for (int i = 0; i < cases; i++) {
+    op_case c = case_make(op, i, is_large);
+    op_result expected = case_run(&c, reference.backend, TR_F32);
+    op_result exact = case_run(&c, reference.backend, TR_F64);
+    op_result got = case_run(&c, other.backend, TR_F32);
+    op_result got_exact = case_run(&c, other.backend, TR_F64);
+    char what[128];
+    snprintf(what, sizeof what, "%s on %s, case %d", tr__op_info_of(op)->name,
+             name, i);
+    assert_near(what, &got, &expected, tolerances[op].backend);
+    assert_near(what, &got_exact, &exact, 0);
+    assert_near(what, &expected, &exact, tolerances[op].single);
+    result_free(&expected);
+    result_free(&exact);
+    result_free(&got);
+    result_free(&got_exact);
+    case_free(&c);
+  }
+  backend_close(&other);
+  backend_close(&reference);
+}
+
+#define TEST_OP(op)                                                            \
+  static void test_##op##_agrees_with_reference_on_all_backends(void)          \
+  {                                                                            \
+    for (int b = 0; tr__backend_table()[b] != NULL; b++) {                     \
+      compare(TR__OP_##op, tr__backend_table()[b]->name, CASES, false);        \
+      compare(TR__OP_##op, tr__backend_table()[b]->name, LARGE_CASES, true);   \
+    }                                                                          \
+  }
+TR__OPS(TEST_OP)
+#undef TEST_OP
+
+static void test_unknown_device_is_not_found(void)
+{
+  ASSERT(tr__backend_find("tpu") == NULL);
+  ASSERT(tr__backend_find("") == NULL);
+  ASSERT(tr__backend_find("cpu") != NULL);
+}
+
+static void test_no_backend_has_an_empty_slot(void)
+{
+  for (int b = 0; tr__backend_table()[b] != NULL; b++) {
+    const tr__backend_type *type = tr__backend_table()[b];
+    ASSERT(tr__backend_find(type->name) == type);
+    ASSERT(type->create && type->destroy && type->alloc && type->free);
+    ASSERT(type->upload && type->download && type->wait);
+    ASSERT(type->host_view && type->workspace);
+    open_backend open = backend_open(type->name, 1);
+    ASSERT_EQ(open.backend->ops.version, TR__OPS_VERSION);
+    ASSERT(open.backend->stream.backend == open.backend);
+#define SLOT(op) ASSERT(open.backend->ops.op != NULL);
+    TR__OPS(SLOT)
+#undef SLOT
+    backend_close(&open);
+  }
+}
+
+static void test_memory_is_zeroed_and_aligned(void)
+{
+  static const size_t sizes[] = {0, 1, 100, 4096, 5 << 20};
+  for (int b = 0; tr__backend_table()[b] != NULL; b++) {
+    open_backend open = backend_open(tr__backend_table()[b]->name, 1);
+    tr__backend *backend = open.backend;
+    for (int i = 0; i < 5; i++) {
+      void *data;
+      ASSERT_OK(backend->type->alloc(backend, sizes[i], &data));
+      ASSERT_EQ((uintptr_t)data % 64, 0);
+      char *host = malloc(sizes[i] + 1);
+      memset(host, 1, sizes[i] + 1);
+      ASSERT_OK(
+          backend->type->download(&backend->stream, host, data, sizes[i]));
+      for (size_t j = 0; j < sizes[i]; j++) {
+        ASSERT_EQ(host[j], 0);
+      }
+      free(host);
+      backend->type->free(backend, data, sizes[i]);
+    }
+    backend->type->free(backend, NULL, 0);
+    void *data = &open;
+    ASSERT_FAILS(backend->type->alloc(backend, SIZE_MAX - 5, &data), TR_ENOMEM,
+                 "cannot allocate");
+    ASSERT(data == NULL);
+    backend_close(&open);
+  }
+}
+
+#define LIST(op) TEST(test_##op##_agrees_with_reference_on_all_backends),
+
+static const tr_test tests[] = {
+    TR__OPS(LIST) TEST(test_unknown_device_is_not_found),
+    TEST(test_no_backend_has_an_empty_slot),
+    TEST(test_memory_is_zeroed_and_aligned),
+};
+TEST_MAIN(tests)
