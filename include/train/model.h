@@ -102,7 +102,8 @@ TR_API tr_status tr_model_backward(tr_model *net);
  * Source:    Goyal et al. 2017, arXiv:1706.02677, sec. 3 */
 TR_API tr_status tr_model_allreduce_grads(tr_model *net);
 
-/* tr_model_loss - the mean loss of the last global batch.
+/* tr_model_loss - the mean loss of the last global batch; after
+ * tr_model_allreduce_grads() of all batches since the last step.
  *
  *   loss = sum of w_i l_i / sum of w_i   over all samples of all ranks
  *
@@ -115,8 +116,8 @@ TR_API tr_status tr_model_allreduce_grads(tr_model *net);
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_loss(tr_model *net, double *loss);
 
-/* tr_model_accuracy - the weighted share of right classes in the last global
- * batch: samples whose largest logit is the target's.
+/* tr_model_accuracy - the weighted share of right classes in the batches of
+ * tr_model_loss(): samples whose largest logit is the target's.
  *
  * accuracy  [out]  0..1, the same on all ranks
  *
