@@ -77,10 +77,11 @@ static tr_status infer(tr_model *net, tr__node *node)
   double fan_in =
       (double)channels * (double)opts->kernel * (double)opts->kernel;
   double bound = 1.0 / sqrt(fan_in);
-  TR_TRY(tr__declare_param(net, node, "weight", weight, bound));
+  TR_TRY(
+      tr__declare_param(net, node, "weight", weight, tr__init_uniform(bound)));
   if (!opts->no_bias) {
     const tr_shape bias = {1, {opts->out}};
-    TR_TRY(tr__declare_param(net, node, "bias", bias, bound));
+    TR_TRY(tr__declare_param(net, node, "bias", bias, tr__init_uniform(bound)));
   }
   node->flags = TR__USES_INPUT | TR__CAN_ACTIVATE;
   infer_workspace(net, node);
@@ -116,9 +117,11 @@ static void backward(const tr__run *run, const tr__node *node)
 {
   const tr__window window = window_of(node->opts);
   tr__tensor dy = tr__output_grad(run, node);
-  run->ops->conv2d_backward_weight(
-      run->stream,
-      &(tr__conv2d_backward_weight_args){.dw = tr__grad(run, node, WEIGHT),
+  tr__tensor dw = tr__grad(run, node, WEIGHT);
+  if (dw.data != NULL) {
+    run->ops->conv2d_backward_weight(run->stream,
+                                     &(tr__conv2d_backward_weight_args){
+                                         .dw = dw,
                                          .db = bias_grad(run, node),
                                          .x = tr__input(run, node, 0),
                                          .dy = dy,
@@ -126,6 +129,7 @@ static void backward(const tr__run *run, const tr__node *node)
                                          .window = window,
                                          .shards = run->shards,
                                          .accumulate = tr__grad_adds(run)});
+  }
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {
     run->ops->conv2d_backward_input(

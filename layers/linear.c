@@ -27,9 +27,11 @@ static tr_status infer(tr_model *net, tr__node *node)
   node->shape = (tr_shape){1, {opts->out}};
   const tr_shape weight = {2, {opts->out, x->dims[0]}};
   double bound = 1.0 / sqrt((double)x->dims[0]);
-  TR_TRY(tr__declare_param(net, node, "weight", weight, bound));
+  TR_TRY(
+      tr__declare_param(net, node, "weight", weight, tr__init_uniform(bound)));
   if (!opts->no_bias) {
-    TR_TRY(tr__declare_param(net, node, "bias", node->shape, bound));
+    TR_TRY(tr__declare_param(net, node, "bias", node->shape,
+                             tr__init_uniform(bound)));
   }
   node->flags = TR__USES_INPUT | TR__CAN_ACTIVATE;
   const tr__linear_backward_weight_args args = {
@@ -67,15 +69,18 @@ static void forward(const tr__run *run, const tr__node *node)
 static void backward(const tr__run *run, const tr__node *node)
 {
   tr__tensor dy = tr__output_grad(run, node);
-  run->ops->linear_backward_weight(
-      run->stream,
-      &(tr__linear_backward_weight_args){.dw = tr__grad(run, node, WEIGHT),
+  tr__tensor dw = tr__grad(run, node, WEIGHT);
+  if (dw.data != NULL) {
+    run->ops->linear_backward_weight(run->stream,
+                                     &(tr__linear_backward_weight_args){
+                                         .dw = dw,
                                          .db = bias_grad(run, node),
                                          .x = tr__input(run, node, 0),
                                          .dy = dy,
                                          .workspace = tr__workspace(run, node),
                                          .shards = run->shards,
                                          .accumulate = tr__grad_adds(run)});
+  }
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {
     run->ops->linear_backward_input(

@@ -158,6 +158,7 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   opt->num_steps++;
   store->num_steps++;
   store->grads_are_clear = true;
+  store->num_batches = 0;
   store->grads_are_reduced = false;
   return TR_OK;
 }

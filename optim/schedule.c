@@ -22,7 +22,9 @@ tr_status tr__schedule_check(const tr_schedule *schedule)
              (long long)schedule->total, (long long)schedule->warmup);
     return TR_OK;
   case TR_SCHEDULE_STEP:
-    TR_CHECK(schedule->every > 0 && schedule->gamma >= 0, TR_EINVAL,
+    TR_CHECK(schedule->every > 0 && schedule->gamma >= 0 &&
+                 isfinite(schedule->gamma),
+             TR_EINVAL,
              "schedule: every is %lld steps and gamma %g, expected at least 1 "
              "and 0",
              (long long)schedule->every, schedule->gamma);

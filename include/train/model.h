@@ -47,6 +47,17 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  * Threads:   one thread per context */
 TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
 
+/* tr_model_set_training - choose between training and evaluation.
+ *
+ * In evaluation dropout does nothing and normalisation uses its running
+ * statistics. A model starts in training.
+ *
+ * Calls:     logically collective: the same on every rank
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API void tr_model_set_training(tr_model *net, int is_training);
+
 /* tr_model_forward - compute every node and the loss of a batch.
  *
  * batch  [in]  at most the built number of samples; its arrays are copied
@@ -91,7 +102,8 @@ TR_API tr_status tr_model_backward(tr_model *net);
  * Source:    Goyal et al. 2017, arXiv:1706.02677, sec. 3 */
 TR_API tr_status tr_model_allreduce_grads(tr_model *net);
 
-/* tr_model_loss - the mean loss of the last global batch.
+/* tr_model_loss - the mean loss of the last global batch; after
+ * tr_model_allreduce_grads() of all batches since the last step.
  *
  *   loss = sum of w_i l_i / sum of w_i   over all samples of all ranks
  *
@@ -104,8 +116,8 @@ TR_API tr_status tr_model_allreduce_grads(tr_model *net);
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_loss(tr_model *net, double *loss);
 
-/* tr_model_accuracy - the weighted share of right classes in the last global
- * batch: samples whose largest logit is the target's.
+/* tr_model_accuracy - the weighted share of right classes in the batches of
+ * tr_model_loss(): samples whose largest logit is the target's.
  *
  * accuracy  [out]  0..1, the same on all ranks
  *

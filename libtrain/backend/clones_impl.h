@@ -1,6 +1,7 @@
 /* TR__CLONES before a function compiles it for wider vectors too and picks one
  * by the CPU at run time. Without contraction and with the order of sums
- * written out in the source, all of them give the same bits. */
+ * written out in the source, all of them give the same bits. For static
+ * functions whose names are unique in the library: clang wants both. */
 #ifndef TR_CLONES_IMPL_H
 #define TR_CLONES_IMPL_H
 

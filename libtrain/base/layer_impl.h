@@ -96,6 +96,7 @@ struct tr__run {
   const tr__ops *ops;
   tr__shards shards;
   int64_t rows;     /* of this rank in this step */
+  bool is_training; /* false: dropout off, running statistics */
   bool is_backward; /* which workspace a node has */
   bool has_weights; /* the batch says what each sample weighs */
 };

@@ -17,6 +17,8 @@
 typedef struct tr__step_block {
   double seed_scale; /* of d(loss): loss scale / planned weight */
   double planned;    /* the weight that seed_scale divided by */
+  double rng_step;   /* step of random numbers: optimizer step * 256 + batch */
+  double rng_first;  /* place of this rank's first row in the global batch */
   double lr;
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */
@@ -31,7 +33,7 @@ enum {
   TR__TAIL_CORRECT = 2, /* sum of weights of rightly classified samples */
   TR__TAIL_FAILED = 3,  /* ranks that failed in this step */
   TR__TAIL_STOP = 4,    /* ranks that were asked to stop */
-  TR__TAIL_STEP = 5,    /* step number modulo 256 */
+  TR__TAIL_STEP = 5,    /* step number modulo 16 */
   TR__TAIL_STEP_SQUARE = 6,
   TR__TAIL_COUNT = 16
 };

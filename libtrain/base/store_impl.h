@@ -14,27 +14,59 @@
 
 #define TR__PARAM_ALIGN 64
 
+typedef enum tr__init_kind {
+  TR__INIT_UNIFORM, /* in [a, b) */
+  TR__INIT_NORMAL,  /* mean a, standard deviation b */
+  TR__INIT_CONSTANT /* a */
+} tr__init_kind;
+
+typedef struct tr__init {
+  tr__init_kind kind;
+  double a, b;
+} tr__init;
+
+static inline tr__init tr__init_uniform(double bound)
+{
+  return (tr__init){TR__INIT_UNIFORM, -bound, bound};
+}
+
+static inline tr__init tr__init_constant(double value)
+{
+  return (tr__init){TR__INIT_CONSTANT, value, 0};
+}
+
+/* A named tensor of the model: a parameter, or a buffer that a layer updates
+ * itself (running statistics). */
 typedef struct tr__param {
   char name[TR__NAME_BYTES];
   tr_shape shape;
-  int64_t count;     /* elements */
-  int64_t offset;    /* element offset in every arena of the store */
-  double init_bound; /* starts uniform in +-init_bound */
-  int num_uses;      /* layers that share it; final after the last */
-  bool is_frozen;    /* no gradient, bucket or state; never in this version */
+  int64_t count;  /* elements */
+  int64_t offset; /* element offset in every arena of the store */
+  tr__init init;  /* first values */
+  int num_uses;   /* layers that share it; final after the last */
+  bool is_buffer; /* a layer updates it itself: no gradient, no state */
+  bool is_frozen; /* not trained: no gradient, no state */
 } tr__param;
+
+static inline bool tr__param_is_trained(const tr__param *param)
+{
+  return !param->is_buffer && !param->is_frozen;
+}
 
 typedef struct tr__store {
   tr_context *ctx;
-  tr__param *params; /* in arena order */
+  tr__param *params; /* in arena order: the trained ones first */
   int num_params;
-  int *by_name;           /* indices into params in ascending order of names */
-  int64_t count;          /* elements of an arena, padding included, tail not */
-  void *values;           /* backend memory: count elements of ctx->dtype */
-  void *grads;            /* count + TR__TAIL_COUNT elements */
-  void *block;            /* one tr__step_block */
-  bool grads_are_clear;   /* the next backward sets instead of adding */
+  int num_trained;      /* that have gradients and optimizer slots */
+  int *by_name;         /* indices into params in ascending order of names */
+  int64_t count;        /* elements of gradients and slots, without the tail */
+  int64_t value_count;  /* of values: what is not trained lies behind */
+  void *values;         /* backend memory: value_count elements of ctx->dtype */
+  void *grads;          /* count + TR__TAIL_COUNT elements */
+  void *block;          /* one tr__step_block */
+  bool grads_are_clear; /* the next backward sets instead of adding */
   bool grads_are_reduced; /* they are the sums over all ranks */
+  int64_t num_batches;    /* backward calls since the last step */
   double planned;         /* the weight that the seeds divided by */
   int64_t num_steps;      /* optimizer steps; rides in the tail */
 
@@ -56,6 +88,19 @@ tr__param *tr__store_param(const tr__store *store, const char *name);
 /* tr__store_tensor - a parameter's view of an arena of the store. */
 tr__tensor
 tr__store_tensor(const tr__store *store, void *arena, const tr__param *param);
+
+/* tr__store_arena_params - parameters that an arena holds: all in the values,
+ * the trained ones in gradients and slots; tr__store_arena_count - elements. */
+static inline int tr__store_arena_params(const tr__store *store, bool is_values)
+{
+  return is_values ? store->num_params : store->num_trained;
+}
+
+static inline int64_t tr__store_arena_count(const tr__store *store,
+                                            bool is_values)
+{
+  return is_values ? store->value_count : store->count;
+}
 
 /* tr__store_flat - a slice of an arena as a one-dimensional tensor. */
 tr__tensor tr__store_flat(const tr__store *store,

@@ -53,7 +53,8 @@ static tr_status share_values(tr_model *net)
     return TR_OK;
   }
   tr__backend *backend = net->ctx->backend;
-  size_t bytes = (size_t)net->store.count * tr_dtype_size(net->ctx->dtype);
+  size_t bytes =
+      (size_t)net->store.value_count * tr_dtype_size(net->ctx->dtype);
   char *values = malloc(bytes + 1);
   tr_status status = values == NULL
                          ? TR_FAIL(TR_ENOMEM, "no memory for %zu bytes", bytes)

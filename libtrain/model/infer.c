@@ -10,18 +10,14 @@ tr__input_shape(const tr_model *net, const tr__node *node, int i)
   return &net->nodes[node->inputs[i]].shape;
 }
 
-tr_status tr__declare_param(tr_model *net,
-                            tr__node *node,
-                            const char *name,
-                            tr_shape shape,
-                            double bound)
+static tr_status
+declare(tr_model *net, tr__node *node, const char *name, const tr__param *what)
 {
   tr__store *store = &net->store;
-  tr__param param = {.shape = shape,
-                     .count = tr_shape_count(&shape),
-                     .init_bound = bound,
-                     .num_uses = 1};
-  TR__CHECK_NODE(tr__shape_is_valid(&shape), node, TR_ESHAPE,
+  tr__param param = *what;
+  param.count = tr_shape_count(&param.shape);
+  param.num_uses = 1;
+  TR__CHECK_NODE(tr__shape_is_valid(&param.shape), node, TR_ESHAPE,
                  "the extents of its %s are too large", name);
   snprintf(param.name, sizeof param.name, "%.80s.%.12s", node->name, name);
   size_t bytes = (size_t)(store->num_params + 1) * sizeof *store->params;
@@ -31,6 +27,25 @@ tr_status tr__declare_param(tr_model *net,
   node->params[node->num_params++] = store->num_params;
   params[store->num_params++] = param;
   return TR_OK;
+}
+
+tr_status tr__declare_param(tr_model *net,
+                            tr__node *node,
+                            const char *name,
+                            tr_shape shape,
+                            tr__init init)
+{
+  return declare(net, node, name, &(tr__param){.shape = shape, .init = init});
+}
+
+tr_status tr__declare_buffer(tr_model *net,
+                             tr__node *node,
+                             const char *name,
+                             tr_shape shape,
+                             tr__init init)
+{
+  return declare(net, node, name,
+                 &(tr__param){.shape = shape, .init = init, .is_buffer = true});
 }
 
 void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape)

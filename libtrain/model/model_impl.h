@@ -35,7 +35,8 @@ struct tr_model {
 
   /* The current step. */
   tr__phase phase;
-  int64_t rows, global_rows;
+  int64_t rows, global_rows, first_row;
+  bool is_evaluating;
   bool has_weights;
   bool sums_are_known;          /* `known` holds the global sums */
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */

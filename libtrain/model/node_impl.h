@@ -29,13 +29,21 @@ tr_node tr__add_node(tr_model *net, const tr__node_spec *what);
 const tr_shape *
 tr__input_shape(const tr_model *net, const tr__node *node, int i);
 
-/* tr__declare_param - a parameter "<node>.<name>" that starts uniform in
- * +-bound; its number within the node is the number of those before. */
+/* tr__declare_param - a parameter "<node>.<name>" with its first values; its
+ * number within the node is the number of those before. */
 tr_status tr__declare_param(tr_model *net,
                             tr__node *node,
                             const char *name,
                             tr_shape shape,
-                            double bound);
+                            tr__init init);
+
+/* tr__declare_buffer - likewise for values that the layer updates itself, in
+ * forward. They have no gradient, and are part of checkpoints and hashes. */
+tr_status tr__declare_buffer(tr_model *net,
+                             tr__node *node,
+                             const char *name,
+                             tr_shape shape,
+                             tr__init init);
 
 /* tr__declare_saved - a tensor with one row per sample that forward leaves for
  * backward. */
@@ -69,6 +77,7 @@ tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i);
 /* tr__input_grad_adds - a layer that ran before has set it: add. */
 int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
 
+/* tr__grad - absent (data NULL) for a parameter that is not trained. */
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
 
 /* tr__grad_adds - the gradient holds earlier batches: add. */

@@ -6,14 +6,20 @@
 #include <xxhash.h>
 
 /* Parameters in the order in which backward finishes their gradients: those of
- * the last layer first. `order[k]` is the declared index at place k. */
+ * the last layer first; then what is not trained. `order[k]` is the declared
+ * index at place k. */
 static void order_params(const tr_model *net, int *order)
 {
   int place = 0;
-  for (int i = net->num_nodes - 1; i >= 0; i--) {
-    const tr__node *node = &net->nodes[i];
-    for (int k = 0; k < node->num_params; k++) {
-      order[place++] = node->params[k];
+  for (int is_trained = 1; is_trained >= 0; is_trained--) {
+    for (int i = net->num_nodes - 1; i >= 0; i--) {
+      const tr__node *node = &net->nodes[i];
+      for (int k = 0; k < node->num_params; k++) {
+        const tr__param *param = &net->store.params[node->params[k]];
+        if (tr__param_is_trained(param) == is_trained) {
+          order[place++] = node->params[k];
+        }
+      }
     }
   }
 }
@@ -76,12 +82,16 @@ static tr_status lay_out(tr_model *net)
   }
   order_params(net, order);
   renumber(net, order);
-  store->count = 0;
+  store->value_count = 0;
   for (int i = 0; i < store->num_params; i++) {
     params[i] = store->params[order[i]];
-    params[i].offset = store->count;
-    store->count +=
+    params[i].offset = store->value_count;
+    store->value_count +=
         (int64_t)tr__align((size_t)params[i].count, TR__PARAM_ALIGN);
+    if (tr__param_is_trained(&params[i])) {
+      store->num_trained = i + 1;
+      store->count = store->value_count;
+    }
   }
   free(order);
   free(store->params);
@@ -97,10 +107,10 @@ tr_status tr__store_create(tr_model *net)
   TR_TRY(lay_out(net));
   tr__backend *backend = net->ctx->backend;
   size_t size = tr_dtype_size(net->ctx->dtype);
-  size_t bytes = (size_t)store->count * size;
+  size_t bytes = (size_t)store->value_count * size;
   TR_TRY(backend->type->alloc(backend, bytes, &store->values));
-  TR_TRY(backend->type->alloc(backend, bytes + TR__TAIL_COUNT * size,
-                              &store->grads));
+  bytes = ((size_t)store->count + TR__TAIL_COUNT) * size;
+  TR_TRY(backend->type->alloc(backend, bytes, &store->grads));
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
   store->grads_are_clear = true;
   return TR_OK;
@@ -114,10 +124,11 @@ void tr__store_release(tr__store *store)
   if (store->ctx != NULL) {
     tr__backend *backend = store->ctx->backend;
     size_t size = tr_dtype_size(store->ctx->dtype);
-    size_t bytes = (size_t)store->count * size;
     backend->type->free(backend, store->block, sizeof(tr__step_block));
-    backend->type->free(backend, store->grads, bytes + TR__TAIL_COUNT * size);
-    backend->type->free(backend, store->values, bytes);
+    backend->type->free(backend, store->grads,
+                        ((size_t)store->count + TR__TAIL_COUNT) * size);
+    backend->type->free(backend, store->values,
+                        (size_t)store->value_count * size);
   }
   free(store->by_name);
   free(store->params);
@@ -136,6 +147,21 @@ static void narrow(tr_dtype dtype, double *values, int64_t count)
   }
 }
 
+static void
+fill_first(const tr__param *param, const tr__random *random, double *values)
+{
+  const tr__init *init = &param->init;
+  if (init->kind == TR__INIT_UNIFORM) {
+    tr__random_fill(random, init->a, init->b, param->count, values);
+    return;
+  }
+  for (int64_t i = 0; i < param->count; i++) {
+    values[i] = init->kind == TR__INIT_NORMAL
+                    ? init->a + init->b * tr__random_normal(random, i)
+                    : init->a;
+  }
+}
+
 static void init_values(tr_model *net, double *values)
 {
   tr__store *store = &net->store;
@@ -146,8 +172,7 @@ static void init_values(tr_model *net, double *values)
         .seed = net->ctx->seed,
         .stream =
             tr__random_stream(TR__PURPOSE_INIT, store->num_params - 1 - i)};
-    tr__random_fill(&random, -param->init_bound, param->init_bound,
-                    param->count, values);
+    fill_first(param, &random, values);
     narrow(net->ctx->dtype, values, param->count);
     tr__tensor view = tr__store_tensor(store, store->values, param);
     net->ctx->backend->type->upload(stream, view.data, values,
@@ -198,6 +223,8 @@ static tr_status read_param(tr_model *net,
 {
   tr__param *param;
   TR_TRY(find_param(net, call, name, &param));
+  TR_CHECK(!is_grad || tr__param_is_trained(param), TR_EINVAL,
+           "%s: %s is not trained and has no gradient", call, name);
   tr__backend *backend = net->ctx->backend;
   void *arena = is_grad ? net->store.grads : net->store.values;
   tr__tensor view = tr__store_tensor(&net->store, arena, param);
@@ -244,7 +271,7 @@ tr_status tr_model_visit(tr_model *net, tr_visit_fn visit, void *user)
 int64_t tr_model_num_params(const tr_model *net)
 {
   int64_t count = 0;
-  for (int i = 0; net->is_built && i < net->store.num_params; i++) {
+  for (int i = 0; net->is_built && i < net->store.num_trained; i++) {
     count += net->store.params[i].count;
   }
   return count;
@@ -276,7 +303,8 @@ tr_status tr_model_params_hash(tr_model *net, uint64_t *hash)
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_model_params_hash before tr_model_build()");
   tr__backend *backend = net->ctx->backend;
-  size_t bytes = (size_t)net->store.count * tr_dtype_size(net->ctx->dtype);
+  size_t bytes =
+      (size_t)net->store.value_count * tr_dtype_size(net->ctx->dtype);
   char *values = malloc(bytes + 1);
   XXH3_state_t *state = XXH3_createState();
   tr_status status = TR_OK;

@@ -54,14 +54,25 @@ static void find_consumers(planner *p)
   }
 }
 
+static bool has_trained(const tr_model *net, const tr__node *node)
+{
+  for (int i = 0; i < node->num_params; i++) {
+    if (tr__param_is_trained(&net->store.params[node->params[i]])) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* A gradient is wanted where parameters lie before and a loss behind. */
 static void find_gradients(planner *p)
 {
   for (int i = 0; i < p->n; i++) {
     const tr__node *node = &p->net->nodes[i];
     sketch *s = &p->nodes[i];
-    s->is_sensitive = node->num_params > 0 || ((node->flags & TR__IS_INPUT) &&
-                                               p->net->wants_input_gradients);
+    s->is_sensitive =
+        has_trained(p->net, node) ||
+        ((node->flags & TR__IS_INPUT) && p->net->wants_input_gradients);
     for (int k = 0; k < node->num_inputs; k++) {
       s->is_sensitive |= p->nodes[node->inputs[k]].is_sensitive;
     }

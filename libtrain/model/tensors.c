@@ -38,7 +38,11 @@ tr__tensor tr__value(const tr__run *run, const tr__node *node, int i)
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;
-  return tr__store_tensor(store, store->grads, &store->params[node->params[i]]);
+  const tr__param *param = &store->params[node->params[i]];
+  if (!tr__param_is_trained(param)) {
+    return (tr__tensor){.data = NULL};
+  }
+  return tr__store_tensor(store, store->grads, param);
 }
 
 int tr__grad_adds(const tr__run *run)

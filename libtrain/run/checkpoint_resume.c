@@ -164,18 +164,20 @@ static void release_parcel(parcel *p)
   }
 }
 
-static size_t arena_bytes(const tr__store *store)
+/* Arena 0 holds the values, the others a slot of the optimizer each. */
+static size_t arena_bytes(const tr__store *store, int k)
 {
-  return (size_t)store->count * tr_dtype_size(store->ctx->dtype);
+  return (size_t)tr__store_arena_count(store, k == 0) *
+         tr_dtype_size(store->ctx->dtype);
 }
 
 static tr_status make_parcel(const tr_checkpoint *run, parcel *out)
 {
   const tr__store *store = tr__model_store(run->model);
   for (int k = 0; k < tr__num_arenas(run); k++) {
-    out->arenas[k] = calloc(1, arena_bytes(store) + 1);
+    out->arenas[k] = calloc(1, arena_bytes(store, k) + 1);
     TR_CHECK(out->arenas[k] != NULL, TR_ENOMEM,
-             "checkpoint: no memory for %zu bytes", arena_bytes(store));
+             "checkpoint: no memory for %zu bytes", arena_bytes(store, k));
   }
   return TR_OK;
 }
@@ -187,7 +189,8 @@ static tr_status pack_arena(const found *f,
 {
   char name[TR__VIEW_NAME_BYTES];
   size_t size = tr_dtype_size(store->ctx->dtype);
-  for (int i = 0; i < store->num_params; i++) {
+  int num_params = tr__store_arena_params(store, slot == NULL);
+  for (int i = 0; i < num_params; i++) {
     const tr__param *param = &store->params[i];
     size_t bytes = (size_t)param->count * size;
     tr__param_set_name(param, slot, name);
@@ -220,10 +223,10 @@ static tr_status pack(const found *f, const tr_checkpoint *run, parcel *out)
 
 static tr_status send(tr__comm *comm, const tr_checkpoint *run, parcel *p)
 {
-  size_t bytes = arena_bytes(tr__model_store(run->model));
+  const tr__store *store = tr__model_store(run->model);
   TR_TRY(comm->type->broadcast(comm, &p->numbers, sizeof p->numbers, 0));
   for (int k = 0; k < tr__num_arenas(run); k++) {
-    TR_TRY(comm->type->broadcast(comm, p->arenas[k], bytes, 0));
+    TR_TRY(comm->type->broadcast(comm, p->arenas[k], arena_bytes(store, k), 0));
   }
   return TR_OK;
 }
@@ -259,7 +262,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   TR_TRY(move_loader(ctx->comm, run->loader, &p->numbers));
   for (int k = 0; k < tr__num_arenas(run); k++) {
     backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
-                          arena_bytes(store));
+                          arena_bytes(store, k));
   }
   if (run->optimizer != NULL) {
     tr__optimizer_set_steps(run->optimizer, p->numbers.step);

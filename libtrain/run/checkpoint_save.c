@@ -79,7 +79,8 @@ static tr_status make_views(save *s)
   TR_CHECK(s->views != NULL, TR_ENOMEM, "checkpoint: no memory for %d names",
            count);
   for (int k = 0; k < arenas; k++) {
-    for (int i = 0; i < s->store->num_params; i++) {
+    int num_params = tr__store_arena_params(s->store, k == 0);
+    for (int i = 0; i < num_params; i++) {
       view_param(s, &s->store->params[i], tr__arena_slot(s->run, k));
     }
   }
@@ -114,7 +115,8 @@ static tr_status fill_image(const save *s, tr__image *image)
 {
   int at = 0;
   for (int k = 0; k < tr__num_arenas(s->run); k++) {
-    for (int i = 0; i < s->store->num_params; i++, at++) {
+    int num_params = tr__store_arena_params(s->store, k == 0);
+    for (int i = 0; i < num_params; i++, at++) {
       TR_TRY(copy_param(s, tr__arena_of(s->run, k), i, k,
                         tr__image_at(image, at)));
     }

@@ -39,7 +39,7 @@ tr_status tr_model_load(tr_model *net, const char *path)
   tr__store *store = tr__model_store(net);
   /* The same on every rank, so nothing has to be agreed on. */
   TR_CHECK(store != NULL, TR_ESTATE, "tr_model_load before tr_model_build()");
-  size_t bytes = (size_t)store->count * tr_dtype_size(ctx->dtype);
+  size_t bytes = (size_t)store->value_count * tr_dtype_size(ctx->dtype);
   char *arena = calloc(1, bytes + 1);
   tr_status status = TR_OK;
   if (arena == NULL) {

@@ -200,7 +200,9 @@ tr_status tr_trainer_evaluate(tr_trainer *trainer,
   tr__comm *comm = trainer->ctx->comm;
   double sums[TR__TAIL_FAILED] = {0};
   /* No messages between the batches: a rank that fails is heard afterwards. */
+  tr_model_set_training(trainer->opts.model, 0);
   tr_status status = sum_batches(trainer->opts.model, loader, sums);
+  tr_model_set_training(trainer->opts.model, 1);
   TR_TRY(tr__agree(comm, status));
   TR_TRY(comm->type->sum_f64(comm, sums, TR__TAIL_FAILED));
   if (sums[TR__TAIL_WEIGHT] > 0) {

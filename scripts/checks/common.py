@@ -1,6 +1,7 @@
 """What the checks share: the project's files and their rooms."""
 
 import os
+import re
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -57,41 +58,14 @@ def read(path):
         return file.read()
 
 
+NOT_CODE = re.compile(r"//[^\n]*|/\*.*?\*/|"
+                      r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
+
+
 def strip_comments(text):
     """The text with comments and strings blanked; lines stay where they are."""
-    out = []
-    state = None
-    i = 0
-    while i < len(text):
-        pair = text[i:i + 2]
-        c = text[i]
-        if state is None and pair in ("/*", "//"):
-            state = pair
-            out.append("  ")
-            i += 2
-            continue
-        if state is None and c in "\"'":
-            state = c
-            out.append(c)
-        elif state == "/*" and pair == "*/":
-            state = None
-            out.append("  ")
-            i += 2
-            continue
-        elif state == "//" and c == "\n":
-            state = None
-            out.append(c)
-        elif state in ("\"", "'") and c == "\\":
-            out.append("  ")
-            i += 2
-            continue
-        elif state is not None and c == state:
-            state = None
-            out.append(c)
-        else:
-            out.append(c if state is None or c == "\n" else " ")
-        i += 1
-    return "".join(out)
+    return NOT_CODE.sub(lambda match: re.sub(r"[^\n]", " ", match.group(0)),
+                        text)
 
 
 def flags(*modules):

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,14 +30,19 @@ def formatting():
     if not has_command(FORMATTER):
         raise Skip(FORMATTER + " is not installed")
 
-    def check(path):
-        result = run([FORMATTER, "--dry-run", "-Werror", path])
-        if result.returncode == 0:
-            return []
-        first = result.stderr.split(": error", 1)[0]
-        return ["%s (%s -i %s)" % (first, FORMATTER, path)]
+    def check(paths):
+        result = run([FORMATTER, "--dry-run", "-Werror", *paths])
+        places = dict(re.findall(r"^(\S+?):(\d+):\d+: error", result.stderr,
+                                 re.MULTILINE)[::-1])
+        if result.returncode != 0 and not places:
+            return [result.stderr[-300:]]
+        return ["%s:%s (%s -i %s)" % (path, line, FORMATTER, path)
+                for path, line in sorted(places.items())]
 
-    return in_parallel(check, code_files())
+    files = code_files()
+    parts = os.cpu_count() or 1
+    return in_parallel(check, [files[i::parts] for i in range(parts)
+                               if files[i::parts]])
 
 
 def compile_alone(compiler, language, standard, more):

@@ -339,6 +339,62 @@ static void test_params_hash_is_the_hash_of_its_definition(void)
   }
 }
 
+/* Many ranks that all have this rank's numbers: sums in single precision,
+ * one after the other, as a ring makes them. */
+
+enum { MANY_RANKS = 259 };
+
+static tr_status sum_of_many(
+    tr__comm *comm, void *buf, int64_t count, tr_dtype dtype, tr__request **out)
+{
+  ASSERT_EQ(dtype, TR_F32);
+  for (int64_t i = 0; i < count; i++) {
+    float mine = ((float *)buf)[i];
+    for (int r = 1; r < comm->size; r++) {
+      ((float *)buf)[i] += mine;
+    }
+  }
+  *out = NULL;
+  return TR_OK;
+}
+
+static tr_status is_done(tr__comm *comm, tr__request **request, bool *done)
+{
+  (void)comm;
+  (void)request;
+  *done = true;
+  return TR_OK;
+}
+
+static void test_many_ranks_at_one_step_are_not_lost(void)
+{
+  tr_context *ctx = make_context("cpu", TR_F32);
+  learner l = make_learner(ctx);
+  tr__comm *kept = ctx->comm;
+  tr__comm_type type = *kept->type;
+  type.allreduce_start = sum_of_many;
+  type.test = is_done;
+  tr__comm comm = *kept;
+  comm.type = &type;
+  comm.size = MANY_RANKS;
+  ctx->comm = &comm;
+  float x[INPUTS] = {0};
+  const int32_t y = 0;
+  for (int step = 0; step < 300; step++) {
+    l.net->store.num_steps = step;
+    ASSERT_OK(tr_model_forward(l.net, &(tr_batch){.count = 1,
+                                                  .global_count = MANY_RANKS,
+                                                  .inputs = {x},
+                                                  .targets = {&y}}));
+    ASSERT_OK(tr_model_backward(l.net));
+    ASSERT_OK(tr_model_allreduce_grads(l.net));
+    ASSERT_OK(tr_optimizer_step(l.opt));
+  }
+  ctx->comm = kept;
+  free_learner(&l);
+  tr_context_destroy(&ctx);
+}
+
 static const tr_test tests[] = {
     TEST(test_accumulated_parts_of_a_batch_equal_the_whole),
     TEST(test_the_planned_count_does_not_matter),
@@ -349,6 +405,7 @@ static const tr_test tests[] = {
     TEST(test_what_is_set_is_what_is_got),
     TEST(test_first_values_are_uniform_within_the_bound),
     TEST(test_params_hash_is_the_hash_of_its_definition),
+    TEST(test_many_ranks_at_one_step_are_not_lost),
 };
 
 TEST_MAIN(tests)

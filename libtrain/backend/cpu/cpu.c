@@ -19,11 +19,11 @@ void tr__cpu_gemm(tr__cpu_matrix c,
               accumulate ? 1.0f : 0.0f, c.data, tr__int(c.stride));
 }
 
-TR__CLONES void tr__cpu_finish(tr__cpu_matrix y,
-                               const float *column,
-                               int64_t rows,
-                               int64_t columns,
-                               tr__activation activation)
+static TR__CLONES void finish(tr__cpu_matrix y,
+                              const float *column,
+                              int64_t rows,
+                              int64_t columns,
+                              tr__activation activation)
 {
   for (int64_t i = 0; i < rows; i++) {
     float *row = y.data + i * y.stride;
@@ -36,11 +36,11 @@ TR__CLONES void tr__cpu_finish(tr__cpu_matrix y,
   }
 }
 
-TR__CLONES void tr__cpu_add_tile(tr__cpu_matrix y,
-                                 const float *tile,
-                                 int64_t rows,
-                                 int64_t columns,
-                                 int accumulate)
+static TR__CLONES void add_tile(tr__cpu_matrix y,
+                                const float *tile,
+                                int64_t rows,
+                                int64_t columns,
+                                int accumulate)
 {
   for (int64_t i = 0; i < rows; i++) {
     float *row = y.data + i * y.stride;
@@ -49,6 +49,24 @@ TR__CLONES void tr__cpu_add_tile(tr__cpu_matrix y,
       row[j] = accumulate ? row[j] + from[j] : from[j];
     }
   }
+}
+
+void tr__cpu_finish(tr__cpu_matrix y,
+                    const float *column,
+                    int64_t rows,
+                    int64_t columns,
+                    tr__activation activation)
+{
+  finish(y, column, rows, columns, activation);
+}
+
+void tr__cpu_add_tile(tr__cpu_matrix y,
+                      const float *tile,
+                      int64_t rows,
+                      int64_t columns,
+                      int accumulate)
+{
+  add_tile(y, tile, rows, columns, accumulate);
 }
 
 static size_t workspace(tr__backend *backend, tr__op op, const void *args)

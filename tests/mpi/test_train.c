@@ -1,0 +1,411 @@
+/* Training on several ranks: the same numbers as on one, and failures that all
+ * ranks see in the same step. */
+#include "test.h"
+
+#include "base/dataset_impl.h"
+#include "model/model_impl.h"
+
+#include <train/mpi.h>
+#include <train/train.h>
+
+enum { NUM_STEPS = 20 };
+
+/* Sums over ranks are in another order than sums over one rank's samples. */
+static const double rank_tolerance = 1e-5;
+
+typedef struct job_opts {
+  MPI_Comm comm;
+  int threads;
+  int64_t batch;
+  tr_dtype dtype;
+  int fails_at; /* this rank's read that fails; 0: none */
+} job_opts;
+
+typedef struct job {
+  tr_context *ctx;
+  tr_dataset *data;
+  tr_loader *loader;
+  tr_model *net;
+  tr_optimizer *opt;
+} job;
+
+/* A data set of its own: 100 samples of 16 values, of which a rank cannot read
+ * the n-th part. */
+
+typedef struct blobs {
+  int fails_at;
+  atomic_int reads;
+} blobs;
+
+static tr_status read_blobs(const tr_dataset *data,
+                            const int64_t *ids,
+                            int64_t count,
+                            void *x,
+                            int32_t *y)
+{
+  blobs *state = data->state;
+  int number = 1 + atomic_fetch_add(&state->reads, 1);
+  TR_CHECK(number != state->fails_at, TR_EIO, "blobs: part %d is damaged",
+           number);
+  for (int64_t i = 0; i < count; i++) {
+    const tr__random random = {.seed = 1,
+                               .sample = ids[i],
+                               .stream =
+                                   tr__random_stream(TR__PURPOSE_TEST, 3)};
+    y[i] = (int32_t)(ids[i] % 10);
+    for (int k = 0; k < 16; k++) {
+      double value = tr__random_uniform(&random, k) + (k == y[i]);
+      ((float *)x)[16 * i + k] = (float)value;
+    }
+  }
+  return TR_OK;
+}
+
+static void close_blobs(tr_dataset *data)
+{
+  free(data->state);
+}
+
+static const tr__dataset_type blobs_type = {
+    .name = "blobs", .read = read_blobs, .close = close_blobs};
+
+/* Released by tr_dataset_destroy(), so allocated as the library does. */
+static tr_dataset *open_blobs(tr_context *ctx, int fails_at)
+{
+  tr_dataset *data = calloc(1, sizeof *data);
+  blobs *state = calloc(1, sizeof *state);
+  ASSERT(data != NULL && state != NULL);
+  state->fails_at = fails_at;
+  *data = (tr_dataset){.type = &blobs_type,
+                       .ctx = ctx,
+                       .dtype = ctx->dtype,
+                       .shape = {1, {16}},
+                       .num_samples = 100,
+                       .num_classes = 10,
+                       .name = strdup("blobs"),
+                       .state = state};
+  return data;
+}
+
+static void start_model(job *j)
+{
+  ASSERT_OK(tr_model_create(j->ctx, &j->net));
+  tr_node x = tr_flatten(j->net, tr_input(j->net, tr_dataset_shape(j->data)));
+  x = tr_linear(j->net, x, &(tr_linear_opts){.out = 32, .name = "fc1"});
+  x = tr_relu(j->net, x);
+  x = tr_linear(j->net, x, &(tr_linear_opts){.out = 10, .name = "fc2"});
+  tr_cross_entropy(j->net, x);
+  ASSERT_OK(tr_model_build(j->net, NULL));
+  tr_sgd_opts opts = {.lr = 0.1, .momentum = 0.9};
+  ASSERT_OK(tr_sgd_create(j->net, &opts, &j->opt));
+}
+
+static void start(job *j, const job_opts *opts, bool has_blobs)
+{
+  *j = (job){0};
+  ASSERT_OK(tr_context_create(opts->comm,
+                              &(tr_context_opts){.threads = opts->threads,
+                                                 .dtype = opts->dtype,
+                                                 .seed = 5},
+                              &j->ctx));
+  if (has_blobs) {
+    j->data = open_blobs(j->ctx, opts->fails_at);
+  } else {
+    ASSERT_OK(tr_digits_open(j->ctx, "test", &j->data));
+  }
+  tr_loader_opts loader = {.batch = opts->batch, .shuffle = 1};
+  ASSERT_OK(tr_loader_create(j->ctx, j->data, &loader, &j->loader));
+  start_model(j);
+}
+
+static void end(job *j)
+{
+  tr_optimizer_destroy(&j->opt);
+  tr_model_destroy(&j->net);
+  tr_loader_destroy(&j->loader);
+  tr_dataset_destroy(&j->data);
+  tr_context_destroy(&j->ctx);
+}
+
+static int rank(void)
+{
+  int number;
+  MPI_Comm_rank(MPI_COMM_WORLD, &number);
+  return number;
+}
+
+static int size(void)
+{
+  int number;
+  MPI_Comm_size(MPI_COMM_WORLD, &number);
+  return number;
+}
+
+static bool next_batch(job *j, tr_batch *batch)
+{
+  return tr_loader_next(j->loader, batch) || tr_loader_next(j->loader, batch);
+}
+
+static void train_steps(job *j, double *losses)
+{
+  for (int step = 0; step < NUM_STEPS; step++) {
+    tr_batch batch;
+    ASSERT(next_batch(j, &batch));
+    ASSERT_OK(tr_model_forward(j->net, &batch));
+    ASSERT_OK(tr_model_backward(j->net));
+    ASSERT_OK(tr_model_allreduce_grads(j->net));
+    ASSERT_OK(tr_model_loss(j->net, &losses[step]));
+    ASSERT_OK(tr_optimizer_step(j->opt));
+  }
+}
+
+/* Losses and the hash of a whole run. */
+static uint64_t run(const job_opts *opts, bool has_blobs, double *losses)
+{
+  job j;
+  uint64_t hash;
+  start(&j, opts, has_blobs);
+  train_steps(&j, losses);
+  ASSERT_OK(tr_model_params_hash(j.net, &hash));
+  end(&j);
+  return hash;
+}
+
+static void expect_losses_of_one_rank(int64_t batch, bool has_blobs)
+{
+  double alone[NUM_STEPS], together[NUM_STEPS];
+  run(&(job_opts){.comm = MPI_COMM_SELF, .threads = 1, .batch = batch},
+      has_blobs, alone);
+  run(&(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = batch},
+      has_blobs, together);
+  for (int i = 0; i < NUM_STEPS; i++) {
+    ASSERT_NEAR(together[i], alone[i], rank_tolerance);
+  }
+  ASSERT(together[NUM_STEPS - 1] < together[0]);
+}
+
+static void test_losses_are_those_of_one_rank(void)
+{
+  expect_losses_of_one_rank(64, false);
+}
+
+/* 100 samples in batches of 30: the last has 10, unequal parts everywhere. */
+static void test_uneven_batches_have_the_losses_of_one_rank(void)
+{
+  expect_losses_of_one_rank(30, true);
+}
+
+/* The last batch has a single sample: most ranks have none. */
+static void test_ranks_without_samples_take_part(void)
+{
+  expect_losses_of_one_rank(33, true);
+}
+
+static void test_double_precision_parameters_are_those_of_one_rank(void)
+{
+  double alone[NUM_STEPS], together[NUM_STEPS];
+  run(&(job_opts){.comm = MPI_COMM_SELF, .batch = 50, .dtype = TR_F64}, false,
+      alone);
+  run(&(job_opts){.comm = MPI_COMM_WORLD, .batch = 50, .dtype = TR_F64}, false,
+      together);
+  for (int i = 0; i < NUM_STEPS; i++) {
+    ASSERT_NEAR(together[i], alone[i], 1e-11);
+  }
+}
+
+static void expect_same_on_all_ranks(uint64_t hash)
+{
+  uint64_t first = hash;
+  MPI_Bcast(&first, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+  ASSERT(first == hash);
+}
+
+static void test_runs_and_threads_repeat_the_same_bits(void)
+{
+  static const int threads[] = {1, 1, 3};
+  uint64_t hashes[3];
+  double losses[3][NUM_STEPS];
+  for (int i = 0; i < 3; i++) {
+    hashes[i] = run(
+        &(job_opts){.comm = MPI_COMM_WORLD, .threads = threads[i], .batch = 37},
+        false, losses[i]);
+    expect_same_on_all_ranks(hashes[i]);
+    ASSERT(hashes[i] == hashes[0]);
+    ASSERT(memcmp(losses[i], losses[0], sizeof losses[0]) == 0);
+  }
+}
+
+/* Failures of one rank. */
+
+static void expect_damage(tr_status status)
+{
+  ASSERT_EQ(status, TR_EIO);
+  ASSERT_STR_EQ(tr_error_message(), "blobs: part 3 is damaged");
+  ASSERT(tr__error_origin()->agreed);
+  ASSERT_EQ(tr__error_is_elsewhere(), rank() != size() - 1);
+}
+
+static job_opts damaged_opts(void)
+{
+  return (job_opts){.comm = MPI_COMM_WORLD,
+                    .threads = 1,
+                    .batch = 20,
+                    .fails_at = rank() == size() - 1 ? 3 : 0};
+}
+
+static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
+{
+  job j;
+  job_opts opts = damaged_opts();
+  start(&j, &opts, true);
+  for (int step = 1; step <= 3; step++) {
+    tr_batch batch;
+    ASSERT(tr_loader_next(j.loader, &batch));
+    ASSERT_OK(tr_model_forward(j.net, &batch));
+    ASSERT_OK(tr_model_backward(j.net));
+    tr_status status = tr_model_allreduce_grads(j.net);
+    if (step == 3) {
+      expect_damage(status);
+      break;
+    }
+    ASSERT_OK(status);
+    ASSERT_OK(tr_optimizer_step(j.opt));
+  }
+  ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
+  end(&j);
+}
+
+static tr_trainer *make_trainer(job *j)
+{
+  tr_trainer *trainer;
+  tr_trainer_opts opts = {
+      .model = j->net, .optimizer = j->opt, .loader = j->loader, .epochs = 3};
+  ASSERT_OK(tr_trainer_create(j->ctx, &opts, &trainer));
+  return trainer;
+}
+
+static void test_a_failed_read_ends_fit_on_all_ranks(void)
+{
+  job j;
+  job_opts opts = damaged_opts();
+  start(&j, &opts, true);
+  tr_trainer *trainer = make_trainer(&j);
+  expect_damage(tr_trainer_fit(trainer, NULL));
+  ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
+  tr_trainer_destroy(&trainer);
+  end(&j);
+}
+
+static void test_a_failed_read_ends_evaluation_on_all_ranks(void)
+{
+  job j;
+  job_opts opts = damaged_opts();
+  double loss, accuracy;
+  start(&j, &opts, true);
+  tr_trainer *trainer = make_trainer(&j);
+  expect_damage(tr_trainer_evaluate(trainer, j.loader, &loss, &accuracy));
+  tr_trainer_destroy(&trainer);
+  end(&j);
+}
+
+static void test_a_stop_request_ends_all_ranks_at_the_same_step(void)
+{
+  job j;
+  start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = 20},
+        true);
+  tr_trainer *trainer = make_trainer(&j);
+  tr_batch batch;
+  for (int i = 0; i < 2; i++) {
+    ASSERT(tr_loader_next(j.loader, &batch));
+    ASSERT_OK(tr_trainer_step(trainer, &batch));
+    ASSERT(!j.ctx->stop_agreed);
+  }
+  if (rank() == size() / 2) {
+    tr_context_request_stop(j.ctx);
+  }
+  ASSERT_FAILS(tr_trainer_fit(trainer, NULL), TR_ESTOPPED, "after step 3");
+  ASSERT_EQ(tr_optimizer_num_steps(j.opt), 3);
+  tr_trainer_destroy(&trainer);
+  end(&j);
+}
+
+static void test_ranks_at_different_steps_are_found(void)
+{
+  job j;
+  start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = 20},
+        true);
+  for (int64_t ahead = 1; ahead < 16 && size() > 1; ahead += 7) {
+    tr_batch batch;
+    j.net->store.num_steps = 256 + (rank() == size() - 1 ? ahead : 0);
+    ASSERT(next_batch(&j, &batch));
+    ASSERT_OK(tr_model_forward(j.net, &batch));
+    ASSERT_OK(tr_model_backward(j.net));
+    ASSERT_FAILS(tr_model_allreduce_grads(j.net), TR_EMISMATCH,
+                 "ranks are at different steps; rank 0 is at step 256");
+    ASSERT(tr__error_origin()->agreed);
+    j.net->store.grads_are_clear = true;
+    j.net->store.grads_are_reduced = false;
+  }
+  end(&j);
+}
+
+static void test_different_models_are_refused_with_both_sides(void)
+{
+  tr_context *ctx;
+  tr_model *net;
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &ctx));
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input(net, (tr_shape){1, {4}});
+  bool is_other = size() > 1 && rank() == size() - 1;
+  tr_linear(net, x, &(tr_linear_opts){.out = is_other ? 3 : 2, .name = "fc"});
+  for (int attempt = 0; attempt < 2 && size() > 1; attempt++) {
+    tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
+    ASSERT_EQ(status, TR_EMISMATCH);
+    ASSERT(strstr(tr_error_message(), "gives (2)") != NULL);
+    ASSERT(strstr(tr_error_message(), "gives (3)") != NULL);
+  }
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static void test_one_ranks_bad_model_is_refused_on_all(void)
+{
+  tr_context *ctx;
+  tr_model *net;
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &ctx));
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input(net, (tr_shape){1, {4}});
+  int64_t out = rank() == size() - 1 ? -1 : 2;
+  tr_linear(net, x, &(tr_linear_opts){.out = out, .name = "fc"});
+  for (int attempt = 0; attempt < 2; attempt++) {
+    ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 1}), TR_EINVAL,
+                 "linear \"fc\": out is -1");
+  }
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static const tr_test tests[] = {
+    TEST(test_losses_are_those_of_one_rank),
+    TEST(test_uneven_batches_have_the_losses_of_one_rank),
+    TEST(test_ranks_without_samples_take_part),
+    TEST(test_double_precision_parameters_are_those_of_one_rank),
+    TEST(test_runs_and_threads_repeat_the_same_bits),
+    TEST(test_a_failed_read_reaches_all_ranks_in_the_same_step),
+    TEST(test_a_failed_read_ends_fit_on_all_ranks),
+    TEST(test_a_failed_read_ends_evaluation_on_all_ranks),
+    TEST(test_a_stop_request_ends_all_ranks_at_the_same_step),
+    TEST(test_ranks_at_different_steps_are_found),
+    TEST(test_different_models_are_refused_with_both_sides),
+    TEST(test_one_ranks_bad_model_is_refused_on_all),
+};
+
+int main(int argc, char **argv)
+{
+  int level;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
+  int code =
+      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
+  MPI_Finalize();
+  return code;
+}
