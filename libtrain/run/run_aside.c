@@ -24,7 +24,7 @@ bool tr__is_foreign(const tr__listed *item,
                     const unsigned char *run_id)
 {
   return item->is_readable ? !tr__is_of_run(item, run_id)
-                           : !has_run(found, run_id);
+                           : item->is_damaged && !has_run(found, run_id);
 }
 
 /* The data file of a manifest; a guess where that cannot be read. */

@@ -82,6 +82,7 @@ static tr_status list_name(void *user, const char *path, const char *name)
   if (status == TR_OK) {
     status =
         tr__manifest_parse(full.text, (char *)text, length, &item->manifest);
+    item->is_damaged = status != TR_OK;
     free(text);
   }
   if (status == TR_OK && item->manifest.step != step) {

@@ -37,6 +37,7 @@ typedef struct tr__listed {
   char name[TR__FILE_NAME_BYTES]; /* of the manifest's own file */
   tr__manifest manifest;          /* only the step where it is not readable */
   bool is_readable;
+  bool is_damaged;   /* it could be read, but is no manifest */
   char problem[256]; /* why it is not */
 } tr__listed;
 
@@ -70,8 +71,8 @@ tr_status tr__run_dir_clean(const tr__file_ops *ops,
                             const char *path,
                             const tr__listing *listing);
 
-/* tr__is_foreign - whether a checkpoint is another run's. A manifest that
- * cannot be read names no run: it stays where this run may have written it. */
+/* tr__is_foreign - whether a checkpoint is another run's. A damaged manifest
+ * names no run: it is another's where this run has written none. */
 bool tr__is_foreign(const tr__listed *item,
                     const tr__listing *found,
                     const unsigned char *run_id);
