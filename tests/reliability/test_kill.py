@@ -135,6 +135,13 @@ def start_and_wait(campaign, folder, *more, ranks=2, step=1):
     return process
 
 
+def wait_for_save(process, folder):
+    """Until a temporary shows that a save has begun; where there is none any
+    more, until the end."""
+    while process.poll() is None and not temporaries(folder):
+        pass
+
+
 def kill_once(campaign, folder, number, seconds):
     """One kill -9 at a random time of a whole run; whether it came inside a
     save, or None where the job had ended by then."""
@@ -143,6 +150,8 @@ def kill_once(campaign, folder, number, seconds):
               encoding="utf-8") as output:
         process = job.start(campaign.command(2, "--resume"), folder, output)
     time.sleep(begin * seconds)
+    if number % 2:
+        wait_for_save(process, folder)
     ranks = ranks_of(folder)
     victim = process.pid if number % 3 == 2 or not ranks else \
         campaign.random.choice(ranks)
@@ -187,15 +196,26 @@ def check_kills(campaign, expected, seconds, kills):
           (done, jobs, inside))
 
 
+def stop(campaign, folder, number):
+    """Send a signal to a rank after some steps; mpirun's exit code."""
+    process = start_and_wait(campaign, folder, step=5)
+    ranks = ranks_of(folder)
+    if ranks:
+        os.kill(campaign.random.choice(ranks), number)
+    return process.wait(LIMIT_S)
+
+
 def check_signal(campaign, expected, number):
-    folder = campaign.folder()
-    process = start_and_wait(campaign, folder, step=10)
-    os.kill(campaign.random.choice(ranks_of(folder)), number)
-    code = process.wait(LIMIT_S)
+    code = 0
+    for _ in range(5):  # on a busy machine the job may end before the signal
+        folder = campaign.folder()
+        code = stop(campaign, folder, number)
+        if code != 0:
+            break
     expect(code == 85, "exit code is %s, expected 85" % code)
     wait_until_gone(folder)
     stopped = last_step(folder)
-    expect(10 <= stopped < STEPS, "stopped after step %d" % stopped)
+    expect(5 <= stopped <= STEPS, "stopped after step %d" % stopped)
     expect(os.path.exists(os.path.join(
         folder, "run", "step-%08d.manifest" % stopped)),
            "no checkpoint of step %d" % stopped)
