@@ -5,9 +5,25 @@
 const tr__layer_type *const *tr__layer_table(void)
 {
   static const tr__layer_type *const table[] = {
-      &tr__input_type,   &tr__linear_type,        &tr__relu_type,
-      &tr__conv2d_type,  &tr__maxpool2d_type,     &tr__global_avgpool2d_type,
-      &tr__flatten_type, &tr__cross_entropy_type, NULL,
+      &tr__input_type,
+      &tr__linear_type,
+      &tr__relu_type,
+      &tr__conv1d_type,
+      &tr__conv2d_type,
+      &tr__conv3d_type,
+      &tr__conv_transpose2d_type,
+      &tr__maxpool1d_type,
+      &tr__maxpool2d_type,
+      &tr__maxpool3d_type,
+      &tr__avgpool1d_type,
+      &tr__avgpool2d_type,
+      &tr__avgpool3d_type,
+      &tr__adaptive_avgpool_type,
+      &tr__global_avgpool2d_type,
+      &tr__global_maxpool2d_type,
+      &tr__flatten_type,
+      &tr__cross_entropy_type,
+      NULL,
   };
   return table;
 }

@@ -6,6 +6,7 @@
 #define TRAIN_TRAIN_H
 
 #include <train/base.h>
+#include <train/conv.h>
 #include <train/data.h>
 #include <train/layers.h>
 #include <train/model.h>

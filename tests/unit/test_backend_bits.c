@@ -107,7 +107,7 @@ static const sharded_op sharded[] = {
         offsetof(tr__##op##_args, accumulate), first_row                       \
   }
     ROW(linear_backward_weight, 2),
-    ROW(conv2d_backward_weight, 2),
+    ROW(conv_backward_weight, 2),
     ROW(loss_sum, 1),
 };
 

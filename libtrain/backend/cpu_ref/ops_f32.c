@@ -4,9 +4,9 @@
 
 #include "backend/cpu_ref/template_sums.h"
 
-#include "backend/cpu_ref/template_conv2d.h"
+#include "backend/cpu_ref/template_conv.h"
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
 #include "backend/cpu_ref/template_optimizer.h"
-#include "backend/cpu_ref/template_pool2d.h"
+#include "backend/cpu_ref/template_pool.h"
