@@ -10,3 +10,4 @@
 #include "backend/cpu_ref/template_loss.h"
 #include "backend/cpu_ref/template_optimizer.h"
 #include "backend/cpu_ref/template_pool2d.h"
+#include "backend/cpu_ref/template_shape.h"
