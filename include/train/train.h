@@ -11,6 +11,7 @@
 #include <train/model.h>
 #include <train/optim.h>
 #include <train/run.h>
+#include <train/sequence.h>
 #include <train/shape.h>
 
 #endif

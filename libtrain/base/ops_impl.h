@@ -10,6 +10,7 @@
 #ifndef TR_OPS_IMPL_H
 #define TR_OPS_IMPL_H
 
+#include "base/ops_sequence_impl.h"
 #include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
 
@@ -191,6 +192,7 @@ typedef struct tr__count_nonfinite_args {
  * entries of a device backend and the tests are made from this list. */
 #define TR__OPS(X)                                                             \
   TR__OPS_SHAPE(X)                                                             \
+  TR__OPS_SEQUENCE(X)                                                          \
   X(fill)                                                                      \
   X(add)                                                                       \
   X(linear_forward)                                                            \

@@ -1,3 +1,4 @@
+#include "backend_cases_sequence.h"
 #include "backend_cases_shape.h"
 
 int64_t draw(draws *d, int64_t limit)

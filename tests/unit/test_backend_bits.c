@@ -109,6 +109,8 @@ static const sharded_op sharded[] = {
     ROW(linear_backward_weight, 2),
     ROW(conv2d_backward_weight, 2),
     ROW(loss_sum, 1),
+    ROW(embedding_backward, 1),
+    ROW(position_backward, 1),
 };
 
 static void set_shards(op_case *c, const sharded_op *s, tr__shards shards)

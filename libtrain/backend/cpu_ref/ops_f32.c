@@ -11,3 +11,6 @@
 #include "backend/cpu_ref/template_optimizer.h"
 #include "backend/cpu_ref/template_pool2d.h"
 #include "backend/cpu_ref/template_shape.h"
+
+/* Uses the sums of the shapes above. */
+#include "backend/cpu_ref/template_sequence.h"
