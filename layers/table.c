@@ -23,6 +23,15 @@ const tr__layer_type *const *tr__layer_table(void)
       &tr__global_maxpool2d_type,
       &tr__flatten_type,
       &tr__cross_entropy_type,
+      &tr__add_type,
+      &tr__mul_type,
+      &tr__concat_type,
+      &tr__reshape_type,
+      &tr__transpose_type,
+      &tr__input_ids_type,
+      &tr__embedding_type,
+      &tr__position_type,
+      &tr__attention_type,
       NULL,
   };
   return table;

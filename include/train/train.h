@@ -12,5 +12,7 @@
 #include <train/model.h>
 #include <train/optim.h>
 #include <train/run.h>
+#include <train/sequence.h>
+#include <train/shape.h>
 
 #endif

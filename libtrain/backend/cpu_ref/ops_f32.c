@@ -10,3 +10,7 @@
 #include "backend/cpu_ref/template_loss.h"
 #include "backend/cpu_ref/template_optimizer.h"
 #include "backend/cpu_ref/template_pool.h"
+#include "backend/cpu_ref/template_shape.h"
+
+/* Uses the sums of the shapes above. */
+#include "backend/cpu_ref/template_sequence.h"
