@@ -159,47 +159,97 @@ typedef struct tr_pool3d_opts {
   int64_t kernel_dhw[3], stride_dhw[3], padding_dhw[3];
 } tr_pool3d_opts;
 
-/* tr_maxpool1d, tr_maxpool2d, tr_maxpool3d - the largest value of each window.
+/* tr_maxpool1d - the largest value of each window.
  *
- *   x (N, C, H, W) -> y (N, C, (H + 2 padding - kernel)/stride + 1, likewise W)
+ *   x (N, C, W) -> y (N, C, (W + 2 padding - kernel)/stride + 1)
  *
- * Likewise with one extent, (N, C, W), or three, (N, C, D, H, W). The gradient
- * goes to the first largest value in row-major order.
+ * The gradient goes to the first largest value in row-major order.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
- * Source:    torch.nn.MaxPool1d, MaxPool2d, MaxPool3d */
+ * Source:    torch.nn.MaxPool1d */
 TR_API tr_node tr_maxpool1d(tr_model *net,
                             tr_node x,
                             const tr_pool1d_opts *opts);
+
+/* tr_maxpool2d - the largest value of each window.
+ *
+ *   x (N, C, H, W) -> y (N, C, (H + 2 padding - kernel)/stride + 1, likewise W)
+ *
+ * The gradient goes to the first largest value in row-major order.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.MaxPool2d */
 TR_API tr_node tr_maxpool2d(tr_model *net,
                             tr_node x,
                             const tr_pool2d_opts *opts);
+
+/* tr_maxpool3d - the largest value of each window.
+ *
+ *   x (N, C, D, H, W) -> y (N, C, (D + 2 padding - kernel)/stride + 1,
+ *                              likewise H and W)
+ *
+ * The gradient goes to the first largest value in row-major order.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.MaxPool3d */
 TR_API tr_node tr_maxpool3d(tr_model *net,
                             tr_node x,
                             const tr_pool3d_opts *opts);
 
-/* tr_avgpool1d, tr_avgpool2d, tr_avgpool3d - the mean of each window; padding
- * counts as zeros unless exclude_padding is 1.
+/* tr_avgpool1d - the mean of each window.
  *
- *   x (N, C, H, W) -> y (N, C, (H + 2 padding - kernel)/stride + 1, likewise W)
+ *   x (N, C, W) -> y (N, C, (W + 2 padding - kernel)/stride + 1)
  *
- * Likewise with one extent, (N, C, W), or three, (N, C, D, H, W).
+ * Padding counts as zeros unless exclude_padding is 1.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
- * Source:    torch.nn.AvgPool1d, AvgPool2d, AvgPool3d; count_include_pad is
+ * Source:    torch.nn.AvgPool1d; count_include_pad is
  *            the opposite of exclude_padding */
 TR_API tr_node tr_avgpool1d(tr_model *net,
                             tr_node x,
                             const tr_pool1d_opts *opts);
+
+/* tr_avgpool2d - the mean of each window.
+ *
+ *   x (N, C, H, W) -> y (N, C, (H + 2 padding - kernel)/stride + 1, likewise W)
+ *
+ * Padding counts as zeros unless exclude_padding is 1.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.AvgPool2d; count_include_pad is
+ *            the opposite of exclude_padding */
 TR_API tr_node tr_avgpool2d(tr_model *net,
                             tr_node x,
                             const tr_pool2d_opts *opts);
+
+/* tr_avgpool3d - the mean of each window.
+ *
+ *   x (N, C, D, H, W) -> y (N, C, (D + 2 padding - kernel)/stride + 1,
+ *                              likewise H and W)
+ *
+ * Padding counts as zeros unless exclude_padding is 1.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.AvgPool3d; count_include_pad is
+ *            the opposite of exclude_padding */
 TR_API tr_node tr_avgpool3d(tr_model *net,
                             tr_node x,
                             const tr_pool3d_opts *opts);

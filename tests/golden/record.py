@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import record_conv
 import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -305,6 +306,7 @@ def record_schedules():
 
 FILES = {
     "layers": record_layers,
+    "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
 }
