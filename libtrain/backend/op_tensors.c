@@ -32,6 +32,12 @@ static const tr__op_info table[TR__NUM_OPS] = {
     PLAIN(sgd_update, block),
     PLAIN(adam_update, block),
     PLAIN(count_nonfinite, count),
+    PLAIN(rmsprop_update, block),
+    PLAIN(adagrad_update, block),
+    PLAIN(sum_squares, sums),
+    PLAIN(clip_factor, block),
+    PLAIN(ema_update, p),
+    PLAIN(swap, b),
 };
 
 const tr__op_info *tr__op_info_of(tr__op op)

@@ -9,4 +9,7 @@
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
 #include "backend/cpu_ref/template_optimizer.h"
+
+/* Uses what the optimizers above do. */
+#include "backend/cpu_ref/template_optim.h"
 #include "backend/cpu_ref/template_pool2d.h"
