@@ -151,6 +151,24 @@ tr__optimizer_slot(const tr_optimizer *opt, int i, const tr__slice *slice)
   return tr__store_flat(opt->store, opt->slots[i], slice->offset, slice->count);
 }
 
+/* A callback cannot be written down: only that there is one. */
+static void print_schedule(const tr_schedule *s, FILE *out)
+{
+  fprintf(out, "schedule %d warmup %lld total %lld every %lld gamma %.17g\n",
+          (int)s->kind, (long long)s->warmup, (long long)s->total,
+          (long long)s->every, s->gamma);
+  fprintf(out, "start %.17g end %.17g power %.17g rise %.17g\n", s->start,
+          s->end, s->power, s->rise);
+  fprintf(out, "patience %lld cooldown %lld threshold %.17g maximise %d\n",
+          (long long)s->patience, (long long)s->cooldown, s->threshold,
+          s->maximise);
+  fprintf(out, "milestones");
+  for (int i = 0; i < TR_MAX_MILESTONES && s->milestones[i] != 0; i++) {
+    fprintf(out, " %lld", (long long)s->milestones[i]);
+  }
+  fprintf(out, "\n");
+}
+
 static void print_slices(const tr_optimizer *opt, FILE *out)
 {
   fprintf(out, "clip_norm %.17g on_nonfinite %d\n", opt->clip_norm,
@@ -184,10 +202,7 @@ char *tr__optimizer_text(const tr_optimizer *opt)
   fprintf(out, "alpha %.17g\ncentered %d\n", hyper->alpha, hyper->centered);
   fprintf(out, "lr_decay %.17g\nfirst_sum %.17g\n", hyper->lr_decay,
           hyper->first_sum);
-  fprintf(out, "schedule %d warmup %lld total %lld every %lld gamma %.17g\n",
-          (int)schedule->kind, (long long)schedule->warmup,
-          (long long)schedule->total, (long long)schedule->every,
-          schedule->gamma);
+  print_schedule(schedule, out);
   print_slices(opt, out);
   if (fclose(out) != 0) {
     free(text);
@@ -199,7 +214,19 @@ char *tr__optimizer_text(const tr_optimizer *opt)
 double tr_optimizer_lr(const tr_optimizer *opt)
 {
   double lr = tr__schedule_lr(&opt->schedule, opt->hyper.lr, opt->num_steps);
-  return lr / (1 + (double)opt->num_steps * opt->hyper.lr_decay);
+  return opt->plateau.scale * lr /
+         (1 + (double)opt->num_steps * opt->hyper.lr_decay);
+}
+
+tr_status tr_optimizer_report(tr_optimizer *opt, double metric)
+{
+  TR_CHECK(opt->schedule.kind == TR_SCHEDULE_PLATEAU, TR_ESTATE,
+           "tr_optimizer_report: the schedule is of kind %d, expected "
+           "TR_SCHEDULE_PLATEAU",
+           (int)opt->schedule.kind);
+  TR_CHECK(!isnan(metric), TR_EINVAL, "tr_optimizer_report: metric is NaN");
+  tr__plateau_report(&opt->schedule, &opt->plateau, metric);
+  return TR_OK;
 }
 
 int64_t tr_optimizer_num_steps(const tr_optimizer *opt)

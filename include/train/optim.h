@@ -10,21 +10,51 @@ extern "C" {
 
 typedef struct tr_optimizer tr_optimizer;
 
+/* The rate as a share of the optimizer's lr, at t of T steps. */
 typedef enum tr_schedule_kind {
-  TR_SCHEDULE_CONSTANT = 0,
-  TR_SCHEDULE_COSINE = 1, /* lr (1 + cos(pi t/T)) / 2 */
-  TR_SCHEDULE_STEP = 2    /* lr * gamma^floor(t/every) */
+  TR_SCHEDULE_CONSTANT = 0,    /* 1 */
+  TR_SCHEDULE_COSINE = 1,      /* end + (1 - end) (1 + cos(pi t/T)) / 2 */
+  TR_SCHEDULE_STEP = 2,        /* gamma^floor(t/every) */
+  TR_SCHEDULE_MULTISTEP = 3,   /* gamma^(milestones up to t) */
+  TR_SCHEDULE_EXPONENTIAL = 4, /* gamma^t */
+  TR_SCHEDULE_LINEAR = 5,      /* start + (end - start) t/T */
+  TR_SCHEDULE_POLYNOMIAL = 6,  /* end + (1 - end) (1 - t/T)^power */
+  TR_SCHEDULE_ONE_CYCLE = 7,   /* cosine from start to 1 at rise T - 1, then to
+                                  end at T - 1 */
+  TR_SCHEDULE_PLATEAU = 8,     /* times gamma after `patience` reports without
+                                  improvement: tr_optimizer_report() */
+  TR_SCHEDULE_CALLBACK = 9     /* what rate() returns */
 } tr_schedule_kind;
 
+#define TR_MAX_MILESTONES 16
+
+/* The share of lr at step t = 0, 1, ... after the warm-up; the same on all
+ * ranks, and a function of t alone, so that a run can be resumed. */
+typedef double (*tr_rate_fn)(void *user, int64_t t);
+
 /* The rate of step s = 0, 1, ...: for s < warmup it is lr (s + 1)/warmup,
- * afterwards the kind's formula with t = s - warmup and T = total - warmup.
- * Zero-initialise for a constant rate. */
+ * afterwards lr times the kind's formula with t = s - warmup and T = total -
+ * warmup; behind T it stays what it is there. Zero-initialise for a constant
+ * rate. */
 typedef struct tr_schedule {
   tr_schedule_kind kind;
   int64_t warmup; /* steps */
-  int64_t total;  /* steps; required by TR_SCHEDULE_COSINE */
-  int64_t every;  /* steps; required by TR_SCHEDULE_STEP */
-  double gamma;   /* TR_SCHEDULE_STEP; 0: 0.1 */
+  int64_t total;  /* steps; required by COSINE, LINEAR, POLYNOMIAL, ONE_CYCLE */
+  int64_t every;  /* steps; required by STEP */
+  double gamma;   /* STEP, MULTISTEP, EXPONENTIAL, PLATEAU; 0: 0.1 */
+  double start;   /* first share: LINEAR, 0: 1; ONE_CYCLE, 0: 1/25 */
+  double end;     /* last share; ONE_CYCLE, 0: start/10000; PLATEAU: lowest */
+  double power;   /* POLYNOMIAL; 0: 1 */
+  double rise;    /* ONE_CYCLE: share of T before the top; 0: 0.3 */
+  int64_t milestones[TR_MAX_MILESTONES]; /* MULTISTEP: ascending t, ended by a
+                                            0; the first is required */
+  int64_t patience; /* PLATEAU: reports without improvement that are borne */
+  int64_t cooldown; /* PLATEAU: reports after a cut of which none counts */
+  double threshold; /* PLATEAU: least relative improvement; 0: 1e-4 */
+  int maximise;     /* PLATEAU: 1: larger metrics are better */
+  tr_rate_fn rate;  /* CALLBACK: required; borrowed with user for as long as the
+                       optimizer is there */
+  void *user;
 } tr_schedule;
 
 /* Parameters with numbers of their own. */
@@ -245,6 +275,22 @@ TR_API tr_status tr_optimizer_grad_norm(tr_optimizer *opt,
  * Threads:   one thread per context */
 TR_API double tr_optimizer_lr(const tr_optimizer *opt);
 
+/* tr_optimizer_report - tell a schedule of kind TR_SCHEDULE_PLATEAU how good
+ * the model is, once per evaluation.
+ *
+ *   improved where metric < best (1 - threshold), maximised: > best (1 +
+ *   threshold); after more than `patience` reports in a row that did not, the
+ *   rate is multiplied by gamma
+ *
+ * Where the schedule stands is part of checkpoints.
+ *
+ * Calls:     logically collective: the same metric on every rank
+ * Errors:    TR_ESTATE with another schedule; TR_EINVAL where metric is NaN
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    torch.optim.lr_scheduler.ReduceLROnPlateau */
+TR_API tr_status tr_optimizer_report(tr_optimizer *opt, double metric);
+
 /* tr_optimizer_num_steps - steps made, counted from the very first start.
  *
  * Calls:     local
@@ -252,6 +298,49 @@ TR_API double tr_optimizer_lr(const tr_optimizer *opt);
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API int64_t tr_optimizer_num_steps(const tr_optimizer *opt);
+
+/* Averages of a model's trained parameters. */
+typedef struct tr_ema tr_ema;
+
+/* tr_ema_create - begin averages that start as the parameters are now.
+ *
+ *   e <- decay e + (1 - decay) p     in every tr_ema_update()
+ *
+ * decay  [in]  0 <= decay < 1, often 0.999
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    TR_ESTATE before tr_model_build(), TR_EINVAL, TR_ENOMEM; agreed
+ * Ownership: *out is owned by the caller; net is borrowed until
+ *            tr_ema_destroy()
+ * Threads:   one thread per context
+ * Source:    Polyak and Juditsky 1992; torch.optim.swa_utils.get_ema_avg_fn */
+TR_API tr_status tr_ema_create(tr_model *net, double decay, tr_ema **out);
+
+/* tr_ema_update - take the parameters in; after tr_optimizer_step().
+ *
+ * Calls:     logically collective: the same on every rank
+ * Errors:    TR_ESTATE while the averages are swapped in
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; asynchronous on the context's stream */
+TR_API tr_status tr_ema_update(tr_ema *ema);
+
+/* tr_ema_swap - let the model's parameters and the averages change places: to
+ * evaluate or export the averages, and back.
+ *
+ * Calls:     logically collective: the same on every rank
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; asynchronous on the context's stream */
+TR_API void tr_ema_swap(tr_ema *ema);
+
+/* tr_ema_destroy - release averages; before their model.
+ *
+ * Calls:     local
+ * Errors:    none; ema and *ema may be NULL
+ * Ownership: *ema is released and set to NULL; averages that are swapped in
+ *            stay as parameters
+ * Threads:   one thread per context */
+TR_API void tr_ema_destroy(tr_ema **ema);
 
 /* tr_optimizer_destroy - release an optimizer; before its model.
  *
