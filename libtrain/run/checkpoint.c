@@ -25,10 +25,12 @@ tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out)
   if (store->checkpoint_cache == NULL) {
     tr__checkpoint_cache *cache = calloc(1, sizeof *cache);
     TR_CHECK(cache != NULL, TR_ENOMEM, "checkpoint: no memory");
-    /* Names the run for people who compare files; zeros do as well. */
-    (void)!getrandom(cache->run_id, sizeof cache->run_id, GRND_NONBLOCK);
     store->checkpoint_cache = cache;
     store->release_checkpoint_cache = release_cache;
+    /* A run that resumes replaces this by the identity of what it continues. */
+    ssize_t got = getrandom(cache->run_id, sizeof cache->run_id, 0);
+    TR_CHECK(got == (ssize_t)sizeof cache->run_id, TR_ESYSTEM,
+             "checkpoint: no random bytes for the identity of the run");
   }
   *out = store->checkpoint_cache;
   return TR_OK;

@@ -14,7 +14,7 @@ typedef struct tr__checkpoint_cache {
   tr__run_dir dir;
   bool has_dir;
   tr__image *image;
-  unsigned char run_id[TR__SEAL_RUN_BYTES];
+  unsigned char run_id[TR__SEAL_RUN_BYTES]; /* random, or of what was resumed */
 } tr__checkpoint_cache;
 
 /* tr__checkpoint_cache_of - a model's cache, made at the first call. */
