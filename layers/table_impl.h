@@ -13,6 +13,11 @@ extern const tr__layer_type tr__maxpool2d_type;
 extern const tr__layer_type tr__global_avgpool2d_type;
 extern const tr__layer_type tr__flatten_type;
 extern const tr__layer_type tr__cross_entropy_type;
+extern const tr__layer_type tr__add_type;
+extern const tr__layer_type tr__mul_type;
+extern const tr__layer_type tr__concat_type;
+extern const tr__layer_type tr__reshape_type;
+extern const tr__layer_type tr__transpose_type;
 
 /* tr__layer_table - all layers, NULL at the end. */
 const tr__layer_type *const *tr__layer_table(void);

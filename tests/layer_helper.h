@@ -140,13 +140,17 @@ static inline void case_draw_inputs(layer_case *c)
 static inline void case_draw_targets(layer_case *c)
 {
   const tr__node *loss = &c->net->nodes[c->node.index];
-  int64_t classes = c->net->nodes[loss->inputs[0]].shape.dims[0];
+  const tr_shape *logits = &c->net->nodes[loss->inputs[0]].shape;
+  int64_t classes = logits->dims[logits->ndim - 1];
+  int64_t count = c->rows * tr_shape_count(&loss->shape);
   const tr__random random = case_random(c->number, 1);
-  c->targets = malloc((size_t)(c->rows + 1) * sizeof *c->targets);
+  c->targets = malloc((size_t)(count + 1) * sizeof *c->targets);
   c->weights = random_tensor(c, "weights", 2, c->rows);
   c->has_weights = tr__random_u32(&random, 0) % 2 == 0;
-  for (int64_t i = 0; i < c->rows; i++) {
+  for (int64_t i = 0; i < count; i++) {
     c->targets[i] = (int32_t)(tr__random_u32(&random, 1 + i) % classes);
+  }
+  for (int64_t i = 0; i < c->rows; i++) {
     c->weights.values[i] += 1;
   }
 }
@@ -214,6 +218,8 @@ static inline void case_forward(layer_case *c)
     batch.inputs[i] = inputs[i] = narrowed(c->ctx, &c->inputs[i]);
   }
   batch.targets[0] = c->targets;
+  batch.target_values[0] =
+      c->is_loss ? tr_shape_count(&c->net->nodes[c->node.index].shape) : 0;
   void *weights = c->has_weights ? narrowed(c->ctx, &c->weights) : NULL;
   batch.weights = weights;
   ASSERT_OK(tr_model_forward(c->net, &batch));

@@ -11,5 +11,6 @@
 #include <train/model.h>
 #include <train/optim.h>
 #include <train/run.h>
+#include <train/shape.h>
 
 #endif

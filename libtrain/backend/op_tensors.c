@@ -12,6 +12,10 @@
       (int)(offsetof(tr__##op##_args, workspace) / sizeof(tr__tensor)))
 
 static const tr__op_info table[TR__NUM_OPS] = {
+    PLAIN(sum, b),
+    PLAIN(product, b),
+    PLAIN(copy, x),
+    PLAIN(permute, x),
     PLAIN(fill, y),
     PLAIN(add, x),
     PLAIN(linear_forward, b),

@@ -10,6 +10,7 @@
 #ifndef TR_OPS_IMPL_H
 #define TR_OPS_IMPL_H
 
+#include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
 
 /* Numbers that change every step, in one block of backend memory, so that ops
@@ -151,7 +152,8 @@ typedef struct tr__softmax_xent_forward_args {
 } tr__softmax_xent_forward_args;
 
 /* dx (N, K) <- block.seed_scale * weight_i * (prob - onehot(target));
- * weight (N) may be absent: 1. block is a tr__step_block. dx may be prob. */
+ * weight (N, or one for so many rows as N is a multiple of its count) may be
+ * absent: 1. block is a tr__step_block. dx may be prob. */
 typedef struct tr__softmax_xent_backward_args {
   tr__tensor dx, prob, target, weight, block;
   int accumulate;
@@ -159,7 +161,7 @@ typedef struct tr__softmax_xent_backward_args {
 
 /* tail[LOSS] <- sum w_i loss_i, tail[WEIGHT] <- sum w_i, tail[CORRECT] <- sum
  * w_i correct_i, the first three elements of tail, summed in double; weight
- * may be absent: 1. Reduces over samples. */
+ * (one per shards.times rows) may be absent: 1. Reduces over samples. */
 typedef struct tr__loss_sum_args {
   tr__tensor tail, loss, correct, weight;
   tr__shards shards;
@@ -198,6 +200,7 @@ typedef struct tr__count_nonfinite_args {
 /* X(op): one line per op. The table, the strict backend's queue, the staging
  * entries of a device backend and the tests are made from this list. */
 #define TR__OPS(X)                                                             \
+  TR__OPS_SHAPE(X)                                                             \
   X(fill)                                                                      \
   X(add)                                                                       \
   X(linear_forward)                                                            \

@@ -185,7 +185,7 @@ check_sharded(const sharded_op *s, int64_t i, open_backend *b, tr_dtype dtype)
   int64_t rows = c.args.tensors[s->first_row].dims[0];
   int64_t total = 2 + i % (MAX_SHARDS - 1);
   op_result expected = sum_by_hand(&c, s, rows, total, b, dtype);
-  tr__shards all = {rows, total, 0, total};
+  tr__shards all = {.rows = rows, .total = total, .count = total};
   op_case whole = c;
   set_shards(&whole, s, all);
   op_result got = run_sum(&whole, b, dtype);

@@ -13,3 +13,4 @@
 /* Uses what the optimizers above do. */
 #include "backend/cpu_ref/template_optim.h"
 #include "backend/cpu_ref/template_pool2d.h"
+#include "backend/cpu_ref/template_shape.h"
