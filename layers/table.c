@@ -5,13 +5,12 @@
 const tr__layer_type *const *tr__layer_table(void)
 {
   static const tr__layer_type *const table[] = {
-      &tr__input_type,     &tr__linear_type,
-      &tr__relu_type,      &tr__conv2d_type,
-      &tr__maxpool2d_type, &tr__global_avgpool2d_type,
-      &tr__flatten_type,   &tr__cross_entropy_type,
-      &tr__add_type,       &tr__mul_type,
-      &tr__concat_type,    &tr__reshape_type,
-      &tr__transpose_type, NULL,
+      &tr__input_type,   &tr__linear_type,        &tr__relu_type,
+      &tr__conv2d_type,  &tr__maxpool2d_type,     &tr__global_avgpool2d_type,
+      &tr__flatten_type, &tr__cross_entropy_type, &tr__mse_type,
+      &tr__mae_type,     &tr__huber_type,         &tr__bce_type,
+      &tr__add_type,     &tr__mul_type,           &tr__concat_type,
+      &tr__reshape_type, &tr__transpose_type,     NULL,
   };
   return table;
 }

@@ -8,6 +8,7 @@
 #include <train/base.h>
 #include <train/data.h>
 #include <train/layers.h>
+#include <train/losses.h>
 #include <train/model.h>
 #include <train/optim.h>
 #include <train/run.h>

@@ -159,13 +159,16 @@ typedef struct tr__softmax_xent_backward_args {
   int accumulate;
 } tr__softmax_xent_backward_args;
 
-/* tail[LOSS] <- sum w_i loss_i, tail[WEIGHT] <- sum w_i, tail[CORRECT] <- sum
- * w_i correct_i, the first three elements of tail, summed in double; weight
- * (one per shards.times rows) may be absent: 1. Reduces over samples. */
+/* tail[LOSS] <- scale * sum w_i loss_i, tail[WEIGHT] <- sum w_i share_i,
+ * tail[CORRECT] <- sum w_i correct_i, the first three elements of tail, summed
+ * in double; correct may be absent: 0; weight (one per shards.times rows) and
+ * share may be absent: 1. Where is_extra, WEIGHT and CORRECT get 0: the model
+ * has a loss that counts them. Reduces over samples. */
 typedef struct tr__loss_sum_args {
-  tr__tensor tail, loss, correct, weight;
+  tr__tensor tail, loss, correct, weight, share;
   tr__shards shards;
-  int accumulate;
+  double scale;
+  int is_extra, accumulate;
 } tr__loss_sum_args;
 
 /* g <- grad * block.grad_scale * block.planned / tail[WEIGHT] + weight_decay p
@@ -195,6 +198,7 @@ typedef struct tr__count_nonfinite_args {
   tr__tensor x, count;
 } tr__count_nonfinite_args;
 
+#include "base/ops_loss_impl.h"
 #include "base/ops_optim_impl.h"
 
 /* X(op): one line per op. The table, the strict backend's queue, the staging
@@ -221,6 +225,7 @@ typedef struct tr__count_nonfinite_args {
   X(sgd_update)                                                                \
   X(adam_update)                                                               \
   X(count_nonfinite)                                                           \
+  TR__OPS_LOSS(X)                                                              \
   TR__OPS_OPTIM(X)
 
 typedef enum tr__op {

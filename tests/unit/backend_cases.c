@@ -308,9 +308,12 @@ static void make_loss_sum(op_case *c, draws *d, bool large)
   c->args.loss_sum =
       (tr__loss_sum_args){.tail = REAL(TR__TAIL_COUNT),
                           .loss = REAL(N),
-                          .correct = REAL(N),
+                          .correct = draw(d, 3) ? REAL(N) : absent,
                           .weight = draw(d, 2) ? REAL(N) : absent,
+                          .share = draw(d, 2) ? REAL(N) : absent,
                           .shards = shards,
+                          .scale = 0.5 * (double)(1 + draw(d, 3)),
+                          .is_extra = (int)draw(d, 2),
                           .accumulate = (int)draw(d, 2)};
 }
 

@@ -8,6 +8,7 @@
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
+#include "backend/cpu_ref/template_losses.h"
 #include "backend/cpu_ref/template_optimizer.h"
 
 /* Uses what the optimizers above do. */
