@@ -32,6 +32,10 @@ const tr__layer_type *const *tr__layer_table(void)
       &tr__embedding_type,
       &tr__position_type,
       &tr__attention_type,
+      &tr__mse_type,
+      &tr__mae_type,
+      &tr__huber_type,
+      &tr__bce_type,
       NULL,
   };
   return table;

@@ -18,7 +18,8 @@ typedef struct tr_batch {
   int64_t global_count; /* samples of all ranks together */
   /* (count, shape...) in the context's element type, one per model input */
   const void *inputs[TR_MAX_INPUTS];
-  /* (count, target_values) class numbers as int32, one array per loss */
+  /* one array per loss: (count, target_values) class numbers as int32, or for
+   * losses of regression (count, shape...) in the context's element type */
   const void *targets[TR_MAX_INPUTS];
   /* (count) in the context's element type; NULL: every sample weighs 1 */
   const void *weights;

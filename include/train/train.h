@@ -9,6 +9,7 @@
 #include <train/conv.h>
 #include <train/data.h>
 #include <train/layers.h>
+#include <train/losses.h>
 #include <train/model.h>
 #include <train/optim.h>
 #include <train/run.h>

@@ -40,10 +40,20 @@ static const tr__op_info table[TR__NUM_OPS] = {
     PLAIN(global_avgpool2d_backward, dy),
     PLAIN(softmax_xent_forward, target),
     PLAIN(softmax_xent_backward, block),
-    PLAIN(loss_sum, weight),
+    PLAIN(loss_sum, share),
     PLAIN(sgd_update, block),
     PLAIN(adam_update, block),
     PLAIN(count_nonfinite, count),
+    PLAIN(xent_rule_forward, class_weight),
+    PLAIN(xent_rule_backward, block),
+    PLAIN(regression_forward, pos_weight),
+    PLAIN(regression_backward, block),
+    PLAIN(rmsprop_update, block),
+    PLAIN(adagrad_update, block),
+    PLAIN(sum_squares, sums),
+    PLAIN(clip_factor, block),
+    PLAIN(ema_update, p),
+    PLAIN(swap, b),
 };
 
 const tr__op_info *tr__op_info_of(tr__op op)

@@ -26,6 +26,10 @@ typedef struct tr__step_block {
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */
   double first;       /* 1 in the first step of an optimizer, else 0 */
+  double grad_scale;  /* of the mean gradient: clipping */
+  double skip;        /* 1: updates change nothing */
+  double grad_norm;   /* of the mean gradient, where clip_factor found it */
+  double num_skipped; /* steps that clip_factor has skipped */
 } tr__step_block;
 
 /* Behind the gradients lies a tail of the same dtype that is summed with them
@@ -99,29 +103,36 @@ typedef struct tr__softmax_xent_backward_args {
   int accumulate;
 } tr__softmax_xent_backward_args;
 
-/* tail[LOSS] <- sum w_i loss_i, tail[WEIGHT] <- sum w_i, tail[CORRECT] <- sum
- * w_i correct_i, the first three elements of tail, summed in double; weight
- * (one per shards.times rows) may be absent: 1. Reduces over samples. */
+/* tail[LOSS] <- scale * sum w_i loss_i, tail[WEIGHT] <- sum w_i share_i,
+ * tail[CORRECT] <- sum w_i correct_i, the first three elements of tail, summed
+ * in double; correct may be absent: 0; weight (one per shards.times rows) and
+ * share may be absent: 1. Where is_extra, WEIGHT and CORRECT get 0: the model
+ * has a loss that counts them. Reduces over samples. */
 typedef struct tr__loss_sum_args {
-  tr__tensor tail, loss, correct, weight;
+  tr__tensor tail, loss, correct, weight, share;
   tr__shards shards;
-  int accumulate;
+  double scale;
+  int is_extra, accumulate;
 } tr__loss_sum_args;
 
-/* g <- grad * block.planned / tail[WEIGHT] + weight_decay p
- * m <- g in the optimizer's first step, else momentum m + g; m may be absent
- * p <- p - block.lr * m (g without m). All of one count. Where tail[WEIGHT]
- * is 0, g is 0. */
+/* g <- grad * block.grad_scale * block.planned / tail[WEIGHT] + weight_decay p
+ * m <- g in the optimizer's first step, else momentum m + (1 - dampening) g; m
+ * may be absent
+ * p <- p - lr m, with Nesterov p - lr (g + momentum m), without m p - lr g
+ *
+ * lr is block.lr * lr_scale. All of one count. Where tail[WEIGHT] is 0, g is
+ * 0; where block.skip is not 0, nothing changes: in all updates. */
 typedef struct tr__sgd_update_args {
   tr__tensor p, grad, m, tail, block;
-  double momentum, weight_decay;
+  double lr_scale, momentum, dampening, weight_decay;
+  int nesterov;
 } tr__sgd_update_args;
 
 /* Adam as in train/optim.h; decoupled non-zero: AdamW. g as in sgd_update,
  * with weight_decay p added only where not decoupled. */
 typedef struct tr__adam_update_args {
   tr__tensor p, grad, m, v, tail, block;
-  double beta1, beta2, eps, weight_decay;
+  double lr_scale, beta1, beta2, eps, weight_decay;
   int decoupled;
 } tr__adam_update_args;
 
@@ -130,6 +141,9 @@ typedef struct tr__adam_update_args {
 typedef struct tr__count_nonfinite_args {
   tr__tensor x, count;
 } tr__count_nonfinite_args;
+
+#include "base/ops_loss_impl.h"
+#include "base/ops_optim_impl.h"
 
 /* X(op): one line per op. The table, the strict backend's queue, the staging
  * entries of a device backend and the tests are made from this list. */
@@ -149,7 +163,9 @@ typedef struct tr__count_nonfinite_args {
   X(loss_sum)                                                                  \
   X(sgd_update)                                                                \
   X(adam_update)                                                               \
-  X(count_nonfinite)
+  X(count_nonfinite)                                                           \
+  TR__OPS_LOSS(X)                                                              \
+  TR__OPS_OPTIM(X)
 
 typedef enum tr__op {
 #define TR__OP_ENUM(op) TR__OP_##op,

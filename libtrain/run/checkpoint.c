@@ -85,7 +85,7 @@ static char *slots_text(const tr_optimizer *opt)
   }
   fputs(opt != NULL ? opt->type->name : "none", out);
   for (int i = 0; opt != NULL && i < opt->num_slots; i++) {
-    fprintf(out, "%s %s", i == 0 ? " with" : "", opt->type->slots[i]);
+    fprintf(out, "%s %s", i == 0 ? " with" : "", opt->slot_names[i]);
   }
   if (fclose(out) != 0) {
     free(text);
@@ -138,7 +138,7 @@ void *tr__arena_of(const tr_checkpoint *run, int k)
 
 const char *tr__arena_slot(const tr_checkpoint *run, int k)
 {
-  return k == 0 ? NULL : run->optimizer->type->slots[k - 1];
+  return k == 0 ? NULL : run->optimizer->slot_names[k - 1];
 }
 
 int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count)

@@ -255,6 +255,22 @@ move_loader(tr__comm *comm, tr_loader *loader, const tr__run_numbers *numbers)
   return status;
 }
 
+/* Only a schedule by metric has such a state; another one that this run uses
+ * instead begins anew. */
+static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
+{
+  if (opt->schedule.kind != TR_SCHEDULE_PLATEAU ||
+      numbers->plateau_reports == 0) {
+    return;
+  }
+  tr__plateau *plateau = &opt->plateau;
+  memcpy(&plateau->best, &numbers->plateau_best, sizeof plateau->best);
+  memcpy(&plateau->scale, &numbers->plateau_scale, sizeof plateau->scale);
+  plateau->num_bad = numbers->plateau_bad;
+  plateau->cooldown = numbers->plateau_cooldown;
+  plateau->num_reports = numbers->plateau_reports;
+}
+
 static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
 {
   tr__store *store = tr__model_store(run->model);
@@ -266,6 +282,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   }
   if (run->optimizer != NULL) {
     tr__optimizer_set_steps(run->optimizer, p->numbers.step);
+    move_plateau(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
     store->grads_are_clear = true;
     store->grads_are_reduced = false;

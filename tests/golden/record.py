@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 import record_conv
+import record_optim
 import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -308,6 +309,7 @@ FILES = {
     "layers": record_layers,
     "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
+    "optim": lambda: record_optim.record(Recording()),
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
 }
 
@@ -333,7 +335,8 @@ def read(name):
 def tolerance_of(key):
     """Of a line's largest value. Another processor sums in another order;
     an fp32 run multiplies that by its length."""
-    if "loss32" in key or "grad32" in key:
+    if any(word in key for word in ("loss32", "grad32", "final32", "ema32",
+                                    "norm32")):
         return 1e-5
     return 1e-10
 

@@ -146,14 +146,19 @@ static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
   set_integers(c, d, 4, K);
 }
 
-static void set_block(op_case *c, draws *d, int operand)
+void set_block(op_case *c, draws *d, int operand)
 {
   const tr__step_block numbers = {.seed_scale = 0.25,
                                   .planned = 32,
+                                  .rng_step = (double)draw(d, 99),
+                                  .rng_first = (double)draw(d, 9),
                                   .lr = 1e-2 * (double)(1 + draw(d, 9)),
                                   .correction1 = 0.19,
                                   .correction2 = 0.002,
-                                  .first = (double)draw(d, 2)};
+                                  .first = (double)draw(d, 2),
+                                  .grad_scale = draw(d, 2) ? 1 : 0.37,
+                                  .skip = draw(d, 6) == 0,
+                                  .num_skipped = 3};
   c->args.tensors[operand] = block();
   c->values[operand] = malloc(sizeof numbers);
   memcpy(c->values[operand], &numbers, sizeof numbers);
@@ -181,60 +186,13 @@ static void make_loss_sum(op_case *c, draws *d, bool large)
   c->args.loss_sum =
       (tr__loss_sum_args){.tail = REAL(TR__TAIL_COUNT),
                           .loss = REAL(N),
-                          .correct = REAL(N),
+                          .correct = draw(d, 3) ? REAL(N) : absent,
                           .weight = draw(d, 2) ? REAL(N) : absent,
+                          .share = draw(d, 2) ? REAL(N) : absent,
                           .shards = shards,
+                          .scale = 0.5 * (double)(1 + draw(d, 3)),
+                          .is_extra = (int)draw(d, 2),
                           .accumulate = (int)draw(d, 2)};
-}
-
-/* All numbers positive, because v is a mean of squares; sometimes no sample
- * had a weight. */
-static void set_positive(op_case *c, draws *d, int operand)
-{
-  int64_t count = tr__tensor_count(&c->args.tensors[operand]);
-  c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
-  for (int64_t i = 0; i < count; i++) {
-    c->values[operand][i] = (double)(1 + draw(d, 1024)) / 1024;
-  }
-}
-
-static void set_tail(op_case *c, draws *d, int operand)
-{
-  c->args.tensors[operand] = REAL(TR__TAIL_COUNT);
-  set_positive(c, d, operand);
-  c->values[operand][TR__TAIL_WEIGHT] = draw(d, 6) == 0 ? 0 : 29;
-}
-
-static void make_sgd_update(op_case *c, draws *d, bool large)
-{
-  tr__tensor p = REAL(extent(d, large), extent(d, large), extent(d, large));
-  c->args.sgd_update =
-      (tr__sgd_update_args){.p = p,
-                            .grad = p,
-                            .m = draw(d, 3) ? p : absent,
-                            .momentum = 0.9,
-                            .weight_decay = draw(d, 2) ? 0.01 : 0};
-  c->is_output[2] = true;
-  set_tail(c, d, 3);
-  set_block(c, d, 4);
-}
-
-static void make_adam_update(op_case *c, draws *d, bool large)
-{
-  tr__tensor p = REAL(extent(d, large), extent(d, large), extent(d, large));
-  c->args.adam_update = (tr__adam_update_args){.p = p,
-                                               .grad = p,
-                                               .m = p,
-                                               .v = p,
-                                               .beta1 = 0.9,
-                                               .beta2 = 0.999,
-                                               .eps = 1e-8,
-                                               .weight_decay = 0.01,
-                                               .decoupled = (int)draw(d, 2)};
-  c->is_output[2] = c->is_output[3] = true;
-  set_positive(c, d, 3);
-  set_tail(c, d, 4);
-  set_block(c, d, 5);
 }
 
 static void make_count_nonfinite(op_case *c, draws *d, bool large)

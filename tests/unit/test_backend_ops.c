@@ -49,6 +49,17 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     [TR__OP_loss_sum] = {1e-6, 1e-6},
     [TR__OP_sgd_update] = {1e-6, 1e-6},
     [TR__OP_adam_update] = {1e-6, 1e-6},
+    [TR__OP_xent_rule_forward] = {2e-6, 2e-6},
+    [TR__OP_xent_rule_backward] = {2e-6, 2e-6},
+    [TR__OP_regression_forward] = {2e-6, 2e-6},
+    [TR__OP_regression_backward] = {2e-6, 2e-6},
+    [TR__OP_rmsprop_update] = {1e-6, 1e-6},
+    [TR__OP_adagrad_update] = {1e-6, 1e-6},
+    [TR__OP_ema_update] = {1e-6, 1e-6},
+    /* Doubles in both. */
+    [TR__OP_sum_squares] = {1e-12, 1e-12},
+    [TR__OP_clip_factor] = {1e-12, 1e-12},
+    [TR__OP_swap] = {0, 0},
 };
 
 enum { LARGEST_INPUT = 4 };

@@ -98,6 +98,7 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   tr__cpu_set_conv(&(*out)->ops);
   tr__cpu_set_elementwise(&(*out)->ops);
   tr__cpu_set_pool(&(*out)->ops);
+  tr__cpu_set_losses(&(*out)->ops);
   tr__cpu_set_shape(&(*out)->ops);
   tr__cpu_set_sequence(&(*out)->ops);
   tr__cpu_set_attention(&(*out)->ops);
