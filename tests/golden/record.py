@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import record_losses
 import record_optim
 import workloads
 
@@ -307,6 +308,7 @@ def record_schedules():
 FILES = {
     "layers": record_layers,
     "schedules": record_schedules,
+    "losses": lambda: record_losses.record(Recording()),
     "optim": lambda: record_optim.record(Recording()),
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
 }

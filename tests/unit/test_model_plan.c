@@ -249,7 +249,7 @@ static void check_loss_of_logits(random_net *net, const outcome *out)
     for (int k = 0; k < 5; k++) {
       sum += exp(x[k]);
     }
-    double loss = log(sum) - x[c->((int32_t *)targets)[n]];
+    double loss = log(sum) - x[((const int32_t *)c->targets)[n]];
     ASSERT_NEAR(out->tensors[0].values[n], loss, 1e-6);
   }
   free(logits.values);
