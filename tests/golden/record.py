@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 import record_conv
+import record_losses
 import record_optim
 import workloads
 
@@ -309,6 +310,7 @@ FILES = {
     "layers": record_layers,
     "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
+    "losses": lambda: record_losses.record(Recording()),
     "optim": lambda: record_optim.record(Recording()),
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
 }
