@@ -5,9 +5,14 @@
 const tr__layer_type *const *tr__layer_table(void)
 {
   static const tr__layer_type *const table[] = {
-      &tr__input_type,   &tr__linear_type,        &tr__relu_type,
-      &tr__conv2d_type,  &tr__maxpool2d_type,     &tr__global_avgpool2d_type,
-      &tr__flatten_type, &tr__cross_entropy_type, NULL,
+      &tr__input_type,      &tr__linear_type,
+      &tr__relu_type,       &tr__conv2d_type,
+      &tr__maxpool2d_type,  &tr__global_avgpool2d_type,
+      &tr__flatten_type,    &tr__cross_entropy_type,
+      &tr__leaky_relu_type, &tr__gelu_type,
+      &tr__silu_type,       &tr__sigmoid_type,
+      &tr__tanh_type,       &tr__softmax_type,
+      &tr__dropout_type,    NULL,
   };
   return table;
 }

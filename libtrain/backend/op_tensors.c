@@ -12,6 +12,11 @@
       (int)(offsetof(tr__##op##_args, workspace) / sizeof(tr__tensor)))
 
 static const tr__op_info table[TR__NUM_OPS] = {
+    PLAIN(activation_forward, x),
+    PLAIN(activation_backward, value),
+    PLAIN(softmax_forward, x),
+    PLAIN(softmax_backward, y),
+    PLAIN(dropout, block),
     PLAIN(fill, y),
     PLAIN(add, x),
     PLAIN(linear_forward, b),
