@@ -10,6 +10,7 @@
 #ifndef TR_OPS_IMPL_H
 #define TR_OPS_IMPL_H
 
+#include "base/ops_norm_impl.h"
 #include "base/ops_sequence_impl.h"
 #include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
@@ -39,11 +40,6 @@ enum {
   TR__TAIL_STEP_SQUARE = 6,
   TR__TAIL_COUNT = 16
 };
-
-typedef enum tr__activation {
-  TR__ACTIVATION_NONE = 0,
-  TR__ACTIVATION_RELU = 1
-} tr__activation;
 
 /* A sliding window over height and width. */
 typedef struct tr__window {
@@ -212,7 +208,8 @@ typedef struct tr__count_nonfinite_args {
   X(loss_sum)                                                                  \
   X(sgd_update)                                                                \
   X(adam_update)                                                               \
-  X(count_nonfinite)
+  X(count_nonfinite)                                                           \
+  TR__OPS_NORM(X)
 
 typedef enum tr__op {
 #define TR__OP_ENUM(op) TR__OP_##op,

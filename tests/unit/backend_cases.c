@@ -269,17 +269,19 @@ static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
   set_integers(c, d, 4, K);
 }
 
-static void set_block(op_case *c, draws *d, int operand)
+void set_block(op_case *c, draws *d, int operand)
 {
-  const tr__step_block values = {.seed_scale = 0.25,
-                                 .planned = 32,
-                                 .lr = 1e-2 * (double)(1 + draw(d, 9)),
-                                 .correction1 = 0.19,
-                                 .correction2 = 0.002,
-                                 .first = (double)draw(d, 2)};
+  const tr__step_block numbers = {.seed_scale = 0.25,
+                                  .planned = 32,
+                                  .rng_step = (double)draw(d, 99),
+                                  .rng_first = (double)draw(d, 9),
+                                  .lr = 1e-2 * (double)(1 + draw(d, 9)),
+                                  .correction1 = 0.19,
+                                  .correction2 = 0.002,
+                                  .first = (double)draw(d, 2)};
   c->args.tensors[operand] = block();
-  c->values[operand] = malloc(sizeof values);
-  memcpy(c->values[operand], &values, sizeof values);
+  c->values[operand] = malloc(sizeof numbers);
+  memcpy(c->values[operand], &numbers, sizeof numbers);
 }
 
 static void make_softmax_xent_backward(op_case *c, draws *d, bool large)
