@@ -11,6 +11,7 @@
 #include <train/layers.h>
 #include <train/losses.h>
 #include <train/model.h>
+#include <train/norm.h>
 #include <train/optim.h>
 #include <train/run.h>
 #include <train/sequence.h>
