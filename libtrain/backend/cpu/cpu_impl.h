@@ -56,6 +56,7 @@ void tr__cpu_set_conv2d(tr__ops *ops);
 void tr__cpu_set_elementwise(tr__ops *ops);
 void tr__cpu_set_pool2d(tr__ops *ops);
 void tr__cpu_set_activation(tr__ops *ops);
+void tr__cpu_set_norm(tr__ops *ops);
 
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
 size_t tr__cpu_conv2d_workspace(const tr__pool *pool, tr__op op, const void *a);
