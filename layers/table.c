@@ -12,7 +12,9 @@ const tr__layer_type *const *tr__layer_table(void)
       &tr__leaky_relu_type, &tr__gelu_type,
       &tr__silu_type,       &tr__sigmoid_type,
       &tr__tanh_type,       &tr__softmax_type,
-      &tr__dropout_type,    NULL,
+      &tr__dropout_type,    &tr__layernorm_type,
+      &tr__rmsnorm_type,    &tr__groupnorm_type,
+      &tr__batchnorm_type,  NULL,
   };
   return table;
 }
