@@ -35,6 +35,7 @@ static tr_status infer(tr_model *net, tr__node *node)
                  "%lld x %lld values per channel are too many for the index",
                  (long long)x->dims[1], (long long)x->dims[2]);
   tr__declare_saved(node, TR_I32, node->shape);
+  node->flags |= TR__SAVES_FOR_BACKWARD;
   return TR_OK;
 }
 

@@ -23,7 +23,9 @@ enum {
                                 per sample and it seeds backward */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7 /* backward gives none to its inputs */
+  TR__NO_INPUT_GRADIENT = 1 << 7, /* backward gives none to its inputs */
+  TR__SAVES_FOR_BACKWARD = 1 << 8 /* forward can do without its saved tensors:
+                                     where nothing runs back they are absent */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
@@ -69,7 +71,7 @@ struct tr__node {
   void *opts;                      /* copy of the layer's options; owned */
   int ordinal; /* of inputs and losses: which of the batch's arrays */
 
-  /* Set by infer. */
+  /* Set by infer; what follows is cleared before a graph is planned anew. */
   unsigned flags;
   tr_shape shape; /* of one sample's output */
   int num_params;

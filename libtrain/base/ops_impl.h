@@ -116,7 +116,8 @@ typedef struct tr__relu_backward_args {
 } tr__relu_backward_args;
 
 /* y (N, C, P, Q) <- maximum of each window of x (N, C, H, W); index (int32,
- * y's extents) <- h*W + w of the first maximum. A NaN is the maximum. */
+ * y's extents; may be absent) <- h*W + w of the first maximum. A NaN is the
+ * maximum. */
 typedef struct tr__maxpool2d_forward_args {
   tr__tensor y, x, index;
   tr__window window;

@@ -9,6 +9,7 @@ tr_status tr_model_create(tr_context *ctx, tr_model **out)
   *out = calloc(1, sizeof **out);
   TR_CHECK(*out != NULL, TR_ENOMEM, "no memory for a model");
   (*out)->ctx = ctx;
+  pthread_mutex_init(&(*out)->workspace_lock, NULL);
   return TR_OK;
 }
 
@@ -28,6 +29,7 @@ void tr_model_destroy(tr_model **net)
     free(m->nodes[i].opts);
   }
   free(m->nodes);
+  pthread_mutex_destroy(&m->workspace_lock);
   free(m);
   *net = NULL;
 }
@@ -101,6 +103,15 @@ add_node(tr_model *net, tr__node *node, const tr__node_spec *what)
   node->index = net->num_nodes;
   net->nodes[net->num_nodes++] = *node;
   return TR_OK;
+}
+
+tr__node tr__node_as_added(const tr__node *node)
+{
+  tr__node added = *node;
+  size_t kept = offsetof(tr__node, flags);
+  memset((char *)&added + kept, 0, sizeof added - kept);
+  added.is_kept = node->is_kept;
+  return added;
 }
 
 void tr__model_remember(tr_model *net, tr_status status)

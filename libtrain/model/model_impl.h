@@ -4,6 +4,9 @@
 
 #include "base/layer_impl.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 /* Where a model stands in a step. */
 typedef enum tr__phase {
   TR__PHASE_IDLE,     /* nothing computed */
@@ -26,6 +29,7 @@ struct tr_model {
   bool is_begun; /* by a tr_model_build() that may have failed half-way */
   bool is_built;
   bool wants_input_gradients; /* for tests: backward reaches tr_input() too */
+  bool is_inference;          /* planned for forward alone */
   int64_t max_rows;           /* of this rank in one step */
   tr__store store;
   void *activations; /* the arena of outputs, gradients, saved, workspace */
@@ -40,6 +44,11 @@ struct tr_model {
   bool has_weights;
   bool sums_are_known;          /* `known` holds the global sums */
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
+
+  /* Workspaces for inference that use the parameters, and the lock under
+   * which they share a backend whose memory belongs to it alone. */
+  atomic_int num_workspaces;
+  pthread_mutex_t workspace_lock;
 };
 
 /* tr__arena_item - bytes that are needed from step `begin` to step `end`. */
@@ -58,6 +67,14 @@ bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
 /* tr__model_remember - keep this thread's failure as the model's, unless it has
  * one: every later tr_model_build() returns it. */
 void tr__model_remember(tr_model *net, tr_status status);
+
+/* tr__node_as_added - a node as its builder call left it: without what infer
+ * and the plan have set, but readable after forward where it was. */
+tr__node tr__node_as_added(const tr__node *node);
+
+/* tr__model_compute - copy the batch's arrays and run every node's forward on
+ * net->rows rows. */
+void tr__model_compute(tr_model *net, const tr_batch *batch);
 
 /* tr__model_infer - let every layer infer its shapes and memory. */
 tr_status tr__model_infer(tr_model *net);

@@ -63,9 +63,12 @@ size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
 
 tr__tensor tr__output(const tr__run *run, const tr__node *node);
 tr__tensor tr__input(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
+
+/* tr__saved - absent (data NULL) under TR__SAVES_FOR_BACKWARD where the node
+ * has no backward. */
 tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__value(const tr__run *run, const tr__node *node, int i);
-tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
 tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
 tr__tensor tr__loss_sums(const tr__run *run);
 

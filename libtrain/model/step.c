@@ -83,6 +83,18 @@ static void upload_seed(tr_model *net)
   backend->type->upload(&backend->stream, store->block, &block, bytes);
 }
 
+void tr__model_compute(tr_model *net, const tr_batch *batch)
+{
+  upload_batch(net, batch);
+  const tr__run run = make_run(net, false);
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      node->type->forward(&run, node);
+    }
+  }
+}
+
 void tr_model_set_training(tr_model *net, int is_training)
 {
   net->is_evaluating = !is_training;
@@ -97,14 +109,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
-  upload_batch(net, batch);
-  const tr__run run = make_run(net, false);
-  for (int i = 0; i < net->num_nodes; i++) {
-    const tr__node *node = &net->nodes[i];
-    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
-      node->type->forward(&run, node);
-    }
-  }
+  tr__model_compute(net, batch);
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }

@@ -25,7 +25,11 @@ tr__tensor tr__input(const tr__run *run, const tr__node *node, int i)
 
 tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i)
 {
-  return view(run, &node->saved[i]);
+  tr__tensor saved = view(run, &node->saved[i]);
+  if (node->saved[i].bytes == 0) {
+    saved.data = NULL;
+  }
+  return saved;
 }
 
 tr__tensor tr__value(const tr__run *run, const tr__node *node, int i)

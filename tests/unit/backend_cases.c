@@ -203,7 +203,7 @@ static void make_maxpool2d_forward(op_case *c, draws *d, bool large)
   c->args.maxpool2d_forward =
       (tr__maxpool2d_forward_args){.y = REAL(s.N, s.C, s.P, s.Q),
                                    .x = REAL(s.N, s.C, s.H, s.W),
-                                   .index = index,
+                                   .index = draw(d, 3) ? index : absent,
                                    .window = s.window};
 }
 

@@ -30,8 +30,10 @@ slice(const tr__tensor *t, const tr__tensor *image, int64_t task)
   int64_t per_task = planes_per_task(image), begin = task * per_task;
   int64_t size = t->ndim > 2 ? t->dims[2] * t->dims[3] : 1;
   tr__tensor part = *t;
-  part.data =
-      (char *)t->data + (size_t)(begin * size) * tr_dtype_size(t->dtype);
+  if (t->data != NULL) {
+    part.data =
+        (char *)t->data + (size_t)(begin * size) * tr_dtype_size(t->dtype);
+  }
   part.dims[0] = 1;
   part.dims[1] = tr__min(per_task, planes_of(image) - begin);
   return part;
@@ -51,7 +53,8 @@ static void maximum_2x2(const tr__maxpool2d_forward_args *a, int64_t plane)
   int64_t W = a->x.dims[3], P = a->y.dims[2], Q = a->y.dims[3];
   const float *x = (const float *)a->x.data + plane * a->x.dims[2] * W;
   float *y = (float *)a->y.data + plane * P * Q;
-  int32_t *index = (int32_t *)a->index.data + plane * P * Q;
+  int32_t *index = a->index.data;
+  index += index != NULL ? plane * P * Q : 0;
   for (int64_t p = 0; p < P; p++) {
     for (int64_t q = 0; q < Q; q++) {
       int64_t upper = 2 * p * W + 2 * q, lower = upper + W;
@@ -59,7 +62,9 @@ static void maximum_2x2(const tr__maxpool2d_forward_args *a, int64_t plane)
       lower += wins(x[lower + 1], x[lower]);
       int64_t place = upper + wins(x[lower], x[upper]) * (lower - upper);
       y[p * Q + q] = x[place];
-      index[p * Q + q] = (int32_t)place;
+      if (index != NULL) {
+        index[p * Q + q] = (int32_t)place;
+      }
     }
   }
 }

@@ -24,7 +24,7 @@ static inline int64_t TR_FN(window_maximum)(const TR_REAL *image,
 }
 
 /* y[n,c,p,q] <- max over i, j of x[n, c, p stride + i - padding, ...];
- * index <- where it is */
+ * index, where there is one, <- where it is */
 void TR_FN(maxpool2d_forward)(const tr__maxpool2d_forward_args *args)
 {
   const tr__tensor *x = &args->x, *y = &args->y;
@@ -35,14 +35,17 @@ void TR_FN(maxpool2d_forward)(const tr__maxpool2d_forward_args *args)
     const TR_REAL *image =
         (const TR_REAL *)x->data + plane * x->dims[2] * x->dims[3];
     TR_REAL *out = (TR_REAL *)y->data + plane * P * Q;
-    int32_t *index = (int32_t *)args->index.data + plane * P * Q;
+    int32_t *index = args->index.data;
+    index += index != NULL ? plane * P * Q : 0;
     for (int64_t p = 0; p < P; p++) {
       for (int64_t q = 0; q < Q; q++) {
         int64_t origin[2] = {p * window->stride[0] - window->padding[0],
                              q * window->stride[1] - window->padding[1]};
         int64_t place =
             TR_FN(window_maximum)(image, x->dims + 2, window, origin);
-        index[p * Q + q] = (int32_t)place;
+        if (index != NULL) {
+          index[p * Q + q] = (int32_t)place;
+        }
         out[p * Q + q] = place < 0 ? -(TR_REAL)INFINITY : image[place];
       }
     }
