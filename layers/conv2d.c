@@ -143,6 +143,15 @@ static void backward(const tr__run *run, const tr__node *node)
   }
 }
 
+static tr__flops flops(const tr_model *net, const tr__node *node)
+{
+  const tr_conv2d_opts *opts = node->opts;
+  double channels = (double)tr__input_shape(net, node, 0)->dims[0];
+  double filter = channels * (double)(opts->kernel * opts->kernel);
+  return tr__product_flops(net, node, WEIGHT,
+                           filter * (double)tr_shape_count(&node->shape));
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   int64_t kernel = 1 + tr__random_u32(random, 0) % 4;
@@ -165,6 +174,7 @@ const tr__layer_type tr__conv2d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

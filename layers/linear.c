@@ -92,6 +92,13 @@ static void backward(const tr__run *run, const tr__node *node)
   }
 }
 
+static tr__flops flops(const tr_model *net, const tr__node *node)
+{
+  double columns = (double)tr__input_shape(net, node, 0)->dims[0];
+  return tr__product_flops(net, node, WEIGHT,
+                           columns * (double)node->shape.dims[0]);
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   const tr_shape in = {1, {1 + tr__random_u32(random, 0) % 37}};
@@ -105,6 +112,7 @@ const tr__layer_type tr__linear_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

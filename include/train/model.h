@@ -231,6 +231,19 @@ TR_API tr_status tr_model_set_param(tr_model *net,
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_params_hash(tr_model *net, uint64_t *hash);
 
+/* tr_model_print - every layer with its shape, parameters and work, as tables
+ * of other frameworks show them; then the totals.
+ *
+ * FLOPs are those of the products (linear and convolution layers, attention), a
+ * multiply-add being two, for one sample; backward's are those of the gradients
+ * that this plan computes, so none for what is frozen.
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build()
+ * Ownership: stream is borrowed for the call
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_print(const tr_model *net, FILE *stream);
+
 /* tr_model_print_plan - every node, shape, layout and byte of the plan.
  *
  * Calls:     local

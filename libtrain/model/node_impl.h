@@ -59,6 +59,16 @@ tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i);
 /* tr__workspace_bytes - what the backend wants for an op. */
 size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
 
+/* In flops. */
+
+/* tr__product_flops - of a product of parameter `weight` with input 0 that
+ * takes so many multiply-adds: as many again for each gradient that the plan
+ * asks for. */
+tr__flops tr__product_flops(const tr_model *net,
+                            const tr__node *node,
+                            int weight,
+                            double multiply_adds);
+
 /* In forward and backward. */
 
 tr__tensor tr__output(const tr__run *run, const tr__node *node);
