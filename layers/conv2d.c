@@ -118,11 +118,12 @@ static void backward(const tr__run *run, const tr__node *node)
   const tr__window window = window_of(node->opts);
   tr__tensor dy = tr__output_grad(run, node);
   tr__tensor dw = tr__grad(run, node, WEIGHT);
-  if (dw.data != NULL) {
+  tr__tensor db = bias_grad(run, node);
+  if (dw.data != NULL || db.data != NULL) {
     run->ops->conv2d_backward_weight(run->stream,
                                      &(tr__conv2d_backward_weight_args){
                                          .dw = dw,
-                                         .db = bias_grad(run, node),
+                                         .db = db,
                                          .x = tr__input(run, node, 0),
                                          .dy = dy,
                                          .workspace = tr__workspace(run, node),

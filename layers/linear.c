@@ -70,11 +70,12 @@ static void backward(const tr__run *run, const tr__node *node)
 {
   tr__tensor dy = tr__output_grad(run, node);
   tr__tensor dw = tr__grad(run, node, WEIGHT);
-  if (dw.data != NULL) {
+  tr__tensor db = bias_grad(run, node);
+  if (dw.data != NULL || db.data != NULL) {
     run->ops->linear_backward_weight(run->stream,
                                      &(tr__linear_backward_weight_args){
                                          .dw = dw,
-                                         .db = bias_grad(run, node),
+                                         .db = db,
                                          .x = tr__input(run, node, 0),
                                          .dy = dy,
                                          .workspace = tr__workspace(run, node),

@@ -90,7 +90,8 @@ tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i);
 /* tr__input_grad_adds - a layer that ran before has set it: add. */
 int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
 
-/* tr__grad - absent (data NULL) for a parameter that is not trained. */
+/* tr__grad - for a parameter that is not trained absent: extents without
+ * data. */
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
 
 /* tr__grad_adds - the gradient holds earlier batches: add. */

@@ -287,19 +287,17 @@ static weight_scratch weight_scratch_of(const sizes *s,
   return scratch;
 }
 
-static void sum_tile(weight_tile *w, char *scratch, size_t tile_bytes)
+/* The tile's part of dw. */
+static void sum_weight(weight_tile *w,
+                       const tr__tree *tree,
+                       char *scratch,
+                       size_t tile_bytes)
 {
   const tr__conv2d_backward_weight_args *a = w->args;
   int64_t CIJ = w->s.C * w->s.IJ;
   bool whole = a->shards.total == 1;
-  w->stride = whole ? CIJ : w->columns;
   tr__cpu_matrix dw = {
       (float *)a->dw.data + w->k * CIJ + w->patch.channels[0] * w->s.IJ, CIJ};
-  tr__tree tree = {.shards = a->shards,
-                   .bytes = (size_t)(w->rows * w->columns) * sizeof(float),
-                   .leaf = weight_leaf,
-                   .add = weight_add,
-                   .arg = w};
   if (whole && a->shards.rows > 0) {
     weight_leaf(w, 0, a->shards.rows, dw.data, a->accumulate);
   } else if (whole) {
@@ -307,8 +305,22 @@ static void sum_tile(weight_tile *w, char *scratch, size_t tile_bytes)
       memset(dw.data + i * CIJ, 0, (size_t)w->columns * sizeof(float));
     }
   } else {
-    tr__tree_sum(&tree, scratch, 0, scratch + tile_bytes);
+    tr__tree_sum(tree, scratch, 0, scratch + tile_bytes);
     tr__cpu_add_tile(dw, (float *)scratch, w->rows, w->columns, a->accumulate);
+  }
+}
+
+static void sum_tile(weight_tile *w, char *scratch, size_t tile_bytes)
+{
+  const tr__conv2d_backward_weight_args *a = w->args;
+  w->stride = a->shards.total == 1 ? w->s.C * w->s.IJ : w->columns;
+  tr__tree tree = {.shards = a->shards,
+                   .bytes = (size_t)(w->rows * w->columns) * sizeof(float),
+                   .leaf = weight_leaf,
+                   .add = weight_add,
+                   .arg = w};
+  if (a->dw.data != NULL) {
+    sum_weight(w, &tree, scratch, tile_bytes);
   }
   if (a->db.data != NULL && w->patch.channels[0] == 0) {
     tree.bytes = (size_t)w->rows * sizeof(float);
