@@ -31,7 +31,7 @@ static tr_status check(tr_model *net, const tr_optimizer *wanted)
 
 static size_t slot_bytes(const tr_optimizer *opt)
 {
-  return (size_t)opt->store->count * tr_dtype_size(opt->store->ctx->dtype);
+  return (size_t)opt->slot_count * tr_dtype_size(opt->store->ctx->dtype);
 }
 
 static tr_status
@@ -42,6 +42,8 @@ create(tr_model *net, const tr_optimizer *wanted, tr_optimizer **out)
   TR_CHECK(opt != NULL, TR_ENOMEM, "no memory for an optimizer");
   *opt = *wanted;
   opt->store = tr__model_store(net);
+  opt->slot_count = opt->store->count;
+  opt->generation = opt->store->generation;
   *out = opt;
   tr__backend *backend = opt->store->ctx->backend;
   for (int i = 0; i < opt->num_slots; i++) {
@@ -70,6 +72,15 @@ tr_status tr__optimizer_create(tr_model *net,
     tr_optimizer_destroy(out);
   }
   return status;
+}
+
+tr_status tr__optimizer_check(const tr_optimizer *opt)
+{
+  TR_CHECK(opt->generation == opt->store->generation, TR_ESTATE,
+           "%s: the model was built again since this optimizer was made: "
+           "destroy it and make a new one",
+           opt->type->name);
+  return TR_OK;
 }
 
 void tr_optimizer_destroy(tr_optimizer **opt)
@@ -146,6 +157,7 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
   tr_context *ctx = store->ctx;
+  TR_TRY(tr__optimizer_check(opt));
   TR_CHECK(!store->grads_are_clear, TR_ESTATE,
            "tr_optimizer_step before tr_model_backward()");
   TR_CHECK(store->grads_are_reduced || ctx->comm->size == 1, TR_ESTATE,

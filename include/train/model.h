@@ -38,6 +38,10 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  *
  * opts  [in]  may be NULL
  *
+ * After tr_model_freeze() it can be called again: parameters keep their values,
+ * and optimizers have to be created anew. Where that fails, the model stays as
+ * it was. Both plans are in memory for a moment.
+ *
  * Calls:     collective on the context's communicator
  * Errors:    the first error of the builder calls, with the layer's name;
  *            TR_ESHAPE, TR_EINVAL (no batch size known), TR_ENOMEM (with the
@@ -46,6 +50,35 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  * Ownership: nothing is kept
  * Threads:   one thread per context */
 TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
+
+/* tr_model_freeze - train some parameters no longer, or again.
+ *
+ *   tr_model_freeze(net, "conv*", 1);       everything of layers named conv...
+ *   tr_model_freeze(net, "*", 1);           everything
+ *   tr_model_freeze(net, "fc.*", 0);        but this layer
+ *
+ * pattern  [in]  of parameter names like "conv1.weight", as in a shell: `*`,
+ *                `?`, `[...]`; later calls win
+ * frozen   [in]  1: freeze, 0: train
+ *
+ * What is frozen has no gradient and no optimizer state and is not computed
+ * backward; its first values are those that it would have had. It is part of
+ * checkpoints and hashes like everything else. Buffers (running statistics)
+ * are not affected.
+ *
+ * After tr_model_build() the model has to be built again, which keeps all
+ * values: tr_model_build(net, NULL), then a new optimizer. The old optimizer
+ * refuses to step.
+ *
+ * Calls:     logically collective: the same on every rank, which the next
+ *            tr_model_build() checks
+ * Errors:    TR_EINVAL where no parameter has such a name (before
+ *            tr_model_build(): from there); TR_ENOMEM
+ * Ownership: pattern is borrowed for the call
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_freeze(tr_model *net,
+                                 const char *pattern,
+                                 int frozen);
 
 /* tr_model_set_training - choose between training and evaluation.
  *

@@ -42,7 +42,9 @@ struct tr_optimizer {
   tr__hyper hyper;
   tr_schedule schedule;
   int num_slots;              /* in use: 0 for SGD without momentum */
-  void *slots[TR__MAX_SLOTS]; /* arenas of store->count elements */
+  void *slots[TR__MAX_SLOTS]; /* arenas of slot_count elements */
+  int64_t slot_count;         /* store->count at creation */
+  int generation;             /* the store's at creation */
   int64_t num_steps;
 };
 
@@ -53,6 +55,9 @@ tr_status tr__optimizer_create(tr_model *net,
 
 /* tr__optimizer_table - all optimizer types, NULL at the end. */
 const tr__optimizer_type *const *tr__optimizer_table(void);
+
+/* tr__optimizer_check - TR_ESTATE where the model was built again since. */
+tr_status tr__optimizer_check(const tr_optimizer *opt);
 
 /* tr__optimizer_text - kind, numbers and schedule as lines. */
 char *tr__optimizer_text(const tr_optimizer *opt);

@@ -43,6 +43,7 @@ typedef struct tr__param {
   int64_t count;  /* elements */
   int64_t offset; /* element offset in every arena of the store */
   tr__init init;  /* first values */
+  int stream;     /* of their random numbers */
   int num_uses;   /* layers that share it; final after the last */
   bool is_buffer; /* a layer updates it itself: no gradient, no state */
   bool is_frozen; /* not trained: no gradient, no state */
@@ -69,6 +70,7 @@ typedef struct tr__store {
   int64_t num_batches;    /* backward calls since the last step */
   double planned;         /* the weight that the seeds divided by */
   int64_t num_steps;      /* optimizer steps; rides in the tail */
+  int generation;         /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -84,6 +86,9 @@ tr_context *tr__model_context(const tr_model *net);
 
 /* tr__store_param - a parameter by name, or NULL. */
 tr__param *tr__store_param(const tr__store *store, const char *name);
+
+/* tr__store_names - " a b c", as many names as fit; returns out. */
+const char *tr__store_names(const tr__store *store, size_t bytes, char *out);
 
 /* tr__store_tensor - a parameter's view of an arena of the store. */
 tr__tensor

@@ -24,14 +24,14 @@ struct tr_inference {
 static void begin(tr_inference *plan)
 {
   if (!plan->owns_backend) {
-    pthread_mutex_lock(&plan->model->workspace_lock);
+    pthread_mutex_lock(&plan->model->sharing->lock);
   }
 }
 
 static void end(tr_inference *plan)
 {
   if (!plan->owns_backend) {
-    pthread_mutex_unlock(&plan->model->workspace_lock);
+    pthread_mutex_unlock(&plan->model->sharing->lock);
   }
 }
 
@@ -201,6 +201,9 @@ tr_status tr_inference_create(tr_model *net,
   *out = NULL;
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_inference_create before tr_model_build()");
+  TR_CHECK(!net->is_stale, TR_ESTATE,
+           "tr_inference_create after tr_model_freeze(): call "
+           "tr_model_build() again");
   TR_CHECK(opts->batch >= 0 && opts->threads >= 0, TR_EINVAL,
            "tr_inference_create: batch is %lld and threads %d, expected at "
            "least 0",
@@ -208,7 +211,7 @@ tr_status tr_inference_create(tr_model *net,
   tr_inference *plan = calloc(1, sizeof *plan);
   TR_CHECK(plan != NULL, TR_ENOMEM, "no memory for a workspace");
   plan->model = net;
-  atomic_fetch_add(&net->num_workspaces, 1);
+  atomic_fetch_add(&net->sharing->num_workspaces, 1);
   tr_status status = build(plan, opts);
   if (status != TR_OK) {
     tr_inference_destroy(&plan);
@@ -311,7 +314,7 @@ void tr_inference_destroy(tr_inference **plan)
   free(p->part.store.params);
   free(p->part.nodes);
   free(p->origins);
-  atomic_fetch_sub(&p->model->num_workspaces, 1);
+  atomic_fetch_sub(&p->model->sharing->num_workspaces, 1);
   free(p);
   *plan = NULL;
 }

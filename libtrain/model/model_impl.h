@@ -14,6 +14,19 @@ typedef enum tr__phase {
   TR__PHASE_BACKWARD, /* its gradients are added */
 } tr__phase;
 
+/* One call of tr_model_freeze(). */
+typedef struct tr__freeze {
+  char pattern[TR__NAME_BYTES];
+  bool is_frozen;
+} tr__freeze;
+
+/* Workspaces for inference that use a model's parameters, and the lock under
+ * which they share a backend whose memory belongs to it alone. */
+typedef struct tr__sharing {
+  atomic_int num_workspaces;
+  pthread_mutex_t lock;
+} tr__sharing;
+
 struct tr_model {
   tr_context *ctx; /* borrowed */
 
@@ -24,10 +37,13 @@ struct tr_model {
   int num_inputs, num_losses;
   tr_status error; /* the first of the builder calls, or of the build */
   char error_message[TR__MESSAGE_BYTES];
+  tr__freeze *freezes; /* in the order of the calls: the last one wins */
+  int num_freezes;
 
   /* The plan. */
   bool is_begun; /* by a tr_model_build() that may have failed half-way */
   bool is_built;
+  bool is_stale;              /* what is frozen has changed since */
   bool wants_input_gradients; /* for tests: backward reaches tr_input() too */
   bool is_inference;          /* planned for forward alone */
   int64_t max_rows;           /* of this rank in one step */
@@ -45,10 +61,7 @@ struct tr_model {
   bool sums_are_known;          /* `known` holds the global sums */
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
 
-  /* Workspaces for inference that use the parameters, and the lock under
-   * which they share a backend whose memory belongs to it alone. */
-  atomic_int num_workspaces;
-  pthread_mutex_t workspace_lock;
+  tr__sharing *sharing; /* owned */
 };
 
 /* tr__arena_item - bytes that are needed from step `begin` to step `end`. */
@@ -87,6 +100,15 @@ tr_status tr__model_plan(tr_model *net);
 tr_status tr__store_create(tr_model *net);
 tr_status tr__store_init(tr_model *net);
 void tr__store_release(tr__store *store);
+
+/* tr__model_release_plan - give back what a build has allocated. */
+void tr__model_release_plan(tr_model *net);
+
+/* tr__model_apply_freezes - mark what tr_model_freeze() named, once infer has
+ * declared the parameters; tr__model_freeze_text - what is frozen, as lines,
+ * allocated with malloc; NULL without memory. */
+tr_status tr__model_apply_freezes(tr_model *net);
+char *tr__model_freeze_text(const tr_model *net);
 
 /* tr__model_backward_from - for models without a loss: backward from a given
  * gradient of the last node, (rows, shape) in host memory. */

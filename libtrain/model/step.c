@@ -20,6 +20,9 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_model_forward before tr_model_build()");
+  TR_CHECK(!net->is_stale, TR_ESTATE,
+           "tr_model_forward after tr_model_freeze(): call tr_model_build() "
+           "again");
   TR_CHECK(batch->count >= 0 && batch->count <= net->max_rows, TR_EINVAL,
            "tr_model_forward: batch has %lld samples, expected 0 to %lld",
            (long long)batch->count, (long long)net->max_rows);
