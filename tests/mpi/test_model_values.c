@@ -63,4 +63,11 @@ static const tr_test tests[] = {
     TEST(test_one_ranks_workspace_stops_a_second_build_on_all),
 };
 
-TEST_MAIN(tests)
+int main(int argc, char **argv)
+{
+  int level;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
+  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
+  MPI_Finalize();
+  return code;
+}
