@@ -8,6 +8,7 @@
 #include <train/base.h>
 #include <train/data.h>
 #include <train/inference.h>
+#include <train/init.h>
 #include <train/layers.h>
 #include <train/model.h>
 #include <train/optim.h>

@@ -15,24 +15,28 @@
 #define TR__PARAM_ALIGN 64
 
 typedef enum tr__init_kind {
-  TR__INIT_UNIFORM, /* in [a, b) */
-  TR__INIT_NORMAL,  /* mean a, standard deviation b */
-  TR__INIT_CONSTANT /* a */
+  TR__INIT_UNIFORM,      /* in [a, b) */
+  TR__INIT_NORMAL,       /* mean a, standard deviation b */
+  TR__INIT_CONSTANT,     /* a */
+  TR__INIT_TRUNC_NORMAL, /* as normal, but within [low, high] */
+  TR__INIT_ORTHOGONAL    /* a times a matrix with orthonormal rows or columns:
+                            the first extent by all others */
 } tr__init_kind;
 
 typedef struct tr__init {
   tr__init_kind kind;
   double a, b;
+  double low, high;
 } tr__init;
 
 static inline tr__init tr__init_uniform(double bound)
 {
-  return (tr__init){TR__INIT_UNIFORM, -bound, bound};
+  return (tr__init){.kind = TR__INIT_UNIFORM, .a = -bound, .b = bound};
 }
 
 static inline tr__init tr__init_constant(double value)
 {
-  return (tr__init){TR__INIT_CONSTANT, value, 0};
+  return (tr__init){.kind = TR__INIT_CONSTANT, .a = value};
 }
 
 /* A named tensor of the model: a parameter, or a buffer that a layer updates

@@ -50,7 +50,7 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
 
 /* Rank 0's first values to all ranks: they are the same already where all run
  * on one CPU type. */
-static tr_status share_values(tr_model *net)
+tr_status tr__model_share_values(tr_model *net)
 {
   tr__comm *comm = net->ctx->comm;
   if (comm->size == 1) {
@@ -93,7 +93,7 @@ static tr_status join_ranks(tr_model *net)
 {
   TR_TRY(agree_on(net, "models", tr__model_text(net)));
   TR_TRY(agree_on(net, "frozen parameters", tr__model_freeze_text(net)));
-  return share_values(net);
+  return tr__model_share_values(net);
 }
 
 static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)

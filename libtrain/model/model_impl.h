@@ -101,6 +101,26 @@ tr_status tr__store_create(tr_model *net);
 tr_status tr__store_init(tr_model *net);
 void tr__store_release(tr__store *store);
 
+/* tr__init_fill - the values of an initialiser for a tensor of a shape, as
+ * doubles; tr__init_set - those of a parameter, with its init, in `values`
+ * (room for all of it) and then in the store. */
+tr_status tr__init_fill(const tr__init *init,
+                        const tr_shape *shape,
+                        const tr__random *random,
+                        double *values);
+tr_status tr__init_set(tr_model *net, const tr__param *param, double *values);
+
+/* tr__init_of - what options mean for a tensor of a shape; the message begins
+ * with the name. */
+struct tr_init_opts;
+tr_status tr__init_of(const struct tr_init_opts *opts,
+                      const char *name,
+                      const tr_shape *shape,
+                      tr__init *out);
+
+/* tr__model_share_values - rank 0's values to all ranks. */
+tr_status tr__model_share_values(tr_model *net);
+
 /* tr__model_release_plan - give back what a build has allocated. */
 void tr__model_release_plan(tr_model *net);
 

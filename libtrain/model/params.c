@@ -146,52 +146,6 @@ void tr__store_release(tr__store *store)
   free(store->params);
 }
 
-/* Doubles to the store's type, in place: the narrower values end up at the
- * front of the buffer. */
-static void narrow(tr_dtype dtype, double *values, int64_t count)
-{
-  if (dtype == TR_F64) {
-    return;
-  }
-  for (int64_t i = 0; i < count; i++) {
-    float value = (float)values[i];
-    memcpy((char *)values + (size_t)i * sizeof value, &value, sizeof value);
-  }
-}
-
-static void
-fill_first(const tr__param *param, const tr__random *random, double *values)
-{
-  const tr__init *init = &param->init;
-  if (init->kind == TR__INIT_UNIFORM) {
-    tr__random_fill(random, init->a, init->b, param->count, values);
-    return;
-  }
-  for (int64_t i = 0; i < param->count; i++) {
-    values[i] = init->kind == TR__INIT_NORMAL
-                    ? init->a + init->b * tr__random_normal(random, i)
-                    : init->a;
-  }
-}
-
-static void init_values(tr_model *net, double *values)
-{
-  tr__store *store = &net->store;
-  tr__stream *stream = &net->ctx->backend->stream;
-  for (int i = 0; i < store->num_params; i++) {
-    const tr__param *param = &store->params[i];
-    const tr__random random = {
-        .seed = net->ctx->seed,
-        .stream = tr__random_stream(TR__PURPOSE_INIT, param->stream)};
-    fill_first(param, &random, values);
-    narrow(net->ctx->dtype, values, param->count);
-    tr__tensor view = tr__store_tensor(store, store->values, param);
-    net->ctx->backend->type->upload(stream, view.data, values,
-                                    (size_t)param->count *
-                                        tr_dtype_size(net->ctx->dtype));
-  }
-}
-
 tr_status tr__store_init(tr_model *net)
 {
   const tr__store *store = &net->store;
@@ -202,9 +156,12 @@ tr_status tr__store_init(tr_model *net)
   double *values = malloc((size_t)largest * sizeof *values);
   TR_CHECK(values != NULL, TR_ENOMEM, "no memory for %lld first values",
            (long long)largest);
-  init_values(net, values);
+  tr_status status = TR_OK;
+  for (int i = 0; i < store->num_params && status == TR_OK; i++) {
+    status = tr__init_set(net, &store->params[i], values);
+  }
   free(values);
-  return TR_OK;
+  return status;
 }
 
 static tr_status

@@ -58,9 +58,43 @@ static void test_one_ranks_workspace_stops_a_second_build_on_all(void)
   end(&ctx, &net);
 }
 
+/* The same on all ranks, and as on one rank alone. */
+static void test_initialisers_give_all_ranks_the_values_of_one(void)
+{
+  tr_context *ctx, *alone;
+  uint64_t hashes[2];
+  tr_model *net = make_net(&ctx);
+  ASSERT_OK(tr_context_create(MPI_COMM_SELF, NULL, &alone));
+  tr_model *single;
+  ASSERT_OK(tr_model_create(alone, &single));
+  tr_node x = tr_input(single, (tr_shape){1, {4}});
+  tr_linear(single, x, &(tr_linear_opts){.out = 2, .name = "fc"});
+  tr_model *both[2] = {net, single};
+  for (int i = 0; i < 2; i++) {
+    ASSERT_OK(tr_model_build(both[i], &(tr_build_opts){.batch = 1}));
+    ASSERT_OK(tr_model_init_param(both[i], "fc.weight",
+                                  &(tr_init_opts){.kind = "orthogonal"}));
+    ASSERT_OK(tr_model_init_param(
+        both[i], "fc.bias",
+        &(tr_init_opts){.kind = "trunc_normal", .std = 0.02}));
+    ASSERT_OK(tr_model_params_hash(both[i], &hashes[i]));
+  }
+  ASSERT(hashes[0] == hashes[1]);
+  /* One rank's mistake is everybody's. */
+  bool is_last = tr_context_rank(ctx) == tr_context_size(ctx) - 1;
+  const tr_init_opts opts = {.kind = is_last ? "xaver_normal" : "ones"};
+  ASSERT_FAILS(tr_model_init_param(net, "*", &opts), TR_EINVAL,
+               "kind is \"xaver_normal\"");
+  ASSERT_OK(tr_model_params_hash(net, &hashes[0]));
+  ASSERT(hashes[0] == hashes[1]);
+  end(&alone, &single);
+  end(&ctx, &net);
+}
+
 static const tr_test tests[] = {
     TEST(test_ranks_that_freeze_differently_are_refused),
     TEST(test_one_ranks_workspace_stops_a_second_build_on_all),
+    TEST(test_initialisers_give_all_ranks_the_values_of_one),
 };
 
 int main(int argc, char **argv)
