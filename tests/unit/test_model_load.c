@@ -67,7 +67,7 @@ static const char *save_old(void)
   tr_model_destroy(&old);
   tr_context_destroy(&ctx);
   glob_t found;
-  ASSERT_EQ(glob(path_of("old/*.h5"), 0, NULL, &found), 0);
+  ASSERT_EQ(glob(path_of("old/step*.h5"), 0, NULL, &found), 0);
   snprintf(path, sizeof path, "%s", found.gl_pathv[found.gl_pathc - 1]);
   globfree(&found);
   return path;
