@@ -18,10 +18,14 @@ typedef struct tr_batch {
   int64_t global_count; /* samples of all ranks together */
   /* (count, shape...) in the context's element type, one per model input */
   const void *inputs[TR_MAX_INPUTS];
-  /* (count) class numbers as int32, one per loss */
+  /* one array per loss: (count, target_values) class numbers as int32, or for
+   * losses of regression (count, shape...) in the context's element type */
   const void *targets[TR_MAX_INPUTS];
   /* (count) in the context's element type; NULL: every sample weighs 1 */
   const void *weights;
+  /* class numbers per sample in each target, as of the tokens of a text; 0: 1
+   */
+  int64_t target_values[TR_MAX_INPUTS];
 } tr_batch;
 
 /* A numbered set of samples; the same on every rank, read in parts. */

@@ -18,6 +18,7 @@ typedef enum tr__init_kind {
   TR__INIT_UNIFORM,      /* in [a, b) */
   TR__INIT_NORMAL,       /* mean a, standard deviation b */
   TR__INIT_CONSTANT,     /* a */
+  TR__INIT_VALUES,       /* values, which live as long as the model */
   TR__INIT_TRUNC_NORMAL, /* as normal, but within [low, high] */
   TR__INIT_ORTHOGONAL    /* a times a matrix with orthonormal rows or columns:
                             the first extent by all others */
@@ -27,6 +28,7 @@ typedef struct tr__init {
   tr__init_kind kind;
   double a, b;
   double low, high;
+  const double *values;
 } tr__init;
 
 static inline tr__init tr__init_uniform(double bound)
@@ -37,6 +39,16 @@ static inline tr__init tr__init_uniform(double bound)
 static inline tr__init tr__init_constant(double value)
 {
   return (tr__init){.kind = TR__INIT_CONSTANT, .a = value};
+}
+
+static inline tr__init tr__init_normal(double std)
+{
+  return (tr__init){.kind = TR__INIT_NORMAL, .b = std};
+}
+
+static inline tr__init tr__init_values(const double *values)
+{
+  return (tr__init){.kind = TR__INIT_VALUES, .values = values};
 }
 
 /* A named tensor of the model: a parameter, or a buffer that a layer updates

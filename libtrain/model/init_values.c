@@ -141,6 +141,9 @@ tr_status tr__init_fill(const tr__init *init,
       values[i] = init->a;
     }
     break;
+  case TR__INIT_VALUES:
+    memcpy(values, init->values, (size_t)count * sizeof *values);
+    break;
   case TR__INIT_TRUNC_NORMAL:
     fill_trunc_normal(init, random, count, values);
     break;

@@ -74,13 +74,15 @@ tr__flops tr__product_flops(const tr_model *net,
 tr__tensor tr__output(const tr__run *run, const tr__node *node);
 tr__tensor tr__input(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
-
-/* tr__saved - absent (data NULL) under TR__SAVES_FOR_BACKWARD where the node
- * has no backward. */
 tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__value(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
 tr__tensor tr__loss_sums(const tr__run *run);
+
+/* tr__loss_scale - what a loss and its gradient are multiplied by: its weight,
+ * and what makes its rows count as those of the model's first loss, by which
+ * the sum of all is divided. */
+double tr__loss_scale(const tr__run *run, const tr__node *node);
 
 tr__tensor tr__output_grad(const tr__run *run, const tr__node *node);
 

@@ -72,7 +72,8 @@ static void find_gradients(planner *p)
     sketch *s = &p->nodes[i];
     bool is_asked =
         has_trained(p->net, node) ||
-        ((node->flags & TR__IS_INPUT) && p->net->wants_input_gradients);
+        ((node->flags & TR__IS_INPUT) && !(node->flags & TR__IS_IDS) &&
+         p->net->wants_input_gradients);
     s->is_sensitive = is_asked && !p->net->is_inference;
     for (int k = 0; k < node->num_inputs; k++) {
       s->is_sensitive |= p->nodes[node->inputs[k]].is_sensitive;
@@ -164,7 +165,24 @@ static void share_values(planner *p)
   }
 }
 
-/* Input 0's gradient may lie where the output's lies if nobody else adds to
+/* The input whose gradient may lie where its consumer's output's lies: input 0,
+ * or the first that has no other consumer where any may. */
+static bool is_sharing_input(const planner *p, const tr__node *node, int input)
+{
+  if (!(node->flags & TR__SHARES_ANY_GRADIENT)) {
+    return node->inputs[0] == input;
+  }
+  for (int k = 0; k < node->num_inputs; k++) {
+    int other = node->inputs[k];
+    if (p->nodes[other].num_consumers == 1 &&
+        p->net->nodes[other].wants_gradient) {
+      return other == input;
+    }
+  }
+  return false;
+}
+
+/* An input's gradient may lie where the output's lies if nobody else adds to
  * it. */
 static void share_gradients(planner *p)
 {
@@ -175,7 +193,8 @@ static void share_gradients(planner *p)
     const tr__node *next = consumer >= 0 ? &p->net->nodes[consumer] : NULL;
     bool shares = next != NULL && s->num_consumers == 1 &&
                   (next->flags & (TR__IS_VIEW | TR__IN_PLACE)) &&
-                  next->wants_gradient && node->wants_gradient;
+                  next->wants_gradient && node->wants_gradient &&
+                  is_sharing_input(p, next, i);
     s->gradient_root = shares ? p->nodes[consumer].gradient_root : i;
     int begin = consumer >= 0 ? backward_time(p, consumer) : p->n;
     s->gradient = (lifetime){begin, backward_time(p, i)};
@@ -234,9 +253,6 @@ static void collect_items(planner *p)
       bool is_read_back = node->wants_gradient || (node->flags & TR__IS_LOSS);
       lifetime life = {is_target ? 0 : both.begin,
                        is_read_back ? both.end : both.begin};
-      if (!is_read_back && (node->flags & TR__SAVES_FOR_BACKWARD)) {
-        node->saved[k].bytes = 0;
-      }
       add_item(p, node->saved[k].bytes, life, &node->saved[k].offset);
     }
     add_item(p, node->forward_bytes, (lifetime){i, i},

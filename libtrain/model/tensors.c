@@ -25,11 +25,7 @@ tr__tensor tr__input(const tr__run *run, const tr__node *node, int i)
 
 tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i)
 {
-  tr__tensor saved = view(run, &node->saved[i]);
-  if (node->saved[i].bytes == 0) {
-    saved.data = NULL;
-  }
-  return saved;
+  return view(run, &node->saved[i]);
 }
 
 tr__tensor tr__value(const tr__run *run, const tr__node *node, int i)
@@ -77,6 +73,21 @@ tr__tensor tr__loss_sums(const tr__run *run)
 {
   int64_t count = TR__TAIL_COUNT;
   return tr__tensor_of(run->net->sums, run->net->ctx->dtype, 1, &count);
+}
+
+static double rows_of(const tr__node *loss)
+{
+  return loss->loss_rows == 0 ? 1 : (double)loss->loss_rows;
+}
+
+double tr__loss_scale(const tr__run *run, const tr__node *node)
+{
+  const tr__node *first = run->net->nodes;
+  while (!(first->flags & TR__IS_LOSS)) {
+    first++;
+  }
+  double weight = node->loss_weight == 0 ? 1 : node->loss_weight;
+  return weight * rows_of(first) / rows_of(node);
 }
 
 tr__tensor tr__output_grad(const tr__run *run, const tr__node *node)

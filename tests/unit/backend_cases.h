@@ -44,6 +44,17 @@ typedef struct draws {
 /* draw - 0..limit-1 */
 int64_t draw(draws *d, int64_t limit);
 
+/* set_block - a step block's numbers. */
+void set_block(op_case *c, draws *d, int operand);
+
+/* The cases of backend_cases_optim.c and backend_cases_loss.c. */
+#define DECLARE_CASE(op) void make_##op(op_case *c, draws *d, bool large);
+DECLARE_CASE(sgd_update)
+DECLARE_CASE(adam_update)
+TR__OPS_OPTIM(DECLARE_CASE)
+TR__OPS_LOSS(DECLARE_CASE)
+#undef DECLARE_CASE
+
 /* case_make - case number i of an op; large ones give work to many threads. */
 op_case case_make(tr__op op, int64_t i, bool is_large);
 void case_free(op_case *c);

@@ -145,7 +145,7 @@ sum_weight(weight_tile *w, const tr__tree *tree, float *scratch, float *spare)
   int64_t D = tr__tensor_row(&a->x);
   tr__cpu_matrix dw = {(float *)a->dw.data + w->t.row * D + w->t.column, D};
   if (a->shards.total == 1) {
-    weight_leaf(w, 0, a->shards.rows, dw.data, a->accumulate);
+    weight_leaf(w, 0, tr__shard_begin(&a->shards, 1), dw.data, a->accumulate);
     return;
   }
   tr__tree_sum(tree, scratch, 0, spare);
