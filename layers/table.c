@@ -36,6 +36,13 @@ const tr__layer_type *const *tr__layer_table(void)
       &tr__mae_type,
       &tr__huber_type,
       &tr__bce_type,
+      &tr__leaky_relu_type,
+      &tr__gelu_type,
+      &tr__silu_type,
+      &tr__sigmoid_type,
+      &tr__tanh_type,
+      &tr__softmax_type,
+      &tr__dropout_type,
       NULL,
   };
   return table;

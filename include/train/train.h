@@ -13,6 +13,7 @@
 #include <train/layers.h>
 #include <train/losses.h>
 #include <train/model.h>
+#include <train/norm.h>
 #include <train/optim.h>
 #include <train/run.h>
 #include <train/sequence.h>

@@ -11,6 +11,7 @@
 #define TR_OPS_IMPL_H
 
 #include "base/ops_conv_impl.h"
+#include "base/ops_norm_impl.h"
 #include "base/ops_sequence_impl.h"
 #include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
@@ -166,7 +167,8 @@ typedef struct tr__count_nonfinite_args {
   X(adam_update)                                                               \
   X(count_nonfinite)                                                           \
   TR__OPS_LOSS(X)                                                              \
-  TR__OPS_OPTIM(X)
+  TR__OPS_OPTIM(X)                                                             \
+  TR__OPS_NORM(X)
 
 typedef enum tr__op {
 #define TR__OP_ENUM(op) TR__OP_##op,

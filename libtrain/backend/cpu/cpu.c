@@ -102,6 +102,7 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   tr__cpu_set_shape(&(*out)->ops);
   tr__cpu_set_sequence(&(*out)->ops);
   tr__cpu_set_attention(&(*out)->ops);
+  tr__cpu_set_activation(&(*out)->ops);
   /* The pool's threads are the only ones. */
   openblas_set_num_threads(1);
   return TR_OK;

@@ -4,6 +4,7 @@
 
 #include "backend/cpu_ref/template_sums.h"
 
+#include "backend/cpu_ref/template_activation.h"
 #include "backend/cpu_ref/template_conv.h"
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
