@@ -44,6 +44,11 @@ typedef struct tr__slot {
 
 typedef struct tr__run tr__run;
 
+/* Floating-point operations, a multiply-add being two. */
+typedef struct tr__flops {
+  double forward, backward;
+} tr__flops;
+
 typedef struct tr__layer_type {
   const char *name; /* "linear"; default node names are name + number */
   tr__activation
@@ -57,6 +62,10 @@ typedef struct tr__layer_type {
   /* forward, backward - call ops; failures are kept by the backend. */
   void (*forward)(const tr__run *run, const tr__node *node);
   void (*backward)(const tr__run *run, const tr__node *node);
+
+  /* flops - of one sample in this plan. NULL: not worth counting, a few per
+   * value. */
+  tr__flops (*flops)(const tr_model *net, const tr__node *node);
 
   /* For the generic tests: add this layer with random legal options on inputs
    * of random legal shapes and return its node. Draws from `random`, elements
@@ -78,7 +87,7 @@ struct tr__node {
   void *opts;                      /* copy of the layer's options; owned */
   int ordinal; /* of inputs and losses: which of the batch's arrays */
 
-  /* Set by infer. */
+  /* Set by infer; what follows is cleared before a graph is planned anew. */
   unsigned flags;
   tr_shape shape; /* of one sample's output */
   int num_params;
