@@ -160,6 +160,11 @@ int64_t tr_loader_num_samples(const tr_loader *loader)
   return loader->sampler.num_samples;
 }
 
+const tr_dataset *tr__loader_dataset(const tr_loader *loader)
+{
+  return loader->data;
+}
+
 tr__loader_state tr__loader_get_state(const tr_loader *loader)
 {
   return (tr__loader_state){.seed = loader->sampler.seed,

@@ -33,7 +33,7 @@ typedef struct layer_case {
   int input_nodes[TR_MAX_INPUTS];
   tensor inputs[TR_MAX_INPUTS], params[TR__MAX_NODE_PARAMS];
   tensor dy, weights;
-  int32_t *targets;
+  void *targets; /* int32, or of the context's type */
 } layer_case;
 
 /* What a step leaves behind. */
@@ -159,21 +159,49 @@ static inline void case_draw_inputs(layer_case *c)
   }
 }
 
-static inline void case_draw_targets(layer_case *c)
+static inline void case_draw_classes(layer_case *c, const tr__node *loss)
 {
-  const tr__node *loss = &c->net->nodes[c->node.index];
   const tr_shape *logits = &c->net->nodes[loss->inputs[0]].shape;
   int64_t classes = logits->dims[logits->ndim - 1];
   int64_t count = c->rows * tr_shape_count(&loss->shape);
   const tr__random random = case_random(c->number, 1);
-  c->targets = malloc((size_t)(count + 1) * sizeof *c->targets);
+  int32_t *targets = malloc((size_t)(count + 1) * sizeof *targets);
+  for (int64_t i = 0; i < count; i++) {
+    targets[i] = (int32_t)(tr__random_u32(&random, 1 + i) % classes);
+  }
+  c->targets = targets;
+}
+
+/* Targets of numbers: in 0..1, as some losses want it, and elsewhere at a
+ * distance from the inputs that is not near 0 or 1, where slopes jump. */
+static inline void case_draw_numbers(layer_case *c, const tr__node *loss)
+{
+  int64_t count = c->inputs[0].count;
+  bool is_share = strncmp(loss->type->name, "bce", 3) == 0;
+  tensor t = random_tensor(c, "targets", 4, count);
+  for (int64_t i = 0; i < count; i++) {
+    double draw = t.values[i], size = fabs(draw);
+    double away = size < 0.5 ? 0.2 + size : 0.8 + size;
+    t.values[i] =
+        is_share ? size : c->inputs[0].values[i] + copysign(away, draw);
+  }
+  c->targets = narrowed(c->ctx, &t);
+  free_tensor(&t);
+}
+
+static inline void case_draw_targets(layer_case *c)
+{
+  const tr__node *loss = &c->net->nodes[c->node.index];
+  const tr__random random = case_random(c->number, 1);
   c->weights = random_tensor(c, "weights", 2, c->rows);
   c->has_weights = tr__random_u32(&random, 0) % 2 == 0;
-  for (int64_t i = 0; i < count; i++) {
-    c->targets[i] = (int32_t)(tr__random_u32(&random, 1 + i) % classes);
-  }
   for (int64_t i = 0; i < c->rows; i++) {
     c->weights.values[i] += 1;
+  }
+  if (loss->saved[0].dtype == TR_I32) {
+    case_draw_classes(c, loss);
+  } else {
+    case_draw_numbers(c, loss);
   }
 }
 

@@ -19,7 +19,8 @@ typedef struct tr_batch {
   /* (count, shape...) in the context's element type, for tr_input_ids() int32;
    * one per model input */
   const void *inputs[TR_MAX_INPUTS];
-  /* (count, target_values) class numbers as int32, one array per loss */
+  /* one array per loss: (count, target_values) class numbers as int32, or for
+   * losses of regression (count, shape...) in the context's element type */
   const void *targets[TR_MAX_INPUTS];
   /* (count) in the context's element type; NULL: every sample weighs 1 */
   const void *weights;

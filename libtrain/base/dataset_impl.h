@@ -42,6 +42,9 @@ typedef struct tr__loader_state {
   int64_t shuffle;
 } tr__loader_state;
 
+/* tr__loader_dataset - what a loader reads. */
+const tr_dataset *tr__loader_dataset(const tr_loader *loader);
+
 /* tr__loader_get_state - the position after the batch last delivered. */
 tr__loader_state tr__loader_get_state(const tr_loader *loader);
 

@@ -23,12 +23,14 @@ enum {
                                 per sample and it seeds backward */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7, /* backward gives none to its inputs */
-  TR__IS_IDS = 1 << 8,            /* output is int32, without a gradient */
-  TR__LOCAL_BUFFERS = 1 << 9,     /* each rank updates its buffers from its own
-                                     samples: rank 0's are the model's */
-  TR__SHARES_ANY_GRADIENT = 1 << 10 /* with IN_PLACE: any one input's gradient
+  TR__NO_INPUT_GRADIENT = 1 << 7,   /* backward gives none to its inputs */
+  TR__IS_IDS = 1 << 8,              /* output is int32, without a gradient */
+  TR__SHARES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
                                        may lie where the output's lies */
+  TR__LOCAL_BUFFERS = 1 << 11, /* each rank updates its buffers from its own
+                                     samples: rank 0's are the model's */
+  TR__WEIGHS_TARGETS = 1 << 10 /* a loss whose rows weigh what their targets
+                                  say: it must be the only one */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
@@ -84,6 +86,8 @@ struct tr__node {
   int num_saved;
   tr__slot saved[TR__MAX_NODE_SAVED];
   size_t forward_bytes, backward_bytes; /* of workspace */
+  double loss_weight;                   /* of losses; 0: 1 */
+  int64_t loss_rows; /* of losses: rows that one sample counts; 0: 1 */
 
   /* Set by the plan. */
   tr__activation activation; /* applied by forward */

@@ -1,6 +1,7 @@
 /* Inference of shapes: what layers declare while the model is built. */
 #include "model/node_impl.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +126,29 @@ static tr_status infer_node(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
+/* All losses are divided by one sum of weights, so where the targets decide
+ * what weighs, there is one loss. */
+static tr_status check_loss(const tr_model *net, const tr__node *node)
+{
+  TR__CHECK_NODE(net->num_losses < TR_MAX_INPUTS, node, TR_EINVAL,
+                 "a model has at most %d losses", TR_MAX_INPUTS);
+  TR__CHECK_NODE(node->loss_weight >= 0 && isfinite(node->loss_weight), node,
+                 TR_EINVAL, "weight is %g, expected at least 0",
+                 node->loss_weight);
+  for (int i = 0; i < node->index; i++) {
+    const tr__node *other = &net->nodes[i];
+    if (!(other->flags & TR__IS_LOSS)) {
+      continue;
+    }
+    unsigned any = node->flags | other->flags;
+    TR__CHECK_NODE(!(any & TR__WEIGHS_TARGETS), node, TR_EUNSUPPORTED,
+                   "the model has the loss \"%s\" too, and where ignored "
+                   "targets or class weights decide what counts it has one",
+                   other->name);
+  }
+  return TR_OK;
+}
+
 tr_status tr__model_infer(tr_model *net)
 {
   for (int i = 0; i < net->num_nodes; i++) {
@@ -136,9 +160,7 @@ tr_status tr__model_infer(tr_model *net)
       node->ordinal = net->num_inputs++;
     }
     if (node->flags & TR__IS_LOSS) {
-      TR__CHECK_NODE(net->num_losses == 0, node, TR_EUNSUPPORTED,
-                     "the model has a loss already, and %s supports one",
-                     tr_version());
+      TR_TRY(check_loss(net, node));
       node->ordinal = net->num_losses++;
     }
   }

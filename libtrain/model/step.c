@@ -21,7 +21,7 @@ static tr_status check_targets(const tr_model *net, const tr_batch *batch)
 {
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
-    if (!(node->flags & TR__IS_LOSS) || node->saved[0].dtype != TR_I32) {
+    if (!(node->flags & TR__IS_LOSS)) {
       continue;
     }
     int64_t wanted = tr_shape_count(&node->saved[0].shape);
@@ -29,6 +29,9 @@ static tr_status check_targets(const tr_model *net, const tr_batch *batch)
     TR_CHECK(batch->targets[node->ordinal] != NULL || batch->count == 0,
              TR_EINVAL, "tr_model_forward: targets[%d] is missing",
              node->ordinal);
+    if (node->saved[0].dtype != TR_I32) {
+      continue;
+    }
     TR_CHECK(wanted == given, TR_EINVAL,
              "tr_model_forward: targets[%d] has %lld classes per sample, %s "
              "\"%s\" wants %lld",

@@ -25,14 +25,21 @@ typedef struct workload {
 } workload;
 
 static const workload workloads[] = {
-    {"mlp", example_mlp, {1, {1000}}, 10, 32, tr_adam_create},
-    {"convnet28", example_convnet, {3, {1, 28, 28}}, 10, 64, tr_adamw_create},
+    {"mlp", example_mlp, {1, {1000}}, 10, 32, tr_adam_create, 0},
+    {"convnet28",
+     example_convnet,
+     {3, {1, 28, 28}},
+     10,
+     64,
+     tr_adamw_create,
+     0},
     {"convnet224",
      example_convnet,
      {3, {3, 224, 224}},
      1000,
      8,
-     tr_adamw_create},
+     tr_adamw_create,
+     0},
     {"gpt", example_gpt, {1, {128}}, 65, 16, tr_adamw_create, 128},
 };
 

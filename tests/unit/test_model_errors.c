@@ -235,11 +235,48 @@ static void attention_of_odd_heads(tr_model *net)
   tr_attention(net, sequence(net, 12), &(tr_attention_opts){.heads = 3});
 }
 
-static void two_losses(tr_model *net)
+static void two_weighing_losses(tr_model *net)
 {
   tr_node x = vector(net, 3);
   tr_cross_entropy(net, x);
-  tr_cross_entropy(net, x);
+  tr_cross_entropy_with(net, x, &(tr_cross_entropy_opts){.ignores = 1});
+}
+
+static void five_losses(tr_model *net)
+{
+  tr_node x = vector(net, 3);
+  for (int i = 0; i < 5; i++) {
+    tr_mse(net, x, NULL);
+  }
+}
+
+static void negative_loss_weight(tr_model *net)
+{
+  tr_mae(net, vector(net, 3), &(tr_loss_opts){.weight = -1, .name = "l"});
+}
+
+static void too_smooth(tr_model *net)
+{
+  tr_cross_entropy_with(net, vector(net, 3),
+                        &(tr_cross_entropy_opts){.label_smoothing = 1.5});
+}
+
+static void two_class_weights(tr_model *net)
+{
+  const double weights[] = {1, 2};
+  tr_cross_entropy_with(net, vector(net, 3),
+                        &(tr_cross_entropy_opts){.class_weights = weights,
+                                                 .num_class_weights = 2});
+}
+
+static void no_pos_weights(tr_model *net)
+{
+  tr_bce_with_logits(net, vector(net, 3), &(tr_bce_opts){.num_pos_weight = 3});
+}
+
+static void negative_delta(tr_model *net)
+{
+  tr_huber(net, vector(net, 3), &(tr_huber_opts){.delta = -1});
 }
 
 static void name_taken(tr_model *net)
@@ -377,7 +414,17 @@ static const bad_model bad_models[] = {
     {attention_of_odd_heads, TR_EINVAL, {"attention_1", "heads is 3", "D = 4"}},
     {transpose_twice, TR_EINVAL, {"transpose_1", "order[1] is 0", "once"}},
     {transpose_outside, TR_EINVAL, {"transpose_1", "order[0] is 3"}},
-    {two_losses, TR_EUNSUPPORTED, {"cross_entropy_2", "has a loss already"}},
+    {two_weighing_losses,
+     TR_EUNSUPPORTED,
+     {"cross_entropy_2", "the loss \"cross_entropy_1\" too"}},
+    {five_losses, TR_EINVAL, {"mse_5", "at most 4 losses"}},
+    {negative_loss_weight, TR_EINVAL, {"mae \"l\"", "weight is -1"}},
+    {too_smooth, TR_EINVAL, {"cross_entropy_1", "label_smoothing is 1.5"}},
+    {two_class_weights,
+     TR_ESHAPE,
+     {"cross_entropy_1", "2 class weights", "3 classes"}},
+    {no_pos_weights, TR_ESHAPE, {"bce_with_logits_1", "3 places"}},
+    {negative_delta, TR_EINVAL, {"huber_1", "delta is -1"}},
     {name_taken, TR_EINVAL, {"\"fc\" is taken by a linear"}},
     {name_empty, TR_EINVAL, {"linear", "is empty"}},
     {name_with_slash, TR_EINVAL, {"linear", "a/b", "has a '/'"}},
