@@ -8,9 +8,19 @@
 extern const tr__layer_type tr__input_type;
 extern const tr__layer_type tr__linear_type;
 extern const tr__layer_type tr__relu_type;
+extern const tr__layer_type tr__conv1d_type;
 extern const tr__layer_type tr__conv2d_type;
+extern const tr__layer_type tr__conv3d_type;
+extern const tr__layer_type tr__conv_transpose2d_type;
+extern const tr__layer_type tr__maxpool1d_type;
 extern const tr__layer_type tr__maxpool2d_type;
+extern const tr__layer_type tr__maxpool3d_type;
+extern const tr__layer_type tr__avgpool1d_type;
+extern const tr__layer_type tr__avgpool2d_type;
+extern const tr__layer_type tr__avgpool3d_type;
+extern const tr__layer_type tr__adaptive_avgpool_type;
 extern const tr__layer_type tr__global_avgpool2d_type;
+extern const tr__layer_type tr__global_maxpool2d_type;
 extern const tr__layer_type tr__flatten_type;
 extern const tr__layer_type tr__cross_entropy_type;
 extern const tr__layer_type tr__mse_type;
@@ -22,6 +32,10 @@ extern const tr__layer_type tr__mul_type;
 extern const tr__layer_type tr__concat_type;
 extern const tr__layer_type tr__reshape_type;
 extern const tr__layer_type tr__transpose_type;
+extern const tr__layer_type tr__input_ids_type;
+extern const tr__layer_type tr__embedding_type;
+extern const tr__layer_type tr__position_type;
+extern const tr__layer_type tr__attention_type;
 
 /* tr__layer_table - all layers, NULL at the end. */
 const tr__layer_type *const *tr__layer_table(void);

@@ -18,6 +18,7 @@ typedef struct tensor {
   char name[TR__NAME_BYTES];
   int64_t count;
   double *values;
+  bool is_ids; /* int32 in the batch, without a gradient */
 } tensor;
 
 typedef struct layer_case {
@@ -95,7 +96,9 @@ static inline void *narrowed(const tr_context *ctx, const tensor *t)
 {
   void *out = malloc((size_t)(t->count + 1) * sizeof(double));
   for (int64_t i = 0; i < t->count; i++) {
-    if (ctx->dtype == TR_F64) {
+    if (t->is_ids) {
+      ((int32_t *)out)[i] = (int32_t)t->values[i];
+    } else if (ctx->dtype == TR_F64) {
       ((double *)out)[i] = t->values[i];
     } else {
       ((float *)out)[i] = (float)t->values[i];
@@ -122,6 +125,22 @@ static inline void case_set_params(layer_case *c)
   }
 }
 
+/* Rows of the table that the first layer behind an input of ids looks up. */
+static inline void draw_ids(const layer_case *c, int input, tensor *t)
+{
+  const tr_model *net = c->net;
+  int k = input + 1;
+  while (net->nodes[k].num_inputs == 0 || net->nodes[k].inputs[0] != input) {
+    k++;
+  }
+  int64_t limit = net->store.params[net->nodes[k].params[0]].shape.dims[0];
+  const tr__random random = case_random(c->number, 40 + input);
+  t->is_ids = true;
+  for (int64_t i = 0; i < t->count; i++) {
+    t->values[i] = (double)(tr__random_u32(&random, i) % (uint64_t)limit);
+  }
+}
+
 static inline void case_draw_inputs(layer_case *c)
 {
   for (int i = 0; i < c->net->num_nodes; i++) {
@@ -134,6 +153,9 @@ static inline void case_draw_inputs(layer_case *c)
     c->inputs[k] = random_tensor(c, node->name, 10 + k,
                                  c->rows * tr_shape_count(&node->shape));
     spread_values(c, 10 + k, &c->inputs[k]);
+    if (node->flags & TR__IS_IDS) {
+      draw_ids(c, i, &c->inputs[k]);
+    }
   }
 }
 
@@ -293,7 +315,12 @@ static inline void case_output(layer_case *c, outcome *out)
 static inline void case_gradients(layer_case *c, outcome *out)
 {
   for (int i = 0; i < c->num_inputs; i++) {
-    tensor *g = outcome_add(out, c->inputs[i].name, c->inputs[i].count);
+    bool is_ids = c->inputs[i].is_ids;
+    tensor *g =
+        outcome_add(out, c->inputs[i].name, is_ids ? 0 : c->inputs[i].count);
+    if (is_ids) {
+      continue;
+    }
     ASSERT_OK(
         tr__model_get_node_gradient(c->net, c->input_nodes[i], g->values));
     widen(c->ctx, g);

@@ -10,6 +10,8 @@
 #ifndef TR_OPS_IMPL_H
 #define TR_OPS_IMPL_H
 
+#include "base/ops_conv_impl.h"
+#include "base/ops_sequence_impl.h"
 #include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
 
@@ -43,16 +45,6 @@ enum {
   TR__TAIL_COUNT = 16
 };
 
-typedef enum tr__activation {
-  TR__ACTIVATION_NONE = 0,
-  TR__ACTIVATION_RELU = 1
-} tr__activation;
-
-/* A sliding window over height and width. */
-typedef struct tr__window {
-  int64_t kernel[2], stride[2], padding[2];
-} tr__window;
-
 /* y <- value */
 typedef struct tr__fill_args {
   tr__tensor y;
@@ -84,30 +76,6 @@ typedef struct tr__linear_backward_weight_args {
   int accumulate;
 } tr__linear_backward_weight_args;
 
-/* y (N, K, P, Q) <- activation(x (N, C, H, W) * w (K, C, I, J) + b (K));
- * b may be absent. workspace: what the backend asked for, bytes. */
-typedef struct tr__conv2d_forward_args {
-  tr__tensor y, x, w, b, workspace;
-  tr__window window;
-  tr__activation activation;
-} tr__conv2d_forward_args;
-
-/* dx (N, C, H, W) from dy (N, K, P, Q) and w (K, C, I, J) */
-typedef struct tr__conv2d_backward_input_args {
-  tr__tensor dx, dy, w, workspace;
-  tr__window window;
-  int accumulate;
-} tr__conv2d_backward_input_args;
-
-/* dw (K, C, I, J), db (K) from x (N, C, H, W), dy (N, K, P, Q); db may be
- * absent. Reduces over samples. */
-typedef struct tr__conv2d_backward_weight_args {
-  tr__tensor dw, db, x, dy, workspace;
-  tr__window window;
-  tr__shards shards;
-  int accumulate;
-} tr__conv2d_backward_weight_args;
-
 /* y <- max(x, 0); y may be x */
 typedef struct tr__relu_forward_args {
   tr__tensor y, x;
@@ -119,30 +87,6 @@ typedef struct tr__relu_backward_args {
   tr__tensor dx, dy, y;
   int accumulate;
 } tr__relu_backward_args;
-
-/* y (N, C, P, Q) <- maximum of each window of x (N, C, H, W); index (int32,
- * y's extents) <- h*W + w of the first maximum. A NaN is the maximum. */
-typedef struct tr__maxpool2d_forward_args {
-  tr__tensor y, x, index;
-  tr__window window;
-} tr__maxpool2d_forward_args;
-
-/* dx (N, C, H, W) <- dy (N, C, P, Q) sent to index; 0 elsewhere */
-typedef struct tr__maxpool2d_backward_args {
-  tr__tensor dx, dy, index;
-  int accumulate;
-} tr__maxpool2d_backward_args;
-
-/* y (N, C) <- mean over H, W of x (N, C, H, W) */
-typedef struct tr__global_avgpool2d_forward_args {
-  tr__tensor y, x;
-} tr__global_avgpool2d_forward_args;
-
-/* dx (N, C, H, W) <- dy (N, C) / (H W) */
-typedef struct tr__global_avgpool2d_backward_args {
-  tr__tensor dx, dy;
-  int accumulate;
-} tr__global_avgpool2d_backward_args;
 
 /* loss (N) <- logsumexp(x[i,:]) - x[i,t_i]; prob (N, K) <- softmax(x);
  * correct (N) <- 1 where x[i,t_i] is the first largest of its row, else 0.
@@ -204,21 +148,16 @@ typedef struct tr__count_nonfinite_args {
 /* X(op): one line per op. The table, the strict backend's queue, the staging
  * entries of a device backend and the tests are made from this list. */
 #define TR__OPS(X)                                                             \
+  TR__OPS_CONV(X)                                                              \
   TR__OPS_SHAPE(X)                                                             \
+  TR__OPS_SEQUENCE(X)                                                          \
   X(fill)                                                                      \
   X(add)                                                                       \
   X(linear_forward)                                                            \
   X(linear_backward_input)                                                     \
   X(linear_backward_weight)                                                    \
-  X(conv2d_forward)                                                            \
-  X(conv2d_backward_input)                                                     \
-  X(conv2d_backward_weight)                                                    \
   X(relu_forward)                                                              \
   X(relu_backward)                                                             \
-  X(maxpool2d_forward)                                                         \
-  X(maxpool2d_backward)                                                        \
-  X(global_avgpool2d_forward)                                                  \
-  X(global_avgpool2d_backward)                                                 \
   X(softmax_xent_forward)                                                      \
   X(softmax_xent_backward)                                                     \
   X(loss_sum)                                                                  \

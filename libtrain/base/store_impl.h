@@ -15,31 +15,24 @@
 #define TR__PARAM_ALIGN 64
 
 typedef enum tr__init_kind {
-  TR__INIT_UNIFORM,  /* in [a, b) */
-  TR__INIT_NORMAL,   /* mean a, standard deviation b */
-  TR__INIT_CONSTANT, /* a */
-  TR__INIT_VALUES    /* values, which live as long as the model */
+  TR__INIT_UNIFORM, /* in [a, b) */
+  TR__INIT_NORMAL,  /* mean a, standard deviation b */
+  TR__INIT_CONSTANT /* a */
 } tr__init_kind;
 
 typedef struct tr__init {
   tr__init_kind kind;
   double a, b;
-  const double *values;
 } tr__init;
 
 static inline tr__init tr__init_uniform(double bound)
 {
-  return (tr__init){.kind = TR__INIT_UNIFORM, .a = -bound, .b = bound};
+  return (tr__init){TR__INIT_UNIFORM, -bound, bound};
 }
 
 static inline tr__init tr__init_constant(double value)
 {
-  return (tr__init){.kind = TR__INIT_CONSTANT, .a = value};
-}
-
-static inline tr__init tr__init_values(const double *values)
-{
-  return (tr__init){.kind = TR__INIT_VALUES, .values = values};
+  return (tr__init){TR__INIT_CONSTANT, value, 0};
 }
 
 /* A named tensor of the model: a parameter, or a buffer that a layer updates
@@ -47,12 +40,14 @@ static inline tr__init tr__init_values(const double *values)
 typedef struct tr__param {
   char name[TR__NAME_BYTES];
   tr_shape shape;
-  int64_t count;  /* elements */
-  int64_t offset; /* element offset in every arena of the store */
-  tr__init init;  /* first values */
-  int num_uses;   /* layers that share it; final after the last */
-  bool is_buffer; /* a layer updates it itself: no gradient, no state */
-  bool is_frozen; /* not trained: no gradient, no state */
+  int64_t count;        /* elements */
+  int64_t offset;       /* element offset in every arena of the store */
+  tr__init init;        /* first values */
+  const double *values; /* the first values themselves, borrowed while the
+                           model is built; NULL: init says them */
+  int num_uses;         /* layers that share it; final after the last */
+  bool is_buffer;       /* a layer updates it itself: no gradient, no state */
+  bool is_frozen;       /* not trained: no gradient, no state */
 } tr__param;
 
 static inline bool tr__param_is_trained(const tr__param *param)

@@ -34,6 +34,12 @@ typedef struct tr__shards {
                     0: 1 */
 } tr__shards;
 
+/* What an op that produces values can apply to them. */
+typedef enum tr__activation {
+  TR__ACTIVATION_NONE = 0,
+  TR__ACTIVATION_RELU = 1
+} tr__activation;
+
 static inline tr__shards tr__one_shard(int64_t rows)
 {
   return (tr__shards){.rows = rows, .total = 1, .first = 0, .count = 1};

@@ -151,12 +151,12 @@ static void
 fill_first(const tr__param *param, const tr__random *random, double *values)
 {
   const tr__init *init = &param->init;
-  if (init->kind == TR__INIT_UNIFORM) {
-    tr__random_fill(random, init->a, init->b, param->count, values);
+  if (param->values != NULL) {
+    memcpy(values, param->values, (size_t)param->count * sizeof *values);
     return;
   }
-  if (init->kind == TR__INIT_VALUES) {
-    memcpy(values, init->values, (size_t)param->count * sizeof *values);
+  if (init->kind == TR__INIT_UNIFORM) {
+    tr__random_fill(random, init->a, init->b, param->count, values);
     return;
   }
   for (int64_t i = 0; i < param->count; i++) {

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import record_conv
 import record_losses
 import record_optim
 import workloads
@@ -307,6 +308,7 @@ def record_schedules():
 
 FILES = {
     "layers": record_layers,
+    "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
     "losses": lambda: record_losses.record(Recording()),
     "optim": lambda: record_optim.record(Recording()),

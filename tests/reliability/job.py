@@ -67,7 +67,9 @@ def run(command, cwd, limit_s=LIMIT_S):
     for name in sorted(os.listdir(cwd)):
         if name.startswith("exit."):
             with open(os.path.join(cwd, name), encoding="utf-8") as file:
-                codes.append(int(file.read() or -1))
+                left = file.read().strip()
+            if left:  # mpirun may kill a rank that is about to write its code
+                codes.append(int(left))
     return Result(code, text, codes)
 
 

@@ -1,3 +1,5 @@
+#include "backend_cases_conv.h"
+#include "backend_cases_sequence.h"
 #include "backend_cases_shape.h"
 
 int64_t draw(draws *d, int64_t limit)
@@ -35,8 +37,7 @@ static tr__tensor block(void)
   return of(TR_F64, 1, &count);
 }
 
-/* Rows of shards that tile a global batch; this rank holds some of them. */
-static tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
+tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
 {
   tr__shards shards = tr__one_shard(batch);
   if (draw(d, 2) == 0) {
@@ -56,46 +57,6 @@ static tr__shards random_tokens(draws *d, int64_t batch, int64_t *local)
   shards.times = draw(d, 3);
   *local *= tr__max(shards.times, 1);
   return shards;
-}
-
-static tr__window random_window(draws *d, const int64_t in[2], int64_t out[2])
-{
-  tr__window w;
-  for (int i = 0; i < 2; i++) {
-    w.kernel[i] = 1 + draw(d, 4);
-    w.padding[i] = draw(d, w.kernel[i]);
-    w.stride[i] = 1 + draw(d, 3);
-    if (in[i] + 2 * w.padding[i] < w.kernel[i]) {
-      w.kernel[i] = 1;
-      w.padding[i] = 0;
-    }
-    out[i] = (in[i] + 2 * w.padding[i] - w.kernel[i]) / w.stride[i] + 1;
-  }
-  return w;
-}
-
-typedef struct image_sizes {
-  int64_t N, C, H, W, K, P, Q;
-  tr__window window;
-} image_sizes;
-
-static image_sizes random_image(draws *d, bool is_large)
-{
-  image_sizes s = {.N = draw(d, 8) == 0 ? 0 : 1 + draw(d, 5)};
-  s.C = is_large ? 1 + draw(d, 40) : 1 + draw(d, 7);
-  s.K = is_large ? 1 + draw(d, 90) : 1 + draw(d, 9);
-  int64_t in[2] = {1 + draw(d, is_large ? 30 : 9),
-                   1 + draw(d, is_large ? 30 : 9)};
-  int64_t out[2];
-  s.window = random_window(d, in, out);
-  if (draw(d, 4) == 0) {
-    /* The pool that has a path of its own, also on odd extents. */
-    s.window = (tr__window){{2, 2}, {2, 2}, {0, 0}};
-    in[0]++, in[1]++;
-    out[0] = in[0] / 2, out[1] = in[1] / 2;
-  }
-  s.H = in[0], s.W = in[1], s.P = out[0], s.Q = out[1];
-  return s;
 }
 
 static void make_fill(op_case *c, draws *d, bool large)
@@ -146,48 +107,6 @@ static void make_linear_backward_weight(op_case *c, draws *d, bool large)
                                         .accumulate = (int)draw(d, 2)};
 }
 
-static void make_conv2d_forward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.conv2d_forward = (tr__conv2d_forward_args){
-      .y = REAL(s.N, s.K, s.P, s.Q),
-      .x = REAL(s.N, s.C, s.H, s.W),
-      .w = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
-      .b = draw(d, 2) ? REAL(s.K) : absent,
-      .workspace = absent,
-      .window = s.window,
-      .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
-}
-
-static void make_conv2d_backward_input(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.conv2d_backward_input = (tr__conv2d_backward_input_args){
-      .dx = REAL(s.N, s.C, s.H, s.W),
-      .dy = REAL(s.N, s.K, s.P, s.Q),
-      .w = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
-      .workspace = absent,
-      .window = s.window,
-      .accumulate = (int)draw(d, 2)};
-}
-
-static void make_conv2d_backward_weight(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  int64_t N;
-  tr__shards shards = random_shards(d, s.N, &N);
-  c->is_output[1] = true;
-  c->args.conv2d_backward_weight = (tr__conv2d_backward_weight_args){
-      .dw = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
-      .db = draw(d, 2) ? REAL(s.K) : absent,
-      .x = REAL(N, s.C, s.H, s.W),
-      .dy = REAL(N, s.K, s.P, s.Q),
-      .workspace = absent,
-      .window = s.window,
-      .shards = shards,
-      .accumulate = (int)draw(d, 2)};
-}
-
 static void make_relu_forward(op_case *c, draws *d, bool large)
 {
   tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
@@ -203,21 +122,7 @@ static void make_relu_backward(op_case *c, draws *d, bool large)
       .dx = y, .dy = y, .y = y, .accumulate = c->alias[1] < 0 && draw(d, 2)};
 }
 
-static void make_maxpool2d_forward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  tr__tensor index = REAL(s.N, s.C, s.P, s.Q);
-  index.dtype = TR_I32;
-  c->is_output[2] = true;
-  c->args.maxpool2d_forward =
-      (tr__maxpool2d_forward_args){.y = REAL(s.N, s.C, s.P, s.Q),
-                                   .x = REAL(s.N, s.C, s.H, s.W),
-                                   .index = index,
-                                   .window = s.window};
-}
-
-/* As case_make() fills integers: 0..limit-1. */
-static void set_integers(op_case *c, draws *d, int operand, int64_t limit)
+void set_integers(op_case *c, draws *d, int operand, int64_t limit)
 {
   int64_t count = tr__tensor_count(&c->args.tensors[operand]);
   c->args.tensors[operand].dtype = TR_I32;
@@ -225,33 +130,6 @@ static void set_integers(op_case *c, draws *d, int operand, int64_t limit)
   for (int64_t i = 0; i < count; i++) {
     c->values[operand][i] = (double)draw(d, limit);
   }
-}
-
-static void make_maxpool2d_backward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.maxpool2d_backward =
-      (tr__maxpool2d_backward_args){.dx = REAL(s.N, s.C, s.H, s.W),
-                                    .dy = REAL(s.N, s.C, s.P, s.Q),
-                                    .index = REAL(s.N, s.C, s.P, s.Q),
-                                    .accumulate = (int)draw(d, 2)};
-  set_integers(c, d, 2, s.H * s.W);
-}
-
-static void make_global_avgpool2d_forward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.global_avgpool2d_forward = (tr__global_avgpool2d_forward_args){
-      .y = REAL(s.N, s.C), .x = REAL(s.N, s.C, s.H, s.W)};
-}
-
-static void make_global_avgpool2d_backward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.global_avgpool2d_backward =
-      (tr__global_avgpool2d_backward_args){.dx = REAL(s.N, s.C, s.H, s.W),
-                                           .dy = REAL(s.N, s.C),
-                                           .accumulate = (int)draw(d, 2)};
 }
 
 static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
@@ -349,8 +227,8 @@ static double real(tr__op op, draws *d)
 {
   bool has_nonfinite = op == TR__OP_count_nonfinite ||
                        op == TR__OP_relu_forward ||
-                       op == TR__OP_maxpool2d_forward;
-  bool compares = op == TR__OP_maxpool2d_forward ||
+                       op == TR__OP_maxpool_forward;
+  bool compares = op == TR__OP_maxpool_forward ||
                   op == TR__OP_softmax_xent_forward ||
                   op == TR__OP_relu_backward;
   if (has_nonfinite && draw(d, 50) == 0) {

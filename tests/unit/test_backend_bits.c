@@ -46,8 +46,11 @@ static op_case
 rows_of(const op_case *c, int first_row, int64_t begin, int64_t end)
 {
   op_case part = *c;
-  for (int t = first_row; t < MAX_OPERANDS && c->values[t] != NULL; t++) {
+  for (int t = first_row; t < MAX_OPERANDS; t++) {
     tr__tensor *tensor = &part.args.tensors[t];
+    if (c->values[t] == NULL) {
+      continue;
+    }
     part.values[t] = c->values[t] + begin * tr__tensor_row(tensor);
     tensor->dims[0] = end - begin;
   }
@@ -107,8 +110,10 @@ static const sharded_op sharded[] = {
         offsetof(tr__##op##_args, accumulate), first_row                       \
   }
     ROW(linear_backward_weight, 2),
-    ROW(conv2d_backward_weight, 2),
+    ROW(conv_backward_weight, 2),
     ROW(loss_sum, 1),
+    ROW(embedding_backward, 1),
+    ROW(position_backward, 1),
 };
 
 static void set_shards(op_case *c, const sharded_op *s, tr__shards shards)

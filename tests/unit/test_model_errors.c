@@ -199,6 +199,42 @@ static void transpose_outside(tr_model *net)
   tr_transpose(net, image(net, 2, 2), &(tr_transpose_opts){{3, 0, 2}});
 }
 
+static void relu_of_ids(tr_model *net)
+{
+  tr_relu(net, tr_input_ids(net, (tr_shape){1, {4}}));
+}
+
+static void embedding_of_numbers(tr_model *net)
+{
+  tr_embedding(net, vector(net, 4), &(tr_embedding_opts){.num = 3, .out = 2});
+}
+
+static void embedding_of_nothing(tr_model *net)
+{
+  tr_node ids = tr_input_ids(net, (tr_shape){1, {4}});
+  tr_embedding(net, ids, &(tr_embedding_opts){.out = 2});
+}
+
+static void attention_of_image(tr_model *net)
+{
+  tr_attention(net, image(net, 2, 3), &(tr_attention_opts){.heads = 1});
+}
+
+static tr_node sequence(tr_model *net, int64_t width)
+{
+  return tr_input(net, (tr_shape){2, {2, width}});
+}
+
+static void attention_of_no_thirds(tr_model *net)
+{
+  tr_attention(net, sequence(net, 4), &(tr_attention_opts){.heads = 1});
+}
+
+static void attention_of_odd_heads(tr_model *net)
+{
+  tr_attention(net, sequence(net, 12), &(tr_attention_opts){.heads = 3});
+}
+
 static void two_weighing_losses(tr_model *net)
 {
   tr_node x = vector(net, 3);
@@ -368,6 +404,14 @@ static const bad_model bad_models[] = {
     {reshape_of_two_open, TR_ESHAPE, {"reshape_1", "(7)", "(-1, -1)"}},
     {reshape_of_no_multiple, TR_ESHAPE, {"reshape_1", "(7)", "(2, -1)"}},
     {reshape_of_many, TR_ESHAPE, {"reshape_1", "so many extents"}},
+    {relu_of_ids, TR_EINVAL, {"relu_1", "integers", "tr_embedding()"}},
+    {embedding_of_numbers, TR_EINVAL, {"embedding_1", "tr_input_ids()"}},
+    {embedding_of_nothing,
+     TR_EINVAL,
+     {"embedding_1", "num is 0", "at least 1"}},
+    {attention_of_image, TR_ESHAPE, {"attention_1", "(3, 2, 3)", "(T, 3 D)"}},
+    {attention_of_no_thirds, TR_ESHAPE, {"attention_1", "(2, 4)", "(T, 3 D)"}},
+    {attention_of_odd_heads, TR_EINVAL, {"attention_1", "heads is 3", "D = 4"}},
     {transpose_twice, TR_EINVAL, {"transpose_1", "order[1] is 0", "once"}},
     {transpose_outside, TR_EINVAL, {"transpose_1", "order[0] is 3"}},
     {two_weighing_losses,

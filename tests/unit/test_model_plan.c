@@ -64,6 +64,7 @@ typedef struct random_net {
   layer_case c;
   tr_node nodes[MAX_NODES];
   int num_nodes;
+  int64_t channels; /* of the newest image */
 } random_net;
 
 static tr_node add(random_net *net, tr_node node)
@@ -72,23 +73,11 @@ static tr_node add(random_net *net, tr_node node)
   return node;
 }
 
-/* The number of channels that a node of the net will have. */
-static int64_t channels_of(const random_net *net, tr_node x)
-{
-  const tr_model *m = net->c.net;
-  const tr__node *node = &m->nodes[x.index];
-  while (strcmp(node->type->name, "conv2d") != 0 && node->num_inputs > 0) {
-    node = &m->nodes[node->inputs[0]];
-  }
-  return node->num_inputs == 0 ? ((const tr_shape *)node->opts)->dims[0]
-                               : ((const tr_conv2d_opts *)node->opts)->out;
-}
-
 /* x plus a branch of x, as either operand, behind a ReLU or not. */
 static tr_node add_residual(random_net *net, tr_node x, uint32_t draw)
 {
   tr_model *m = net->c.net;
-  tr_conv2d_opts conv = {.out = channels_of(net, x), .kernel = 3, .padding = 1};
+  tr_conv2d_opts conv = {.out = net->channels, .kernel = 3, .padding = 1};
   tr_node branch = draw % 2 == 0 ? add(net, tr_relu(m, x)) : x;
   branch = add(net, tr_conv2d(m, branch, &conv));
   if (draw / 2 % 2 == 0) {
@@ -123,6 +112,7 @@ add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
   }
   switch (draw % 7) {
   case 0:
+    net->channels = conv.out;
     return add(net, tr_conv2d(m, x, &conv));
   case 4:
     return add_residual(net, x, draw / 64);
@@ -131,6 +121,7 @@ add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
   case 6:
     return add_diamond(net, x, draw / 64);
   case 1:
+    net->channels = conv.out;
     return add(net, tr_relu(m, add(net, tr_conv2d(m, x, &conv))));
   case 2:
     return add(net, tr_maxpool2d(m, x,
@@ -171,7 +162,8 @@ static void build_random_net(random_net *net, tr_context *ctx, int number)
 {
   const tr__random random = case_random(number, 5);
   const tr_shape shape = {3, {1 + number % 3, 6, 5}};
-  *net = (random_net){.c = {.ctx = ctx, .number = number}};
+  *net = (random_net){.c = {.ctx = ctx, .number = number},
+                      .channels = shape.dims[0]};
   layer_case *c = &net->c;
   ASSERT_OK(tr_model_create(ctx, &c->net));
   c->net->wants_input_gradients = number % 2 == 0;

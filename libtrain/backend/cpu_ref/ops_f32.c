@@ -4,7 +4,7 @@
 
 #include "backend/cpu_ref/template_sums.h"
 
-#include "backend/cpu_ref/template_conv2d.h"
+#include "backend/cpu_ref/template_conv.h"
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
@@ -13,5 +13,8 @@
 
 /* Uses what the optimizers above do. */
 #include "backend/cpu_ref/template_optim.h"
-#include "backend/cpu_ref/template_pool2d.h"
+#include "backend/cpu_ref/template_pool.h"
 #include "backend/cpu_ref/template_shape.h"
+
+/* Uses the sums of the shapes above. */
+#include "backend/cpu_ref/template_sequence.h"
