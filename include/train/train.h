@@ -10,6 +10,7 @@
 #include <train/data.h>
 #include <train/layers.h>
 #include <train/losses.h>
+#include <train/metrics.h>
 #include <train/model.h>
 #include <train/optim.h>
 #include <train/run.h>
