@@ -334,6 +334,17 @@ static inline void case_gradients(layer_case *c, outcome *out)
   }
 }
 
+/* Values that the layer updates itself. */
+static inline void case_buffers(layer_case *c, outcome *out)
+{
+  const tr__store *store = &c->net->store;
+  for (int i = store->num_trained; i < store->num_params; i++) {
+    tensor *t = outcome_add(out, store->params[i].name, store->params[i].count);
+    ASSERT_OK(tr_model_get_param(c->net, t->name, t->values));
+    widen(c->ctx, t);
+  }
+}
+
 static inline void outcome_free(outcome *out)
 {
   for (int i = 0; i < out->count; i++) {
@@ -356,6 +367,7 @@ static inline void case_run(tr_context *ctx,
   case_output(&c, out);
   case_backward(&c);
   case_gradients(&c, out);
+  case_buffers(&c, out);
   case_free(&c);
 }
 
