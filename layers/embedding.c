@@ -29,8 +29,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   node->shape = input->shape;
   node->shape.dims[node->shape.ndim++] = opts->out;
   const tr_shape weight = {2, {opts->num, opts->out}};
-  TR_TRY(tr__declare_param(net, node, "weight", weight,
-                           (tr__init){TR__INIT_NORMAL, 0, 1}));
+  TR_TRY(tr__declare_param(net, node, "weight", weight, tr__init_normal(1)));
   const tr__embedding_backward_args args = {
       .dw = tr__param_tensor(net, node, 0),
       .shards = tr__one_shard(net->max_rows)};

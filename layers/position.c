@@ -16,7 +16,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   TR__CHECK_NODE(opts->std >= 0, node, TR_EINVAL,
                  "std is %g, expected 0 or more", opts->std);
   node->shape = *tr__input_shape(net, node, 0);
-  const tr__init init = {TR__INIT_NORMAL, 0, opts->std > 0 ? opts->std : 1};
+  const tr__init init = tr__init_normal(opts->std > 0 ? opts->std : 1);
   TR_TRY(tr__declare_param(net, node, "weight", node->shape, init));
   int64_t count = tr_shape_count(&node->shape);
   const tr__position_backward_args args = {

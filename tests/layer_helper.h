@@ -272,6 +272,8 @@ static inline void case_forward(layer_case *c)
       c->is_loss ? tr_shape_count(&c->net->nodes[c->node.index].shape) : 0;
   void *weights = c->has_weights ? narrowed(c->ctx, &c->weights) : NULL;
   batch.weights = weights;
+  /* Random layers draw the same numbers in every forward of a case. */
+  c->net->store.num_batches = 0;
   ASSERT_OK(tr_model_forward(c->net, &batch));
   for (int i = 0; i < c->num_inputs; i++) {
     free(inputs[i]);
@@ -332,6 +334,17 @@ static inline void case_gradients(layer_case *c, outcome *out)
   }
 }
 
+/* Values that the layer updates itself. */
+static inline void case_buffers(layer_case *c, outcome *out)
+{
+  const tr__store *store = &c->net->store;
+  for (int i = store->num_trained; i < store->num_params; i++) {
+    tensor *t = outcome_add(out, store->params[i].name, store->params[i].count);
+    ASSERT_OK(tr_model_get_param(c->net, t->name, t->values));
+    widen(c->ctx, t);
+  }
+}
+
 static inline void outcome_free(outcome *out)
 {
   for (int i = 0; i < out->count; i++) {
@@ -354,6 +367,7 @@ static inline void case_run(tr_context *ctx,
   case_output(&c, out);
   case_backward(&c);
   case_gradients(&c, out);
+  case_buffers(&c, out);
   case_free(&c);
 }
 

@@ -8,10 +8,13 @@
 #include <train/base.h>
 #include <train/conv.h>
 #include <train/data.h>
+#include <train/inference.h>
+#include <train/init.h>
 #include <train/layers.h>
 #include <train/losses.h>
 #include <train/metrics.h>
 #include <train/model.h>
+#include <train/norm.h>
 #include <train/optim.h>
 #include <train/run.h>
 #include <train/sequence.h>

@@ -6,7 +6,7 @@
 #include "base/store_impl.h"
 
 #define TR__MAX_NODE_INPUTS 8
-#define TR__MAX_NODE_PARAMS 4
+#define TR__MAX_NODE_PARAMS 8
 #define TR__MAX_NODE_SAVED  4
 
 typedef struct tr__node tr__node;
@@ -27,19 +27,27 @@ enum {
   TR__IS_IDS = 1 << 8,              /* output is int32, without a gradient */
   TR__SHARES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
                                        may lie where the output's lies */
-  TR__WEIGHS_TARGETS = 1 << 10 /* a loss whose rows weigh what their targets
+  TR__WEIGHS_TARGETS = 1 << 10, /* a loss whose rows weigh what their targets
                                   say: it must be the only one */
+  TR__LOCAL_BUFFERS = 1 << 11   /* each rank updates its buffers from its own
+                                   samples: rank 0's are the model's */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
 typedef struct tr__slot {
   tr_dtype dtype;
   tr_shape shape; /* of one row */
+  bool is_single; /* one for all rows: the shape is the whole tensor's */
   size_t bytes;   /* for the plan's number of rows; 0: absent */
   size_t offset;
 } tr__slot;
 
 typedef struct tr__run tr__run;
+
+/* Floating-point operations, a multiply-add being two. */
+typedef struct tr__flops {
+  double forward, backward;
+} tr__flops;
 
 typedef struct tr__layer_type {
   const char *name; /* "linear"; default node names are name + number */
@@ -54,6 +62,10 @@ typedef struct tr__layer_type {
   /* forward, backward - call ops; failures are kept by the backend. */
   void (*forward)(const tr__run *run, const tr__node *node);
   void (*backward)(const tr__run *run, const tr__node *node);
+
+  /* flops - of one sample in this plan. NULL: not worth counting, a few per
+   * value. */
+  tr__flops (*flops)(const tr_model *net, const tr__node *node);
 
   /* For the generic tests: add this layer with random legal options on inputs
    * of random legal shapes and return its node. Draws from `random`, elements
@@ -75,7 +87,7 @@ struct tr__node {
   void *opts;                      /* copy of the layer's options; owned */
   int ordinal; /* of inputs and losses: which of the batch's arrays */
 
-  /* Set by infer. */
+  /* Set by infer; what follows is cleared before a graph is planned anew. */
   unsigned flags;
   tr_shape shape; /* of one sample's output */
   int num_params;

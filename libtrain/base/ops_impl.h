@@ -11,6 +11,7 @@
 #define TR_OPS_IMPL_H
 
 #include "base/ops_conv_impl.h"
+#include "base/ops_norm_impl.h"
 #include "base/ops_sequence_impl.h"
 #include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
@@ -69,7 +70,8 @@ typedef struct tr__linear_backward_input_args {
 } tr__linear_backward_input_args;
 
 /* dw (K, D) <- dy^T (K, N) x (N, D);  db (K) <- sum over rows of dy.
- * db may be absent. Reduces over samples. */
+ * Either may be absent; dw's extents are there in any case. Reduces over
+ * samples. */
 typedef struct tr__linear_backward_weight_args {
   tr__tensor dw, db, x, dy, workspace;
   tr__shards shards;
@@ -165,7 +167,8 @@ typedef struct tr__count_nonfinite_args {
   X(adam_update)                                                               \
   X(count_nonfinite)                                                           \
   TR__OPS_LOSS(X)                                                              \
-  TR__OPS_OPTIM(X)
+  TR__OPS_OPTIM(X)                                                             \
+  TR__OPS_NORM(X)
 
 typedef enum tr__op {
 #define TR__OP_ENUM(op) TR__OP_##op,

@@ -45,6 +45,9 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_model_forward before tr_model_build()");
+  TR_CHECK(!net->is_stale, TR_ESTATE,
+           "tr_model_forward after tr_model_freeze(): call tr_model_build() "
+           "again");
   TR_CHECK(batch->count >= 0 && batch->count <= net->max_rows, TR_EINVAL,
            "tr_model_forward: batch has %lld samples, expected 0 to %lld",
            (long long)batch->count, (long long)net->max_rows);
@@ -104,6 +107,18 @@ static void upload_seed(tr_model *net)
   backend->type->upload(&backend->stream, store->block, &block, bytes);
 }
 
+void tr__model_compute(tr_model *net, const tr_batch *batch)
+{
+  upload_batch(net, batch);
+  const tr__run run = make_run(net, false);
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      node->type->forward(&run, node);
+    }
+  }
+}
+
 void tr_model_set_training(tr_model *net, int is_training)
 {
   net->is_evaluating = !is_training;
@@ -118,14 +133,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
-  upload_batch(net, batch);
-  const tr__run run = make_run(net, false);
-  for (int i = 0; i < net->num_nodes; i++) {
-    const tr__node *node = &net->nodes[i];
-    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
-      node->type->forward(&run, node);
-    }
-  }
+  tr__model_compute(net, batch);
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }
@@ -246,6 +254,29 @@ static tr_status check_steps(const tr_model *net)
               net->ctx->comm->rank, (long long)net->store.num_steps));
 }
 
+/* Buffers that ranks update from their own samples become rank 0's, so that
+ * all ranks evaluate and hash the same model. */
+static tr_status share_buffers(tr_model *net)
+{
+  tr__store *store = &net->store;
+  tr_context *ctx = net->ctx;
+  bool is_local = false;
+  for (int i = 0; i < net->num_nodes; i++) {
+    is_local |= (net->nodes[i].flags & TR__LOCAL_BUFFERS) != 0;
+  }
+  if (!is_local || ctx->comm->size == 1) {
+    return TR_OK;
+  }
+  int64_t count = store->value_count - store->count;
+  tr__tensor buffers =
+      tr__store_flat(store, store->values, store->count, count);
+  if (ctx->comm->rank != 0) {
+    ctx->backend->ops.fill(&ctx->backend->stream,
+                           &(tr__fill_args){.y = buffers});
+  }
+  return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
+}
+
 tr_status tr_model_allreduce_grads(tr_model *net)
 {
   tr_context *ctx = net->ctx;
@@ -267,7 +298,8 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   if (net->known[TR__TAIL_STOP] > 0) {
     ctx->stop_agreed = true;
   }
-  return check_steps(net);
+  TR_TRY(check_steps(net));
+  return share_buffers(net);
 }
 
 tr_status tr__model_local_sums(tr_model *net, double *sums)

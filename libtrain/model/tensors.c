@@ -4,11 +4,15 @@
 
 static tr__tensor view(const tr__run *run, const tr__slot *slot)
 {
+  char *arena = run->net->activations;
+  if (slot->is_single) {
+    return tr__tensor_of(arena + slot->offset, slot->dtype, slot->shape.ndim,
+                         slot->shape.dims);
+  }
   int64_t dims[TR_MAX_DIMS] = {run->rows};
   for (int i = 0; i < slot->shape.ndim; i++) {
     dims[i + 1] = slot->shape.dims[i];
   }
-  char *arena = run->net->activations;
   return tr__tensor_of(arena + slot->offset, slot->dtype, slot->shape.ndim + 1,
                        dims);
 }
@@ -39,10 +43,11 @@ tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;
   const tr__param *param = &store->params[node->params[i]];
+  tr__tensor grad = tr__store_tensor(store, store->grads, param);
   if (!tr__param_is_trained(param)) {
-    return (tr__tensor){.data = NULL};
+    grad.data = NULL;
   }
-  return tr__store_tensor(store, store->grads, param);
+  return grad;
 }
 
 int tr__grad_adds(const tr__run *run)

@@ -74,6 +74,9 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   if (run->ema != NULL) {
     TR_TRY(tr__ema_check(run->ema, store));
   }
+  if (run->optimizer != NULL) {
+    TR_TRY(tr__optimizer_check(run->optimizer));
+  }
   return TR_OK;
 }
 

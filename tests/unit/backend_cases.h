@@ -25,6 +25,7 @@ typedef struct op_case {
   double *values[MAX_OPERANDS]; /* before the call; owned */
   int alias[MAX_OPERANDS]; /* lies where this earlier operand lies, or -1 */
   bool is_output[MAX_OPERANDS];
+  bool is_absent[MAX_OPERANDS]; /* has extents alone */
 } op_case;
 
 /* What a call left in its outputs, as it lies in memory. */
@@ -46,12 +47,13 @@ int64_t draw(draws *d, int64_t limit);
 /* set_block - a step block's numbers. */
 void set_block(op_case *c, draws *d, int operand);
 
-/* The cases of backend_cases_optim.c and backend_cases_loss.c. */
+/* The cases of backend_cases_optim.c, _loss.c and _norm.c. */
 #define DECLARE_CASE(op) void make_##op(op_case *c, draws *d, bool large);
 DECLARE_CASE(sgd_update)
 DECLARE_CASE(adam_update)
 TR__OPS_OPTIM(DECLARE_CASE)
 TR__OPS_LOSS(DECLARE_CASE)
+TR__OPS_NORM(DECLARE_CASE)
 #undef DECLARE_CASE
 
 /* case_make - case number i of an op; large ones give work to many threads. */

@@ -26,6 +26,22 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     /* Products of up to 40 numbers, exponentials of up to 2^9 as one factor. */
     [TR__OP_attention_forward] = {5e-5, 1e-6},
     [TR__OP_attention_backward] = {1e-4, 5e-5},
+    /* The same loops; exponentials to two units in the last place, and 1 - t
+     * cancels. */
+    [TR__OP_activation_forward] = {0, 2e-6},
+    [TR__OP_activation_backward] = {0, 4e-6},
+    [TR__OP_softmax_forward] = {0, 1e-6},
+    [TR__OP_softmax_backward] = {0, 4e-6},
+    [TR__OP_dropout] = {0, 1e-6},
+    /* Statistics in double; the variance of few values can cancel. */
+    [TR__OP_norm_forward] = {0, 4e-6},
+    [TR__OP_norm_backward_input] = {0, 1e-5},
+    [TR__OP_norm_backward_weight] = {0, 1e-5},
+    [TR__OP_batchnorm_sums] = {0, 0},
+    [TR__OP_batchnorm_stats] = {0, 1e-6},
+    [TR__OP_batchnorm_forward] = {0, 4e-6},
+    [TR__OP_batchnorm_backward_sums] = {0, 1e-5},
+    [TR__OP_batchnorm_backward_input] = {0, 1e-5},
     [TR__OP_relu_forward] = {0, 0},
     [TR__OP_relu_backward] = {0, 0},
     [TR__OP_maxpool_forward] = {0, 0},

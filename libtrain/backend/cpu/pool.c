@@ -45,46 +45,72 @@ slice(const tr__tensor *t, const tr__tensor *image, int64_t task)
   return part;
 }
 
-/* Is b greater, or a NaN where a is none? */
-static inline bool wins(float b, float a)
-{
-  return (b > a) | ((b != b) & (a == a));
-}
+/* A row of windows of 2 x 2 that touch each other and not the border. */
+typedef struct window_row {
+  float *y;
+  int32_t *index;
+  const float *x;
+  int32_t W, R, origin; /* origin: the place of x[0] in its channel */
+} window_row;
 
-/* One row of windows of 2 x 2 that touch each other and not the border. Both
- * sides of each comparison are computed: which of the numbers is the largest is
- * a coin toss that no branch predictor wins, and vectors have no branches. */
-static TR__CLONES void maximum_2x2(float *restrict y,
-                                   int32_t *restrict index,
-                                   const float *restrict x,
-                                   const int32_t sizes[3])
+/* Without a branch: which of the numbers is the largest is a coin toss that no
+ * predictor wins. Returns non-zero where a number may be a NaN, for which the
+ * comparisons are not meant. */
+static TR__CLONES int32_t maximum_2x2(float *restrict y,
+                                      int32_t *restrict index,
+                                      const float *restrict x,
+                                      const int32_t sizes[3])
 {
-  int32_t W = sizes[0], R = sizes[1], origin = sizes[2];
+  int32_t W = sizes[0], R = sizes[1], origin = sizes[2], nan = 0;
   const float *below = x + W;
   for (int32_t r = 0; r < R; r++) {
     float a = x[2 * r], b = x[2 * r + 1];
-    float c = below[2 * r], d = below[2 * r + 1];
-    int right = wins(b, a), right_below = wins(d, c);
-    float upper = right ? b : a, lower = right_below ? d : c;
-    int32_t at = origin + 2 * r + right;
-    int32_t at_below = origin + W + 2 * r + right_below;
-    int is_below = wins(lower, upper);
-    y[r] = is_below ? lower : upper;
-    index[r] = is_below ? at_below : at;
+    float c = below[2 * r], d = below[2 * r + 1], sum = (a + b) + (c + d);
+    float upper = a >= b ? a : b, lower = c >= d ? c : d;
+    int32_t at_upper = a >= b ? 0 : 1, at_lower = c >= d ? W : W + 1;
+    nan |= sum != sum;
+    y[r] = upper >= lower ? upper : lower;
+    index[r] = origin + 2 * r + (upper >= lower ? at_upper : at_lower);
+  }
+  return nan;
+}
+
+/* Is b greater, or a NaN where a is none? */
+static inline bool wins(float b, float a)
+{
+  return b > a || (b != b && a == a);
+}
+
+static void maximum_2x2_with_nan(const window_row *row)
+{
+  for (int32_t r = 0; r < row->R; r++) {
+    int32_t upper = 2 * r, lower = 2 * r + row->W;
+    upper += wins(row->x[upper + 1], row->x[upper]);
+    lower += wins(row->x[lower + 1], row->x[lower]);
+    int32_t place = wins(row->x[lower], row->x[upper]) ? lower : upper;
+    row->y[r] = row->x[place];
+    row->index[r] = row->origin + place;
   }
 }
 
 static void maxpool_2x2(const tr__maxpool_forward_args *a)
 {
-  int64_t planes = a->x.dims[1], W = a->x.dims[4], R = a->y.dims[4];
-  int64_t rows = a->y.dims[2] * a->y.dims[3], size = tr__places(&a->x);
-  for (int64_t i = 0; i < planes * rows; i++) {
+  int64_t W = a->x.dims[4], R = a->y.dims[4], size = tr__places(&a->x);
+  int64_t rows = a->y.dims[2] * a->y.dims[3];
+  for (int64_t i = 0; i < a->x.dims[1] * rows; i++) {
     int64_t plane = i / rows, p = i % rows;
     int64_t d = p / a->y.dims[3], h = p % a->y.dims[3] * 2;
     int64_t origin = (d * a->x.dims[3] + h) * W;
-    maximum_2x2((float *)a->y.data + i * R, (int32_t *)a->index.data + i * R,
-                (const float *)a->x.data + plane * size + origin,
-                (int32_t[3]){(int32_t)W, (int32_t)R, (int32_t)origin});
+    window_row row = {.y = (float *)a->y.data + i * R,
+                      .index = (int32_t *)a->index.data + i * R,
+                      .x = (const float *)a->x.data + plane * size + origin,
+                      .W = (int32_t)W,
+                      .R = (int32_t)R,
+                      .origin = (int32_t)origin};
+    if (maximum_2x2(row.y, row.index, row.x,
+                    (int32_t[3]){row.W, row.R, row.origin})) {
+      maximum_2x2_with_nan(&row);
+    }
   }
 }
 

@@ -4,17 +4,18 @@
 
 #include "backend/cpu_ref/template_sums.h"
 
+#include "backend/cpu_ref/template_activation.h"
 #include "backend/cpu_ref/template_conv.h"
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
 #include "backend/cpu_ref/template_losses.h"
+#include "backend/cpu_ref/template_norm.h"
 #include "backend/cpu_ref/template_optimizer.h"
-
-/* Uses what the optimizers above do. */
-#include "backend/cpu_ref/template_optim.h"
 #include "backend/cpu_ref/template_pool.h"
 #include "backend/cpu_ref/template_shape.h"
 
-/* Uses the sums of the shapes above. */
+/* These use what those above define. */
+#include "backend/cpu_ref/template_batchnorm.h"
+#include "backend/cpu_ref/template_optim.h"
 #include "backend/cpu_ref/template_sequence.h"
