@@ -58,8 +58,8 @@ static tr_status infer_rule(tr_model *net, tr__node *node)
   tr__declare_saved(node, net->ctx->dtype, node->shape);
   return count == 0
              ? TR_OK
-             : tr__declare_constant(net, node, "weight", (tr_shape){1, {K}},
-                                    opts->class_weights);
+             : tr__declare_buffer(net, node, "weight", (tr_shape){1, {K}},
+                                  tr__init_values(opts->class_weights));
 }
 
 static tr_status infer(tr_model *net, tr__node *node)

@@ -42,8 +42,8 @@ static tr_status infer_pos_weight(tr_model *net, tr__node *node)
                    "pos_weight[%lld] is %g, expected at least 0", (long long)i,
                    q);
   }
-  return tr__declare_constant(net, node, "pos_weight", (tr_shape){1, {count}},
-                              opts->pos_weight);
+  return tr__declare_buffer(net, node, "pos_weight", (tr_shape){1, {count}},
+                            tr__init_values(opts->pos_weight));
 }
 
 static tr_status infer(tr_model *net, tr__node *node)

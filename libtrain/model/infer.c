@@ -49,15 +49,6 @@ tr_status tr__declare_buffer(tr_model *net,
                  &(tr__param){.shape = shape, .init = init, .is_buffer = true});
 }
 
-tr_status tr__declare_constant(tr_model *net,
-                               tr__node *node,
-                               const char *name,
-                               tr_shape shape,
-                               const double *values)
-{
-  return tr__declare_buffer(net, node, name, shape, tr__init_values(values));
-}
-
 void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape)
 {
   node->saved[node->num_saved++] = (tr__slot){.dtype = dtype, .shape = shape};

@@ -45,14 +45,6 @@ tr_status tr__declare_buffer(tr_model *net,
                              tr_shape shape,
                              tr__init init);
 
-/* tr__declare_constant - likewise for values that stay as they are: one double
- * per element, which the layer's options hold. */
-tr_status tr__declare_constant(tr_model *net,
-                               tr__node *node,
-                               const char *name,
-                               tr_shape shape,
-                               const double *values);
-
 /* tr__declare_saved - a tensor with one row per sample that forward leaves for
  * backward. */
 void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape);
