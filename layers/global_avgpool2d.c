@@ -4,6 +4,7 @@
  *   backward  dx[n,c,h,w] = dy[n,c] / (H W)
  *
  *   x (N, C, H, W), y (N, C). Source: torch.nn.AdaptiveAvgPool2d(1) */
+#include <train/conv.h>
 #include <train/layers.h>
 
 #include "layers/table_impl.h"

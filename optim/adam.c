@@ -12,34 +12,36 @@
 enum { MOMENT1, MOMENT2 };
 
 static void
-update(const tr_optimizer *opt, int64_t offset, int64_t count, int decoupled)
+update(const tr_optimizer *opt, const tr__slice *slice, int decoupled)
 {
   const tr__store *store = opt->store;
+  int64_t offset = slice->offset, count = slice->count;
   tr__backend *backend = store->ctx->backend;
   backend->ops.adam_update(
       &backend->stream,
       &(tr__adam_update_args){
           .p = tr__store_flat(store, store->values, offset, count),
           .grad = tr__store_flat(store, store->grads, offset, count),
-          .m = tr__store_flat(store, opt->slots[MOMENT1], offset, count),
-          .v = tr__store_flat(store, opt->slots[MOMENT2], offset, count),
+          .m = tr__optimizer_slot(opt, MOMENT1, slice),
+          .v = tr__optimizer_slot(opt, MOMENT2, slice),
           .tail = tr__store_tail(store),
           .block = tr__store_block(store),
+          .lr_scale = slice->lr_scale,
           .beta1 = opt->hyper.beta1,
           .beta2 = opt->hyper.beta2,
           .eps = opt->hyper.eps,
-          .weight_decay = opt->hyper.weight_decay,
+          .weight_decay = slice->weight_decay,
           .decoupled = decoupled});
 }
 
-static void update_adam(tr_optimizer *opt, int64_t offset, int64_t count)
+static void update_adam(tr_optimizer *opt, const tr__slice *slice)
 {
-  update(opt, offset, count, 0);
+  update(opt, slice, 0);
 }
 
-static void update_adamw(tr_optimizer *opt, int64_t offset, int64_t count)
+static void update_adamw(tr_optimizer *opt, const tr__slice *slice)
 {
-  update(opt, offset, count, 1);
+  update(opt, slice, 1);
 }
 
 static tr_adam_opts random_opts(const tr__random *random)
@@ -111,7 +113,7 @@ static tr_status create(tr_model *net,
                                          .weight_decay = opts->weight_decay},
                                .schedule = opts->schedule,
                                .num_slots = type->num_slots};
-  return tr__optimizer_create(net, &wanted, out);
+  return tr__optimizer_create(net, &wanted, &opts->update, out);
 }
 
 tr_status

@@ -26,7 +26,31 @@ static tr_status check(tr_model *net, const tr_optimizer *wanted)
            name, hyper->beta1, hyper->beta2, name);
   TR_CHECK(hyper->eps >= 0 && isfinite(hyper->eps), TR_EINVAL,
            "%s: eps is %g, expected at least 0", name, hyper->eps);
+  TR_CHECK(hyper->alpha >= 0 && hyper->alpha < 1, TR_EINVAL,
+           "%s: alpha is %g, expected 0 <= alpha < 1", name, hyper->alpha);
+  TR_CHECK(hyper->lr_decay >= 0 && isfinite(hyper->lr_decay) &&
+               hyper->first_sum >= 0 && isfinite(hyper->first_sum),
+           TR_EINVAL,
+           "%s: lr_decay is %g and first_sum %g, expected at least 0", name,
+           hyper->lr_decay, hyper->first_sum);
+  TR_CHECK(hyper->dampening >= 0 && hyper->dampening <= 1, TR_EINVAL,
+           "%s: dampening is %g, expected 0 to 1", name, hyper->dampening);
+  TR_CHECK(!hyper->nesterov || (hyper->momentum > 0 && hyper->dampening == 0),
+           TR_EINVAL,
+           "%s: nesterov with momentum %g and dampening %g, expected more "
+           "than 0 and none",
+           name, hyper->momentum, hyper->dampening);
   return tr__schedule_check(&wanted->schedule);
+}
+
+static tr_status check_update(const char *name, const tr_update_opts *update)
+{
+  TR_CHECK(update->clip_norm >= 0 && isfinite(update->clip_norm), TR_EINVAL,
+           "%s: clip_norm is %g, expected at least 0", name, update->clip_norm);
+  int policy = (int)update->on_nonfinite;
+  TR_CHECK(policy >= TR_NONFINITE_IGNORE && policy <= TR_NONFINITE_STOP,
+           TR_EINVAL, "%s: on_nonfinite is %d, expected 0 to 2", name, policy);
+  return TR_OK;
 }
 
 static size_t slot_bytes(const tr_optimizer *opt)
@@ -34,32 +58,62 @@ static size_t slot_bytes(const tr_optimizer *opt)
   return (size_t)opt->store->count * tr_dtype_size(opt->store->ctx->dtype);
 }
 
-static tr_status
-create(tr_model *net, const tr_optimizer *wanted, tr_optimizer **out)
+static size_t sums_bytes(const tr_optimizer *opt)
+{
+  return (size_t)opt->num_sums * sizeof(double);
+}
+
+/* The memory and the slices of an optimizer whose numbers are legal. */
+static tr_status equip(tr_optimizer *opt, const tr_update_opts *update)
+{
+  tr__backend *backend = opt->store->ctx->backend;
+  TR_TRY(tr__optimizer_cut(opt, update));
+  for (int i = 0; i < opt->num_slots; i++) {
+    if (opt->slot_names[i] == NULL) {
+      opt->slot_names[i] = opt->type->slots[i];
+    }
+    TR_TRY(backend->type->alloc(backend, slot_bytes(opt), &opt->slots[i]));
+  }
+  if (opt->clip_norm == 0 && opt->on_nonfinite == TR_NONFINITE_IGNORE) {
+    return TR_OK;
+  }
+  opt->num_sums =
+      (opt->store->count + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK;
+  return backend->type->alloc(backend, sums_bytes(opt), &opt->norm_sums);
+}
+
+static tr_status create(tr_model *net,
+                        const tr_optimizer *wanted,
+                        const tr_update_opts *update,
+                        tr_optimizer **out)
 {
   TR_TRY(check(net, wanted));
+  TR_TRY(check_update(wanted->type->name, update));
   tr_optimizer *opt = malloc(sizeof *opt);
   TR_CHECK(opt != NULL, TR_ENOMEM, "no memory for an optimizer");
   *opt = *wanted;
   opt->store = tr__model_store(net);
+  opt->clip_norm = update->clip_norm;
+  opt->on_nonfinite = update->on_nonfinite;
+  opt->plateau.scale = 1;
   *out = opt;
-  tr__backend *backend = opt->store->ctx->backend;
-  for (int i = 0; i < opt->num_slots; i++) {
-    TR_TRY(backend->type->alloc(backend, slot_bytes(opt), &opt->slots[i]));
-  }
-  return TR_OK;
+  return equip(opt, update);
 }
 
 tr_status tr__optimizer_create(tr_model *net,
                                const tr_optimizer *wanted,
+                               const tr_update_opts *update,
                                tr_optimizer **out)
 {
   *out = NULL;
   tr__comm *comm = tr__model_context(net)->comm;
-  tr_status status = create(net, wanted, out);
-  char *text = tr__optimizer_text(wanted);
-  if (status == TR_OK && text == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory for an optimizer's options");
+  tr_status status = create(net, wanted, update, out);
+  char *text = NULL;
+  if (status == TR_OK) {
+    text = tr__optimizer_text(*out);
+    status = text != NULL
+                 ? TR_OK
+                 : TR_FAIL(TR_ENOMEM, "no memory for an optimizer's options");
   }
   status = tr__agree(comm, status);
   if (status == TR_OK) {
@@ -82,8 +136,50 @@ void tr_optimizer_destroy(tr_optimizer **opt)
   for (int i = 0; i < (*opt)->num_slots; i++) {
     backend->type->free(backend, (*opt)->slots[i], slot_bytes(*opt));
   }
+  backend->type->free(backend, (*opt)->norm_sums, sums_bytes(*opt));
+  free((*opt)->slices);
   free(*opt);
   *opt = NULL;
+}
+
+tr__tensor
+tr__optimizer_slot(const tr_optimizer *opt, int i, const tr__slice *slice)
+{
+  if (i >= opt->num_slots) {
+    return (tr__tensor){.data = NULL};
+  }
+  return tr__store_flat(opt->store, opt->slots[i], slice->offset, slice->count);
+}
+
+/* A callback cannot be written down: only that there is one. */
+static void print_schedule(const tr_schedule *s, FILE *out)
+{
+  fprintf(out, "schedule %d warmup %lld total %lld every %lld gamma %.17g\n",
+          (int)s->kind, (long long)s->warmup, (long long)s->total,
+          (long long)s->every, s->gamma);
+  fprintf(out, "start %.17g end %.17g power %.17g rise %.17g\n", s->start,
+          s->end, s->power, s->rise);
+  fprintf(out, "patience %lld cooldown %lld threshold %.17g maximise %d\n",
+          (long long)s->patience, (long long)s->cooldown, s->threshold,
+          s->maximise);
+  fprintf(out, "milestones");
+  for (int i = 0; i < TR_MAX_MILESTONES && s->milestones[i] != 0; i++) {
+    fprintf(out, " %lld", (long long)s->milestones[i]);
+  }
+  fprintf(out, "\n");
+}
+
+static void print_slices(const tr_optimizer *opt, FILE *out)
+{
+  fprintf(out, "clip_norm %.17g on_nonfinite %d\n", opt->clip_norm,
+          (int)opt->on_nonfinite);
+  for (int i = 0; i < opt->num_slices; i++) {
+    const tr__slice *slice = &opt->slices[i];
+    fprintf(out, "elements %lld to %lld lr_scale %.17g weight_decay %.17g\n",
+            (long long)slice->offset,
+            (long long)(slice->offset + slice->count - 1), slice->lr_scale,
+            slice->weight_decay);
+  }
 }
 
 char *tr__optimizer_text(const tr_optimizer *opt)
@@ -101,10 +197,13 @@ char *tr__optimizer_text(const tr_optimizer *opt)
   fprintf(out, "beta1 %.17g\nbeta2 %.17g\n", hyper->beta1, hyper->beta2);
   fprintf(out, "eps %.17g\nweight_decay %.17g\n", hyper->eps,
           hyper->weight_decay);
-  fprintf(out, "schedule %d warmup %lld total %lld every %lld gamma %.17g\n",
-          (int)schedule->kind, (long long)schedule->warmup,
-          (long long)schedule->total, (long long)schedule->every,
-          schedule->gamma);
+  fprintf(out, "dampening %.17g\nnesterov %d\n", hyper->dampening,
+          hyper->nesterov);
+  fprintf(out, "alpha %.17g\ncentered %d\n", hyper->alpha, hyper->centered);
+  fprintf(out, "lr_decay %.17g\nfirst_sum %.17g\n", hyper->lr_decay,
+          hyper->first_sum);
+  print_schedule(schedule, out);
+  print_slices(opt, out);
   if (fclose(out) != 0) {
     free(text);
     return NULL;
@@ -114,7 +213,20 @@ char *tr__optimizer_text(const tr_optimizer *opt)
 
 double tr_optimizer_lr(const tr_optimizer *opt)
 {
-  return tr__schedule_lr(&opt->schedule, opt->hyper.lr, opt->num_steps);
+  double lr = tr__schedule_lr(&opt->schedule, opt->hyper.lr, opt->num_steps);
+  return opt->plateau.scale * lr /
+         (1 + (double)opt->num_steps * opt->hyper.lr_decay);
+}
+
+tr_status tr_optimizer_report(tr_optimizer *opt, double metric)
+{
+  TR_CHECK(opt->schedule.kind == TR_SCHEDULE_PLATEAU, TR_ESTATE,
+           "tr_optimizer_report: the schedule is of kind %d, expected "
+           "TR_SCHEDULE_PLATEAU",
+           (int)opt->schedule.kind);
+  TR_CHECK(!isnan(metric), TR_EINVAL, "tr_optimizer_report: metric is NaN");
+  tr__plateau_report(&opt->schedule, &opt->plateau, metric);
+  return TR_OK;
 }
 
 int64_t tr_optimizer_num_steps(const tr_optimizer *opt)
@@ -128,18 +240,86 @@ void tr__optimizer_set_steps(tr_optimizer *opt, int64_t num_steps)
   opt->store->num_steps = num_steps;
 }
 
-/* The numbers of this step, behind those that forward wrote. */
+/* The numbers of this step, behind those that forward wrote, in front of those
+ * that clip_factor writes. */
 static void upload_numbers(const tr_optimizer *opt)
 {
   double t = (double)(opt->num_steps + 1);
   const tr__step_block block = {.lr = tr_optimizer_lr(opt),
                                 .correction1 = 1.0 - pow(opt->hyper.beta1, t),
                                 .correction2 = 1.0 - pow(opt->hyper.beta2, t),
-                                .first = opt->num_steps == 0};
+                                .first = opt->num_steps == 0,
+                                .grad_scale = 1};
   size_t skip = offsetof(tr__step_block, lr);
+  size_t end = offsetof(tr__step_block, grad_norm);
   tr__backend *backend = opt->store->ctx->backend;
   backend->type->upload(&backend->stream, (char *)opt->store->block + skip,
-                        (const char *)&block + skip, sizeof block - skip);
+                        (const char *)&block + skip, end - skip);
+}
+
+static void find_clip_factor(const tr_optimizer *opt)
+{
+  const tr__store *store = opt->store;
+  tr__backend *backend = store->ctx->backend;
+  tr__tensor sums = tr__tensor_of(opt->norm_sums, TR_F64, 1, &opt->num_sums);
+  backend->ops.sum_squares(
+      &backend->stream,
+      &(tr__sum_squares_args){
+          .x = tr__store_flat(store, store->grads, 0, store->count),
+          .sums = sums});
+  backend->ops.clip_factor(
+      &backend->stream, &(tr__clip_factor_args){.tail = tr__store_tail(store),
+                                                .sums = sums,
+                                                .block = tr__store_block(store),
+                                                .limit = opt->clip_norm,
+                                                .skips = opt->on_nonfinite !=
+                                                         TR_NONFINITE_IGNORE});
+}
+
+static tr_status read_block(const tr_optimizer *opt, tr__step_block *block)
+{
+  tr__backend *backend = opt->store->ctx->backend;
+  return backend->type->download(&backend->stream, block, opt->store->block,
+                                 sizeof *block);
+}
+
+/* The gradients of all ranks are the same, so every rank finds the same. */
+static tr_status check_norm(const tr_optimizer *opt)
+{
+  tr__step_block block;
+  TR_TRY(read_block(opt, &block));
+  if (block.skip == 0) {
+    return TR_OK;
+  }
+  return tr__agree(opt->store->ctx->comm,
+                   TR_FAIL(TR_ENUMERIC,
+                           "the gradient of step %lld is not finite; nothing "
+                           "was changed; lower the rate (lr is %g)",
+                           (long long)opt->num_steps + 1,
+                           tr_optimizer_lr(opt)));
+}
+
+tr_status
+tr_optimizer_grad_norm(tr_optimizer *opt, double *norm, int64_t *skipped)
+{
+  *norm = 0;
+  TR_CHECK(opt->norm_sums != NULL, TR_ESTATE,
+           "tr_optimizer_grad_norm: neither clip_norm nor on_nonfinite asks "
+           "for the norm");
+  tr__step_block block;
+  TR_TRY(read_block(opt, &block));
+  *norm = block.grad_norm;
+  if (skipped != NULL) {
+    *skipped = (int64_t)block.num_skipped;
+  }
+  return TR_OK;
+}
+
+static void clear_grads(tr__store *store)
+{
+  store->grads_are_clear = true;
+  store->num_batches = 0;
+  store->grads_are_reduced = false;
 }
 
 tr_status tr_optimizer_step(tr_optimizer *opt)
@@ -154,11 +334,21 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
     return TR_FAIL(ctx->pending, "%s", ctx->pending_message);
   }
   upload_numbers(opt);
-  opt->type->update(opt, 0, store->count);
+  if (opt->norm_sums != NULL) {
+    find_clip_factor(opt);
+  }
+  if (opt->on_nonfinite == TR_NONFINITE_STOP) {
+    tr_status status = check_norm(opt);
+    if (status != TR_OK) {
+      clear_grads(store);
+      return tr_error_push(status, __FILE__, __LINE__);
+    }
+  }
+  for (int i = 0; i < opt->num_slices; i++) {
+    opt->type->update(opt, &opt->slices[i]);
+  }
   opt->num_steps++;
   store->num_steps++;
-  store->grads_are_clear = true;
-  store->num_batches = 0;
-  store->grads_are_reduced = false;
+  clear_grads(store);
   return TR_OK;
 }

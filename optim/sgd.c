@@ -1,29 +1,31 @@
 /* SGD with momentum.
  *
- *   g <- grad / weight + weight_decay p;   m <- momentum m + g
- *   p <- p - lr m
+ *   g <- grad / weight + weight_decay p
+ *   m <- momentum m + (1 - dampening) g
+ *   p <- p - lr m;   with Nesterov: p <- p - lr (g + momentum m)
  *
  * m starts as the first g; without momentum there is no m and p <- p - lr g.
  * Source: torch.optim.SGD */
 #include "optim/table_impl.h"
 
-static void update(tr_optimizer *opt, int64_t offset, int64_t count)
+static void update(tr_optimizer *opt, const tr__slice *slice)
 {
   const tr__store *store = opt->store;
+  int64_t offset = slice->offset, count = slice->count;
   tr__backend *backend = store->ctx->backend;
-  tr__tensor none = {.data = NULL};
   backend->ops.sgd_update(
       &backend->stream,
       &(tr__sgd_update_args){
           .p = tr__store_flat(store, store->values, offset, count),
           .grad = tr__store_flat(store, store->grads, offset, count),
-          .m = opt->num_slots > 0
-                   ? tr__store_flat(store, opt->slots[0], offset, count)
-                   : none,
+          .m = tr__optimizer_slot(opt, 0, slice),
           .tail = tr__store_tail(store),
           .block = tr__store_block(store),
+          .lr_scale = slice->lr_scale,
           .momentum = opt->hyper.momentum,
-          .weight_decay = opt->hyper.weight_decay});
+          .dampening = opt->hyper.dampening,
+          .weight_decay = slice->weight_decay,
+          .nesterov = opt->hyper.nesterov});
 }
 
 static tr_status
@@ -31,7 +33,11 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
 {
   tr_sgd_opts opts = {.lr = 0.01 + 0.1 * tr__random_uniform(random, 0)};
   if (tr__random_u32(random, 1) % 2 == 0) {
-    opts.momentum = 0.9 * tr__random_uniform(random, 2);
+    opts.momentum = 0.1 + 0.8 * tr__random_uniform(random, 2);
+    opts.nesterov = tr__random_u32(random, 5) % 2;
+    if (!opts.nesterov && tr__random_u32(random, 6) % 2 == 0) {
+      opts.dampening = 0.5 * tr__random_uniform(random, 7);
+    }
   }
   if (tr__random_u32(random, 3) % 2 == 0) {
     opts.weight_decay = 0.1 * tr__random_uniform(random, 4);
@@ -54,8 +60,10 @@ tr_sgd_create(tr_model *net, const tr_sgd_opts *opts, tr_optimizer **out)
   const tr_optimizer wanted = {.type = &tr__sgd_type,
                                .hyper = {.lr = opts->lr,
                                          .momentum = opts->momentum,
-                                         .weight_decay = opts->weight_decay},
+                                         .dampening = opts->dampening,
+                                         .weight_decay = opts->weight_decay,
+                                         .nesterov = opts->nesterov},
                                .schedule = opts->schedule,
                                .num_slots = opts->momentum != 0 ? 1 : 0};
-  return tr__optimizer_create(net, &wanted, out);
+  return tr__optimizer_create(net, &wanted, &opts->update, out);
 }

@@ -8,5 +8,7 @@
 extern const tr__optimizer_type tr__sgd_type;
 extern const tr__optimizer_type tr__adam_type;
 extern const tr__optimizer_type tr__adamw_type;
+extern const tr__optimizer_type tr__rmsprop_type;
+extern const tr__optimizer_type tr__adagrad_type;
 
 #endif

@@ -28,15 +28,14 @@ typedef struct tr_linear_opts {
   const char *name; /* of the layer; NULL: "linear_1", "linear_2", ... */
 } tr_linear_opts;
 
-/* tr_linear - an affine map of the flattened sample.
+/* tr_linear - an affine map of the last extent.
  *
- *   y = x W^T + b        x (N, in), W (out, in), b (out), y (N, out)
+ *   y = x W^T + b        x (N, ..., in), W (out, in), b (out), y (N, ..., out)
  *
- * W and b start uniform in +-1/sqrt(in).
+ * W and b start uniform in +-1/sqrt(in). Images want tr_flatten() before.
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x is not one vector per
- *            sample (put tr_flatten() before)
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x has no extent
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
  * Source:    torch.nn.Linear */
@@ -50,63 +49,6 @@ TR_API tr_node tr_linear(tr_model *net, tr_node x, const tr_linear_opts *opts);
  * Threads:   one thread per context
  * Source:    torch.nn.ReLU */
 TR_API tr_node tr_relu(tr_model *net, tr_node x);
-
-typedef struct tr_conv2d_opts {
-  int64_t out;      /* output channels; required */
-  int64_t kernel;   /* height and width of the filter; required */
-  int64_t stride;   /* 0: 1 */
-  int64_t padding;  /* zeros on each side */
-  int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "conv2d_1", "conv2d_2", ... */
-} tr_conv2d_opts;
-
-/* tr_conv2d - cross-correlation with a set of filters.
- *
- *   y[n,k,h,w] = b[k] + sum over c,i,j of
- *                x[n, c, h*stride + i - padding, w*stride + j - padding]
- *                * W[k,c,i,j]
- *
- *   x (N, C, H, W), W (out, C, kernel, kernel), b (out),
- *   y (N, out, (H + 2 padding - kernel)/stride + 1, likewise W)
- *
- * W and b start uniform in +-1/sqrt(C kernel^2).
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL, TR_ESHAPE
- * Ownership: opts is borrowed for the call
- * Threads:   one thread per context
- * Source:    torch.nn.Conv2d */
-TR_API tr_node tr_conv2d(tr_model *net, tr_node x, const tr_conv2d_opts *opts);
-
-typedef struct tr_pool2d_opts {
-  int64_t kernel;  /* height and width of the window; required */
-  int64_t stride;  /* 0: the kernel */
-  int64_t padding; /* at most half the kernel; never the maximum itself */
-} tr_pool2d_opts;
-
-/* tr_maxpool2d - the largest value of each window.
- *
- *   x (N, C, H, W) -> y (N, C, (H + 2 padding - kernel)/stride + 1, likewise W)
- *
- * The gradient goes to the first largest value in row-major order.
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL, TR_ESHAPE
- * Ownership: opts is borrowed for the call
- * Threads:   one thread per context
- * Source:    torch.nn.MaxPool2d */
-TR_API tr_node tr_maxpool2d(tr_model *net,
-                            tr_node x,
-                            const tr_pool2d_opts *opts);
-
-/* tr_global_avgpool2d - the mean of each channel: x (N, C, H, W) -> y (N, C).
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_ESHAPE
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.AdaptiveAvgPool2d(1) and Flatten */
-TR_API tr_node tr_global_avgpool2d(tr_model *net, tr_node x);
 
 /* tr_flatten - the same values as one vector per sample: (N, ...) -> (N, D).
  *
@@ -122,10 +64,12 @@ TR_API tr_node tr_flatten(tr_model *net, tr_node x);
  *   l_i = log(sum over k of exp(x[i,k])) - x[i, t_i]     x (N, K), t (N)
  *   loss = sum of w_i l_i / sum of w_i                   over all ranks
  *
- * The k-th loss of a model reads tr_batch.targets[k].
+ * With x (N, T, K) and t (N, T), or more extents, each of the N T rows counts
+ * as one, with its sample's weight. The k-th loss of a model reads
+ * tr_batch.targets[k].
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_ESHAPE where x is not one vector per sample
+ * Errors:    remembered: TR_ESHAPE where x has no extent
  * Ownership: nothing is created or kept
  * Threads:   one thread per context
  * Source:    torch.nn.CrossEntropyLoss */

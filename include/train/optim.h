@@ -10,33 +10,95 @@ extern "C" {
 
 typedef struct tr_optimizer tr_optimizer;
 
+/* The rate as a share of the optimizer's lr, at t of T steps. */
 typedef enum tr_schedule_kind {
-  TR_SCHEDULE_CONSTANT = 0,
-  TR_SCHEDULE_COSINE = 1, /* lr (1 + cos(pi t/T)) / 2 */
-  TR_SCHEDULE_STEP = 2    /* lr * gamma^floor(t/every) */
+  TR_SCHEDULE_CONSTANT = 0,    /* 1 */
+  TR_SCHEDULE_COSINE = 1,      /* end + (1 - end) (1 + cos(pi t/T)) / 2 */
+  TR_SCHEDULE_STEP = 2,        /* gamma^floor(t/every) */
+  TR_SCHEDULE_MULTISTEP = 3,   /* gamma^(milestones up to t) */
+  TR_SCHEDULE_EXPONENTIAL = 4, /* gamma^t */
+  TR_SCHEDULE_LINEAR = 5,      /* start + (end - start) t/T */
+  TR_SCHEDULE_POLYNOMIAL = 6,  /* end + (1 - end) (1 - t/T)^power */
+  TR_SCHEDULE_ONE_CYCLE = 7,   /* cosine from start to 1 at rise T - 1, then to
+                                  end at T - 1 */
+  TR_SCHEDULE_PLATEAU = 8,     /* times gamma after `patience` reports without
+                                  improvement: tr_optimizer_report() */
+  TR_SCHEDULE_CALLBACK = 9     /* what rate() returns */
 } tr_schedule_kind;
 
+#define TR_MAX_MILESTONES 16
+
+/* The share of lr at step t = 0, 1, ... after the warm-up; the same on all
+ * ranks, and a function of t alone, so that a run can be resumed. */
+typedef double (*tr_rate_fn)(void *user, int64_t t);
+
 /* The rate of step s = 0, 1, ...: for s < warmup it is lr (s + 1)/warmup,
- * afterwards the kind's formula with t = s - warmup and T = total - warmup.
- * Zero-initialise for a constant rate. */
+ * afterwards lr times the kind's formula with t = s - warmup and T = total -
+ * warmup; behind T it stays what it is there. Zero-initialise for a constant
+ * rate. */
 typedef struct tr_schedule {
   tr_schedule_kind kind;
   int64_t warmup; /* steps */
-  int64_t total;  /* steps; required by TR_SCHEDULE_COSINE */
-  int64_t every;  /* steps; required by TR_SCHEDULE_STEP */
-  double gamma;   /* TR_SCHEDULE_STEP; 0: 0.1 */
+  int64_t total;  /* steps; required by COSINE, LINEAR, POLYNOMIAL, ONE_CYCLE */
+  int64_t every;  /* steps; required by STEP */
+  double gamma;   /* STEP, MULTISTEP, EXPONENTIAL, PLATEAU; 0: 0.1 */
+  double start;   /* first share: LINEAR, 0: 1; ONE_CYCLE, 0: 1/25 */
+  double end;     /* last share; ONE_CYCLE, 0: start/10000; PLATEAU: lowest */
+  double power;   /* POLYNOMIAL; 0: 1 */
+  double rise;    /* ONE_CYCLE: share of T before the top; 0: 0.3 */
+  int64_t milestones[TR_MAX_MILESTONES]; /* MULTISTEP: ascending t, ended by a
+                                            0; the first is required */
+  int64_t patience; /* PLATEAU: reports without improvement that are borne */
+  int64_t cooldown; /* PLATEAU: reports after a cut of which none counts */
+  double threshold; /* PLATEAU: least relative improvement; 0: 1e-4 */
+  int maximise;     /* PLATEAU: 1: larger metrics are better */
+  tr_rate_fn rate;  /* CALLBACK: required; borrowed with user for as long as the
+                       optimizer is there */
+  void *user;
 } tr_schedule;
+
+/* Parameters with numbers of their own. */
+typedef struct tr_param_group {
+  const char *pattern; /* of names as in a shell, "*.bias"; NULL: all */
+  int max_dims;        /* only parameters with at most so many extents: 1
+                          takes biases and what normalisation trains; 0: any */
+  double lr_scale;     /* times the rate; 0: 1 */
+  double decay_scale;  /* times weight_decay; 0: 1 */
+  int no_weight_decay; /* 1: no decay */
+} tr_param_group;
+
+/* What happens in a step whose gradient is not finite on any rank. */
+typedef enum tr_nonfinite {
+  TR_NONFINITE_IGNORE = 0, /* nobody looks */
+  TR_NONFINITE_SKIP = 1,   /* the step counts and changes nothing */
+  TR_NONFINITE_STOP = 2    /* the step fails with TR_ENUMERIC on all ranks and
+                              changes nothing; waits for the device */
+} tr_nonfinite;
+
+/* What all optimizers can do. Zero-initialise; every zero is the default. */
+typedef struct tr_update_opts {
+  double clip_norm; /* largest norm of the mean gradient of all parameters
+                       together; a larger one is scaled down to it; 0: none */
+  tr_nonfinite on_nonfinite;
+  const tr_param_group *groups; /* the first that fits a parameter holds for
+                                   it; borrowed for the call */
+  int num_groups;
+} tr_update_opts;
 
 typedef struct tr_sgd_opts {
   double lr;           /* required */
   double momentum;     /* 0: none */
   double weight_decay; /* added to the gradient: g + weight_decay p */
   tr_schedule schedule;
+  double dampening; /* 0..1; with momentum */
+  int nesterov;     /* 1: with momentum and without dampening */
+  tr_update_opts update;
 } tr_sgd_opts;
 
 /* tr_sgd_create - stochastic gradient descent with momentum.
  *
- *   g <- g + weight_decay p;   m <- momentum m + g;   p <- p - lr m
+ *   g <- g + weight_decay p;   m <- momentum m + (1 - dampening) g
+ *   p <- p - lr m;   with nesterov: p <- p - lr (g + momentum m)
  *
  * m starts as the first g.
  *
@@ -58,6 +120,7 @@ typedef struct tr_adam_opts {
   double eps;          /* added to the root of the second moment */
   double weight_decay; /* Adam: added to the gradient */
   tr_schedule schedule;
+  tr_update_opts update;
 } tr_adam_opts;
 
 /* tr_adam_defaults - lr 1e-3, betas 0.9 and 0.999, eps 1e-8, no decay.
@@ -107,18 +170,102 @@ TR_API tr_status tr_adamw_create(tr_model *net,
                                  const tr_adamw_opts *opts,
                                  tr_optimizer **out);
 
+typedef struct tr_rmsprop_opts {
+  double lr;           /* required */
+  double alpha;        /* decay of the mean of squares */
+  double eps;          /* added to the root */
+  double momentum;     /* 0: none */
+  double weight_decay; /* added to the gradient */
+  int centered;        /* 1: divide by the deviation instead of the root */
+  tr_schedule schedule;
+  tr_update_opts update;
+} tr_rmsprop_opts;
+
+/* tr_rmsprop_defaults - lr 1e-2, alpha 0.99, eps 1e-8.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_rmsprop_opts tr_rmsprop_defaults(void);
+
+/* tr_rmsprop_create - gradients divided by a running root mean square.
+ *
+ *   g <- g + weight_decay p;   v <- alpha v + (1 - alpha) g^2
+ *   centered:  a <- alpha a + (1 - alpha) g;   s = v - a^2;   else s = v
+ *   m <- momentum m + g / (sqrt(s) + eps);   p <- p - lr m
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_sgd_create()
+ * Ownership: as tr_sgd_create()
+ * Threads:   one thread per context
+ * Source:    torch.optim.RMSprop; Graves 2013, arXiv:1308.0850 (centered) */
+TR_API tr_status tr_rmsprop_create(tr_model *net,
+                                   const tr_rmsprop_opts *opts,
+                                   tr_optimizer **out);
+
+typedef struct tr_adagrad_opts {
+  double lr;        /* required */
+  double lr_decay;  /* the rate of step t = 0, 1, .. is lr/(1 + t lr_decay) */
+  double eps;       /* added to the root */
+  double first_sum; /* what the sums of squares start from */
+  double weight_decay; /* added to the gradient */
+  tr_schedule schedule;
+  tr_update_opts update;
+} tr_adagrad_opts;
+
+/* tr_adagrad_defaults - lr 1e-2, eps 1e-10.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_adagrad_opts tr_adagrad_defaults(void);
+
+/* tr_adagrad_create - gradients divided by the root of all their squares.
+ *
+ *   g <- g + weight_decay p;   v <- v + g^2;   p <- p - lr g / (sqrt(v) + eps)
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_sgd_create()
+ * Ownership: as tr_sgd_create()
+ * Threads:   one thread per context
+ * Source:    Duchi et al. 2011, JMLR 12; torch.optim.Adagrad */
+TR_API tr_status tr_adagrad_create(tr_model *net,
+                                   const tr_adagrad_opts *opts,
+                                   tr_optimizer **out);
+
 /* tr_optimizer_step - update the parameters, then clear the gradients.
  *
  * The gradient is divided by the true global weight of all backward calls
- * since the last step, so accumulation and uneven batches give the mean.
+ * since the last step, so accumulation and uneven batches give the mean. Then
+ * it is clipped, if that is asked for: its norm is that over all ranks and all
+ * parameters, whatever their groups.
  *
  * Calls:     logically collective: after tr_model_allreduce_grads(), or on one
  *            rank after tr_model_backward()
- * Errors:    TR_ESTATE without gradients
+ * Errors:    TR_ESTATE without gradients; TR_ENUMERIC on all ranks with
+ *            TR_NONFINITE_STOP: the gradients are cleared, nothing else changed
  * Ownership: nothing is created or kept
  * Threads:   one thread per context; asynchronous on the context's stream
- * Exact:     bitwise repeatable for fixed ranks and backend */
+ * Exact:     bitwise repeatable for fixed ranks and backend
+ * Source:    torch.nn.utils.clip_grad_norm_ */
 TR_API tr_status tr_optimizer_step(tr_optimizer *opt);
+
+/* tr_optimizer_grad_norm - the norm of the last step's mean gradient before
+ * it was clipped, and the steps that were skipped so far by this process.
+ *
+ * norm     [out]  root of the sum of squares over all parameters
+ * skipped  [out]  may be NULL
+ *
+ * Calls:     local; the same on every rank
+ * Errors:    TR_ESTATE where neither clip_norm nor on_nonfinite asks for it;
+ *            TR_EDEVICE
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_optimizer_grad_norm(tr_optimizer *opt,
+                                        double *norm,
+                                        int64_t *skipped);
 
 /* tr_optimizer_lr - the rate that the next step will use.
  *
@@ -128,6 +275,22 @@ TR_API tr_status tr_optimizer_step(tr_optimizer *opt);
  * Threads:   one thread per context */
 TR_API double tr_optimizer_lr(const tr_optimizer *opt);
 
+/* tr_optimizer_report - tell a schedule of kind TR_SCHEDULE_PLATEAU how good
+ * the model is, once per evaluation.
+ *
+ *   improved where metric < best (1 - threshold), maximised: > best (1 +
+ *   threshold); after more than `patience` reports in a row that did not, the
+ *   rate is multiplied by gamma
+ *
+ * Where the schedule stands is part of checkpoints.
+ *
+ * Calls:     logically collective: the same metric on every rank
+ * Errors:    TR_ESTATE with another schedule; TR_EINVAL where metric is NaN
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    torch.optim.lr_scheduler.ReduceLROnPlateau */
+TR_API tr_status tr_optimizer_report(tr_optimizer *opt, double metric);
+
 /* tr_optimizer_num_steps - steps made, counted from the very first start.
  *
  * Calls:     local
@@ -135,6 +298,49 @@ TR_API double tr_optimizer_lr(const tr_optimizer *opt);
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API int64_t tr_optimizer_num_steps(const tr_optimizer *opt);
+
+/* Averages of a model's trained parameters. */
+typedef struct tr_ema tr_ema;
+
+/* tr_ema_create - begin averages that start as the parameters are now.
+ *
+ *   e <- decay e + (1 - decay) p     in every tr_ema_update()
+ *
+ * decay  [in]  0 <= decay < 1, often 0.999
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    TR_ESTATE before tr_model_build(), TR_EINVAL, TR_ENOMEM; agreed
+ * Ownership: *out is owned by the caller; net is borrowed until
+ *            tr_ema_destroy()
+ * Threads:   one thread per context
+ * Source:    Polyak and Juditsky 1992; torch.optim.swa_utils.get_ema_avg_fn */
+TR_API tr_status tr_ema_create(tr_model *net, double decay, tr_ema **out);
+
+/* tr_ema_update - take the parameters in; after tr_optimizer_step().
+ *
+ * Calls:     logically collective: the same on every rank
+ * Errors:    TR_ESTATE while the averages are swapped in
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; asynchronous on the context's stream */
+TR_API tr_status tr_ema_update(tr_ema *ema);
+
+/* tr_ema_swap - let the model's parameters and the averages change places: to
+ * evaluate or export the averages, and back.
+ *
+ * Calls:     logically collective: the same on every rank
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; asynchronous on the context's stream */
+TR_API void tr_ema_swap(tr_ema *ema);
+
+/* tr_ema_destroy - release averages; before their model.
+ *
+ * Calls:     local
+ * Errors:    none; ema and *ema may be NULL
+ * Ownership: *ema is released and set to NULL; averages that are swapped in
+ *            stay as parameters
+ * Threads:   one thread per context */
+TR_API void tr_ema_destroy(tr_ema **ema);
 
 /* tr_optimizer_destroy - release an optimizer; before its model.
  *

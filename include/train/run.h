@@ -79,7 +79,9 @@ typedef struct tr_checkpoint {
  * Writes one sealed HDF5 file with everything in it, then the manifest that
  * commits it; at every instant the newest complete checkpoint stays loadable.
  * Directory and files are created as needed; older checkpoints beyond
- * run->keep are removed once the new one is durable.
+ * run->keep are removed once the new one is durable. Those of other runs (this
+ * process neither resumed nor wrote them) then go to dir/previous, in place of
+ * what was there.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EIO (disk full, no permission), TR_ENUMERIC where a parameter
@@ -157,8 +159,9 @@ typedef struct tr_report {
 /* tr_trainer_create - bind model, optimizer, data and checkpoints.
  *
  * Calls:     collective on the model's communicator
- * Errors:    TR_EINVAL, TR_EIO (log file), TR_EMISMATCH where ranks give
- *            different options (names both sides); agreed on all ranks
+ * Errors:    TR_EINVAL, TR_EIO (log file), TR_ESHAPE where samples do not fit
+ *            the model, TR_EMISMATCH where ranks give different options (names
+ *            both sides); agreed on all ranks
  * Ownership: *out is owned by the caller; what opts points to is borrowed
  *            until tr_trainer_destroy()
  * Threads:   one thread per context */
@@ -169,7 +172,8 @@ TR_API tr_status tr_trainer_create(tr_context *ctx,
 /* tr_trainer_resume - continue from checkpoint_dir; nothing there: unchanged.
  *
  * Calls:     collective on the model's communicator
- * Errors:    as tr_checkpoint_resume()
+ * Errors:    as tr_checkpoint_resume(); TR_EMISMATCH where other ranks call
+ *            tr_trainer_fit()
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API tr_status tr_trainer_resume(tr_trainer *trainer);

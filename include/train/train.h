@@ -6,11 +6,15 @@
 #define TRAIN_TRAIN_H
 
 #include <train/base.h>
+#include <train/conv.h>
 #include <train/data.h>
 #include <train/layers.h>
+#include <train/losses.h>
 #include <train/model.h>
 #include <train/norm.h>
 #include <train/optim.h>
 #include <train/run.h>
+#include <train/sequence.h>
+#include <train/shape.h>
 
 #endif

@@ -23,9 +23,14 @@ enum {
                                 per sample and it seeds backward */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7, /* backward gives none to its inputs */
-  TR__LOCAL_BUFFERS = 1 << 9      /* each rank updates its buffers from its own
-                                     samples: rank 0's are the model's */
+  TR__NO_INPUT_GRADIENT = 1 << 7,   /* backward gives none to its inputs */
+  TR__IS_IDS = 1 << 8,              /* output is int32, without a gradient */
+  TR__SHARES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
+                                       may lie where the output's lies */
+  TR__WEIGHS_TARGETS = 1 << 10, /* a loss whose rows weigh what their targets
+                                  say: it must be the only one */
+  TR__LOCAL_BUFFERS = 1 << 11   /* each rank updates its buffers from its own
+                                   samples: rank 0's are the model's */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
@@ -43,6 +48,7 @@ typedef struct tr__layer_type {
   const char *name; /* "linear"; default node names are name + number */
   tr__activation
       activation; /* that a TR__CAN_ACTIVATE producer can take over */
+  bool takes_ids; /* its inputs may be int32; others are refused them */
 
   /* infer - check the inputs' shapes, set the output's, declare parameters,
    * saved tensors, workspace and flags. */
@@ -80,13 +86,15 @@ struct tr__node {
   int num_saved;
   tr__slot saved[TR__MAX_NODE_SAVED];
   size_t forward_bytes, backward_bytes; /* of workspace */
+  double loss_weight;                   /* of losses; 0: 1 */
+  int64_t loss_rows; /* of losses: rows that one sample counts; 0: 1 */
 
   /* Set by the plan. */
   tr__activation activation; /* applied by forward */
   bool is_skipped;           /* forward is done by the producer */
   bool is_kept;              /* readable after forward */
   bool shares_output;        /* output lies where input 0's lies */
-  bool shares_gradient;      /* input 0's gradient lies where the output's */
+  bool shares_gradient;      /* an input's gradient lies where the output's */
   bool wants_gradient;       /* backward needs the output's gradient */
   tr__slot output, gradient;
   size_t forward_workspace, backward_workspace; /* offsets */

@@ -10,7 +10,10 @@
 #ifndef TR_OPS_IMPL_H
 #define TR_OPS_IMPL_H
 
+#include "base/ops_conv_impl.h"
 #include "base/ops_norm_impl.h"
+#include "base/ops_sequence_impl.h"
+#include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
 
 /* Numbers that change every step, in one block of backend memory, so that ops
@@ -24,6 +27,10 @@ typedef struct tr__step_block {
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */
   double first;       /* 1 in the first step of an optimizer, else 0 */
+  double grad_scale;  /* of the mean gradient: clipping */
+  double skip;        /* 1: updates change nothing */
+  double grad_norm;   /* of the mean gradient, where clip_factor found it */
+  double num_skipped; /* steps that clip_factor has skipped */
 } tr__step_block;
 
 /* Behind the gradients lies a tail of the same dtype that is summed with them
@@ -38,11 +45,6 @@ enum {
   TR__TAIL_STEP_SQUARE = 6,
   TR__TAIL_COUNT = 16
 };
-
-/* A sliding window over height and width. */
-typedef struct tr__window {
-  int64_t kernel[2], stride[2], padding[2];
-} tr__window;
 
 /* y <- value */
 typedef struct tr__fill_args {
@@ -75,30 +77,6 @@ typedef struct tr__linear_backward_weight_args {
   int accumulate;
 } tr__linear_backward_weight_args;
 
-/* y (N, K, P, Q) <- activation(x (N, C, H, W) * w (K, C, I, J) + b (K));
- * b may be absent. workspace: what the backend asked for, bytes. */
-typedef struct tr__conv2d_forward_args {
-  tr__tensor y, x, w, b, workspace;
-  tr__window window;
-  tr__activation activation;
-} tr__conv2d_forward_args;
-
-/* dx (N, C, H, W) from dy (N, K, P, Q) and w (K, C, I, J) */
-typedef struct tr__conv2d_backward_input_args {
-  tr__tensor dx, dy, w, workspace;
-  tr__window window;
-  int accumulate;
-} tr__conv2d_backward_input_args;
-
-/* dw (K, C, I, J), db (K) from x (N, C, H, W), dy (N, K, P, Q); db may be
- * absent. Reduces over samples. */
-typedef struct tr__conv2d_backward_weight_args {
-  tr__tensor dw, db, x, dy, workspace;
-  tr__window window;
-  tr__shards shards;
-  int accumulate;
-} tr__conv2d_backward_weight_args;
-
 /* y <- max(x, 0); y may be x */
 typedef struct tr__relu_forward_args {
   tr__tensor y, x;
@@ -111,30 +89,6 @@ typedef struct tr__relu_backward_args {
   int accumulate;
 } tr__relu_backward_args;
 
-/* y (N, C, P, Q) <- maximum of each window of x (N, C, H, W); index (int32,
- * y's extents) <- h*W + w of the first maximum. A NaN is the maximum. */
-typedef struct tr__maxpool2d_forward_args {
-  tr__tensor y, x, index;
-  tr__window window;
-} tr__maxpool2d_forward_args;
-
-/* dx (N, C, H, W) <- dy (N, C, P, Q) sent to index; 0 elsewhere */
-typedef struct tr__maxpool2d_backward_args {
-  tr__tensor dx, dy, index;
-  int accumulate;
-} tr__maxpool2d_backward_args;
-
-/* y (N, C) <- mean over H, W of x (N, C, H, W) */
-typedef struct tr__global_avgpool2d_forward_args {
-  tr__tensor y, x;
-} tr__global_avgpool2d_forward_args;
-
-/* dx (N, C, H, W) <- dy (N, C) / (H W) */
-typedef struct tr__global_avgpool2d_backward_args {
-  tr__tensor dx, dy;
-  int accumulate;
-} tr__global_avgpool2d_backward_args;
-
 /* loss (N) <- logsumexp(x[i,:]) - x[i,t_i]; prob (N, K) <- softmax(x);
  * correct (N) <- 1 where x[i,t_i] is the first largest of its row, else 0.
  * x (N, K), target (N) int32 in 0..K-1. prob may be x. */
@@ -143,35 +97,43 @@ typedef struct tr__softmax_xent_forward_args {
 } tr__softmax_xent_forward_args;
 
 /* dx (N, K) <- block.seed_scale * weight_i * (prob - onehot(target));
- * weight (N) may be absent: 1. block is a tr__step_block. dx may be prob. */
+ * weight (N, or one for so many rows as N is a multiple of its count) may be
+ * absent: 1. block is a tr__step_block. dx may be prob. */
 typedef struct tr__softmax_xent_backward_args {
   tr__tensor dx, prob, target, weight, block;
   int accumulate;
 } tr__softmax_xent_backward_args;
 
-/* tail[LOSS] <- sum w_i loss_i, tail[WEIGHT] <- sum w_i, tail[CORRECT] <- sum
- * w_i correct_i, the first three elements of tail, summed in double; weight
- * may be absent: 1. Reduces over samples. */
+/* tail[LOSS] <- scale * sum w_i loss_i, tail[WEIGHT] <- sum w_i share_i,
+ * tail[CORRECT] <- sum w_i correct_i, the first three elements of tail, summed
+ * in double; correct may be absent: 0; weight (one per shards.times rows) and
+ * share may be absent: 1. Where is_extra, WEIGHT and CORRECT get 0: the model
+ * has a loss that counts them. Reduces over samples. */
 typedef struct tr__loss_sum_args {
-  tr__tensor tail, loss, correct, weight;
+  tr__tensor tail, loss, correct, weight, share;
   tr__shards shards;
-  int accumulate;
+  double scale;
+  int is_extra, accumulate;
 } tr__loss_sum_args;
 
-/* g <- grad * block.planned / tail[WEIGHT] + weight_decay p
- * m <- g in the optimizer's first step, else momentum m + g; m may be absent
- * p <- p - block.lr * m (g without m). All of one count. Where tail[WEIGHT]
- * is 0, g is 0. */
+/* g <- grad * block.grad_scale * block.planned / tail[WEIGHT] + weight_decay p
+ * m <- g in the optimizer's first step, else momentum m + (1 - dampening) g; m
+ * may be absent
+ * p <- p - lr m, with Nesterov p - lr (g + momentum m), without m p - lr g
+ *
+ * lr is block.lr * lr_scale. All of one count. Where tail[WEIGHT] is 0, g is
+ * 0; where block.skip is not 0, nothing changes: in all updates. */
 typedef struct tr__sgd_update_args {
   tr__tensor p, grad, m, tail, block;
-  double momentum, weight_decay;
+  double lr_scale, momentum, dampening, weight_decay;
+  int nesterov;
 } tr__sgd_update_args;
 
 /* Adam as in train/optim.h; decoupled non-zero: AdamW. g as in sgd_update,
  * with weight_decay p added only where not decoupled. */
 typedef struct tr__adam_update_args {
   tr__tensor p, grad, m, v, tail, block;
-  double beta1, beta2, eps, weight_decay;
+  double lr_scale, beta1, beta2, eps, weight_decay;
   int decoupled;
 } tr__adam_update_args;
 
@@ -181,29 +143,30 @@ typedef struct tr__count_nonfinite_args {
   tr__tensor x, count;
 } tr__count_nonfinite_args;
 
+#include "base/ops_loss_impl.h"
+#include "base/ops_optim_impl.h"
+
 /* X(op): one line per op. The table, the strict backend's queue, the staging
  * entries of a device backend and the tests are made from this list. */
 #define TR__OPS(X)                                                             \
+  TR__OPS_CONV(X)                                                              \
+  TR__OPS_SHAPE(X)                                                             \
+  TR__OPS_SEQUENCE(X)                                                          \
   X(fill)                                                                      \
   X(add)                                                                       \
   X(linear_forward)                                                            \
   X(linear_backward_input)                                                     \
   X(linear_backward_weight)                                                    \
-  X(conv2d_forward)                                                            \
-  X(conv2d_backward_input)                                                     \
-  X(conv2d_backward_weight)                                                    \
   X(relu_forward)                                                              \
   X(relu_backward)                                                             \
-  X(maxpool2d_forward)                                                         \
-  X(maxpool2d_backward)                                                        \
-  X(global_avgpool2d_forward)                                                  \
-  X(global_avgpool2d_backward)                                                 \
   X(softmax_xent_forward)                                                      \
   X(softmax_xent_backward)                                                     \
   X(loss_sum)                                                                  \
   X(sgd_update)                                                                \
   X(adam_update)                                                               \
   X(count_nonfinite)                                                           \
+  TR__OPS_LOSS(X)                                                              \
+  TR__OPS_OPTIM(X)                                                             \
   TR__OPS_NORM(X)
 
 typedef enum tr__op {

@@ -4,19 +4,6 @@
 
 #include "base/tensor_impl.h"
 
-/* Functions of single elements. A layer that can activate applies those up to
- * RELU; the others are ops of their own. */
-typedef enum tr__activation {
-  TR__ACTIVATION_NONE = 0,
-  TR__ACTIVATION_RELU = 1,
-  TR__ACTIVATION_LEAKY_RELU, /* x where x >= 0, else slope x */
-  TR__ACTIVATION_GELU,       /* x Phi(x), Phi the normal distribution */
-  TR__ACTIVATION_GELU_TANH,  /* its approximation by tanh */
-  TR__ACTIVATION_SILU,       /* x / (1 + exp(-x)) */
-  TR__ACTIVATION_SIGMOID,    /* 1 / (1 + exp(-x)) */
-  TR__ACTIVATION_TANH
-} tr__activation;
-
 /* Backward of these is a function of the output, of the others one of the
  * input. */
 static inline bool tr__activation_uses_output(tr__activation kind)

@@ -16,14 +16,20 @@ typedef enum tr__grain {
   TR__GRAIN_MATRIX
 } tr__grain;
 
+/* A run of neighbours in the arenas that are updated with the same numbers. */
+typedef struct tr__slice {
+  int64_t offset, count; /* elements */
+  double lr_scale, weight_decay;
+} tr__slice;
+
 typedef struct tr__optimizer_type {
   const char *name; /* part of checkpoints */
   tr__grain grain;
   int num_slots;
   const char *slots[TR__MAX_SLOTS]; /* names in checkpoints */
 
-  /* update - one slice of the arena: elements offset..offset+count-1. */
-  void (*update)(tr_optimizer *opt, int64_t offset, int64_t count);
+  /* update - one slice of the arena. */
+  void (*update)(tr_optimizer *opt, const tr__slice *slice);
 
   /* For the generic tests: an optimizer with legal random options. */
   tr_status (*random_create)(tr_model *net,
@@ -33,23 +39,51 @@ typedef struct tr__optimizer_type {
 
 /* Numbers of all optimizers; each uses what it knows. */
 typedef struct tr__hyper {
-  double lr, momentum, beta1, beta2, eps, weight_decay;
+  double lr, momentum, dampening, beta1, beta2, alpha, eps, weight_decay;
+  double lr_decay, first_sum;
+  int nesterov, centered;
 } tr__hyper;
+
+/* Where a schedule by metric stands; saved with the run. */
+typedef struct tr__plateau {
+  double best;         /* metric so far */
+  double scale;        /* of the rate */
+  int64_t num_bad;     /* reports without improvement */
+  int64_t cooldown;    /* reports for which none is counted */
+  int64_t num_reports; /* 0: best means nothing */
+} tr__plateau;
 
 struct tr_optimizer {
   const tr__optimizer_type *type;
   tr__store *store; /* borrowed */
   tr__hyper hyper;
   tr_schedule schedule;
+  tr__plateau plateau;
+  double clip_norm; /* 0: none */
+  tr_nonfinite on_nonfinite;
   int num_slots;              /* in use: 0 for SGD without momentum */
   void *slots[TR__MAX_SLOTS]; /* arenas of store->count elements */
+  const char *slot_names[TR__MAX_SLOTS];
   int64_t num_steps;
+  tr__slice *slices; /* cover the arena in ascending order; owned */
+  int num_slices;
+  void *norm_sums; /* of sum_squares, NULL where nobody wants the norm */
+  int64_t num_sums;
 };
 
-/* tr__optimizer_create - agree on the options, allocate the slots. */
+/* tr__optimizer_create - agree on the options, allocate the slots. Slots are
+ * named as in the type where wanted->slot_names are NULL. */
 tr_status tr__optimizer_create(tr_model *net,
                                const tr_optimizer *wanted,
+                               const tr_update_opts *update,
                                tr_optimizer **out);
+
+/* tr__optimizer_cut - the slices for these groups, into opt. */
+tr_status tr__optimizer_cut(tr_optimizer *opt, const tr_update_opts *update);
+
+/* tr__optimizer_slot - a slice of slot i; absent where it is not in use. */
+tr__tensor
+tr__optimizer_slot(const tr_optimizer *opt, int i, const tr__slice *slice);
 
 /* tr__optimizer_table - all optimizer types, NULL at the end. */
 const tr__optimizer_type *const *tr__optimizer_table(void);

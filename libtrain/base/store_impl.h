@@ -15,24 +15,36 @@
 #define TR__PARAM_ALIGN 64
 
 typedef enum tr__init_kind {
-  TR__INIT_UNIFORM, /* in [a, b) */
-  TR__INIT_NORMAL,  /* mean a, standard deviation b */
-  TR__INIT_CONSTANT /* a */
+  TR__INIT_UNIFORM,  /* in [a, b) */
+  TR__INIT_NORMAL,   /* mean a, standard deviation b */
+  TR__INIT_CONSTANT, /* a */
+  TR__INIT_VALUES    /* values, which live as long as the model */
 } tr__init_kind;
 
 typedef struct tr__init {
   tr__init_kind kind;
   double a, b;
+  const double *values;
 } tr__init;
 
 static inline tr__init tr__init_uniform(double bound)
 {
-  return (tr__init){TR__INIT_UNIFORM, -bound, bound};
+  return (tr__init){.kind = TR__INIT_UNIFORM, .a = -bound, .b = bound};
 }
 
 static inline tr__init tr__init_constant(double value)
 {
-  return (tr__init){TR__INIT_CONSTANT, value, 0};
+  return (tr__init){.kind = TR__INIT_CONSTANT, .a = value};
+}
+
+static inline tr__init tr__init_normal(double std)
+{
+  return (tr__init){.kind = TR__INIT_NORMAL, .b = std};
+}
+
+static inline tr__init tr__init_values(const double *values)
+{
+  return (tr__init){.kind = TR__INIT_VALUES, .values = values};
 }
 
 /* A named tensor of the model: a parameter, or a buffer that a layer updates

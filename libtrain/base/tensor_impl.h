@@ -30,7 +30,22 @@ typedef struct tr__shards {
   int64_t total; /* 1 in fast mode */
   int64_t first;
   int64_t count;
+  int64_t times; /* rows of the op per row of the batch, as tokens of a sample;
+                    0: 1 */
 } tr__shards;
+
+/* Functions of single elements. A layer that can activate applies those up to
+ * RELU; the others are ops of their own. */
+typedef enum tr__activation {
+  TR__ACTIVATION_NONE = 0,
+  TR__ACTIVATION_RELU = 1,
+  TR__ACTIVATION_LEAKY_RELU, /* x where x >= 0, else slope x */
+  TR__ACTIVATION_GELU,       /* x Phi(x), Phi the normal distribution */
+  TR__ACTIVATION_GELU_TANH,  /* its approximation by tanh */
+  TR__ACTIVATION_SILU,       /* x / (1 + exp(-x)) */
+  TR__ACTIVATION_SIGMOID,    /* 1 / (1 + exp(-x)) */
+  TR__ACTIVATION_TANH
+} tr__activation;
 
 static inline tr__shards tr__one_shard(int64_t rows)
 {
@@ -40,8 +55,16 @@ static inline tr__shards tr__one_shard(int64_t rows)
 /* tr__shard_begin - first local row of local shard i (i = count: the end). */
 static inline int64_t tr__shard_begin(const tr__shards *shards, int64_t i)
 {
-  return tr__part(shards->rows, shards->first + i, shards->total) -
-         tr__part(shards->rows, shards->first, shards->total);
+  int64_t samples = tr__part(shards->rows, shards->first + i, shards->total) -
+                    tr__part(shards->rows, shards->first, shards->total);
+  return samples * tr__max(shards->times, 1);
+}
+
+/* tr__shards_of - the same cut for an op with `times` rows per sample. */
+static inline tr__shards tr__shards_of(tr__shards shards, int64_t times)
+{
+  shards.times = times;
+  return shards;
 }
 
 /* tr__tensor_of - a row-major tensor over backend memory. */
@@ -73,6 +96,16 @@ static inline int64_t tr__tensor_row(const tr__tensor *t)
     count *= t->dims[i];
   }
   return count;
+}
+
+/* tr__tensor_as_rows - the same elements as a matrix with rows of `width`; an
+ * absent tensor stays absent. */
+static inline tr__tensor tr__tensor_as_rows(tr__tensor t, int64_t width)
+{
+  t.dims[0] = tr__tensor_count(&t) / width;
+  t.dims[1] = width;
+  t.ndim = 2;
+  return t;
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* Inference of shapes: what layers declare while the model is built. */
 #include "model/node_impl.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,13 +105,46 @@ size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
 
 static tr_status infer_node(tr_model *net, tr__node *node)
 {
+  for (int i = 0; i < node->num_inputs; i++) {
+    TR__CHECK_NODE(!(net->nodes[node->inputs[i]].flags & TR__IS_IDS) ||
+                       node->type->takes_ids,
+                   node, TR_EINVAL,
+                   "input \"%s\" is integers, expected numbers: put "
+                   "tr_embedding() before",
+                   net->nodes[node->inputs[i]].name);
+  }
   TR_TRY(node->type->infer(net, node));
   TR_ASSERT(node->num_params <= TR__MAX_NODE_PARAMS);
   TR_ASSERT(node->num_saved <= TR__MAX_NODE_SAVED);
-  node->output = (tr__slot){.dtype = net->ctx->dtype, .shape = node->shape};
+  bool is_ids = (node->flags & TR__IS_IDS) != 0;
+  node->output = (tr__slot){.dtype = is_ids ? TR_I32 : net->ctx->dtype,
+                            .shape = node->shape};
   TR_TRY(size_slot(net, node, &node->output));
   for (int i = 0; i < node->num_saved; i++) {
     TR_TRY(size_slot(net, node, &node->saved[i]));
+  }
+  return TR_OK;
+}
+
+/* All losses are divided by one sum of weights, so where the targets decide
+ * what weighs, there is one loss. */
+static tr_status check_loss(const tr_model *net, const tr__node *node)
+{
+  TR__CHECK_NODE(net->num_losses < TR_MAX_INPUTS, node, TR_EINVAL,
+                 "a model has at most %d losses", TR_MAX_INPUTS);
+  TR__CHECK_NODE(node->loss_weight >= 0 && isfinite(node->loss_weight), node,
+                 TR_EINVAL, "weight is %g, expected at least 0",
+                 node->loss_weight);
+  for (int i = 0; i < node->index; i++) {
+    const tr__node *other = &net->nodes[i];
+    if (!(other->flags & TR__IS_LOSS)) {
+      continue;
+    }
+    unsigned any = node->flags | other->flags;
+    TR__CHECK_NODE(!(any & TR__WEIGHS_TARGETS), node, TR_EUNSUPPORTED,
+                   "the model has the loss \"%s\" too, and where ignored "
+                   "targets or class weights decide what counts it has one",
+                   other->name);
   }
   return TR_OK;
 }
@@ -126,9 +160,7 @@ tr_status tr__model_infer(tr_model *net)
       node->ordinal = net->num_inputs++;
     }
     if (node->flags & TR__IS_LOSS) {
-      TR__CHECK_NODE(net->num_losses == 0, node, TR_EUNSUPPORTED,
-                     "the model has a loss already, and %s supports one",
-                     tr_version());
+      TR_TRY(check_loss(net, node));
       node->ordinal = net->num_losses++;
     }
   }

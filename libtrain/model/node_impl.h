@@ -72,6 +72,11 @@ tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
 tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
 tr__tensor tr__loss_sums(const tr__run *run);
 
+/* tr__loss_scale - what a loss and its gradient are multiplied by: its weight,
+ * and what makes its rows count as those of the model's first loss, by which
+ * the sum of all is divided. */
+double tr__loss_scale(const tr__run *run, const tr__node *node);
+
 tr__tensor tr__output_grad(const tr__run *run, const tr__node *node);
 
 /* tr__input_grad - absent (data NULL) where nobody needs it. */

@@ -155,6 +155,10 @@ fill_first(const tr__param *param, const tr__random *random, double *values)
     tr__random_fill(random, init->a, init->b, param->count, values);
     return;
   }
+  if (init->kind == TR__INIT_VALUES) {
+    memcpy(values, init->values, (size_t)param->count * sizeof *values);
+    return;
+  }
   for (int64_t i = 0; i < param->count; i++) {
     values[i] = init->kind == TR__INIT_NORMAL
                     ? init->a + init->b * tr__random_normal(random, i)

@@ -78,6 +78,21 @@ tr__tensor tr__loss_sums(const tr__run *run)
   return tr__tensor_of(run->net->sums, run->net->ctx->dtype, 1, &count);
 }
 
+static double rows_of(const tr__node *loss)
+{
+  return loss->loss_rows == 0 ? 1 : (double)loss->loss_rows;
+}
+
+double tr__loss_scale(const tr__run *run, const tr__node *node)
+{
+  const tr__node *first = run->net->nodes;
+  while (!(first->flags & TR__IS_LOSS)) {
+    first++;
+  }
+  double weight = node->loss_weight == 0 ? 1 : node->loss_weight;
+  return weight * rows_of(first) / rows_of(node);
+}
+
 tr__tensor tr__output_grad(const tr__run *run, const tr__node *node)
 {
   return view(run, &node->gradient);

@@ -25,10 +25,12 @@ tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out)
   if (store->checkpoint_cache == NULL) {
     tr__checkpoint_cache *cache = calloc(1, sizeof *cache);
     TR_CHECK(cache != NULL, TR_ENOMEM, "checkpoint: no memory");
-    /* Names the run for people who compare files; zeros do as well. */
-    (void)!getrandom(cache->run_id, sizeof cache->run_id, GRND_NONBLOCK);
     store->checkpoint_cache = cache;
     store->release_checkpoint_cache = release_cache;
+    /* A run that resumes replaces this by the identity of what it continues. */
+    ssize_t got = getrandom(cache->run_id, sizeof cache->run_id, 0);
+    TR_CHECK(got == (ssize_t)sizeof cache->run_id, TR_ESYSTEM,
+             "checkpoint: no random bytes for the identity of the run");
   }
   *out = store->checkpoint_cache;
   return TR_OK;
@@ -83,7 +85,7 @@ static char *slots_text(const tr_optimizer *opt)
   }
   fputs(opt != NULL ? opt->type->name : "none", out);
   for (int i = 0; opt != NULL && i < opt->num_slots; i++) {
-    fprintf(out, "%s %s", i == 0 ? " with" : "", opt->type->slots[i]);
+    fprintf(out, "%s %s", i == 0 ? " with" : "", opt->slot_names[i]);
   }
   if (fclose(out) != 0) {
     free(text);
@@ -136,7 +138,7 @@ void *tr__arena_of(const tr_checkpoint *run, int k)
 
 const char *tr__arena_slot(const tr_checkpoint *run, int k)
 {
-  return k == 0 ? NULL : run->optimizer->type->slots[k - 1];
+  return k == 0 ? NULL : run->optimizer->slot_names[k - 1];
 }
 
 int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count)

@@ -14,7 +14,7 @@ typedef struct tr__checkpoint_cache {
   tr__run_dir dir;
   bool has_dir;
   tr__image *image;
-  unsigned char run_id[TR__SEAL_RUN_BYTES];
+  unsigned char run_id[TR__SEAL_RUN_BYTES]; /* random, or of what was resumed */
 } tr__checkpoint_cache;
 
 /* tr__checkpoint_cache_of - a model's cache, made at the first call. */
@@ -31,7 +31,8 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
                                const tr_checkpoint *run);
 
 /* The numbers of a run, in the order in which ranks exchange them.
- * X(name) is the data set /state/<name>. */
+ * X(name) is the data set /state/<name>. plateau_best and plateau_scale are the
+ * bits of doubles. */
 #define TR__STATE_NUMBERS(X)                                                   \
   X(format)                                                                    \
   X(step)                                                                      \
@@ -44,7 +45,12 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(done)                                                                      \
   X(num_samples)                                                               \
   X(batch)                                                                     \
-  X(shuffle)
+  X(shuffle)                                                                   \
+  X(plateau_best)                                                              \
+  X(plateau_scale)                                                             \
+  X(plateau_bad)                                                               \
+  X(plateau_cooldown)                                                          \
+  X(plateau_reports)
 
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;

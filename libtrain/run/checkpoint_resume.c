@@ -10,6 +10,7 @@
 typedef struct found {
   unsigned char *bytes; /* NULL: there is no checkpoint */
   tr__sealed sealed;
+  unsigned char run_id[TR__SEAL_RUN_BYTES];
   char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
   int64_t save, last_save; /* of this one, of the newest that can be listed */
 } found;
@@ -36,6 +37,7 @@ static tr_status try_one(tr_context *ctx,
       tr__run_dir_load(ops, dir, &item->manifest, &out->bytes, &out->sealed);
   if (status == TR_OK) {
     snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
+    memcpy(out->run_id, out->sealed.seal.run_id, sizeof out->run_id);
     out->save = item->manifest.save;
     return TR_OK;
   }
@@ -253,6 +255,22 @@ move_loader(tr__comm *comm, tr_loader *loader, const tr__run_numbers *numbers)
   return status;
 }
 
+/* Only a schedule by metric has such a state; another one that this run uses
+ * instead begins anew. */
+static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
+{
+  if (opt->schedule.kind != TR_SCHEDULE_PLATEAU ||
+      numbers->plateau_reports == 0) {
+    return;
+  }
+  tr__plateau *plateau = &opt->plateau;
+  memcpy(&plateau->best, &numbers->plateau_best, sizeof plateau->best);
+  memcpy(&plateau->scale, &numbers->plateau_scale, sizeof plateau->scale);
+  plateau->num_bad = numbers->plateau_bad;
+  plateau->cooldown = numbers->plateau_cooldown;
+  plateau->num_reports = numbers->plateau_reports;
+}
+
 static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
 {
   tr__store *store = tr__model_store(run->model);
@@ -264,12 +282,22 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   }
   if (run->optimizer != NULL) {
     tr__optimizer_set_steps(run->optimizer, p->numbers.step);
+    move_plateau(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
     store->grads_are_clear = true;
     store->grads_are_reduced = false;
     ctx->torn = false;
   }
   return tr__agree(ctx->comm, backend->type->wait(&backend->stream));
+}
+
+/* From now on this process continues the run that it has read. */
+static void take_over(const tr_checkpoint *run, const found *f)
+{
+  tr__checkpoint_cache *cache = tr__model_store(run->model)->checkpoint_cache;
+  if (cache != NULL) {
+    memcpy(cache->run_id, f->run_id, sizeof cache->run_id);
+  }
 }
 
 static tr_status
@@ -280,10 +308,11 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
   }
   const tr__file_ops *ops = tr__file_ops_system();
   tr__store *store = tr__model_store(run->model);
+  tr__checkpoint_cache *cache;
+  TR_TRY(tr__checkpoint_cache_of(store, &cache));
   TR_TRY(lock_for_reading(store, ops, dir));
   TR_TRY(find_newest(ctx, ops, dir, out));
-  tr__checkpoint_cache *cache = store->checkpoint_cache;
-  if (out->bytes != NULL && cache != NULL && cache->has_dir) {
+  if (out->bytes != NULL && cache->has_dir) {
     cache->dir.refused_after = out->save;
     cache->dir.refused_to = out->last_save;
   }
@@ -312,6 +341,9 @@ tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
   TR_TRY_GOTO(tr__agree(comm, status), done);
   TR_TRY_GOTO(send(comm, run, &p), done);
   TR_TRY_GOTO(unpack(ctx, run, &p), done);
+  if (comm->rank == 0) {
+    take_over(run, &f);
+  }
 
 done:
   release_parcel(&p);

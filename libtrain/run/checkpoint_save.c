@@ -33,6 +33,14 @@ static tr_status collect_numbers(save *s, int64_t world)
   numbers->seed = (int64_t)s->store->ctx->seed;
   numbers->world = world;
   numbers->params_hash = (int64_t)hash;
+  if (run->optimizer != NULL) {
+    const tr__plateau *plateau = &run->optimizer->plateau;
+    memcpy(&numbers->plateau_best, &plateau->best, sizeof plateau->best);
+    memcpy(&numbers->plateau_scale, &plateau->scale, sizeof plateau->scale);
+    numbers->plateau_bad = plateau->num_bad;
+    numbers->plateau_cooldown = plateau->cooldown;
+    numbers->plateau_reports = plateau->num_reports;
+  }
   if (run->loader != NULL) {
     tr__loader_state state = tr__loader_get_state(run->loader);
     numbers->has_loader = 1;

@@ -6,6 +6,9 @@
 
 #define HEX_BYTES (2 * TR__SEAL_HASH_BYTES + 1)
 
+_Static_assert(TR__SEAL_RUN_BYTES == TR__SEAL_HASH_BYTES,
+               "run ids and hashes are written alike");
+
 static void to_hex(const unsigned char *bytes, char *out)
 {
   for (int i = 0; i < TR__SEAL_HASH_BYTES; i++) {
@@ -35,14 +38,15 @@ static void hash_text(const char *text, size_t length, char *hex)
 size_t tr__manifest_format(const tr__manifest *manifest,
                            char out[TR__MANIFEST_BYTES])
 {
-  char hash[HEX_BYTES], self[HEX_BYTES];
+  char hash[HEX_BYTES], self[HEX_BYTES], run[HEX_BYTES];
   to_hex(manifest->hash, hash);
+  to_hex(manifest->run_id, run);
   int length = snprintf(out, TR__MANIFEST_BYTES,
                         "libtrain checkpoint %u\nstep %lld\nsave %lld\n"
-                        "world %lld\nfile %s %zu %s\n",
+                        "world %lld\nrun %s\nfile %s %zu %s\n",
                         TR__SEAL_VERSION, (long long)manifest->step,
                         (long long)manifest->save, (long long)manifest->world,
-                        manifest->file, manifest->length, hash);
+                        run, manifest->file, manifest->length, hash);
   hash_text(out, (size_t)length, self);
   length += snprintf(out + length, TR__MANIFEST_BYTES - (size_t)length,
                      "hash %s\n", self);
@@ -54,7 +58,8 @@ tr_status tr__manifest_parse(const char *path,
                              size_t length,
                              tr__manifest *out)
 {
-  char copy[TR__MANIFEST_BYTES], again[TR__MANIFEST_BYTES], hash[HEX_BYTES];
+  char copy[TR__MANIFEST_BYTES], again[TR__MANIFEST_BYTES];
+  char hash[HEX_BYTES], run[HEX_BYTES];
   unsigned version = 0;
   long long step, save, world;
   memset(out, 0, sizeof *out);
@@ -63,15 +68,16 @@ tr_status tr__manifest_parse(const char *path,
            length, sizeof copy);
   memcpy(copy, text, length);
   copy[length] = '\0';
-  int fields =
-      sscanf(copy,
-             "libtrain checkpoint %u\nstep %lld\nsave %lld\n"
-             "world %lld\nfile %63s %zu %32s",
-             &version, &step, &save, &world, out->file, &out->length, hash);
+  int fields = sscanf(copy,
+                      "libtrain checkpoint %u\nstep %lld\nsave %lld\n"
+                      "world %lld\nrun %32s\nfile %63s %zu %32s",
+                      &version, &step, &save, &world, run, out->file,
+                      &out->length, hash);
   TR_CHECK(fields < 1 || version == TR__SEAL_VERSION, TR_EDATA,
            "%s: has format version %u, this library reads %u", path, version,
            TR__SEAL_VERSION);
-  TR_CHECK(fields == 7 && from_hex(hash, out->hash) && step >= 0 &&
+  TR_CHECK(fields == 8 && from_hex(run, out->run_id) &&
+               from_hex(hash, out->hash) && step >= 0 &&
                strchr(out->file, '/') == NULL,
            TR_EDATA, "%s: is damaged (no legal manifest)", path);
   out->step = step;

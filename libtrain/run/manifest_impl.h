@@ -4,6 +4,7 @@
  *   step 120                       optimizer steps
  *   save 7                         counts the saves into this directory
  *   world 2                        ranks that wrote it
+ *   run 8d03...                    which run it belongs to, see the seal
  *   file step-00000120.h5 118160 9c0f...   length and XXH3-128, see the seal
  *   hash 52ab...                   XXH3-128 of the lines above
  *
@@ -19,6 +20,7 @@
 
 typedef struct tr__manifest {
   int64_t step, save, world;
+  unsigned char run_id[TR__SEAL_RUN_BYTES];
   char file[TR__FILE_NAME_BYTES]; /* in the manifest's directory */
   size_t length;
   unsigned char hash[TR__SEAL_HASH_BYTES];

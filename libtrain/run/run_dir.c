@@ -18,11 +18,11 @@ static joined join(const char *dir, const char *name)
   return path;
 }
 
-/* Calls visit for every name; stops at its first failure. */
-static tr_status
-each_name(const char *path,
-          tr_status (*visit)(void *user, const char *path, const char *name),
-          void *user)
+tr_status tr__run_dir_each(const char *path,
+                           tr_status (*visit)(void *user,
+                                              const char *path,
+                                              const char *name),
+                           void *user)
 {
   DIR *stream = opendir(path);
   if (stream == NULL && errno == ENOENT) {
@@ -59,6 +59,12 @@ static tr_status list_name(void *user, const char *path, const char *name)
   tr__listing *listing = l->listing;
   unsigned char *text;
   size_t length;
+  /* Also of a manifest that cannot be read: no name is given twice. */
+  long long save = 0;
+  if (sscanf(name, "step-%*d.save%lld", &save) == 1 &&
+      save > listing->last_save && save < INT64_MAX) {
+    listing->last_save = save;
+  }
   int64_t step = tr__step_of_name(name, ".manifest");
   if (step < 0) {
     return TR_OK;
@@ -69,12 +75,14 @@ static tr_status list_name(void *user, const char *path, const char *name)
   listing->items = items;
   tr__listed *item = &items[listing->count++];
   memset(item, 0, sizeof *item);
+  snprintf(item->name, sizeof item->name, "%s", name);
   joined full = join(path, name);
   tr_status status =
       tr__read_file(l->ops, full.text, TR__MANIFEST_BYTES, &text, &length);
   if (status == TR_OK) {
     status =
         tr__manifest_parse(full.text, (char *)text, length, &item->manifest);
+    item->is_damaged = status != TR_OK;
     free(text);
   }
   if (status == TR_OK && item->manifest.step != step) {
@@ -109,7 +117,7 @@ tr__run_dir_list(const tr__file_ops *ops, const char *path, tr__listing *out)
 {
   lister l = {ops, out};
   memset(out, 0, sizeof *out);
-  tr_status status = each_name(path, list_name, &l);
+  tr_status status = tr__run_dir_each(path, list_name, &l);
   if (status != TR_OK) {
     tr__listing_release(out);
     return tr_error_push(status, __FILE__, __LINE__);
@@ -118,6 +126,12 @@ tr__run_dir_list(const tr__file_ops *ops, const char *path, tr__listing *out)
     qsort(out->items, (size_t)out->count, sizeof *out->items, newest_first);
   }
   return TR_OK;
+}
+
+bool tr__is_of_run(const tr__listed *item, const unsigned char *run_id)
+{
+  return item->is_readable &&
+         memcmp(item->manifest.run_id, run_id, TR__SEAL_RUN_BYTES) == 0;
 }
 
 void tr__listing_release(tr__listing *listing)
@@ -154,6 +168,14 @@ static tr_status clean_name(void *user, const char *path, const char *name)
   return TR_OK;
 }
 
+tr_status tr__run_dir_clean(const tr__file_ops *ops,
+                            const char *path,
+                            const tr__listing *listing)
+{
+  cleaner c = {ops, listing};
+  return tr__run_dir_each(path, clean_name, &c);
+}
+
 static bool is_complete(const tr__run_dir *dir, const tr__manifest *manifest)
 {
   struct stat info;
@@ -165,51 +187,59 @@ static bool is_complete(const tr__run_dir *dir, const tr__manifest *manifest)
          info.st_size >= 0 && (size_t)info.st_size == manifest->length;
 }
 
-static void manifest_name(int64_t step, char out[TR__FILE_NAME_BYTES])
-{
-  snprintf(out, TR__FILE_NAME_BYTES, "step-%08lld.manifest", (long long)step);
-}
-
-/* Removes what is older than the newest `keep` complete ones, and the file of a
- * checkpoint of the same step. What cannot be removed stays for the next
- * time. */
-static tr_status remove_old(const tr__run_dir *dir, int keep)
+/* Removes what is older than this run's newest `keep` complete ones, and the
+ * file of a checkpoint of the same step. What cannot be removed stays for the
+ * next time. */
+static tr_status
+remove_old(const tr__run_dir *dir, const unsigned char *run_id, int keep)
 {
   tr__listing listing;
-  char name[TR__FILE_NAME_BYTES];
   TR_TRY(tr__run_dir_list(dir->ops, dir->path, &listing));
   for (int i = 0; i < listing.count; i++) {
     const tr__manifest *manifest = &listing.items[i].manifest;
-    if (!listing.items[i].is_readable) {
-      /* Whoever resumes is told of it; it may hold what somebody misses. */
+    if (!tr__is_of_run(&listing.items[i], run_id)) {
+      /* Damage is told to whoever resumes; it may hold what somebody misses.
+       * Another run's are set aside, not removed. */
       continue;
     }
     if (keep > 0) {
       keep -= is_complete(dir, manifest);
       continue;
     }
-    manifest_name(manifest->step, name);
+    const char *name = listing.items[i].name;
     if (dir->ops->unlink(join(dir->path, name).text) == 0) {
       dir->ops->unlink(join(dir->path, manifest->file).text);
     }
   }
-  cleaner c = {dir->ops, &listing};
-  tr_status status = each_name(dir->path, clean_name, &c);
+  tr_status status = tr__run_dir_clean(dir->ops, dir->path, &listing);
   tr__listing_release(&listing);
   return status;
 }
 
-/* A data file's name is never used twice while a manifest names it. */
-static void choose_name(const tr__listing *listing, tr__manifest *manifest)
+/* Names of the data file and of the manifest. A data file's name is never used
+ * twice while a manifest names it; a manifest may replace one of the same step
+ * and run, but none of another run. */
+static void choose_names(const tr__listing *listing,
+                         tr__manifest *manifest,
+                         char name[TR__FILE_NAME_BYTES])
 {
-  snprintf(manifest->file, sizeof manifest->file, "step-%08lld.h5",
-           (long long)manifest->step);
+  bool has_step = false, has_others = false;
   for (int i = 0; i < listing->count; i++) {
-    if (listing->items[i].manifest.step == manifest->step) {
-      snprintf(manifest->file, sizeof manifest->file, "step-%08lld.save%lld.h5",
-               (long long)manifest->step, (long long)manifest->save);
+    const tr__listed *item = &listing->items[i];
+    if (item->manifest.step == manifest->step) {
+      has_step = true;
+      has_others =
+          has_others || tr__is_foreign(item, listing, manifest->run_id);
     }
   }
+  char plain[TR__FILE_NAME_BYTES / 2], numbered[TR__FILE_NAME_BYTES - 10];
+  snprintf(plain, sizeof plain, "step-%08lld", (long long)manifest->step);
+  snprintf(numbered, sizeof numbered, "%s.save%lld", plain,
+           (long long)manifest->save);
+  snprintf(manifest->file, sizeof manifest->file, "%s.h5",
+           has_step ? numbered : plain);
+  snprintf(name, TR__FILE_NAME_BYTES, "%s.manifest",
+           has_others ? numbered : plain);
 }
 
 static tr_status
@@ -238,12 +268,12 @@ static tr_status write_data(const tr__run_dir *dir,
 }
 
 static tr_status write_manifest(const tr__run_dir *dir,
-                                const tr__manifest *manifest)
+                                const tr__manifest *manifest,
+                                const char *name)
 {
   tr__durable file;
-  char text[TR__MANIFEST_BYTES], name[TR__FILE_NAME_BYTES];
+  char text[TR__MANIFEST_BYTES];
   size_t length = tr__manifest_format(manifest, text);
-  manifest_name(manifest->step, name);
   TR_TRY(tr__durable_open(dir->ops, dir->path, name, length, &file));
   TR_TRY(tr__durable_write(&file, 0, text, length));
   return tr__durable_commit(&file);
@@ -257,18 +287,21 @@ tr_status tr__run_dir_commit(const tr__run_dir *dir,
 {
   tr_status status;
   tr__listing listing;
+  char name[TR__FILE_NAME_BYTES];
   tr__manifest manifest = {.step = seal->step, .world = world};
   TR_CHECK(seal->step >= 0 && keep >= 1, TR_EINVAL,
            "%s: expected step >= 0 and keep >= 1, got %lld and %d", dir->path,
            (long long)seal->step, keep);
+  memcpy(manifest.run_id, seal->run_id, sizeof manifest.run_id);
   TR_TRY(tr__run_dir_list(dir->ops, dir->path, &listing));
-  cleaner c = {dir->ops, &listing};
-  TR_TRY_GOTO(each_name(dir->path, clean_name, &c), done);
+  TR_TRY_GOTO(tr__run_dir_clean(dir->ops, dir->path, &listing), done);
   manifest.save = listing.last_save + 1;
-  choose_name(&listing, &manifest);
+  choose_names(&listing, &manifest, name);
   TR_TRY_GOTO(write_data(dir, image, seal, &manifest), done);
-  TR_TRY_GOTO(write_manifest(dir, &manifest), done);
-  TR_TRY_GOTO(remove_old(dir, keep), done);
+  TR_TRY_GOTO(write_manifest(dir, &manifest, name), done);
+  /* The checkpoint is there: what cannot be moved waits for the next save. */
+  (void)tr__run_dir_set_aside(dir, &listing, seal->run_id);
+  TR_TRY_GOTO(remove_old(dir, seal->run_id, keep), done);
 
 done:
   tr__listing_release(&listing);

@@ -34,8 +34,10 @@ tr_status tr__run_dir_open(const tr__file_ops *ops,
 void tr__run_dir_close(tr__run_dir *dir);
 
 typedef struct tr__listed {
-  tr__manifest manifest; /* only the step where it is not readable */
+  char name[TR__FILE_NAME_BYTES]; /* of the manifest's own file */
+  tr__manifest manifest;          /* only the step where it is not readable */
   bool is_readable;
+  bool is_damaged;   /* it could be read, but is no manifest */
   char problem[256]; /* why it is not */
 } tr__listed;
 
@@ -50,13 +52,52 @@ typedef struct tr__listing {
 tr_status
 tr__run_dir_list(const tr__file_ops *ops, const char *path, tr__listing *out);
 
+/* tr__is_of_run - whether a manifest can be read and belongs to a run. */
+bool tr__is_of_run(const tr__listed *item, const unsigned char *run_id);
+
 void tr__listing_release(tr__listing *listing);
+
+/* tr__run_dir_each - call visit for every name in a directory, none where there
+ * is no directory; stops at its first failure. */
+tr_status tr__run_dir_each(const char *path,
+                           tr_status (*visit)(void *user,
+                                              const char *path,
+                                              const char *name),
+                           void *user);
+
+/* tr__run_dir_clean - remove temporaries, and data files that no manifest of
+ * the listing names. */
+tr_status tr__run_dir_clean(const tr__file_ops *ops,
+                            const char *path,
+                            const tr__listing *listing);
+
+/* tr__is_foreign - whether a checkpoint is another run's. A damaged manifest
+ * names no run: it is another's where this run has written none. */
+bool tr__is_foreign(const tr__listed *item,
+                    const tr__listing *found,
+                    const unsigned char *run_id);
+
+/* Where a run puts what it finds of other runs. */
+#define TR__PREVIOUS_DIR "previous"
+
+/* tr__run_dir_set_aside - move checkpoints of other runs to DIR/previous.
+ *
+ * Called when a checkpoint of this run is durable and newer than all of them,
+ * so a kill or a failure at any moment loses nothing: what is not moved now is
+ * moved at the next save. What an even earlier run has in previous goes once
+ * the move is complete.
+ *
+ * found  what was there before this run's save */
+tr_status tr__run_dir_set_aside(const tr__run_dir *dir,
+                                const tr__listing *found,
+                                const unsigned char *run_id);
 
 /* tr__run_dir_commit - make an image the newest checkpoint of a directory.
  *
  * The data file is durable before the manifest is written, and the manifest
- * before anything older goes. keep complete checkpoints stay. On failure
- * those that were there still are.
+ * before anything older goes. keep complete checkpoints of this run stay;
+ * those of other runs are set aside. On failure those that were there still
+ * are.
  *
  * seal  [in,out]  step and run id; length and hash are set */
 tr_status tr__run_dir_commit(const tr__run_dir *dir,

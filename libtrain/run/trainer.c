@@ -23,6 +23,27 @@ struct tr_trainer {
   tr_report report;
 };
 
+/* A batch carries no shape, so that of its data set has to fit the model. */
+static tr_status check_shape(const tr_model *net, const tr_loader *loader)
+{
+  const tr__node *input = NULL;
+  for (int i = 0; i < net->num_nodes && input == NULL; i++) {
+    if (net->nodes[i].flags & TR__IS_INPUT) {
+      input = &net->nodes[i];
+    }
+  }
+  if (loader == NULL || input == NULL) {
+    return TR_OK;
+  }
+  char expected[TR__SHAPE_BYTES], got[TR__SHAPE_BYTES];
+  const tr_dataset *data = tr__loader_dataset(loader);
+  TR_CHECK(tr__shape_equal(&input->output.shape, &data->shape), TR_ESHAPE,
+           "%s: samples are %s, the model's input \"%s\" wants %s", data->name,
+           tr__shape_text(&data->shape, got), input->name,
+           tr__shape_text(&input->output.shape, expected));
+  return TR_OK;
+}
+
 static tr_status check_opts(const tr_trainer_opts *opts)
 {
   TR_CHECK(
@@ -37,6 +58,8 @@ static tr_status check_opts(const tr_trainer_opts *opts)
   TR_CHECK(opts->save_every >= 0, TR_EINVAL,
            "tr_trainer_create: save_every is %lld, expected at least 0",
            (long long)opts->save_every);
+  TR_TRY(check_shape(opts->model, opts->loader));
+  TR_TRY(check_shape(opts->model, opts->test_loader));
   return TR_OK;
 }
 
@@ -108,6 +131,9 @@ tr_status tr_trainer_resume(tr_trainer *trainer)
 {
   TR_CHECK(trainer->checkpoint_dir != NULL, TR_EINVAL,
            "tr_trainer_resume: the trainer has no checkpoint_dir");
+  /* A rank that does not resume would leave the others waiting. */
+  TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
+                        "tr_trainer_resume\n"));
   const tr_checkpoint run = checkpoint_of(trainer);
   TR_TRY(tr_checkpoint_resume(trainer->ctx, trainer->checkpoint_dir, &run));
   return TR_OK;
@@ -342,6 +368,8 @@ static tr__progress_total total_of(const tr_trainer *trainer)
 
 tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
 {
+  TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
+                        "tr_trainer_fit\n"));
   tr__progress_total total = total_of(trainer);
   bool is_root = trainer->ctx->comm->rank == 0;
   tr__progress_begin(&trainer->progress,

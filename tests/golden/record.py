@@ -20,6 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
+import record_conv
+import record_losses
+import record_optim
 import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -305,7 +308,10 @@ def record_schedules():
 
 FILES = {
     "layers": record_layers,
+    "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
+    "losses": lambda: record_losses.record(Recording()),
+    "optim": lambda: record_optim.record(Recording()),
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
 }
 
@@ -331,7 +337,8 @@ def read(name):
 def tolerance_of(key):
     """Of a line's largest value. Another processor sums in another order;
     an fp32 run multiplies that by its length."""
-    if "loss32" in key or "grad32" in key:
+    if any(word in key for word in ("loss32", "grad32", "final32", "ema32",
+                                    "norm32")):
         return 1e-5
     return 1e-10
 

@@ -1,4 +1,6 @@
-#include "backend_cases.h"
+#include "backend_cases_conv.h"
+#include "backend_cases_sequence.h"
+#include "backend_cases_shape.h"
 
 int64_t draw(draws *d, int64_t limit)
 {
@@ -35,8 +37,7 @@ static tr__tensor block(void)
   return of(TR_F64, 1, &count);
 }
 
-/* Rows of shards that tile a global batch; this rank holds some of them. */
-static tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
+tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
 {
   tr__shards shards = tr__one_shard(batch);
   if (draw(d, 2) == 0) {
@@ -49,44 +50,13 @@ static tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
   return shards;
 }
 
-static tr__window random_window(draws *d, const int64_t in[2], int64_t out[2])
+/* The same with several rows of the op per sample. */
+static tr__shards random_tokens(draws *d, int64_t batch, int64_t *local)
 {
-  tr__window w;
-  for (int i = 0; i < 2; i++) {
-    w.kernel[i] = 1 + draw(d, 4);
-    w.padding[i] = draw(d, w.kernel[i]);
-    w.stride[i] = 1 + draw(d, 3);
-    if (in[i] + 2 * w.padding[i] < w.kernel[i]) {
-      w.kernel[i] = 1;
-      w.padding[i] = 0;
-    }
-    out[i] = (in[i] + 2 * w.padding[i] - w.kernel[i]) / w.stride[i] + 1;
-  }
-  return w;
-}
-
-typedef struct image_sizes {
-  int64_t N, C, H, W, K, P, Q;
-  tr__window window;
-} image_sizes;
-
-static image_sizes random_image(draws *d, bool is_large)
-{
-  image_sizes s = {.N = draw(d, 8) == 0 ? 0 : 1 + draw(d, 5)};
-  s.C = is_large ? 1 + draw(d, 40) : 1 + draw(d, 7);
-  s.K = is_large ? 1 + draw(d, 90) : 1 + draw(d, 9);
-  int64_t in[2] = {1 + draw(d, is_large ? 30 : 9),
-                   1 + draw(d, is_large ? 30 : 9)};
-  int64_t out[2];
-  s.window = random_window(d, in, out);
-  if (draw(d, 4) == 0) {
-    /* The pool that has a path of its own, also on odd extents. */
-    s.window = (tr__window){{2, 2}, {2, 2}, {0, 0}};
-    in[0]++, in[1]++;
-    out[0] = in[0] / 2, out[1] = in[1] / 2;
-  }
-  s.H = in[0], s.W = in[1], s.P = out[0], s.Q = out[1];
-  return s;
+  tr__shards shards = random_shards(d, batch, local);
+  shards.times = draw(d, 3);
+  *local *= tr__max(shards.times, 1);
+  return shards;
 }
 
 static void make_fill(op_case *c, draws *d, bool large)
@@ -125,7 +95,7 @@ static void make_linear_backward_input(op_case *c, draws *d, bool large)
 static void make_linear_backward_weight(op_case *c, draws *d, bool large)
 {
   int64_t N, D = extent(d, large), K = extent(d, large);
-  tr__shards shards = random_shards(d, rows(d, large), &N);
+  tr__shards shards = random_tokens(d, rows(d, large), &N);
   c->is_output[1] = true;
   c->args.linear_backward_weight =
       (tr__linear_backward_weight_args){.dw = REAL(K, D),
@@ -135,48 +105,6 @@ static void make_linear_backward_weight(op_case *c, draws *d, bool large)
                                         .workspace = absent,
                                         .shards = shards,
                                         .accumulate = (int)draw(d, 2)};
-}
-
-static void make_conv2d_forward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.conv2d_forward = (tr__conv2d_forward_args){
-      .y = REAL(s.N, s.K, s.P, s.Q),
-      .x = REAL(s.N, s.C, s.H, s.W),
-      .w = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
-      .b = draw(d, 2) ? REAL(s.K) : absent,
-      .workspace = absent,
-      .window = s.window,
-      .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
-}
-
-static void make_conv2d_backward_input(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.conv2d_backward_input = (tr__conv2d_backward_input_args){
-      .dx = REAL(s.N, s.C, s.H, s.W),
-      .dy = REAL(s.N, s.K, s.P, s.Q),
-      .w = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
-      .workspace = absent,
-      .window = s.window,
-      .accumulate = (int)draw(d, 2)};
-}
-
-static void make_conv2d_backward_weight(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  int64_t N;
-  tr__shards shards = random_shards(d, s.N, &N);
-  c->is_output[1] = true;
-  c->args.conv2d_backward_weight = (tr__conv2d_backward_weight_args){
-      .dw = REAL(s.K, s.C, s.window.kernel[0], s.window.kernel[1]),
-      .db = draw(d, 2) ? REAL(s.K) : absent,
-      .x = REAL(N, s.C, s.H, s.W),
-      .dy = REAL(N, s.K, s.P, s.Q),
-      .workspace = absent,
-      .window = s.window,
-      .shards = shards,
-      .accumulate = (int)draw(d, 2)};
 }
 
 static void make_relu_forward(op_case *c, draws *d, bool large)
@@ -194,21 +122,7 @@ static void make_relu_backward(op_case *c, draws *d, bool large)
       .dx = y, .dy = y, .y = y, .accumulate = c->alias[1] < 0 && draw(d, 2)};
 }
 
-static void make_maxpool2d_forward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  tr__tensor index = REAL(s.N, s.C, s.P, s.Q);
-  index.dtype = TR_I32;
-  c->is_output[2] = true;
-  c->args.maxpool2d_forward =
-      (tr__maxpool2d_forward_args){.y = REAL(s.N, s.C, s.P, s.Q),
-                                   .x = REAL(s.N, s.C, s.H, s.W),
-                                   .index = index,
-                                   .window = s.window};
-}
-
-/* As case_make() fills integers: 0..limit-1. */
-static void set_integers(op_case *c, draws *d, int operand, int64_t limit)
+void set_integers(op_case *c, draws *d, int operand, int64_t limit)
 {
   int64_t count = tr__tensor_count(&c->args.tensors[operand]);
   c->args.tensors[operand].dtype = TR_I32;
@@ -216,33 +130,6 @@ static void set_integers(op_case *c, draws *d, int operand, int64_t limit)
   for (int64_t i = 0; i < count; i++) {
     c->values[operand][i] = (double)draw(d, limit);
   }
-}
-
-static void make_maxpool2d_backward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.maxpool2d_backward =
-      (tr__maxpool2d_backward_args){.dx = REAL(s.N, s.C, s.H, s.W),
-                                    .dy = REAL(s.N, s.C, s.P, s.Q),
-                                    .index = REAL(s.N, s.C, s.P, s.Q),
-                                    .accumulate = (int)draw(d, 2)};
-  set_integers(c, d, 2, s.H * s.W);
-}
-
-static void make_global_avgpool2d_forward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.global_avgpool2d_forward = (tr__global_avgpool2d_forward_args){
-      .y = REAL(s.N, s.C), .x = REAL(s.N, s.C, s.H, s.W)};
-}
-
-static void make_global_avgpool2d_backward(op_case *c, draws *d, bool large)
-{
-  image_sizes s = random_image(d, large);
-  c->args.global_avgpool2d_backward =
-      (tr__global_avgpool2d_backward_args){.dx = REAL(s.N, s.C, s.H, s.W),
-                                           .dy = REAL(s.N, s.C),
-                                           .accumulate = (int)draw(d, 2)};
 }
 
 static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
@@ -268,7 +155,10 @@ void set_block(op_case *c, draws *d, int operand)
                                   .lr = 1e-2 * (double)(1 + draw(d, 9)),
                                   .correction1 = 0.19,
                                   .correction2 = 0.002,
-                                  .first = (double)draw(d, 2)};
+                                  .first = (double)draw(d, 2),
+                                  .grad_scale = draw(d, 2) ? 1 : 0.37,
+                                  .skip = draw(d, 6) == 0,
+                                  .num_skipped = 3};
   c->args.tensors[operand] = block();
   c->values[operand] = malloc(sizeof numbers);
   memcpy(c->values[operand], &numbers, sizeof numbers);
@@ -276,13 +166,14 @@ void set_block(op_case *c, draws *d, int operand)
 
 static void make_softmax_xent_backward(op_case *c, draws *d, bool large)
 {
-  int64_t N = rows(d, large), K = extent(d, large);
+  int64_t samples = rows(d, large), K = extent(d, large);
+  int64_t N = samples * (1 + draw(d, 2));
   c->alias[1] = draw(d, 2) ? 0 : -1;
   c->args.softmax_xent_backward = (tr__softmax_xent_backward_args){
       .dx = REAL(N, K),
       .prob = REAL(N, K),
       .target = REAL(N),
-      .weight = draw(d, 2) ? REAL(N) : absent,
+      .weight = draw(d, 2) ? REAL(samples) : absent,
       .accumulate = c->alias[1] < 0 && draw(d, 2)};
   set_integers(c, d, 2, K);
   set_block(c, d, 4);
@@ -295,60 +186,13 @@ static void make_loss_sum(op_case *c, draws *d, bool large)
   c->args.loss_sum =
       (tr__loss_sum_args){.tail = REAL(TR__TAIL_COUNT),
                           .loss = REAL(N),
-                          .correct = REAL(N),
+                          .correct = draw(d, 3) ? REAL(N) : absent,
                           .weight = draw(d, 2) ? REAL(N) : absent,
+                          .share = draw(d, 2) ? REAL(N) : absent,
                           .shards = shards,
+                          .scale = 0.5 * (double)(1 + draw(d, 3)),
+                          .is_extra = (int)draw(d, 2),
                           .accumulate = (int)draw(d, 2)};
-}
-
-/* All numbers positive, because v is a mean of squares; sometimes no sample
- * had a weight. */
-static void set_positive(op_case *c, draws *d, int operand)
-{
-  int64_t count = tr__tensor_count(&c->args.tensors[operand]);
-  c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
-  for (int64_t i = 0; i < count; i++) {
-    c->values[operand][i] = (double)(1 + draw(d, 1024)) / 1024;
-  }
-}
-
-static void set_tail(op_case *c, draws *d, int operand)
-{
-  c->args.tensors[operand] = REAL(TR__TAIL_COUNT);
-  set_positive(c, d, operand);
-  c->values[operand][TR__TAIL_WEIGHT] = draw(d, 6) == 0 ? 0 : 29;
-}
-
-static void make_sgd_update(op_case *c, draws *d, bool large)
-{
-  tr__tensor p = REAL(extent(d, large), extent(d, large), extent(d, large));
-  c->args.sgd_update =
-      (tr__sgd_update_args){.p = p,
-                            .grad = p,
-                            .m = draw(d, 3) ? p : absent,
-                            .momentum = 0.9,
-                            .weight_decay = draw(d, 2) ? 0.01 : 0};
-  c->is_output[2] = true;
-  set_tail(c, d, 3);
-  set_block(c, d, 4);
-}
-
-static void make_adam_update(op_case *c, draws *d, bool large)
-{
-  tr__tensor p = REAL(extent(d, large), extent(d, large), extent(d, large));
-  c->args.adam_update = (tr__adam_update_args){.p = p,
-                                               .grad = p,
-                                               .m = p,
-                                               .v = p,
-                                               .beta1 = 0.9,
-                                               .beta2 = 0.999,
-                                               .eps = 1e-8,
-                                               .weight_decay = 0.01,
-                                               .decoupled = (int)draw(d, 2)};
-  c->is_output[2] = c->is_output[3] = true;
-  set_positive(c, d, 3);
-  set_tail(c, d, 4);
-  set_block(c, d, 5);
 }
 
 static void make_count_nonfinite(op_case *c, draws *d, bool large)
@@ -383,8 +227,8 @@ static double real(tr__op op, draws *d)
 {
   bool has_nonfinite = op == TR__OP_count_nonfinite ||
                        op == TR__OP_relu_forward ||
-                       op == TR__OP_maxpool2d_forward;
-  bool compares = op == TR__OP_maxpool2d_forward ||
+                       op == TR__OP_maxpool_forward;
+  bool compares = op == TR__OP_maxpool_forward ||
                   op == TR__OP_softmax_xent_forward ||
                   op == TR__OP_relu_backward;
   if (has_nonfinite && draw(d, 50) == 0) {

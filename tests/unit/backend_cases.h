@@ -46,8 +46,12 @@ int64_t draw(draws *d, int64_t limit);
 /* set_block - a step block's numbers. */
 void set_block(op_case *c, draws *d, int operand);
 
-/* The cases of backend_cases_norm.c. */
+/* The cases of backend_cases_optim.c, _loss.c and _norm.c. */
 #define DECLARE_CASE(op) void make_##op(op_case *c, draws *d, bool large);
+DECLARE_CASE(sgd_update)
+DECLARE_CASE(adam_update)
+TR__OPS_OPTIM(DECLARE_CASE)
+TR__OPS_LOSS(DECLARE_CASE)
 TR__OPS_NORM(DECLARE_CASE)
 #undef DECLARE_CASE
 

@@ -15,6 +15,17 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     /* The same arithmetic, element by element; 0.1 is not exact. */
     [TR__OP_fill] = {0, 1e-7},
     [TR__OP_add] = {0, 1e-7},
+    [TR__OP_sum] = {0, 1e-7},
+    [TR__OP_product] = {0, 1e-6},
+    [TR__OP_copy] = {0, 1e-7},
+    [TR__OP_permute] = {0, 1e-7},
+    [TR__OP_embedding_forward] = {0, 0},
+    [TR__OP_embedding_backward] = {0, 1e-6},
+    [TR__OP_position_forward] = {0, 1e-7},
+    [TR__OP_position_backward] = {0, 1e-6},
+    /* Products of up to 40 numbers, exponentials of up to 2^9 as one factor. */
+    [TR__OP_attention_forward] = {5e-5, 1e-6},
+    [TR__OP_attention_backward] = {1e-4, 5e-5},
     /* The same loops; exponentials to two units in the last place, and 1 - t
      * cancels. */
     [TR__OP_activation_forward] = {0, 2e-6},
@@ -33,18 +44,20 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     [TR__OP_batchnorm_backward_input] = {0, 1e-5},
     [TR__OP_relu_forward] = {0, 0},
     [TR__OP_relu_backward] = {0, 0},
-    [TR__OP_maxpool2d_forward] = {0, 0},
-    [TR__OP_maxpool2d_backward] = {0, 1e-6},
+    [TR__OP_maxpool_forward] = {0, 0},
+    [TR__OP_maxpool_backward] = {0, 1e-6},
     [TR__OP_count_nonfinite] = {0, 0},
     /* Sums of up to 150 products of up to 16, in the backend's own order. */
     [TR__OP_linear_forward] = {2e-6, 2e-6},
     [TR__OP_linear_backward_input] = {2e-6, 2e-6},
     [TR__OP_linear_backward_weight] = {2e-6, 2e-6},
-    /* The same, up to 5 * 900 products. */
-    [TR__OP_conv2d_forward] = {5e-6, 5e-6},
-    [TR__OP_conv2d_backward_input] = {5e-6, 5e-6},
-    [TR__OP_conv2d_backward_weight] = {1e-5, 1e-5},
+    /* The same, up to 5 * 1800 products. */
+    [TR__OP_conv_forward] = {5e-6, 5e-6},
+    [TR__OP_conv_backward_input] = {5e-6, 5e-6},
+    [TR__OP_conv_backward_weight] = {1e-5, 1e-5},
     /* A few roundings; the means cancel. */
+    [TR__OP_avgpool_forward] = {1e-6, 1e-6},
+    [TR__OP_avgpool_backward] = {1e-6, 1e-6},
     [TR__OP_global_avgpool2d_forward] = {1e-6, 1e-6},
     [TR__OP_global_avgpool2d_backward] = {1e-7, 1e-6},
     [TR__OP_softmax_xent_forward] = {2e-6, 2e-6},
@@ -52,6 +65,17 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     [TR__OP_loss_sum] = {1e-6, 1e-6},
     [TR__OP_sgd_update] = {1e-6, 1e-6},
     [TR__OP_adam_update] = {1e-6, 1e-6},
+    [TR__OP_xent_rule_forward] = {2e-6, 2e-6},
+    [TR__OP_xent_rule_backward] = {2e-6, 2e-6},
+    [TR__OP_regression_forward] = {2e-6, 2e-6},
+    [TR__OP_regression_backward] = {2e-6, 2e-6},
+    [TR__OP_rmsprop_update] = {1e-6, 1e-6},
+    [TR__OP_adagrad_update] = {1e-6, 1e-6},
+    [TR__OP_ema_update] = {1e-6, 1e-6},
+    /* Doubles in both. */
+    [TR__OP_sum_squares] = {1e-12, 1e-12},
+    [TR__OP_clip_factor] = {1e-12, 1e-12},
+    [TR__OP_swap] = {0, 0},
 };
 
 enum { LARGEST_INPUT = 4 };

@@ -388,7 +388,13 @@ static void test_damage_of_the_newest_falls_back_to_the_one_before(void)
 
 static void test_every_changed_byte_of_a_manifest_is_refused(void)
 {
-  tr__manifest manifest = {3, 4, 2, "step-00000003.h5", 5000, {1, 2, 3}};
+  tr__manifest manifest = {.step = 3,
+                           .save = 4,
+                           .world = 2,
+                           .run_id = "run 0001",
+                           .file = "step-00000003.h5",
+                           .length = 5000,
+                           .hash = {1, 2, 3}};
   tr__manifest again;
   char text[TR__MANIFEST_BYTES];
   size_t length = tr__manifest_format(&manifest, text);

@@ -1,7 +1,7 @@
 /* The plan: memory is shared and nothing that is still needed is lost. */
 #include "layer_helper.h"
 
-enum { MAX_ITEMS = 40, NUM_NETS = 60, MAX_NODES = 40 };
+enum { MAX_ITEMS = 40, NUM_NETS = 120, MAX_NODES = 60 };
 
 static bool live_at_once(const tr__arena_item *a, const tr__arena_item *b)
 {
@@ -64,12 +64,40 @@ typedef struct random_net {
   layer_case c;
   tr_node nodes[MAX_NODES];
   int num_nodes;
+  int64_t channels; /* of the newest image */
 } random_net;
 
 static tr_node add(random_net *net, tr_node node)
 {
   net->nodes[net->num_nodes++] = node;
   return node;
+}
+
+/* x plus a branch of x, as either operand, behind a ReLU or not. */
+static tr_node add_residual(random_net *net, tr_node x, uint32_t draw)
+{
+  tr_model *m = net->c.net;
+  tr_conv2d_opts conv = {.out = net->channels, .kernel = 3, .padding = 1};
+  tr_node branch = draw % 2 == 0 ? add(net, tr_relu(m, x)) : x;
+  branch = add(net, tr_conv2d(m, branch, &conv));
+  if (draw / 2 % 2 == 0) {
+    branch = add(net, tr_relu(m, branch));
+  }
+  tr_node sum =
+      add(net, draw / 4 % 2 == 0 ? tr_add(m, x, branch) : tr_add(m, branch, x));
+  return draw / 8 % 2 == 0 ? add(net, tr_relu(m, sum)) : sum;
+}
+
+/* Two ways from x, one of them in place, that meet in a sum or a product. */
+static tr_node add_diamond(random_net *net, tr_node x, uint32_t draw)
+{
+  tr_model *m = net->c.net;
+  tr_pool2d_opts pool = {.kernel = 3, .stride = 1, .padding = 1};
+  tr_node a = add(net, tr_relu(m, x)), b = add(net, tr_maxpool2d(m, x, &pool));
+  if (draw % 2 == 0) {
+    b = add(net, tr_relu(m, add(net, tr_mul(m, b, x))));
+  }
+  return add(net, draw / 2 % 2 == 0 ? tr_add(m, a, b) : tr_mul(m, b, a));
 }
 
 /* One layer on images, and sometimes one beside it that leads nowhere. */
@@ -82,10 +110,18 @@ add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
   if (tr__random_u32(random, 2 * i + 1) % 4 == 0) {
     add(net, draw / 64 % 2 == 0 ? tr_relu(m, x) : tr_flatten(m, x));
   }
-  switch (draw % 4) {
+  switch (draw % 7) {
   case 0:
+    net->channels = conv.out;
     return add(net, tr_conv2d(m, x, &conv));
+  case 4:
+    return add_residual(net, x, draw / 64);
+  case 5:
+    return add(net, tr_add(m, x, x));
+  case 6:
+    return add_diamond(net, x, draw / 64);
   case 1:
+    net->channels = conv.out;
     return add(net, tr_relu(m, add(net, tr_conv2d(m, x, &conv))));
   case 2:
     return add(net, tr_maxpool2d(m, x,
@@ -94,6 +130,15 @@ add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
   default:
     return add(net, tr_relu(m, x));
   }
+}
+
+/* The same value twice, some of it squared, side by side. */
+static tr_node add_shared(random_net *net, tr_node x)
+{
+  tr_model *m = net->c.net;
+  tr_node square = add(net, tr_mul(m, x, x));
+  tr_node all = add(net, tr_concat(m, (tr_node[]){x, square, x}, 3, 0));
+  return add(net, tr_relu(m, all));
 }
 
 static tr_node
@@ -105,6 +150,9 @@ add_vector_layer(random_net *net, tr_node x, const tr__random *random, int i)
   if (tr__random_u32(random, 101 + 2 * i) % 4 == 0) {
     add(net, tr_linear(m, x, &linear));
   }
+  if (draw % 5 == 4) {
+    return add_shared(net, x);
+  }
   return draw % 3 == 0
              ? add(net, tr_relu(m, x))
              : add(net, tr_relu(m, add(net, tr_linear(m, x, &linear))));
@@ -114,7 +162,8 @@ static void build_random_net(random_net *net, tr_context *ctx, int number)
 {
   const tr__random random = case_random(number, 5);
   const tr_shape shape = {3, {1 + number % 3, 6, 5}};
-  *net = (random_net){.c = {.ctx = ctx, .number = number}};
+  *net = (random_net){.c = {.ctx = ctx, .number = number},
+                      .channels = shape.dims[0]};
   layer_case *c = &net->c;
   ASSERT_OK(tr_model_create(ctx, &c->net));
   c->net->wants_input_gradients = number % 2 == 0;
@@ -192,7 +241,7 @@ static void check_loss_of_logits(random_net *net, const outcome *out)
     for (int k = 0; k < 5; k++) {
       sum += exp(x[k]);
     }
-    double loss = log(sum) - x[c->targets[n]];
+    double loss = log(sum) - x[((const int32_t *)c->targets)[n]];
     ASSERT_NEAR(out->tensors[0].values[n], loss, 1e-6);
   }
   free(logits.values);
@@ -225,6 +274,47 @@ static void test_shared_memory_gives_the_bits_of_kept_memory(void)
   check_random_nets("reference", TR_F64);
   check_random_nets("cpu", TR_F32);
   check_random_nets("strict", TR_F64);
+}
+
+/* Against central differences, so that a gradient that is counted twice or not
+ * at all shows where both plans agree. */
+static void test_gradients_of_shared_nodes_match_central_differences(void)
+{
+  static const double h = 0x1p-17;
+  tr_context *ctx = make_context("reference", TR_F64);
+  int good = 0, bad = 0;
+  for (int number = 0; number < NUM_NETS; number += 2) {
+    random_net net;
+    outcome out, sides[2];
+    build_random_net(&net, ctx, number);
+    run_random_net(&net, false, &out);
+    layer_case *c = &net.c;
+    const tensor *gradient = &out.tensors[3];
+    for (int64_t i = 0; i < c->inputs[0].count; i += 17) {
+      double kept = c->inputs[0].values[i];
+      for (int side = 0; side < 2; side++) {
+        sides[side].count = 0;
+        c->inputs[0].values[i] = kept + (side == 0 ? h : -h);
+        case_forward(c);
+        case_output(c, &sides[side]);
+      }
+      c->inputs[0].values[i] = kept;
+      double slope =
+          (sides[0].tensors[1].values[0] - sides[1].tensors[1].values[0]) /
+          (2 * h * (double)c->global_rows);
+      /* Curvature of the loss, and a maximum or sign that changes: seldom. */
+      double scale = fmax(1, fabs(slope));
+      double error = fabs(gradient->values[i] - slope);
+      good += error < 1e-6 * scale;
+      bad += error > 1e-4 * scale;
+      outcome_free(&sides[0]);
+      outcome_free(&sides[1]);
+    }
+    outcome_free(&out);
+    case_free(c);
+  }
+  ASSERT(good > 200);
+  ASSERT(bad * 50 < good);
 }
 
 /* The targets are there before forward runs: they must not lie in the
@@ -374,6 +464,7 @@ static const tr_test tests[] = {
     TEST(test_arena_items_that_live_at_once_never_overlap),
     TEST(test_arena_items_that_follow_each_other_share_memory),
     TEST(test_shared_memory_gives_the_bits_of_kept_memory),
+    TEST(test_gradients_of_shared_nodes_match_central_differences),
     TEST(test_targets_outlive_the_layers_before_the_loss),
     TEST(test_a_late_input_outlives_the_layers_before_it),
     TEST(test_only_kept_nodes_can_be_read),

@@ -104,15 +104,15 @@ static double weight_of(int step)
 
 /* The formulas of train/optim.h, one number at a time. */
 typedef struct plain {
-  double p, m, v;
+  double p, m, v, mean;
 } plain;
 
 static void plain_sgd(plain *s, const tr__hyper *h, double g, double lr, int t)
 {
   g += h->weight_decay * s->p;
   if (h->momentum != 0) {
-    s->m = t == 1 ? g : h->momentum * s->m + g;
-    g = s->m;
+    s->m = t == 1 ? g : h->momentum * s->m + (1 - h->dampening) * g;
+    g = h->nesterov ? g + h->momentum * s->m : s->m;
   }
   s->p -= lr * g;
 }
@@ -123,6 +123,23 @@ static void plain_adam(plain *s, const tr__hyper *h, double g, double lr, int t)
   s->v = h->beta2 * s->v + (1 - h->beta2) * g * g;
   double m = s->m / (1 - pow(h->beta1, t)), v = s->v / (1 - pow(h->beta2, t));
   s->p -= lr * m / (sqrt(v) + h->eps);
+}
+
+static void plain_rmsprop(plain *s, const tr__hyper *h, double g, double lr)
+{
+  g += h->weight_decay * s->p;
+  s->v = h->alpha * s->v + (1 - h->alpha) * g * g;
+  s->mean = h->alpha * s->mean + (1 - h->alpha) * g;
+  double spread = s->v - (h->centered ? s->mean * s->mean : 0);
+  s->m = h->momentum * s->m + g / (sqrt(fmax(spread, 0)) + h->eps);
+  s->p -= lr * s->m;
+}
+
+static void plain_adagrad(plain *s, const tr__hyper *h, double g, double lr)
+{
+  g += h->weight_decay * s->p;
+  s->v += g * g;
+  s->p -= lr * g / (sqrt(s->v) + h->eps);
 }
 
 static void
@@ -142,6 +159,14 @@ plain_step(const tr_optimizer *opt, plain *s, double g, double lr, int t)
     plain_adam(s, h, g, lr, t);
     return;
   }
+  if (strcmp(opt->type->name, "rmsprop") == 0) {
+    plain_rmsprop(s, h, g, lr);
+    return;
+  }
+  if (strcmp(opt->type->name, "adagrad") == 0) {
+    plain_adagrad(s, h, g, lr);
+    return;
+  }
   test_fail(__FILE__, __LINE__, "no plain formula of %s", opt->type->name);
 }
 
@@ -151,6 +176,7 @@ static void plain_run(subject *s, int number, double *p)
   double grads[MAX_COUNT];
   for (int64_t i = 0; i < s->count; i++) {
     states[i].p = p[i];
+    states[i].v = is_padding(s, i) ? 0 : s->opt->hyper.first_sum;
   }
   for (int step = 0; step < NUM_STEPS; step++) {
     double lr = tr_optimizer_lr(s->opt), weight = weight_of(step);
@@ -245,7 +271,7 @@ check_against(const tr__optimizer_type *type, int number, double tolerance)
   for (int i = 0; i < num; i++) {
     char what[128];
     snprintf(what, sizeof what, "%s, case %d, %s", type->name, number,
-             i == 0 ? "parameters" : type->slots[i - 1]);
+             i == 0 ? "parameters" : a.opt->slot_names[i - 1]);
     ASSERT_TENSOR_NEAR(what, TR_F64, got[i], wanted[i], a.count, tolerance);
   }
   free_subject(&a);
@@ -305,12 +331,17 @@ static void check_slices(const tr__optimizer_type *type, int number)
                                 .lr = tr_optimizer_lr(b.opt),
                                 .correction1 = 1 - b.opt->hyper.beta1,
                                 .correction2 = 1 - b.opt->hyper.beta2,
-                                .first = 1};
+                                .first = 1,
+                                .grad_scale = 1};
   tr__backend *backend = tested->backend;
   backend->type->upload(&backend->stream, b.net->store.block, &block,
                         sizeof block);
   for (int64_t i = 0; i < b.count; i += 64) {
-    type->update(b.opt, i, 64);
+    tr__slice slice = {.offset = i,
+                       .count = 64,
+                       .lr_scale = 1,
+                       .weight_decay = b.opt->hyper.weight_decay};
+    type->update(b.opt, &slice);
   }
   get(&a, a.net->store.values, whole);
   get(&b, b.net->store.values, sliced);

@@ -50,15 +50,37 @@ tr__cpu_scratch(const tr__tensor *workspace, size_t bytes, int thread)
   return (float *)((char *)workspace->data + (size_t)thread * bytes);
 }
 
+/* tr__cpu_start_planes - what a sum over taps begins with: each of the rows of
+ * y <- its bias, 0 where b is NULL; with accumulate they stay, plus the bias.
+ */
+void tr__cpu_start_planes(tr__cpu_matrix y,
+                          const float *b,
+                          int64_t planes,
+                          int accumulate);
+
+/* tr__cpu_is_depthwise - does each output channel see one input channel? Then
+ * the sums are made in place, without columns. */
+bool tr__cpu_is_depthwise(const tr__window *window, const tr__tensor *x);
+void tr__cpu_depthwise_forward(tr__pool *pool, tr__conv_forward_args *args);
+void tr__cpu_depthwise_backward_input(tr__pool *pool,
+                                      tr__conv_backward_input_args *args);
+
 /* One file per topic; each sets its slots of the table. */
 void tr__cpu_set_linear(tr__ops *ops);
-void tr__cpu_set_conv2d(tr__ops *ops);
+void tr__cpu_set_conv(tr__ops *ops);
 void tr__cpu_set_elementwise(tr__ops *ops);
-void tr__cpu_set_pool2d(tr__ops *ops);
-void tr__cpu_set_activation(tr__ops *ops);
+void tr__cpu_set_pool(tr__ops *ops);
+void tr__cpu_set_losses(tr__ops *ops);
+void tr__cpu_set_shape(tr__ops *ops);
 void tr__cpu_set_norm(tr__ops *ops);
 
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
-size_t tr__cpu_conv2d_workspace(const tr__pool *pool, tr__op op, const void *a);
+size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a);
+void tr__cpu_set_shape(tr__ops *ops);
+void tr__cpu_set_sequence(tr__ops *ops);
+void tr__cpu_set_attention(tr__ops *ops);
+void tr__cpu_set_activation(tr__ops *ops);
+
+size_t tr__cpu_attention_workspace(const tr__pool *pool, tr__op op);
 
 #endif

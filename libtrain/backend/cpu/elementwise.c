@@ -54,8 +54,22 @@ OP(fill, y, (void)0)
 OP(add, y, CUT_1(x))
 OP(relu_forward, y, CUT_1(x))
 OP(relu_backward, dx, CUT_2(dy, y))
+#define CUT_4(a1, a2, a3, a4)                                                  \
+  CUT_2(a1, a2);                                                               \
+  CUT_2(a3, a4)
+
 OP(sgd_update, p, CUT_2(grad, m))
 OP(adam_update, p, CUT_3(grad, m, v))
+OP(rmsprop_update, p, CUT_4(grad, v, m, mean))
+OP(adagrad_update, p, CUT_2(grad, v))
+OP(ema_update, e, CUT_1(p))
+OP(swap, a, CUT_1(b))
+
+/* A slice makes a whole number of sums. */
+_Static_assert(SLICE % TR__SQUARES_BLOCK == 0, "slices are cut at sums");
+OP(sum_squares,
+   x,
+   a.sums.data = (double *)a.sums.data + task * (SLICE / TR__SQUARES_BLOCK))
 
 void tr__cpu_set_elementwise(tr__ops *ops)
 {
@@ -65,4 +79,9 @@ void tr__cpu_set_elementwise(tr__ops *ops)
   ops->relu_backward = relu_backward;
   ops->sgd_update = sgd_update;
   ops->adam_update = adam_update;
+  ops->rmsprop_update = rmsprop_update;
+  ops->adagrad_update = adagrad_update;
+  ops->ema_update = ema_update;
+  ops->swap = swap;
+  ops->sum_squares = sum_squares;
 }

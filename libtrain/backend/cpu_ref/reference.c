@@ -41,10 +41,65 @@ void tr__ref_run(tr__op which, const void *args)
   }
 }
 
-/* One image's columns: (C I J) times (P Q) numbers. */
+void tr__valid_places(int64_t range[2],
+                      int64_t places,
+                      int64_t extent,
+                      int64_t stride,
+                      int64_t shift)
+{
+  /* 0 <= place * stride + shift < extent */
+  int64_t first = shift < 0 ? (-shift + stride - 1) / stride : 0;
+  int64_t past = extent > shift ? (extent - shift + stride - 1) / stride : 0;
+  range[0] = tr__min(first, places);
+  range[1] = tr__max(range[0], tr__min(past, places));
+}
+
+void tr__tap_shift(int64_t shift[3], const tr__window *window, int64_t tap)
+{
+  for (int i = 2; i >= 0; i--) {
+    int64_t at = tap % window->kernel[i];
+    tap /= window->kernel[i];
+    shift[i] = at * window->dilation[i] - window->padding[i];
+  }
+}
+
+int64_t tr__image_row(const tr__tensor *image,
+                      const tr__tensor *out,
+                      const tr__window *window,
+                      const int64_t shift[3],
+                      int64_t row)
+{
+  int64_t p = out->dims[2] == 1 ? 0 : row / out->dims[3];
+  int64_t d = p * window->stride[0] + shift[0];
+  int64_t h = (row - p * out->dims[3]) * window->stride[1] + shift[1];
+  bool is_inside = d >= 0 && d < image->dims[2] && h >= 0 && h < image->dims[3];
+  return is_inside ? d * image->dims[3] + h : -1;
+}
+
+int64_t tr__pool_span(int64_t span[2],
+                      const tr__avgpool_forward_args *args,
+                      int i,
+                      int64_t place)
+{
+  int64_t extent = args->x.dims[i + 2], places = args->y.dims[i + 2];
+  if (args->average == TR__AVERAGE_ADAPTIVE) {
+    span[0] = place * extent / places;
+    span[1] = ((place + 1) * extent + places - 1) / places;
+    return span[1] - span[0];
+  }
+  const tr__window *w = &args->window;
+  int64_t begin = place * w->stride[i] - w->padding[i];
+  int64_t end = tr__min(begin + w->kernel[i], extent + w->padding[i]);
+  int64_t padded = end - begin;
+  span[0] = tr__max(begin, 0);
+  span[1] = tr__max(span[0], tr__min(end, extent));
+  return args->average == TR__AVERAGE_PADDED ? padded : span[1] - span[0];
+}
+
+/* The columns of one image and group. */
 static size_t columns(const tr__tensor *w, const tr__tensor *y)
 {
-  return tr__align((size_t)(tr__tensor_row(w) * y->dims[2] * y->dims[3]) *
+  return tr__align((size_t)(tr__tensor_row(w) * tr__places(y)) *
                        tr_dtype_size(w->dtype),
                    64);
 }
@@ -80,21 +135,34 @@ static size_t norm_sums(tr__op op, const void *args)
 size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
 {
   (void)backend;
-  if (op == TR__OP_conv2d_forward) {
-    const tr__conv2d_forward_args *a = args;
+  if (op == TR__OP_conv_forward) {
+    const tr__conv_forward_args *a = args;
     return columns(&a->w, &a->y);
   }
-  if (op == TR__OP_conv2d_backward_input) {
-    const tr__conv2d_backward_input_args *a = args;
+  if (op == TR__OP_conv_backward_input) {
+    const tr__conv_backward_input_args *a = args;
     return columns(&a->w, &a->dy);
   }
-  if (op == TR__OP_conv2d_backward_weight) {
-    const tr__conv2d_backward_weight_args *a = args;
+  if (op == TR__OP_conv_backward_weight) {
+    const tr__conv_backward_weight_args *a = args;
     return columns(&a->dw, &a->dy) + sums(&a->shards, &a->dw);
   }
   if (op == TR__OP_linear_backward_weight) {
     const tr__linear_backward_weight_args *a = args;
     return sums(&a->shards, &a->dw);
+  }
+  if (op == TR__OP_embedding_backward) {
+    const tr__embedding_backward_args *a = args;
+    return sums(&a->shards, &a->dw);
+  }
+  if (op == TR__OP_position_backward) {
+    const tr__position_backward_args *a = args;
+    return sums(&a->shards, &a->dw);
+  }
+  if (op == TR__OP_attention_forward) {
+    /* One row of scores. */
+    const tr__attention_forward_args *a = args;
+    return (size_t)a->qkv.dims[1] * sizeof(double);
   }
   if (op == TR__OP_norm_backward_weight || op == TR__OP_batchnorm_sums ||
       op == TR__OP_batchnorm_backward_sums) {

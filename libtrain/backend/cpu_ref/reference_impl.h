@@ -45,18 +45,58 @@ tr__ops tr__ref_ops(void);
 
 size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args);
 
-/* The part of an image that is unrolled: channels and rows of the output. */
+/* tr__places - places of one channel of a volume (N, C, D, H, W). */
+static inline int64_t tr__places(const tr__tensor *t)
+{
+  return t->dims[2] * t->dims[3] * t->dims[4];
+}
+
+/* The part of an image that is unrolled: channels of the image, and rows of
+ * the output, which are counted through all its D. */
 typedef struct tr__patch {
   int64_t channels[2]; /* first and one past the last */
   int64_t rows[2];
 } tr__patch;
 
+/* tr__valid_places - where one element of the window lies inside the image:
+ * at the outputs range[0]..range[1]-1 of `places`. extent: of the image;
+ * shift: of the element against the window's origin, without padding. */
+void tr__valid_places(int64_t range[2],
+                      int64_t places,
+                      int64_t extent,
+                      int64_t stride,
+                      int64_t shift);
+
+/* tr__taps - elements of a window; tr__tap_shift - where element number `tap`
+ * lies against output place 0 in the image, along each extent. */
+static inline int64_t tr__taps(const tr__window *w)
+{
+  return w->kernel[0] * w->kernel[1] * w->kernel[2];
+}
+
+void tr__tap_shift(int64_t shift[3], const tr__window *window, int64_t tap);
+
+/* tr__image_row - the row of a channel, d H + h, that an element of the window
+ * meets at output row `row`; -1 outside the image. */
+int64_t tr__image_row(const tr__tensor *image,
+                      const tr__tensor *out,
+                      const tr__window *window,
+                      const int64_t shift[3],
+                      int64_t row);
+
+/* tr__pool_span - the elements of the image along extent i that the window at
+ * `place` averages: span[0]..span[1]-1, and by how many to divide. */
+int64_t tr__pool_span(int64_t span[2],
+                      const tr__avgpool_forward_args *args,
+                      int i,
+                      int64_t place);
+
 /* tr__ref_im2col - each column holds what one output place sees of the image.
  *
- *   col[(c i j), (p q)] <- x[c, p stride + i - padding, q stride + j - padding]
+ *   col[(c, tap), place] <- x[c, place * stride + shift of the tap]
  *
- * 0 outside the image. x (C, H, W) and y (K, P, Q) give extents by their
- * tensors, w the kernel; image points to one image. */
+ * 0 outside the image. x (N, C, D, H, W) and y (N, K, P, Q, R) give extents by
+ * their tensors; image points to one image. */
 void tr__ref_im2col_f32(float *col,
                         const float *image,
                         const tr__tensor *x,

@@ -1,42 +1,68 @@
 /* SGD with momentum, Adam and AdamW, on slices of the arenas. */
 
-/* What a gradient is multiplied by, planned / true weight, and the decay that
- * is added to it. Both are 0 where no sample had any weight. */
+static inline TR_REAL square_root(TR_REAL x)
+{
+  return sizeof(TR_REAL) == sizeof(float) ? (TR_REAL)sqrtf((float)x)
+                                          : (TR_REAL)sqrt((double)x);
+}
+
+/* What a gradient is multiplied by, planned / true weight and the clipping, and
+ * the decay that is added to it. Both are 0 where no sample had any weight. */
 static void TR_FN(gradient_numbers)(TR_REAL numbers[2],
                                     const tr__tensor *tail,
                                     const tr__step_block *block,
                                     double decay)
 {
   double weight = ((const TR_REAL *)tail->data)[TR__TAIL_WEIGHT];
-  numbers[0] = (TR_REAL)(weight == 0 ? 0 : block->planned / weight);
+  numbers[0] =
+      (TR_REAL)(weight == 0 ? 0 : block->planned / weight * block->grad_scale);
   numbers[1] = (TR_REAL)(weight == 0 ? 0 : decay);
 }
 
-/* g <- grad scale + decay p;  m <- g in the first step, else momentum m + g;
- * p <- p - lr m */
+/* Numbers of one SGD step, rounded once. */
+typedef struct sgd_numbers {
+  TR_REAL scale, decay, lr; /* of the gradient, into it, of the step */
+  TR_REAL momentum, rest;   /* rest: of g into m */
+} sgd_numbers;
+
+/* g <- grad scale + decay p;  m <- momentum m + rest g;  p <- p - lr m */
 static TR__CLONES void TR_FN(sgd_momentum)(TR_REAL *restrict p,
                                            const TR_REAL *restrict grad,
                                            TR_REAL *restrict m,
                                            int64_t count,
-                                           const TR_REAL numbers[4])
+                                           const sgd_numbers *number)
 {
-  TR_REAL scale = numbers[0], decay = numbers[1], lr = numbers[2];
-  TR_REAL momentum = numbers[3];
+  sgd_numbers n = *number;
   for (int64_t i = 0; i < count; i++) {
-    TR_REAL g = grad[i] * scale + decay * p[i];
-    m[i] = momentum * m[i] + g;
-    p[i] -= lr * m[i];
+    TR_REAL g = grad[i] * n.scale + n.decay * p[i];
+    m[i] = n.momentum * m[i] + n.rest * g;
+    p[i] -= n.lr * m[i];
+  }
+}
+
+/* The same, but p <- p - lr (g + momentum m). */
+static TR__CLONES void TR_FN(sgd_nesterov)(TR_REAL *restrict p,
+                                           const TR_REAL *restrict grad,
+                                           TR_REAL *restrict m,
+                                           int64_t count,
+                                           const sgd_numbers *number)
+{
+  sgd_numbers n = *number;
+  for (int64_t i = 0; i < count; i++) {
+    TR_REAL g = grad[i] * n.scale + n.decay * p[i];
+    m[i] = n.momentum * m[i] + n.rest * g;
+    p[i] -= n.lr * (g + n.momentum * m[i]);
   }
 }
 
 static TR__CLONES void TR_FN(sgd_plain)(TR_REAL *restrict p,
                                         const TR_REAL *restrict grad,
                                         int64_t count,
-                                        const TR_REAL numbers[4])
+                                        const sgd_numbers *number)
 {
-  TR_REAL scale = numbers[0], decay = numbers[1], lr = numbers[2];
+  sgd_numbers n = *number;
   for (int64_t i = 0; i < count; i++) {
-    p[i] -= lr * (grad[i] * scale + decay * p[i]);
+    p[i] -= n.lr * (grad[i] * n.scale + n.decay * p[i]);
   }
 }
 
@@ -44,18 +70,34 @@ void TR_FN(sgd_update)(const tr__sgd_update_args *args)
 {
   const tr__step_block *block = args->block.data;
   int64_t count = tr__tensor_count(&args->p);
-  TR_REAL numbers[4] = {0, 0, (TR_REAL)block->lr, (TR_REAL)args->momentum};
-  TR_FN(gradient_numbers)(numbers, &args->tail, block, args->weight_decay);
-  if (args->m.data == NULL) {
-    TR_FN(sgd_plain)(args->p.data, args->grad.data, count, numbers);
+  if (block->skip != 0) {
     return;
   }
-  if (block->first != 0) {
+  TR_REAL gradient[2];
+  TR_FN(gradient_numbers)(gradient, &args->tail, block, args->weight_decay);
+  bool is_first = block->first != 0;
+  const sgd_numbers numbers = {
+      .scale = gradient[0],
+      .decay = gradient[1],
+      .lr = (TR_REAL)(block->lr * args->lr_scale),
+      .momentum = (TR_REAL)args->momentum,
+      .rest = (TR_REAL)(is_first ? 1 : 1 - args->dampening),
+  };
+  if (args->m.data == NULL) {
+    TR_FN(sgd_plain)(args->p.data, args->grad.data, count, &numbers);
+    return;
+  }
+  if (is_first) {
     /* What the memory held before does not count. */
     set_zero(args->m.data, count);
   }
+  if (args->nesterov) {
+    TR_FN(sgd_nesterov)
+    (args->p.data, args->grad.data, args->m.data, count, &numbers);
+    return;
+  }
   TR_FN(sgd_momentum)
-  (args->p.data, args->grad.data, args->m.data, count, numbers);
+  (args->p.data, args->grad.data, args->m.data, count, &numbers);
 }
 
 /* Numbers of one Adam step, rounded once. */
@@ -80,9 +122,7 @@ static TR__CLONES void TR_FN(adam)(TR_REAL *const state[3],
     TR_REAL g = grad[i] * n.scale + n.decay * p[i];
     m[i] = m[i] + n.rest1 * (g - m[i]);
     v[i] = n.beta2 * v[i] + n.rest2 * (g * g);
-    TR_REAL root = sizeof(TR_REAL) == sizeof(float)
-                       ? (TR_REAL)sqrtf((float)v[i])
-                       : (TR_REAL)sqrt((double)v[i]);
+    TR_REAL root = square_root(v[i]);
     p[i] = p[i] * n.shrink - n.step * (m[i] / (root / n.root + n.eps));
   }
 }
@@ -90,18 +130,21 @@ static TR__CLONES void TR_FN(adam)(TR_REAL *const state[3],
 void TR_FN(adam_update)(const tr__adam_update_args *args)
 {
   const tr__step_block *block = args->block.data;
-  double decay = args->weight_decay;
+  double decay = args->weight_decay, lr = block->lr * args->lr_scale;
+  if (block->skip != 0) {
+    return;
+  }
   TR_REAL gradient[2];
   TR_FN(gradient_numbers)
   (gradient, &args->tail, block, args->decoupled ? 0 : decay);
   adam_numbers numbers = {
       .scale = gradient[0],
       .decay = gradient[1],
-      .shrink = (TR_REAL)(args->decoupled ? 1 - block->lr * decay : 1),
+      .shrink = (TR_REAL)(args->decoupled ? 1 - lr * decay : 1),
       .rest1 = (TR_REAL)(1 - args->beta1),
       .beta2 = (TR_REAL)args->beta2,
       .rest2 = (TR_REAL)(1 - args->beta2),
-      .step = (TR_REAL)(block->lr / block->correction1),
+      .step = (TR_REAL)(lr / block->correction1),
       .root = (TR_REAL)sqrt(block->correction2),
       .eps = (TR_REAL)args->eps,
   };

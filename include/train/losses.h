@@ -1,0 +1,132 @@
+/* Losses beyond the plain cross-entropy. A model may have several:
+ *
+ *   loss = sum over losses k of weight_k * mean_k
+ *
+ * where mean_k is over all samples of all ranks, by their weights, and over
+ * what the loss says. The k-th loss reads tr_batch.targets[k]. Accuracy is
+ * that of the first loss. Option structs: zero-initialise, every zero is the
+ * default; where a function takes them, NULL does as well. */
+#ifndef TRAIN_LOSSES_H
+#define TRAIN_LOSSES_H
+
+#include <train/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tr_cross_entropy_opts {
+  double label_smoothing;      /* 0..1 */
+  int ignores;                 /* 1: rows whose target is ignore_index count
+                                  nothing, neither in the loss nor in its mean */
+  int32_t ignore_index;        /* often -100 */
+  const double *class_weights; /* one per class; NULL: 1; borrowed for the
+                                  call */
+  int64_t num_class_weights;
+  double weight;    /* of this loss among those of the model; 0: 1 */
+  const char *name; /* NULL: "cross_entropy_1", ... */
+} tr_cross_entropy_opts;
+
+/* tr_cross_entropy_with - tr_cross_entropy() with options.
+ *
+ *   l_i = (1 - e) c[t_i] n[i,t_i] + e/K sum over k of c[k] n[i,k]
+ *   n[i,k] = logsumexp(x[i,:]) - x[i,k]
+ *   mean = sum of w_i l_i / sum of w_i c[t_i]   over rows that count
+ *
+ * x (N, ..., K), targets (N, ...) int32; e label_smoothing, c class_weights, w
+ * the samples' weights. Class weights are the constant <name>.weight in
+ * checkpoints. A loss with `ignores` or class weights must be the only one of
+ * its model; accuracy then is weighted by class too.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_ESHAPE, TR_EINVAL, TR_EUNSUPPORTED beside another
+ *            loss
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.CrossEntropyLoss; Szegedy et al. 2016, arXiv:1512.00567
+ */
+TR_API tr_node tr_cross_entropy_with(tr_model *net,
+                                     tr_node x,
+                                     const tr_cross_entropy_opts *opts);
+
+typedef struct tr_loss_opts {
+  double weight;    /* of this loss among those of the model; 0: 1 */
+  const char *name; /* NULL: "mse_1", "mae_1", ... */
+} tr_loss_opts;
+
+/* tr_mse - the mean of squared errors.
+ *
+ *   mean over samples and elements of (x - t)^2
+ *
+ * x (N, ...), targets like x in the context's element type.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.MSELoss */
+TR_API tr_node tr_mse(tr_model *net, tr_node x, const tr_loss_opts *opts);
+
+/* tr_mae - the mean of absolute errors; the gradient at 0 is 0.
+ *
+ *   mean over samples and elements of |x - t|
+ *
+ * x and targets as tr_mse().
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.L1Loss */
+TR_API tr_node tr_mae(tr_model *net, tr_node x, const tr_loss_opts *opts);
+
+typedef struct tr_huber_opts {
+  double delta;     /* where the square ends; 0: 1 */
+  double weight;    /* of this loss among those of the model; 0: 1 */
+  const char *name; /* NULL: "huber_1", ... */
+} tr_huber_opts;
+
+/* tr_huber - squared for small errors, absolute for large ones.
+ *
+ *   mean over samples and elements of e^2/2 for |e| <= delta, else
+ *   delta (|e| - delta/2);   e = x - t
+ *
+ * x and targets as tr_mse().
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    Huber 1964; torch.nn.HuberLoss */
+TR_API tr_node tr_huber(tr_model *net, tr_node x, const tr_huber_opts *opts);
+
+typedef struct tr_bce_opts {
+  const double *pos_weight; /* of what is there, one per last place of x; NULL:
+                               1; borrowed for the call */
+  int64_t num_pos_weight;
+  double weight;    /* of this loss among those of the model; 0: 1 */
+  const char *name; /* NULL: "bce_with_logits_1", ... */
+} tr_bce_opts;
+
+/* tr_bce_with_logits - binary cross-entropy of logits.
+ *
+ *   mean over samples and elements of
+ *   -(q t log s(x) + (1 - t) log(1 - s(x))),   s(x) = 1/(1 + exp(-x))
+ *
+ * x and targets as tr_mse(), targets in 0..1; q is pos_weight, the constant
+ * <name>.pos_weight in checkpoints.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.BCEWithLogitsLoss */
+TR_API tr_node tr_bce_with_logits(tr_model *net,
+                                  tr_node x,
+                                  const tr_bce_opts *opts);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

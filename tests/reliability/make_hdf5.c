@@ -1,0 +1,230 @@
+/* Writes an HDF5 file that is right, or wrong in one way.
+ * usage: make_hdf5 VARIANT FILE */
+#include <hdf5.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRAIN = 60, TEST = 12, SIDE = 8, CLASSES = 3 };
+
+/* What one file is made of; every variant changes some of it. */
+typedef struct plan {
+  hsize_t train, test, labels, side;
+  int ndim; /* of x: 2 for vectors, 4 for images */
+  hid_t x_type, y_type;
+  long long label;  /* of sample 5; -100: as it should be */
+  double value;     /* of all of x */
+  const char *skip; /* what is left out */
+  const char *link; /* how /train/x is reached */
+} plan;
+
+static void must(long long code, const char *what)
+{
+  if (code < 0) {
+    fprintf(stderr, "make_hdf5: %s failed\n", what);
+    exit(1);
+  }
+}
+
+static void write_set(hid_t group,
+                      const char *name,
+                      int ndim,
+                      const hsize_t *dims,
+                      hid_t type,
+                      const double *values)
+{
+  hid_t space = H5Screate_simple(ndim, dims, NULL);
+  hid_t set = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT,
+                         H5P_DEFAULT);
+  must(set, name);
+  if (H5Tget_class(type) != H5T_STRING) {
+    must(
+        H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values),
+        name);
+  }
+  H5Dclose(set);
+  H5Sclose(space);
+}
+
+static void
+write_split(hid_t file, const char *name, const plan *p, hsize_t count)
+{
+  const hsize_t dims[4] = {count, p->ndim == 2 ? p->side * p->side : 1, p->side,
+                           p->side};
+  hsize_t pixels = p->side * p->side;
+  double *x = calloc(count * pixels, sizeof *x);
+  hsize_t labels = strcmp(name, "train") == 0 ? p->labels : count;
+  double *y = calloc(labels, sizeof *y);
+  if (x == NULL || y == NULL) {
+    must(-1, "malloc");
+  }
+  for (hsize_t i = 0; i < count * pixels; i++) {
+    x[i] = isnan(p->value) ? p->value : (double)(i * 7919 % 251);
+  }
+  for (hsize_t i = 0; i < labels; i++) {
+    y[i] = (double)(i % CLASSES);
+  }
+  if (p->label != -100) {
+    y[5] = (double)p->label;
+  }
+  hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  must(group, name);
+  char full[32];
+  snprintf(full, sizeof full, "/%s/x", name);
+  if (strcmp(p->skip, full) != 0) {
+    write_set(group, "x", p->ndim, dims, p->x_type, x);
+  }
+  snprintf(full, sizeof full, "/%s/y", name);
+  if (strcmp(p->skip, full) != 0) {
+    write_set(group, "y", 1, &labels, p->y_type, y);
+  }
+  H5Gclose(group);
+  free(x);
+  free(y);
+}
+
+/* /train/x as something that leads elsewhere. */
+static void write_link(hid_t file, const char *kind)
+{
+  if (strcmp(kind, "soft") == 0) {
+    must(H5Lcreate_soft("/test/x", file, "/train/x", H5P_DEFAULT, H5P_DEFAULT),
+         kind);
+  }
+  if (strcmp(kind, "external") == 0) {
+    must(H5Lcreate_external("other.h5", "/train/x", file, "/train/x",
+                            H5P_DEFAULT, H5P_DEFAULT),
+         kind);
+  }
+  const hsize_t dims[4] = {TRAIN, 1, SIDE, SIDE};
+  hid_t space = H5Screate_simple(4, dims, NULL);
+  hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
+  if (strcmp(kind, "virtual") == 0) {
+    must(H5Pset_virtual(plist, space, "other.h5", "/train/x", space), kind);
+  }
+  if (strcmp(kind, "storage") == 0) {
+    must(H5Pset_external(plist, "other.bin", 0, H5F_UNLIMITED), kind);
+  }
+  /* Never written: more values than any file has, in no bytes at all. */
+  if (strcmp(kind, "huge") == 0) {
+    const hsize_t huge[4] = {TRAIN, 1, 1u << 28, 1u << 28};
+    H5Sset_extent_simple(space, 4, huge, NULL);
+  }
+  if (strcmp(kind, "virtual") == 0 || strcmp(kind, "storage") == 0 ||
+      strcmp(kind, "huge") == 0) {
+    must(H5Dcreate2(file, "/train/x", H5T_STD_U8LE, space, H5P_DEFAULT, plist,
+                    H5P_DEFAULT),
+         kind);
+  }
+  H5Pclose(plist);
+  H5Sclose(space);
+}
+
+static void write_data(hid_t file, const plan *p, hsize_t test_side)
+{
+  plan test = *p;
+  test.label = -100;
+  test.side = test_side;
+  if (strcmp(p->skip, "/train") != 0) {
+    write_split(file, "train", p, p->train);
+  }
+  if (strcmp(p->skip, "/test") != 0) {
+    write_split(file, "test", &test, p->test);
+  }
+  if (p->link != NULL) {
+    write_link(file, p->link);
+  }
+}
+
+/* First parameters of mlp on this data; variant "init-..." */
+static void write_init(hid_t file, const char *variant)
+{
+  static const struct {
+    const char *name;
+    int ndim;
+    hsize_t dims[2];
+  } params[] = {
+      {"fc1.weight", 2, {512, SIDE * SIDE}}, {"fc1.bias", 1, {512}},
+      {"fc2.weight", 2, {256, 512}},         {"fc2.bias", 1, {256}},
+      {"fc3.weight", 2, {CLASSES, 256}},     {"fc3.bias", 1, {CLASSES}},
+  };
+  double *zeros = calloc(512 * 512, sizeof *zeros);
+  hid_t group =
+      H5Gcreate2(file, "params", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  must(group, "params");
+  for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
+    hsize_t dims[2] = {params[i].dims[0], params[i].dims[1]};
+    if (strcmp(variant, "init-missing") == 0 && i == 3) {
+      continue;
+    }
+    if (strcmp(variant, "init-shape") == 0 && i == 2) {
+      dims[1] = 511;
+    }
+    hid_t type = strcmp(variant, "init-type") == 0 && i == 2 ? H5T_STD_I32LE
+                                                             : H5T_IEEE_F32LE;
+    write_set(group, params[i].name, params[i].ndim, dims, type, zeros);
+  }
+  H5Gclose(group);
+  free(zeros);
+}
+
+static hid_t text_type(void)
+{
+  hid_t type = H5Tcopy(H5T_C_S1);
+  H5Tset_size(type, 4);
+  return type;
+}
+
+int main(int argc, char **argv)
+{
+  if (argc != 3) {
+    fprintf(stderr, "usage: make_hdf5 VARIANT FILE\n");
+    return 2;
+  }
+  const char *variant = argv[1];
+  hsize_t test_side = SIDE;
+  plan p = {.train = TRAIN,
+            .test = TEST,
+            .labels = TRAIN,
+            .side = SIDE,
+            .ndim = 4,
+            .x_type = H5T_STD_U8LE,
+            .y_type = H5T_STD_I32LE,
+            .label = -100,
+            .skip = ""};
+#define VARIANT(name, change)                                                  \
+  if (strcmp(variant, name) == 0) {                                            \
+    change;                                                                    \
+  }
+  VARIANT("vectors", p.ndim = 2)
+  VARIANT("small", p.train = p.labels = 40)
+  VARIANT("tiny", p.train = p.labels = 2)
+  VARIANT("no-train", p.skip = "/train")
+  VARIANT("no-test", p.skip = "/test")
+  VARIANT("no-x", p.skip = "/train/x")
+  VARIANT("no-y", p.skip = "/train/y")
+  VARIANT("int-x", p.x_type = H5T_STD_I64LE)
+  VARIANT("text-x", p.x_type = text_type())
+  VARIANT("float-y", p.y_type = H5T_IEEE_F32LE)
+  VARIANT("text-y", p.y_type = text_type())
+  VARIANT("fewer-labels", p.labels = TRAIN - 1)
+  VARIANT("negative-label", p.label = -1)
+  VARIANT("large-label", p.label = 100000000)
+  VARIANT("test-shape", test_side = SIDE / 2)
+  VARIANT("nan", p.x_type = H5T_IEEE_F32LE; p.value = NAN)
+  VARIANT("soft", p.skip = "/train/x"; p.link = "soft")
+  VARIANT("external", p.skip = "/train/x"; p.link = "external")
+  VARIANT("virtual", p.skip = "/train/x"; p.link = "virtual")
+  VARIANT("storage", p.skip = "/train/x"; p.link = "storage")
+  VARIANT("huge", p.skip = "/train/x"; p.link = "huge")
+#undef VARIANT
+  hid_t file = H5Fcreate(argv[2], H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  must(file, argv[2]);
+  if (strncmp(variant, "init", 4) == 0) {
+    write_init(file, variant);
+  } else {
+    write_data(file, &p, test_side);
+  }
+  must(H5Fclose(file), "close");
+  return 0;
+}

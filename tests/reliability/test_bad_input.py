@@ -1,0 +1,522 @@
+"""Bad input: every row ends with its exit code and one clear message.
+
+usage: test_bad_input.py MPIRUN TRAIN_CLASSIFIER MAKE_HDF5 [--only TEXT]
+
+A row is a claim per number of ranks. A new refusal is a new row.
+"""
+
+import concurrent.futures
+import gzip
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import job
+
+WORKERS = 3
+SIDE = 8
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+SHORT = ["--model", "mlp", "--batch", "8", "--threads", "1"]
+
+
+class Row:
+    """One command and what it must end with."""
+
+    def __init__(self, title, prepare, options, code, text, ranks=(1, 3),
+                 warnings=0, before=(), ulimit=None, other=None, tmpfs=None):
+        self.title = title
+        self.prepare = prepare      # called with (tools, folder), or None
+        self.options = options
+        self.code = code
+        self.text = text            # in the error, or else in a warning
+        self.ranks = ranks
+        self.warnings = warnings    # how many lines begin with "warning"
+        self.before = before        # options of a job that runs meanwhile
+        self.ulimit = ulimit        # largest file, in blocks of 512 bytes
+        self.other = other          # options of all ranks but the first
+        self.tmpfs = tmpfs          # size of the file system of run/
+
+
+class Tools:
+    def __init__(self, mpirun, program, make_hdf5, scratch):
+        self.mpirun = mpirun
+        self.program = program
+        self.make_hdf5 = make_hdf5
+        self.scratch = scratch
+        self.run_folder = os.path.join(scratch, "template", "run")
+
+    def make_template(self):
+        """A run with checkpoints of steps 2 and 4."""
+        folder = os.path.dirname(self.run_folder)
+        os.makedirs(folder)
+        idx()(self, folder)
+        subprocess.run([self.program] + SHORT +
+                       ["--data", "data", "--steps", "4", "--save-every", "2"],
+                       cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def idx_bytes(magic, dims, body):
+    return struct.pack(">I", magic) + b"".join(
+        struct.pack(">I", dim) for dim in dims) + body
+
+
+def idx(images=40, labels=None, magic=0x803, dims=None, change=None,
+        gz=None, label_change=None):
+    """A folder of IDX files; change is applied to the bytes of the images,
+    gz to those of the compressed file."""
+    labels = images if labels is None else labels
+
+    def prepare(_, folder):
+        path = os.path.join(folder, "data")
+        os.makedirs(path, exist_ok=True)
+        pixels = bytes(i * 7919 % 251 for i in range(images * SIDE * SIDE))
+        data = idx_bytes(magic, dims or [images, SIDE, SIDE], pixels)
+        data = change(data) if change else data
+        name = os.path.join(path, IMAGES)
+        if gz:
+            name += ".gz"
+            data = gz(gzip.compress(data))
+        with open(name, "wb") as file:
+            file.write(data)
+        data = idx_bytes(0x801, [labels], bytes(i % 3 for i in range(labels)))
+        data = label_change(data) if label_change else data
+        with open(os.path.join(path, LABELS), "wb") as file:
+            file.write(data)
+    return prepare
+
+
+def hdf5(variant, change=None, name="data.h5"):
+    def prepare(tools, folder):
+        path = os.path.join(folder, name)
+        subprocess.run([tools.make_hdf5, variant, path], check=True)
+        if change:
+            with open(path, "rb") as file:
+                data = file.read()
+            with open(path, "wb") as file:
+                file.write(change(data))
+    return prepare
+
+
+def both(*parts):
+    def prepare(tools, folder):
+        for part in parts:
+            part(tools, folder)
+    return prepare
+
+
+def text_file(name, text):
+    def prepare(_, folder):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    return prepare
+
+
+def make_folder(name):
+    def prepare(_, folder):
+        os.makedirs(os.path.join(folder, name))
+    return prepare
+
+
+def flip(at):
+    """One bit of a file, counted from its end where at is negative; a
+    fraction counts in its length."""
+    def change(data):
+        data = bytearray(data)
+        data[int(at * len(data)) if isinstance(at, float) else at] ^= 0x10
+        return bytes(data)
+    return change
+
+
+def damage(names, change):
+    """The template's run with some of its files changed; None removes."""
+    def prepare(tools, folder):
+        idx()(tools, folder)
+        shutil.copytree(tools.run_folder, os.path.join(folder, "run"))
+        for name in names:
+            path = os.path.join(folder, "run", name)
+            if change is None:
+                os.remove(path)
+                continue
+            with open(path, "rb") as file:
+                data = file.read()
+            with open(path, "wb") as file:
+                file.write(change(data))
+    return prepare
+
+
+def half(data):
+    return data[:len(data) // 2]
+
+
+def same(data):
+    return data
+
+
+def longer(data):
+    return data + b"x"
+
+
+def option_rows():
+    yield Row("an unknown option", None, ["--bogus"], 2,
+              'unknown option "--bogus"')
+    yield Row("a word that is no option", None, ["data"], 2,
+              'unknown option "data"')
+    for name in ("model", "data", "batch", "lr", "init", "log"):
+        yield Row("--%s without a value" % name, None, ["--" + name], 2,
+                  "--%s wants a value" % name,
+                  ranks=(1, 3) if name == "data" else (1,))
+    bad = {"batch": ("0", "-1", "1.5", "1e10", "abc", ""),
+           "epochs": ("0", "-3", "2.5", "x"),
+           "steps": ("0", "-1", "0.5", "1e16", "nan"),
+           "lr": ("0", "-1", "nan", "inf", "1e99", "1e-3x"),
+           "warmup": ("-1", "0.1", "inf"),
+           "weight-decay": ("-0.1", "nan", "x"),
+           "threads": ("0", "-1", "5000", "1.5"),
+           "seed": ("-1", "1e19", "0.5", "x"),
+           "save-every": ("0", "-1", "1.5"),
+           "virtual-shards": ("0", "-1", "2.5")}
+    for name, values in bad.items():
+        for value in values:
+            yield Row('--%s "%s"' % (name, value), None, ["--" + name, value],
+                      2, '--%s is "%s", expected' % (name, value),
+                      ranks=(1, 3) if value == values[0] else (1,))
+    for name in ("model", "optimizer", "schedule", "dtype", "conv", "device",
+                 "on-save-error"):
+        yield Row("--%s of no known kind" % name, None, ["--" + name, "zzz"],
+                  2, '--%s is "zzz", expected' % name,
+                  ranks=(1, 3) if name == "model" else (1,))
+    for name, value in (("model", "resnet18"), ("model", "resnet50"),
+                        ("dtype", "bf16"), ("dtype", "f16"),
+                        ("device", "cuda"), ("virtual-shards", "2")):
+        yield Row("--%s %s is not here" % (name, value), None,
+                  ["--" + name, value], 69, "is not supported by libtrain",
+                  ranks=(1, 3) if name in ("device", "dtype") else (1,))
+    yield Row("--resume with --no-checkpoint", None,
+              ["--resume", "--no-checkpoint"], 2, "exclude each other")
+
+
+def idx_rows():
+    data = ["--data", "data", "--steps", "2"]
+    yield Row("no such data", None, data, 66, "data: No such file")
+    yield Row("data that is a device", None,
+              ["--data", "/dev/null", "--steps", "2"], 65, "/dev/null: ")
+    yield Row("an empty folder", make_folder("data"), data, 66, "no IDX files")
+    yield Row("images without labels",
+              both(idx(), lambda _, folder: os.remove(
+                  os.path.join(folder, "data", LABELS))), data, 66,
+              "found %s but not %s" % (IMAGES, LABELS))
+    for title, prepare, text in (
+            ("IDX of wrong magic", idx(magic=0x903), "magic is 0x00000903"),
+            ("IDX of floats", idx(magic=0xd03), "magic is 0x00000d03"),
+            ("IDX that is empty", idx(change=lambda data: b""),
+             "ends after 0 bytes"),
+            ("IDX that ends in its header", idx(change=lambda data: data[:9]),
+             "of the header"),
+            ("IDX that is truncated", idx(change=half), "the extents want"),
+            ("IDX with bytes behind it", idx(change=longer),
+             "the extents want"),
+            ("IDX whose sizes overflow", idx(dims=[0xffffffff] * 3),
+             "does not fit"),
+            ("IDX of extent 0", idx(dims=[40, 0, SIDE]), "extent 1 is 0"),
+            ("IDX labels that are truncated", idx(label_change=half),
+             "%s: the extents want" % LABELS),
+            ("IDX labels of wrong magic", idx(label_change=flip(3)),
+             "expected 0x00000801"),
+            ("IDX with more images than labels", idx(labels=39),
+             "has 39 labels, expected 40"),
+            ("IDX with fewer images than labels", idx(labels=41),
+             "has 41 labels, expected 40"),
+            ("IDX of one image", idx(images=1), "too few"),
+            ("gz that is truncated", idx(gz=half), "truncated"),
+            ("gz that is damaged", idx(gz=flip(0.5)), "damaged"),
+            ("gz that is no gz", idx(gz=lambda data: b"plain" + data),
+             "damaged"),
+            ("gz with bytes behind it", idx(gz=longer), "bytes follow"),
+            ("gz whose array is truncated", idx(change=half, gz=same),
+             "of the array"),
+            ("gz whose array is too long", idx(change=longer, gz=same),
+             "bytes follow"),
+            ("gz whose sizes overflow", idx(dims=[0xffffffff] * 3, gz=same),
+             "does not fit"),
+            ("gz that promises more than it can hold",
+             idx(dims=[40000, 2000, 2000], gz=same), "the extents want")):
+        yield Row(title, prepare, data, 65, text)
+    yield Row("a data set smaller than the ranks", idx(images=3), data, 65,
+              "samples are fewer than the 3 ranks", ranks=(3,))
+
+
+def hdf5_rows():
+    data = ["--data", "data.h5", "--steps", "2"]
+    for title, prepare, code, text in (
+            ("a file that is not HDF5", text_file("data.h5", "no" * 600), 65,
+             "not an HDF5 file"),
+            ("an empty file", text_file("data.h5", ""), 65,
+             "not an HDF5 file"),
+            ("HDF5 that is truncated", hdf5("good", half), 65, "data.h5"),
+            ("HDF5 cut in its header",
+             hdf5("good", lambda data: data[:40]), 65, "data.h5"),
+            ("HDF5 without /train", hdf5("no-train"), 66, "/train/x"),
+            ("HDF5 without /test", hdf5("no-test"), 66, "/test/x"),
+            ("HDF5 without /train/x", hdf5("no-x"), 66, "/train/x"),
+            ("HDF5 without /train/y", hdf5("no-y"), 66, "/train/y"),
+            ("HDF5 samples of 64-bit integers", hdf5("int-x"), 65, "/train/x"),
+            ("HDF5 samples of text", hdf5("text-x"), 65, "/train/x"),
+            ("HDF5 labels of floats", hdf5("float-y"), 65,
+             "/train/y: the type is not an integer"),
+            ("HDF5 labels of text", hdf5("text-y"), 65, "/train/y"),
+            ("HDF5 with fewer labels than samples", hdf5("fewer-labels"), 65,
+             "has 59 labels, expected 60"),
+            ("HDF5 with a negative label", hdf5("negative-label"), 65,
+             "label of sample 5 is -1"),
+            ("HDF5 with a label out of range", hdf5("large-label"), 65,
+             "label of sample 5 is 100000000"),
+            ("HDF5 behind a soft link", hdf5("soft"), 65, "a soft link"),
+            ("HDF5 behind an external link", hdf5("external"), 65,
+             "an external link"),
+            ("HDF5 that is virtual", hdf5("virtual"), 65,
+             "layout is virtual"),
+            ("HDF5 with its values in another file", hdf5("storage"), 65,
+             "in other files"),
+            ("HDF5 whose sizes overflow", hdf5("huge"), 65, "/train/x"),
+            ("train and test of different shapes", hdf5("test-shape"), 78,
+             "(1, 4, 4)"),
+            ("samples that are not numbers", hdf5("nan"), 65,
+             "the loss of step 1 is")):
+        yield Row(title, prepare, data, code, text)
+    yield Row("HDF5 smaller than the ranks", hdf5("tiny"), data, 65,
+              "2 samples are fewer than the 3 ranks", ranks=(3,))
+    yield Row("convnet on vectors", hdf5("vectors"),
+              ["--model", "convnet"] + data, 78, 'conv2d "conv1"')
+    init = ["--data", "data.h5", "--steps", "2", "--init", "init.h5"]
+    for title, variant, code, text in (
+            ("first parameters of another shape", "init-shape", 78,
+             "fc2.weight"),
+            ("first parameters with one missing", "init-missing", 78,
+             "fc2.bias"),
+            ("first parameters of a wrong type", "init-type", 65,
+             "fc2.weight")):
+        yield Row(title, both(hdf5("good"), hdf5(variant, name="init.h5")),
+                  init, code, text)
+    yield Row("no first parameters", hdf5("good"), init, 66, "init.h5")
+    yield Row("first parameters that are not HDF5",
+              both(hdf5("good"), text_file("init.h5", "no" * 600)), init, 65,
+              "init.h5")
+
+
+def checkpoint_rows():
+    resume = ["--data", "data", "--resume", "--steps", "6"]
+    new, old = "step-00000004", "step-00000002"
+    refused = "checkpoint refused: "
+    for title, names, change, text in (
+            ("a bit of a parameter flipped", [new + ".h5"], flip(0.25),
+             "data set /"),
+            ("a bit of the header flipped", [new + ".h5"], flip(24),
+             refused),
+            ("a bit of the table flipped", [new + ".h5"], flip(-40), refused),
+            ("a truncated checkpoint", [new + ".h5"], half, refused),
+            ("a checkpoint that is longer", [new + ".h5"], longer, refused),
+            ("a checkpoint without its file", [new + ".h5"], None, refused),
+            ("a bit of the manifest flipped", [new + ".manifest"], flip(0.5),
+             refused),
+            ("an empty manifest", [new + ".manifest"], lambda data: b"",
+             refused)):
+        yield Row(title + ": the one before is taken", damage(names, change),
+                  resume, 0, text, warnings=1)
+    yield Row("every checkpoint is damaged",
+              damage([new + ".h5", old + ".h5"], flip(0.25)), resume, 65,
+              "none of 2 checkpoints can be used", warnings=2)
+    fine = damage([], None)
+    yield Row("a checkpoint of another model", fine,
+              ["--model", "convnet"] + resume, 78, "of another model: it has")
+    yield Row("a checkpoint of another optimizer", fine,
+              ["--optimizer", "momentum"] + resume, 78,
+              "of another optimizer: it has")
+    yield Row("a checkpoint of another type", fine, ["--dtype", "f64"] +
+              resume, 78, "it has")
+    yield Row("a checkpoint of another data set",
+              both(fine, idx(images=50)), resume, 78, "32")
+    yield Row("a checkpoint of another batch is no mistake", fine,
+              ["--batch", "4"] + resume, 0, "")
+
+
+def save_rows():
+    data = ["--data", "data", "--steps", "3"]
+    often = data + ["--save-every", "1"]
+    for name, where in (("a file too large", {"ulimit": 200}),
+                        ("a full disk", {"tmpfs": "1m"})):
+        yield Row("%s: saves warn, training goes on, the last one fails" %
+                  name, idx(), often, 74, "step-00000003.h5: cannot ",
+                  warnings=3, **where)
+        yield Row("%s with --on-save-error stop" % name, idx(),
+                  often + ["--on-save-error", "stop"], 74,
+                  "step-00000001.h5: cannot ", **where)
+        yield Row("%s at the last save" % name, idx(), data, 74,
+                  "step-00000003.h5: cannot ", **where)
+    yield Row("one save that fails: the next one is there",
+              both(idx(), make_folder("run/step-00000002.h5")), often, 0,
+              "no checkpoint of step 2, training goes on", warnings=1)
+    yield Row("checkpoints where a file is",
+              both(idx(), text_file("run", "a file")), data, 74, "run")
+    yield Row("checkpoints where nothing can be written", idx(),
+              data + ["--checkpoint", "/proc/run"], 74, "/proc/run")
+    yield Row("a log in no folder", idx(), data + ["--log", "none/log"], 74,
+              "cannot write the log none/log")
+    yield Row("a log that is a folder", both(idx(), make_folder("log")),
+              data + ["--log", "log"], 74, "cannot write the log log")
+    yield Row("two jobs in one directory", idx(), data, 75,
+              "is in use by process",
+              before=["--data", "data", "--epochs", "1000000", "--save-every",
+                      "1"])
+
+
+def mismatch_rows():
+    data = ["--data", "data", "--steps", "2"]
+    for what, mine, other in (
+            ("seed", ["--seed", "1"], ["--seed", "2"]),
+            ("batch", ["--batch", "8"], ["--batch", "16"]),
+            ("lr", ["--lr", "0.1"], ["--lr", "0.2"]),
+            ("optimizer", ["--optimizer", "sgd"], ["--optimizer", "adam"]),
+            ("dtype", ["--dtype", "f32"], ["--dtype", "f64"]),
+            ("device", ["--device", "cpu"], ["--device", "reference"]),
+            ("steps", ["--steps", "2"], ["--steps", "3"]),
+            ("save-every", ["--save-every", "1"], ["--save-every", "2"]),
+            ("schedule", ["--schedule", "cosine"], ["--schedule", "step"]),
+            ("weight-decay", ["--weight-decay", "0"],
+             ["--weight-decay", "1"]),
+            ("no-shuffle", [], ["--no-shuffle"]),
+            ("no-checkpoint", [], ["--no-checkpoint"])):
+        yield Row("ranks with another --" + what, idx(), data + mine, 78,
+                  'rank 0 has "', ranks=(3,), other=data + other)
+    yield Row("ranks with another model", idx(), data + ["--model", "mlp"],
+              78, 'rank 0 has "', ranks=(3,),
+              other=data + ["--model", "convnet"])
+    yield Row("ranks with another data set", both(idx(), hdf5("small")), data,
+              78, 'rank 0 has "samples 32", rank 1 has "samples 40"',
+              ranks=(3,), other=["--data", "data.h5", "--steps", "2"])
+    yield Row("one option of one rank is wrong", idx(), data, 2,
+              'unknown option "--bogus"', ranks=(3,), other=data + ["--bogus"])
+    yield Row("the data of one rank is missing", idx(), data, 66,
+              "none: No such file", ranks=(3,), other=["--data", "none"])
+    yield Row("ranks with another number of threads", idx(), data, 0, "",
+              ranks=(3,), other=data + ["--threads", "2"])
+    yield Row("ranks of which one resumes", idx(), data, 78, 'rank 0 has "',
+              ranks=(3,), other=data + ["--resume"])
+
+
+def all_rows():
+    for rows in (save_rows, checkpoint_rows, mismatch_rows, hdf5_rows,
+                 idx_rows, option_rows):
+        yield from rows()
+
+
+def limited(row, command):
+    """The command below a limit of disk space."""
+    if row.tmpfs:
+        return ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=%s none "
+                'run && exec "$@"' % row.tmpfs, "sh"] + command
+    return command
+
+
+def can_mount():
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            ["unshare", "-m", "mount", "-t", "tmpfs", "none", folder],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
+
+
+def command_of(tools, row, ranks):
+    limit = "ulimit -f %d; " % row.ulimit if row.ulimit else ""
+    keep = ["sh", "-c", limit + job.KEEP_CODE, "sh", tools.program] + SHORT
+    if ranks == 1:
+        return limited(row, keep + row.options)
+    command = job.mpirun(tools.mpirun, 1 if row.other else ranks)
+    if row.ulimit:
+        # Shared memory counts as a file.
+        command[1:1] = ["--mca", "btl", "tcp,self"]
+    command += keep + row.options
+    if row.other:
+        command += [":", "-n", str(ranks - 1)] + keep + row.other
+    return limited(row, command)
+
+
+def problems_of(row, ranks, result):
+    problems = []
+    if result.code is None:
+        problems.append("still running after %d s" % job.LIMIT_S)
+    elif result.code != row.code:
+        problems.append("exit code is %d, expected %d" %
+                        (result.code, row.code))
+    if set(result.rank_codes) != {row.code} or (
+            row.code == 0 and len(result.rank_codes) != ranks):
+        problems.append("exit codes of the ranks are %s, expected %d of %d" %
+                        (result.rank_codes, ranks, row.code))
+    errors, warnings = result.lines("error"), result.lines("warning")
+    if len(errors) != (row.code != 0):
+        problems.append("%d lines begin with error" % len(errors))
+    if len(warnings) != row.warnings:
+        problems.append("%d lines begin with warning, expected %d" %
+                        (len(warnings), row.warnings))
+    if not any(row.text in line for line in
+               (errors if row.code else warnings) or [""]):
+        problems.append("no such line has: " + row.text)
+    return problems
+
+
+def start_before(tools, row, folder):
+    """Start the job that runs meanwhile, and wait for its first save."""
+    process = job.start([tools.program] + SHORT + list(row.before), folder,
+                        subprocess.DEVNULL)
+    end = time.monotonic() + job.LIMIT_S
+    while time.monotonic() < end and not any(
+            name.endswith(".manifest") for name in
+            (os.listdir(os.path.join(folder, "run"))
+             if os.path.isdir(os.path.join(folder, "run")) else [])):
+        time.sleep(0.02)
+    return process
+
+
+def check(tools, tap, row, ranks, number):
+    title = "%s, %d rank%s" % (row.title, ranks, "" if ranks == 1 else "s")
+    if row.tmpfs and not tools.can_mount:
+        tap.report(title, skip="no right to mount a file system")
+        return
+    folder = os.path.join(tools.scratch, "row%d" % number)
+    os.makedirs(folder)
+    if row.prepare:
+        row.prepare(tools, folder)
+    if row.tmpfs:
+        os.makedirs(os.path.join(folder, "run"))
+    before = start_before(tools, row, folder) if row.before else None
+    result = job.run(command_of(tools, row, ranks), folder)
+    if before:
+        job.end_group(before)
+    tap.report(title, problems_of(row, ranks, result), result.output)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main():
+    only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv \
+        else ""
+    claims = [(row, ranks) for row in all_rows() for ranks in row.ranks
+              if only in row.title]
+    tap = job.Tap(len(claims))
+    with tempfile.TemporaryDirectory() as scratch:
+        tools = Tools(*[os.path.abspath(path) for path in sys.argv[1:4]],
+                      scratch)
+        tools.can_mount = can_mount()
+        tools.make_template()
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            pending = [pool.submit(check, tools, tap, row, ranks, number)
+                       for number, (row, ranks) in enumerate(claims)]
+            for future in pending:
+                future.result()
+    return 1 if tap.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+/* Gradients that are not finite, parameter groups, and a schedule by metric
+ * over a stop. */
+#include "test.h"
+
+#include "base/optimizer_impl.h"
+
+#include <train/train.h>
+
+static tr_context *ctx;
+static tr_model *net;
+static tr_optimizer *opt;
+
+static void open_model(const char *device, const tr_sgd_opts *opts)
+{
+  ASSERT_OK(tr_context_create_auto(
+      &(tr_context_opts){.device = device, .threads = 1}, &ctx));
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input(net, (tr_shape){1, {3}});
+  x = tr_linear(net, x, &(tr_linear_opts){.out = 4, .name = "fc1"});
+  x = tr_linear(net, x, &(tr_linear_opts){.out = 2, .name = "fc2"});
+  tr_cross_entropy(net, x);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_sgd_create(net, opts, &opt));
+}
+
+static void close_model(void)
+{
+  tr_optimizer_destroy(&opt);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static tr_status step(float input)
+{
+  float x[6] = {input, 1, 2, 3, 4, 5};
+  int32_t targets[2] = {0, 1};
+  tr_batch batch = {
+      .count = 2, .global_count = 2, .inputs = {x}, .targets = {targets}};
+  ASSERT_OK(tr_model_forward(net, &batch));
+  ASSERT_OK(tr_model_backward(net));
+  ASSERT_OK(tr_model_allreduce_grads(net));
+  return tr_optimizer_step(opt);
+}
+
+static uint64_t hash(void)
+{
+  uint64_t value;
+  ASSERT_OK(tr_model_params_hash(net, &value));
+  return value;
+}
+
+static const char *const devices[] = {"reference", "cpu", "strict"};
+
+static void test_a_skipped_step_counts_and_changes_nothing(void)
+{
+  for (int i = 0; i < 3; i++) {
+    open_model(devices[i],
+               &(tr_sgd_opts){.lr = 0.1,
+                              .momentum = 0.9,
+                              .update = {.on_nonfinite = TR_NONFINITE_SKIP}});
+    double norm;
+    int64_t skipped;
+    ASSERT_OK(step(1));
+    uint64_t before = hash();
+    ASSERT_OK(step(INFINITY));
+    ASSERT_EQ(hash() == before, 1);
+    ASSERT_OK(tr_optimizer_grad_norm(opt, &norm, &skipped));
+    ASSERT(!isfinite(norm));
+    ASSERT_EQ(skipped, 1);
+    ASSERT_OK(step(1));
+    ASSERT_EQ(hash() == before, 0);
+    ASSERT_OK(tr_optimizer_grad_norm(opt, &norm, &skipped));
+    ASSERT(isfinite(norm) && norm > 0);
+    ASSERT_EQ(skipped, 1);
+    ASSERT_EQ(tr_optimizer_num_steps(opt), 3);
+    close_model();
+  }
+}
+
+static void test_a_stop_changes_nothing_and_the_run_can_go_on(void)
+{
+  for (int i = 0; i < 3; i++) {
+    open_model(devices[i],
+               &(tr_sgd_opts){.lr = 0.1,
+                              .update = {.on_nonfinite = TR_NONFINITE_STOP}});
+    ASSERT_OK(step(1));
+    uint64_t before = hash();
+    ASSERT_FAILS(step(NAN), TR_ENUMERIC, "gradient of step 2 is not finite");
+    ASSERT_EQ(hash() == before, 1);
+    ASSERT_EQ(tr_optimizer_num_steps(opt), 1);
+    ASSERT_OK(step(1));
+    ASSERT_EQ(tr_optimizer_num_steps(opt), 2);
+    close_model();
+  }
+}
+
+static void test_the_norm_is_there_where_it_was_asked_for(void)
+{
+  double norm;
+  open_model("cpu", &(tr_sgd_opts){.lr = 0.1});
+  ASSERT_OK(step(1));
+  ASSERT_FAILS(tr_optimizer_grad_norm(opt, &norm, NULL), TR_ESTATE,
+               "clip_norm");
+  close_model();
+}
+
+static void test_groups_become_slices_that_cover_the_arena(void)
+{
+  const tr_param_group groups[] = {
+      {.pattern = "fc1.*", .lr_scale = 2, .decay_scale = 0.5},
+      {.max_dims = 1, .no_weight_decay = 1},
+  };
+  open_model("cpu",
+             &(tr_sgd_opts){.lr = 0.1,
+                            .weight_decay = 0.2,
+                            .update = {.groups = groups, .num_groups = 2}});
+  /* fc2.weight, fc2.bias, then both of fc1 in one. */
+  ASSERT_EQ(opt->num_slices, 3);
+  int64_t end = 0;
+  for (int i = 0; i < 3; i++) {
+    ASSERT_EQ(opt->slices[i].offset, end);
+    end += opt->slices[i].count;
+  }
+  ASSERT_EQ(end, opt->store->count);
+  const tr__slice *last = &opt->slices[2];
+  ASSERT_NEAR(last->lr_scale, 2, 0);
+  ASSERT_NEAR(last->weight_decay, 0.1, 1e-15);
+  const tr__param *bias = tr__store_param(opt->store, "fc2.bias");
+  for (int i = 0; i < 2; i++) {
+    const tr__slice *slice = &opt->slices[i];
+    ASSERT_NEAR(slice->weight_decay, slice->offset == bias->offset ? 0 : 0.2,
+                0);
+  }
+  close_model();
+}
+
+static void test_a_schedule_by_metric_survives_a_stop(void)
+{
+  const tr_sgd_opts opts = {
+      .lr = 0.1,
+      .schedule = {.kind = TR_SCHEDULE_PLATEAU, .patience = 1, .gamma = 0.5}};
+  char dir[] = "/tmp/plateau.XXXXXX";
+  ASSERT(mkdtemp(dir) != NULL);
+  open_model("cpu", &opts);
+  ASSERT_OK(step(1));
+  for (int i = 0; i < 4; i++) {
+    ASSERT_OK(tr_optimizer_report(opt, 1));
+  }
+  /* The third report in a row cut the rate; the fourth is borne. */
+  ASSERT_NEAR(tr_optimizer_lr(opt), 0.05, 1e-16);
+  ASSERT_FAILS(tr_optimizer_report(opt, NAN), TR_EINVAL, "NaN");
+  ASSERT_OK(tr_checkpoint_save(
+      ctx, dir, &(tr_checkpoint){.model = net, .optimizer = opt}));
+  close_model();
+  open_model("cpu", &opts);
+  ASSERT_OK(tr_checkpoint_resume(
+      ctx, dir, &(tr_checkpoint){.model = net, .optimizer = opt}));
+  ASSERT_NEAR(tr_optimizer_lr(opt), 0.05, 1e-16);
+  ASSERT_OK(tr_optimizer_report(opt, 1));
+  ASSERT_NEAR(tr_optimizer_lr(opt), 0.025, 1e-16);
+  close_model();
+  open_model("cpu", &(tr_sgd_opts){.lr = 0.1});
+  ASSERT_FAILS(tr_optimizer_report(opt, 1), TR_ESTATE, "TR_SCHEDULE_PLATEAU");
+  close_model();
+  char command[64];
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  ASSERT_EQ(system(command), 0);
+}
+
+static void test_averages_refuse_a_bad_decay(void)
+{
+  tr_ema *ema = (tr_ema *)&net;
+  open_model("cpu", &(tr_sgd_opts){.lr = 0.1});
+  ASSERT_FAILS(tr_ema_create(net, 1, &ema), TR_EINVAL, "decay is 1");
+  ASSERT(ema == NULL);
+  ASSERT_FAILS(tr_ema_create(net, NAN, &ema), TR_EINVAL, "decay is nan");
+  close_model();
+}
+
+static const tr_test tests[] = {
+    TEST(test_a_skipped_step_counts_and_changes_nothing),
+    TEST(test_a_stop_changes_nothing_and_the_run_can_go_on),
+    TEST(test_the_norm_is_there_where_it_was_asked_for),
+    TEST(test_groups_become_slices_that_cover_the_arena),
+    TEST(test_a_schedule_by_metric_survives_a_stop),
+    TEST(test_averages_refuse_a_bad_decay),
+};
+
+TEST_MAIN(tests)
