@@ -6,4 +6,4 @@ if ! "$python" -c 'import numpy, torch' >/dev/null 2>&1; then
   echo "1..0 # SKIP $python cannot import torch (set LIBTRAIN_PYTHON)"
   exit 0
 fi
-exec "$python" "$here/record.py" --check
+exec "$python" "$here/${1:-record.py}" --check
