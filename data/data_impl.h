@@ -14,6 +14,8 @@ typedef struct tr__dataset_info {
   tr_shape shape;
   int64_t num_samples;
   int64_t num_classes;
+  int64_t target_values; /* per sample; 0: 1 */
+  bool has_ids;          /* x is int32 */
 } tr__dataset_info;
 
 /* tr__dataset_new - a data set named "path (split)"; split may be NULL.

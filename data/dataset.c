@@ -38,8 +38,9 @@ tr_status tr__dataset_new(tr_context *ctx,
   *data = (tr_dataset){
       .type = info->type,
       .ctx = ctx,
-      .dtype = ctx->dtype,
+      .dtype = info->has_ids ? TR_I32 : ctx->dtype,
       .shape = info->shape,
+      .target_values = tr__max(info->target_values, 1),
       .num_samples = info->num_samples,
       .num_classes = info->num_classes,
       .name = name,
@@ -104,6 +105,11 @@ int64_t tr_dataset_num_samples(const tr_dataset *data)
 int64_t tr_dataset_num_classes(const tr_dataset *data)
 {
   return data->num_classes;
+}
+
+int64_t tr_dataset_target_values(const tr_dataset *data)
+{
+  return data->target_values;
 }
 
 tr_status tr_dataset_read(const tr_dataset *data,

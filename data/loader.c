@@ -68,11 +68,13 @@ static tr_status agree_on_data(const tr_loader *loader)
   const tr__sampler *sampler = &loader->sampler;
   char shape[TR__SHAPE_BYTES], text[2 * TR__SHAPE_BYTES + 256];
   snprintf(text, sizeof text,
-           "samples %lld\nshape %s\nclasses %lld\nbatch %lld\nshuffle %d\n"
+           "samples %lld\nshape %s\nclasses %lld\ntargets %lld\nbatch "
+           "%lld\nshuffle %d\n"
            "seed %llu\n",
            (long long)sampler->num_samples,
            tr__shape_text(&loader->data->shape, shape),
-           (long long)loader->data->num_classes, (long long)sampler->batch,
+           (long long)loader->data->num_classes,
+           (long long)loader->data->target_values, (long long)sampler->batch,
            sampler->shuffle, (unsigned long long)sampler->seed);
   return tr__agree_text(loader->ctx->comm, "loaders", text);
 }
@@ -124,7 +126,8 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
                       .first = slot->step.first,
                       .global_count = slot->step.global_count,
                       .inputs = {slot->x},
-                      .targets = {slot->y}};
+                      .targets = {slot->y},
+                      .target_values = {loader->data->target_values}};
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);
     return 1;

@@ -85,12 +85,14 @@ static void *run_thread(void *arg)
 
 static tr_status alloc_slots(tr__ring *ring)
 {
-  int64_t elements, bytes;
+  int64_t elements, bytes, targets;
   bool overflows =
       tr__mul_overflows(ring->rows, tr_shape_count(&ring->data->shape),
                         &elements) ||
       tr__mul_overflows(elements, (int64_t)tr_dtype_size(ring->data->dtype),
-                        &bytes);
+                        &bytes) ||
+      tr__mul_overflows(ring->rows, tr__max(ring->data->target_values, 1),
+                        &targets);
   TR_CHECK(!overflows, TR_EINVAL,
            "loader: a batch of %lld samples of %s is "
            "larger than any memory",
@@ -100,7 +102,7 @@ static tr_status alloc_slots(tr__ring *ring)
   for (int i = 0; i < ring->num_slots; i++) {
     tr__slot *slot = &ring->slots[i];
     slot->ids = calloc((size_t)ring->rows, sizeof *slot->ids);
-    slot->y = calloc((size_t)ring->rows, sizeof *slot->y);
+    slot->y = calloc((size_t)targets, sizeof *slot->y);
     int failed = posix_memalign(&slot->x, BUFFER_ALIGN, (size_t)bytes);
     slot->x = failed ? NULL : slot->x;
     TR_CHECK(slot->ids != NULL && slot->y != NULL && slot->x != NULL, TR_ENOMEM,

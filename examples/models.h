@@ -13,4 +13,25 @@ void example_mlp(tr_model *net, tr_shape shape, int64_t classes);
  * to the classes and cross-entropy; parameters conv1, conv2, conv3, fc. */
 void example_convnet(tr_model *net, tr_shape shape, int64_t classes);
 
+typedef struct example_gpt_opts {
+  int layers;
+  int64_t heads, width;
+} example_gpt_opts;
+
+/* example_gpt_sized - a transformer that predicts the next of `classes` tokens
+ * at each place of a context of shape (T).
+ *
+ * Token embedding and learned positions; in each layer LayerNorm, attention
+ * and its sum with what came in, LayerNorm, a linear layer to 4 width, GELU by
+ * tanh, one back, and the sum; LayerNorm, a linear layer without bias to the
+ * classes, cross-entropy. Parameters tok, pos, blocks.N.{ln1,qkv,proj,ln2,up,
+ * down}, ln, head. Returns the logits, (T, classes). */
+tr_node example_gpt_sized(tr_model *net,
+                          tr_shape shape,
+                          int64_t classes,
+                          const example_gpt_opts *opts);
+
+/* example_gpt - the same with 4 layers, 6 heads and width 192. */
+void example_gpt(tr_model *net, tr_shape shape, int64_t classes);
+
 #endif

@@ -245,7 +245,6 @@ tr_status example_options_parse(int argc,
                                .conv = "auto",
                                .checkpoint = "run",
                                .on_save_error = "warn",
-                               .batch = 64,
                                .lr = -1,
                                .weight_decay = -1};
   for (int i = 1; i < argc; i++) {

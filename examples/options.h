@@ -9,6 +9,7 @@ typedef struct example_options {
   const char *checkpoint, *log, *conv, *on_save_error;
   int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
   int64_t threads, seed;
+  /* 0 for the batch: the program's default */
   double lr, weight_decay; /* negative: the optimizer's default */
   int no_shuffle, resume, no_checkpoint, print_plan, help;
 } example_options;

@@ -5,9 +5,10 @@
  *   backward  dx[n,k] = scale w[n] (softmax(x)[n,k] - [k = t[n]])
  *
  *   x (N, K), t (N) int32 classes, w (N) weights of the samples, 1 where the
- *   batch has none. scale is 1 / (planned global weight): the optimizer
- *   corrects for the true one, so the gradient is the mean over the global
- *   batch. Source: torch.nn.CrossEntropyLoss */
+ *   batch has none. With more extents, x (N, T, K), each of the N T rows has a
+ *   target, and weighs what its sample weighs. scale is 1 / (planned global
+ * weight): the optimizer corrects for the true one, so the gradient is the mean
+ * over the global batch. Source: torch.nn.CrossEntropyLoss */
 #include <train/layers.h>
 
 #include "layers/table_impl.h"
@@ -19,46 +20,60 @@ enum { TARGET, PROBABILITY, CORRECT };
 static tr_status infer(tr_model *net, tr__node *node)
 {
   const tr_shape *x = tr__input_shape(net, node, 0);
-  const tr_shape scalar = {0, {0}};
-  char text[TR__SHAPE_BYTES];
-  TR__CHECK_NODE(x->ndim == 1, node, TR_ESHAPE,
-                 "input is %s, expected one value per class",
-                 tr__shape_text(x, text));
-  node->shape = scalar;
+  TR__CHECK_NODE(x->ndim >= 1, node, TR_ESHAPE,
+                 "input is one number per sample, expected %s",
+                 "one value per class");
+  node->shape = *x;
+  node->shape.ndim--;
   node->flags = TR__IS_LOSS;
-  tr__declare_saved(node, TR_I32, scalar);
+  tr__declare_saved(node, TR_I32, node->shape);
   tr__declare_saved(node, net->ctx->dtype, *x);
-  tr__declare_saved(node, net->ctx->dtype, scalar);
+  tr__declare_saved(node, net->ctx->dtype, node->shape);
   return TR_OK;
+}
+
+/* One row per target. */
+static tr__tensor rows_of(tr__tensor t)
+{
+  return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
+}
+
+static tr__tensor list_of(tr__tensor t)
+{
+  t.dims[0] = tr__tensor_count(&t);
+  t.ndim = 1;
+  return t;
 }
 
 static void forward(const tr__run *run, const tr__node *node)
 {
-  tr__tensor loss = tr__output(run, node);
-  tr__tensor correct = tr__saved(run, node, CORRECT);
-  run->ops->softmax_xent_forward(run->stream,
-                                 &(tr__softmax_xent_forward_args){
-                                     .loss = loss,
-                                     .prob = tr__saved(run, node, PROBABILITY),
-                                     .correct = correct,
-                                     .x = tr__input(run, node, 0),
-                                     .target = tr__saved(run, node, TARGET)});
-  run->ops->loss_sum(run->stream,
-                     &(tr__loss_sum_args){.tail = tr__loss_sums(run),
-                                          .loss = loss,
-                                          .correct = correct,
-                                          .weight = tr__sample_weights(run),
-                                          .shards = run->shards,
-                                          .accumulate = node->ordinal > 0});
+  tr__tensor loss = list_of(tr__output(run, node));
+  tr__tensor correct = list_of(tr__saved(run, node, CORRECT));
+  run->ops->softmax_xent_forward(
+      run->stream, &(tr__softmax_xent_forward_args){
+                       .loss = loss,
+                       .prob = rows_of(tr__saved(run, node, PROBABILITY)),
+                       .correct = correct,
+                       .x = rows_of(tr__input(run, node, 0)),
+                       .target = list_of(tr__saved(run, node, TARGET))});
+  int64_t times = tr_shape_count(&node->shape);
+  run->ops->loss_sum(
+      run->stream,
+      &(tr__loss_sum_args){.tail = tr__loss_sums(run),
+                           .loss = loss,
+                           .correct = correct,
+                           .weight = tr__sample_weights(run),
+                           .shards = tr__shards_of(run->shards, times),
+                           .accumulate = node->ordinal > 0});
 }
 
 static void backward(const tr__run *run, const tr__node *node)
 {
   run->ops->softmax_xent_backward(
       run->stream, &(tr__softmax_xent_backward_args){
-                       .dx = tr__input_grad(run, node, 0),
-                       .prob = tr__saved(run, node, PROBABILITY),
-                       .target = tr__saved(run, node, TARGET),
+                       .dx = rows_of(tr__input_grad(run, node, 0)),
+                       .prob = rows_of(tr__saved(run, node, PROBABILITY)),
+                       .target = list_of(tr__saved(run, node, TARGET)),
                        .weight = tr__sample_weights(run),
                        .block = tr__store_block(&run->net->store),
                        .accumulate = tr__input_grad_adds(run, node, 0)});
@@ -66,7 +81,10 @@ static void backward(const tr__run *run, const tr__node *node)
 
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
-  const tr_shape in = {1, {1 + tr__random_u32(random, 0) % 17}};
+  tr_shape in = {1, {1 + tr__random_u32(random, 0) % 17}};
+  if (tr__random_u32(random, 1) % 2 == 0) {
+    in = (tr_shape){2, {1 + tr__random_u32(random, 2) % 5, in.dims[0]}};
+  }
   return tr_cross_entropy(net, tr_input(net, in));
 }
 

@@ -7,7 +7,7 @@
 #include <train/layers.h>
 
 #include "layers/table_impl.h"
-#include "model/node_impl.h"
+#include "layers/view_impl.h"
 
 static tr_status infer(tr_model *net, tr__node *node)
 {
@@ -15,25 +15,6 @@ static tr_status infer(tr_model *net, tr__node *node)
   node->shape = (tr_shape){1, {tr_shape_count(x)}};
   node->flags = TR__IS_VIEW;
   return TR_OK;
-}
-
-static void forward(const tr__run *run, const tr__node *node)
-{
-  (void)run;
-  (void)node;
-}
-
-static void backward(const tr__run *run, const tr__node *node)
-{
-  if (node->shares_gradient) {
-    return;
-  }
-  tr__tensor dx = tr__input_grad(run, node, 0);
-  if (!tr__input_grad_adds(run, node, 0)) {
-    run->ops->fill(run->stream, &(tr__fill_args){.y = dx});
-  }
-  run->ops->add(run->stream,
-                &(tr__add_args){.y = dx, .x = tr__output_grad(run, node)});
 }
 
 static tr_node random_build(tr_model *net, const tr__random *random)
@@ -48,8 +29,8 @@ static tr_node random_build(tr_model *net, const tr__random *random)
 const tr__layer_type tr__flatten_type = {
     .name = "flatten",
     .infer = infer,
-    .forward = forward,
-    .backward = backward,
+    .forward = tr__view_forward,
+    .backward = tr__view_backward,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

@@ -1,8 +1,9 @@
-/* Linear: an affine map of one vector per sample.
+/* Linear: an affine map of the last extent.
  *
- *   forward   y = x W^T + b             x (N, D), W (K, D), b (K), y (N, K)
- *   backward  dx = dy W,  dW += dy^T x,  db += sum over n of dy[n,:]
+ *   forward   y = x W^T + b        x (N, ..., D), W (K, D), b (K), y (N, ...,
+ * K) backward  dx = dy W,  dW += dy^T x,  db += sum over rows n of dy[n,:]
  *
+ * What lies before the last extent is rows to the ops.
  * Source: torch.nn.Linear; first values uniform in +-1/sqrt(D), as there. */
 #include <train/layers.h>
 
@@ -17,27 +18,27 @@ static tr_status infer(tr_model *net, tr__node *node)
 {
   const tr_linear_opts *opts = node->opts;
   const tr_shape *x = tr__input_shape(net, node, 0);
-  char text[TR__SHAPE_BYTES];
-  TR__CHECK_NODE(x->ndim == 1, node, TR_ESHAPE,
-                 "input is %s, expected one vector per sample: put "
-                 "tr_flatten() before",
-                 tr__shape_text(x, text));
+  TR__CHECK_NODE(x->ndim >= 1, node, TR_ESHAPE,
+                 "input is one number per sample, expected %s",
+                 "at least one extent");
   TR__CHECK_NODE(opts->out > 0, node, TR_EINVAL,
                  "out is %lld, expected at least 1", (long long)opts->out);
-  node->shape = (tr_shape){1, {opts->out}};
-  const tr_shape weight = {2, {opts->out, x->dims[0]}};
-  double bound = 1.0 / sqrt((double)x->dims[0]);
+  int64_t in = x->dims[x->ndim - 1];
+  node->shape = *x;
+  node->shape.dims[x->ndim - 1] = opts->out;
+  const tr_shape weight = {2, {opts->out, in}}, outputs = {1, {opts->out}};
+  double bound = 1.0 / sqrt((double)in);
   TR_TRY(
       tr__declare_param(net, node, "weight", weight, tr__init_uniform(bound)));
   if (!opts->no_bias) {
-    TR_TRY(tr__declare_param(net, node, "bias", node->shape,
-                             tr__init_uniform(bound)));
+    TR_TRY(
+        tr__declare_param(net, node, "bias", outputs, tr__init_uniform(bound)));
   }
   node->flags = TR__USES_INPUT | TR__CAN_ACTIVATE;
   const tr__linear_backward_weight_args args = {
       .dw = tr__param_tensor(net, node, WEIGHT),
-      .x = tr__shape_tensor(net, x),
-      .dy = tr__shape_tensor(net, &node->shape),
+      .x = tr__tensor_as_rows(tr__shape_tensor(net, x), in),
+      .dy = tr__tensor_as_rows(tr__shape_tensor(net, &node->shape), opts->out),
       .shards = tr__one_shard(net->max_rows)};
   node->backward_bytes =
       tr__workspace_bytes(net, TR__OP_linear_backward_weight, &args);
@@ -56,37 +57,53 @@ static tr__tensor bias_grad(const tr__run *run, const tr__node *node)
                                  : (tr__tensor){.data = NULL};
 }
 
+/* The last extent of a value is a row of what the ops see. */
+static tr__tensor rows_of(tr__tensor t)
+{
+  return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
+}
+
 static void forward(const tr__run *run, const tr__node *node)
 {
   run->ops->linear_forward(
-      run->stream, &(tr__linear_forward_args){.y = tr__output(run, node),
-                                              .x = tr__input(run, node, 0),
-                                              .w = tr__value(run, node, WEIGHT),
-                                              .b = bias(run, node),
-                                              .activation = node->activation});
+      run->stream,
+      &(tr__linear_forward_args){.y = rows_of(tr__output(run, node)),
+                                 .x = rows_of(tr__input(run, node, 0)),
+                                 .w = tr__value(run, node, WEIGHT),
+                                 .b = bias(run, node),
+                                 .activation = node->activation});
+}
+
+static void backward_weight(const tr__run *run, const tr__node *node)
+{
+  tr__tensor dw = tr__grad(run, node, WEIGHT);
+  if (dw.data == NULL) {
+    return;
+  }
+  int64_t times = 1;
+  for (int i = 0; i + 1 < node->shape.ndim; i++) {
+    times *= node->shape.dims[i];
+  }
+  run->ops->linear_backward_weight(
+      run->stream, &(tr__linear_backward_weight_args){
+                       .dw = dw,
+                       .db = bias_grad(run, node),
+                       .x = rows_of(tr__input(run, node, 0)),
+                       .dy = rows_of(tr__output_grad(run, node)),
+                       .workspace = tr__workspace(run, node),
+                       .shards = tr__shards_of(run->shards, times),
+                       .accumulate = tr__grad_adds(run)});
 }
 
 static void backward(const tr__run *run, const tr__node *node)
 {
-  tr__tensor dy = tr__output_grad(run, node);
-  tr__tensor dw = tr__grad(run, node, WEIGHT);
-  if (dw.data != NULL) {
-    run->ops->linear_backward_weight(run->stream,
-                                     &(tr__linear_backward_weight_args){
-                                         .dw = dw,
-                                         .db = bias_grad(run, node),
-                                         .x = tr__input(run, node, 0),
-                                         .dy = dy,
-                                         .workspace = tr__workspace(run, node),
-                                         .shards = run->shards,
-                                         .accumulate = tr__grad_adds(run)});
-  }
+  backward_weight(run, node);
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {
     run->ops->linear_backward_input(
         run->stream, &(tr__linear_backward_input_args){
-                         .dx = dx,
-                         .dy = dy,
+                         .dx = rows_of(dx),
+                         .dy = rows_of(tr__output_grad(run, node)),
                          .w = tr__value(run, node, WEIGHT),
                          .accumulate = tr__input_grad_adds(run, node, 0)});
   }
@@ -94,7 +111,12 @@ static void backward(const tr__run *run, const tr__node *node)
 
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
-  const tr_shape in = {1, {1 + tr__random_u32(random, 0) % 37}};
+  tr_shape in = {1, {1 + tr__random_u32(random, 0) % 37}};
+  if (tr__random_u32(random, 3) % 2 == 0) {
+    in = (tr_shape){3,
+                    {1 + tr__random_u32(random, 4) % 3,
+                     1 + tr__random_u32(random, 5) % 4, in.dims[0]}};
+  }
   tr_linear_opts opts = {.out = 1 + tr__random_u32(random, 1) % 23,
                          .no_bias = tr__random_u32(random, 2) % 4 == 0};
   return tr_linear(net, tr_input(net, in), &opts);

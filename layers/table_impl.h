@@ -23,6 +23,22 @@ extern const tr__layer_type tr__global_avgpool2d_type;
 extern const tr__layer_type tr__global_maxpool2d_type;
 extern const tr__layer_type tr__flatten_type;
 extern const tr__layer_type tr__cross_entropy_type;
+extern const tr__layer_type tr__add_type;
+extern const tr__layer_type tr__mul_type;
+extern const tr__layer_type tr__concat_type;
+extern const tr__layer_type tr__reshape_type;
+extern const tr__layer_type tr__transpose_type;
+extern const tr__layer_type tr__input_ids_type;
+extern const tr__layer_type tr__embedding_type;
+extern const tr__layer_type tr__position_type;
+extern const tr__layer_type tr__attention_type;
+extern const tr__layer_type tr__leaky_relu_type;
+extern const tr__layer_type tr__gelu_type;
+extern const tr__layer_type tr__silu_type;
+extern const tr__layer_type tr__sigmoid_type;
+extern const tr__layer_type tr__tanh_type;
+extern const tr__layer_type tr__softmax_type;
+extern const tr__layer_type tr__dropout_type;
 
 /* tr__layer_table - all layers, NULL at the end. */
 const tr__layer_type *const *tr__layer_table(void);

@@ -18,6 +18,7 @@ typedef struct tensor {
   char name[TR__NAME_BYTES];
   int64_t count;
   double *values;
+  bool is_ids; /* int32 in the batch, without a gradient */
 } tensor;
 
 typedef struct layer_case {
@@ -95,7 +96,9 @@ static inline void *narrowed(const tr_context *ctx, const tensor *t)
 {
   void *out = malloc((size_t)(t->count + 1) * sizeof(double));
   for (int64_t i = 0; i < t->count; i++) {
-    if (ctx->dtype == TR_F64) {
+    if (t->is_ids) {
+      ((int32_t *)out)[i] = (int32_t)t->values[i];
+    } else if (ctx->dtype == TR_F64) {
       ((double *)out)[i] = t->values[i];
     } else {
       ((float *)out)[i] = (float)t->values[i];
@@ -122,6 +125,22 @@ static inline void case_set_params(layer_case *c)
   }
 }
 
+/* Rows of the table that the first layer behind an input of ids looks up. */
+static inline void draw_ids(const layer_case *c, int input, tensor *t)
+{
+  const tr_model *net = c->net;
+  int k = input + 1;
+  while (net->nodes[k].num_inputs == 0 || net->nodes[k].inputs[0] != input) {
+    k++;
+  }
+  int64_t limit = net->store.params[net->nodes[k].params[0]].shape.dims[0];
+  const tr__random random = case_random(c->number, 40 + input);
+  t->is_ids = true;
+  for (int64_t i = 0; i < t->count; i++) {
+    t->values[i] = (double)(tr__random_u32(&random, i) % (uint64_t)limit);
+  }
+}
+
 static inline void case_draw_inputs(layer_case *c)
 {
   for (int i = 0; i < c->net->num_nodes; i++) {
@@ -134,19 +153,26 @@ static inline void case_draw_inputs(layer_case *c)
     c->inputs[k] = random_tensor(c, node->name, 10 + k,
                                  c->rows * tr_shape_count(&node->shape));
     spread_values(c, 10 + k, &c->inputs[k]);
+    if (node->flags & TR__IS_IDS) {
+      draw_ids(c, i, &c->inputs[k]);
+    }
   }
 }
 
 static inline void case_draw_targets(layer_case *c)
 {
   const tr__node *loss = &c->net->nodes[c->node.index];
-  int64_t classes = c->net->nodes[loss->inputs[0]].shape.dims[0];
+  const tr_shape *logits = &c->net->nodes[loss->inputs[0]].shape;
+  int64_t classes = logits->dims[logits->ndim - 1];
+  int64_t count = c->rows * tr_shape_count(&loss->shape);
   const tr__random random = case_random(c->number, 1);
-  c->targets = malloc((size_t)(c->rows + 1) * sizeof *c->targets);
+  c->targets = malloc((size_t)(count + 1) * sizeof *c->targets);
   c->weights = random_tensor(c, "weights", 2, c->rows);
   c->has_weights = tr__random_u32(&random, 0) % 2 == 0;
-  for (int64_t i = 0; i < c->rows; i++) {
+  for (int64_t i = 0; i < count; i++) {
     c->targets[i] = (int32_t)(tr__random_u32(&random, 1 + i) % classes);
+  }
+  for (int64_t i = 0; i < c->rows; i++) {
     c->weights.values[i] += 1;
   }
 }
@@ -214,8 +240,12 @@ static inline void case_forward(layer_case *c)
     batch.inputs[i] = inputs[i] = narrowed(c->ctx, &c->inputs[i]);
   }
   batch.targets[0] = c->targets;
+  batch.target_values[0] =
+      c->is_loss ? tr_shape_count(&c->net->nodes[c->node.index].shape) : 0;
   void *weights = c->has_weights ? narrowed(c->ctx, &c->weights) : NULL;
   batch.weights = weights;
+  /* Random layers draw the same numbers in every forward of a case. */
+  c->net->store.num_batches = 0;
   ASSERT_OK(tr_model_forward(c->net, &batch));
   for (int i = 0; i < c->num_inputs; i++) {
     free(inputs[i]);
@@ -259,7 +289,12 @@ static inline void case_output(layer_case *c, outcome *out)
 static inline void case_gradients(layer_case *c, outcome *out)
 {
   for (int i = 0; i < c->num_inputs; i++) {
-    tensor *g = outcome_add(out, c->inputs[i].name, c->inputs[i].count);
+    bool is_ids = c->inputs[i].is_ids;
+    tensor *g =
+        outcome_add(out, c->inputs[i].name, is_ids ? 0 : c->inputs[i].count);
+    if (is_ids) {
+      continue;
+    }
     ASSERT_OK(
         tr__model_get_node_gradient(c->net, c->input_nodes[i], g->values));
     widen(c->ctx, g);

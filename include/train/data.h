@@ -16,12 +16,16 @@ typedef struct tr_batch {
   int64_t count;        /* samples of this rank; may be 0 */
   int64_t first;        /* position of the first one in the global batch */
   int64_t global_count; /* samples of all ranks together */
-  /* (count, shape...) in the context's element type, one per model input */
+  /* (count, shape...) in the context's element type, for tr_input_ids() int32;
+   * one per model input */
   const void *inputs[TR_MAX_INPUTS];
-  /* (count) class numbers as int32, one per loss */
+  /* (count, target_values) class numbers as int32, one array per loss */
   const void *targets[TR_MAX_INPUTS];
   /* (count) in the context's element type; NULL: every sample weighs 1 */
   const void *weights;
+  /* class numbers per sample in each target, as of the tokens of a text; 0: 1
+   */
+  int64_t target_values[TR_MAX_INPUTS];
 } tr_batch;
 
 /* A numbered set of samples; the same on every rank, read in parts. */
@@ -124,6 +128,40 @@ TR_API tr_status tr_array_open(tr_context *ctx,
                                const tr_array_opts *opts,
                                tr_dataset **out);
 
+typedef struct tr_text_opts {
+  int64_t context;   /* characters of one sample; required */
+  int64_t stride;    /* from one sample's beginning to the next; 0: context */
+  const char *split; /* "train": the first 90 % of the text; "test": the rest */
+} tr_text_opts;
+
+/* tr_text_open - the characters of a text file, to learn each from those
+ * before it.
+ *
+ *   x  (N, context) int32: ids of characters; for tr_input_ids()
+ *   y  (N, context) int32: ids of the characters one place later
+ *
+ * Characters are bytes; the ids 0..K-1 number those of the whole file in the
+ * order of their codes, and K is the number of classes.
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    TR_ENOINPUT, TR_EDATA where the split has no more characters than
+ *            the context, TR_EINVAL; agreed on all ranks
+ * Ownership: *out is owned by the caller; the file is not kept open
+ * Threads:   one thread per context
+ * Source:    Karpathy's char-rnn and nanoGPT */
+TR_API tr_status tr_text_open(tr_context *ctx,
+                              const char *path,
+                              const tr_text_opts *opts,
+                              tr_dataset **out);
+
+/* tr_text_code - the byte that an id of tr_text_open() stands for.
+ *
+ * Calls:     local
+ * Errors:    none; -1 where there is none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int tr_text_code(const tr_dataset *data, int64_t id);
+
 /* tr_dataset_shape - the extents of one sample's input.
  *
  * Calls:     local
@@ -148,11 +186,20 @@ TR_API int64_t tr_dataset_num_samples(const tr_dataset *data);
  * Threads:   any thread */
 TR_API int64_t tr_dataset_num_classes(const tr_dataset *data);
 
+/* tr_dataset_target_values - how many labels one sample has; mostly 1.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API int64_t tr_dataset_target_values(const tr_dataset *data);
+
 /* tr_dataset_read - read samples by number, in the order given.
  *
  * ids    [in]   (count) sample numbers, 0 <= id < num_samples
- * x      [out]  (count, shape...) in the context's element type
- * y      [out]  (count) classes
+ * x      [out]  (count, shape...) in the context's element type, or int32
+ *               ids of a text
+ * y      [out]  (count, target_values) classes
  *
  * Calls:     local
  * Errors:    TR_EINVAL, TR_EDATA, TR_EIO

@@ -28,15 +28,14 @@ typedef struct tr_linear_opts {
   const char *name; /* of the layer; NULL: "linear_1", "linear_2", ... */
 } tr_linear_opts;
 
-/* tr_linear - an affine map of the flattened sample.
+/* tr_linear - an affine map of the last extent.
  *
- *   y = x W^T + b        x (N, in), W (out, in), b (out), y (N, out)
+ *   y = x W^T + b        x (N, ..., in), W (out, in), b (out), y (N, ..., out)
  *
- * W and b start uniform in +-1/sqrt(in).
+ * W and b start uniform in +-1/sqrt(in). Images want tr_flatten() before.
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x is not one vector per
- *            sample (put tr_flatten() before)
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x has no extent
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
  * Source:    torch.nn.Linear */
@@ -65,10 +64,12 @@ TR_API tr_node tr_flatten(tr_model *net, tr_node x);
  *   l_i = log(sum over k of exp(x[i,k])) - x[i, t_i]     x (N, K), t (N)
  *   loss = sum of w_i l_i / sum of w_i                   over all ranks
  *
- * The k-th loss of a model reads tr_batch.targets[k].
+ * With x (N, T, K) and t (N, T), or more extents, each of the N T rows counts
+ * as one, with its sample's weight. The k-th loss of a model reads
+ * tr_batch.targets[k].
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_ESHAPE where x is not one vector per sample
+ * Errors:    remembered: TR_ESHAPE where x has no extent
  * Ownership: nothing is created or kept
  * Threads:   one thread per context
  * Source:    torch.nn.CrossEntropyLoss */

@@ -10,7 +10,10 @@
 #include <train/data.h>
 #include <train/layers.h>
 #include <train/model.h>
+#include <train/norm.h>
 #include <train/optim.h>
 #include <train/run.h>
+#include <train/sequence.h>
+#include <train/shape.h>
 
 #endif

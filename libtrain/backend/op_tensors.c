@@ -12,6 +12,21 @@
       (int)(offsetof(tr__##op##_args, workspace) / sizeof(tr__tensor)))
 
 static const tr__op_info table[TR__NUM_OPS] = {
+    PLAIN(sum, b),
+    PLAIN(product, b),
+    PLAIN(copy, x),
+    PLAIN(permute, x),
+    PLAIN(embedding_forward, ids),
+    WITH_WORKSPACE(embedding_backward),
+    PLAIN(position_forward, w),
+    WITH_WORKSPACE(position_backward),
+    WITH_WORKSPACE(attention_forward),
+    WITH_WORKSPACE(attention_backward),
+    PLAIN(activation_forward, x),
+    PLAIN(activation_backward, value),
+    PLAIN(softmax_forward, x),
+    PLAIN(softmax_backward, y),
+    PLAIN(dropout, block),
     PLAIN(fill, y),
     PLAIN(add, x),
     PLAIN(linear_forward, b),

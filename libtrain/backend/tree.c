@@ -72,7 +72,7 @@ void tr__tree_sum(const tr__tree *tree,
 {
   const tr__shards *shards = &tree->shards;
   if (shards->total == 1 && shards->rows > 0) {
-    tree->leaf(tree->arg, 0, shards->rows, out, accumulate);
+    tree->leaf(tree->arg, 0, tr__shard_begin(shards, 1), out, accumulate);
     return;
   }
   char *root = accumulate ? scratch : out;

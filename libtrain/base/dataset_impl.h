@@ -10,7 +10,8 @@ typedef struct tr__dataset_type {
   const char *name;
 
   /* read - samples by number into x (count, shape...) of data->dtype and y
-   * (count); ids are in range. Called from several threads at once. */
+   * (count, target_values); ids are in range. Called from several threads at
+   * once. */
   tr_status (*read)(const tr_dataset *data,
                     const int64_t *ids,
                     int64_t count,
@@ -22,8 +23,9 @@ typedef struct tr__dataset_type {
 struct tr_dataset {
   const tr__dataset_type *type;
   tr_context *ctx; /* borrowed */
-  tr_dtype dtype;  /* of what read() delivers: the context's */
+  tr_dtype dtype;  /* of what read() delivers: the context's, or TR_I32 */
   tr_shape shape;
+  int64_t target_values; /* classes of one sample; 0: 1 */
   int64_t num_samples;
   int64_t num_classes;
   char *name;  /* path and split, for messages; owned */

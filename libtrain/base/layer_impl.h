@@ -23,7 +23,10 @@ enum {
                                 per sample and it seeds backward */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7 /* backward gives none to its inputs */
+  TR__NO_INPUT_GRADIENT = 1 << 7,  /* backward gives none to its inputs */
+  TR__IS_IDS = 1 << 8,             /* output is int32, without a gradient */
+  TR__SHARES_ANY_GRADIENT = 1 << 9 /* with IN_PLACE: any one input's gradient
+                                      may lie where the output's lies */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
@@ -40,6 +43,7 @@ typedef struct tr__layer_type {
   const char *name; /* "linear"; default node names are name + number */
   tr__activation
       activation; /* that a TR__CAN_ACTIVATE producer can take over */
+  bool takes_ids; /* its inputs may be int32; others are refused them */
 
   /* infer - check the inputs' shapes, set the output's, declare parameters,
    * saved tensors, workspace and flags. */
@@ -83,7 +87,7 @@ struct tr__node {
   bool is_skipped;           /* forward is done by the producer */
   bool is_kept;              /* readable after forward */
   bool shares_output;        /* output lies where input 0's lies */
-  bool shares_gradient;      /* input 0's gradient lies where the output's */
+  bool shares_gradient;      /* an input's gradient lies where the output's */
   bool wants_gradient;       /* backward needs the output's gradient */
   tr__slot output, gradient;
   size_t forward_workspace, backward_workspace; /* offsets */

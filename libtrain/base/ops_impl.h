@@ -11,6 +11,10 @@
 #define TR_OPS_IMPL_H
 
 #include "base/ops_conv_impl.h"
+#include "base/ops_norm_impl.h"
+#include "base/ops_sequence_impl.h"
+#include "base/ops_shape_impl.h"
+#include "base/tensor_impl.h"
 
 /* Numbers that change every step, in one block of backend memory, so that ops
  * which were captured once can read new ones. All double. */
@@ -89,7 +93,8 @@ typedef struct tr__softmax_xent_forward_args {
 } tr__softmax_xent_forward_args;
 
 /* dx (N, K) <- block.seed_scale * weight_i * (prob - onehot(target));
- * weight (N) may be absent: 1. block is a tr__step_block. dx may be prob. */
+ * weight (N, or one for so many rows as N is a multiple of its count) may be
+ * absent: 1. block is a tr__step_block. dx may be prob. */
 typedef struct tr__softmax_xent_backward_args {
   tr__tensor dx, prob, target, weight, block;
   int accumulate;
@@ -97,7 +102,7 @@ typedef struct tr__softmax_xent_backward_args {
 
 /* tail[LOSS] <- sum w_i loss_i, tail[WEIGHT] <- sum w_i, tail[CORRECT] <- sum
  * w_i correct_i, the first three elements of tail, summed in double; weight
- * may be absent: 1. Reduces over samples. */
+ * (one per shards.times rows) may be absent: 1. Reduces over samples. */
 typedef struct tr__loss_sum_args {
   tr__tensor tail, loss, correct, weight;
   tr__shards shards;
@@ -131,6 +136,8 @@ typedef struct tr__count_nonfinite_args {
  * entries of a device backend and the tests are made from this list. */
 #define TR__OPS(X)                                                             \
   TR__OPS_CONV(X)                                                              \
+  TR__OPS_SHAPE(X)                                                             \
+  TR__OPS_SEQUENCE(X)                                                          \
   X(fill)                                                                      \
   X(add)                                                                       \
   X(linear_forward)                                                            \
@@ -143,7 +150,8 @@ typedef struct tr__count_nonfinite_args {
   X(loss_sum)                                                                  \
   X(sgd_update)                                                                \
   X(adam_update)                                                               \
-  X(count_nonfinite)
+  X(count_nonfinite)                                                           \
+  TR__OPS_NORM(X)
 
 typedef enum tr__op {
 #define TR__OP_ENUM(op) TR__OP_##op,

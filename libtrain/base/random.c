@@ -54,6 +54,15 @@ uint32_t tr__random_u32(const tr__random *random, int64_t element)
   return out[element % 4];
 }
 
+void tr__random_four(const tr__random *random, int64_t block, double out[4])
+{
+  uint32_t words[4];
+  random_block(random, (uint64_t)block, words);
+  for (int i = 0; i < 4; i++) {
+    out[i] = words[i] * 0x1p-32;
+  }
+}
+
 void tr__random_fill(const tr__random *random,
                      double low,
                      double high,

@@ -51,6 +51,9 @@ uint32_t tr__random_u32(const tr__random *random, int64_t element);
 /* tr__random_uniform - uniform in [0, 1), a multiple of 2^-32. */
 double tr__random_uniform(const tr__random *random, int64_t element);
 
+/* tr__random_four - uniform in [0, 1) for elements 4 block to 4 block + 3. */
+void tr__random_four(const tr__random *random, int64_t block, double out[4]);
+
 /* tr__random_fill - uniform in [low, high) for elements 0..count-1. */
 void tr__random_fill(const tr__random *random,
                      double low,

@@ -30,13 +30,9 @@ typedef struct tr__shards {
   int64_t total; /* 1 in fast mode */
   int64_t first;
   int64_t count;
+  int64_t times; /* rows of the op per row of the batch, as tokens of a sample;
+                    0: 1 */
 } tr__shards;
-
-/* What an op that produces values can apply to them. */
-typedef enum tr__activation {
-  TR__ACTIVATION_NONE = 0,
-  TR__ACTIVATION_RELU = 1
-} tr__activation;
 
 static inline tr__shards tr__one_shard(int64_t rows)
 {
@@ -46,8 +42,16 @@ static inline tr__shards tr__one_shard(int64_t rows)
 /* tr__shard_begin - first local row of local shard i (i = count: the end). */
 static inline int64_t tr__shard_begin(const tr__shards *shards, int64_t i)
 {
-  return tr__part(shards->rows, shards->first + i, shards->total) -
-         tr__part(shards->rows, shards->first, shards->total);
+  int64_t samples = tr__part(shards->rows, shards->first + i, shards->total) -
+                    tr__part(shards->rows, shards->first, shards->total);
+  return samples * tr__max(shards->times, 1);
+}
+
+/* tr__shards_of - the same cut for an op with `times` rows per sample. */
+static inline tr__shards tr__shards_of(tr__shards shards, int64_t times)
+{
+  shards.times = times;
+  return shards;
 }
 
 /* tr__tensor_of - a row-major tensor over backend memory. */
@@ -79,6 +83,16 @@ static inline int64_t tr__tensor_row(const tr__tensor *t)
     count *= t->dims[i];
   }
   return count;
+}
+
+/* tr__tensor_as_rows - the same elements as a matrix with rows of `width`; an
+ * absent tensor stays absent. */
+static inline tr__tensor tr__tensor_as_rows(tr__tensor t, int64_t width)
+{
+  t.dims[0] = tr__tensor_count(&t) / width;
+  t.dims[1] = width;
+  t.ndim = 2;
+  return t;
 }
 
 #endif

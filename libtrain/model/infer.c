@@ -97,10 +97,20 @@ size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
 
 static tr_status infer_node(tr_model *net, tr__node *node)
 {
+  for (int i = 0; i < node->num_inputs; i++) {
+    TR__CHECK_NODE(!(net->nodes[node->inputs[i]].flags & TR__IS_IDS) ||
+                       node->type->takes_ids,
+                   node, TR_EINVAL,
+                   "input \"%s\" is integers, expected numbers: put "
+                   "tr_embedding() before",
+                   net->nodes[node->inputs[i]].name);
+  }
   TR_TRY(node->type->infer(net, node));
   TR_ASSERT(node->num_params <= TR__MAX_NODE_PARAMS);
   TR_ASSERT(node->num_saved <= TR__MAX_NODE_SAVED);
-  node->output = (tr__slot){.dtype = net->ctx->dtype, .shape = node->shape};
+  bool is_ids = (node->flags & TR__IS_IDS) != 0;
+  node->output = (tr__slot){.dtype = is_ids ? TR_I32 : net->ctx->dtype,
+                            .shape = node->shape};
   TR_TRY(size_slot(net, node, &node->output));
   for (int i = 0; i < node->num_saved; i++) {
     TR_TRY(size_slot(net, node, &node->saved[i]));

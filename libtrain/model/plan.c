@@ -72,7 +72,8 @@ static void find_gradients(planner *p)
     sketch *s = &p->nodes[i];
     s->is_sensitive =
         has_trained(p->net, node) ||
-        ((node->flags & TR__IS_INPUT) && p->net->wants_input_gradients);
+        ((node->flags & TR__IS_INPUT) && !(node->flags & TR__IS_IDS) &&
+         p->net->wants_input_gradients);
     for (int k = 0; k < node->num_inputs; k++) {
       s->is_sensitive |= p->nodes[node->inputs[k]].is_sensitive;
     }
@@ -163,7 +164,24 @@ static void share_values(planner *p)
   }
 }
 
-/* Input 0's gradient may lie where the output's lies if nobody else adds to
+/* The input whose gradient may lie where its consumer's output's lies: input 0,
+ * or the first that has no other consumer where any may. */
+static bool is_sharing_input(const planner *p, const tr__node *node, int input)
+{
+  if (!(node->flags & TR__SHARES_ANY_GRADIENT)) {
+    return node->inputs[0] == input;
+  }
+  for (int k = 0; k < node->num_inputs; k++) {
+    int other = node->inputs[k];
+    if (p->nodes[other].num_consumers == 1 &&
+        p->net->nodes[other].wants_gradient) {
+      return other == input;
+    }
+  }
+  return false;
+}
+
+/* An input's gradient may lie where the output's lies if nobody else adds to
  * it. */
 static void share_gradients(planner *p)
 {
@@ -174,7 +192,8 @@ static void share_gradients(planner *p)
     const tr__node *next = consumer >= 0 ? &p->net->nodes[consumer] : NULL;
     bool shares = next != NULL && s->num_consumers == 1 &&
                   (next->flags & (TR__IS_VIEW | TR__IN_PLACE)) &&
-                  next->wants_gradient && node->wants_gradient;
+                  next->wants_gradient && node->wants_gradient &&
+                  is_sharing_input(p, next, i);
     s->gradient_root = shares ? p->nodes[consumer].gradient_root : i;
     int begin = consumer >= 0 ? backward_time(p, consumer) : p->n;
     s->gradient = (lifetime){begin, backward_time(p, i)};

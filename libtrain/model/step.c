@@ -16,6 +16,28 @@ static tr__run make_run(tr_model *net, bool is_backward)
                    .has_weights = net->has_weights};
 }
 
+/* What a batch says of its targets, so that none is read behind its end. */
+static tr_status check_targets(const tr_model *net, const tr_batch *batch)
+{
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (!(node->flags & TR__IS_LOSS) || node->saved[0].dtype != TR_I32) {
+      continue;
+    }
+    int64_t wanted = tr_shape_count(&node->saved[0].shape);
+    int64_t given = tr__max(batch->target_values[node->ordinal], 1);
+    TR_CHECK(batch->targets[node->ordinal] != NULL || batch->count == 0,
+             TR_EINVAL, "tr_model_forward: targets[%d] is missing",
+             node->ordinal);
+    TR_CHECK(wanted == given, TR_EINVAL,
+             "tr_model_forward: targets[%d] has %lld classes per sample, %s "
+             "\"%s\" wants %lld",
+             node->ordinal, (long long)given, node->type->name, node->name,
+             (long long)wanted);
+  }
+  return TR_OK;
+}
+
 static tr_status check_batch(const tr_model *net, const tr_batch *batch)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
@@ -31,11 +53,7 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
     TR_CHECK(batch->inputs[i] != NULL || batch->count == 0, TR_EINVAL,
              "tr_model_forward: inputs[%d] is missing", i);
   }
-  for (int i = 0; i < net->num_losses; i++) {
-    TR_CHECK(batch->targets[i] != NULL || batch->count == 0, TR_EINVAL,
-             "tr_model_forward: targets[%d] is missing", i);
-  }
-  return TR_OK;
+  return check_targets(net, batch);
 }
 
 static void upload_rows(tr_model *net, const tr__slot *slot, const void *rows)

@@ -21,6 +21,7 @@ typedef struct workload {
   tr_shape shape;
   int64_t classes, batch;
   tr_status (*create)(tr_model *, const tr_adam_opts *, tr_optimizer **);
+  int64_t targets; /* per sample; 0: 1, and the inputs are numbers, not ids */
 } workload;
 
 static const workload workloads[] = {
@@ -32,6 +33,7 @@ static const workload workloads[] = {
      1000,
      8,
      tr_adamw_create},
+    {"gpt", example_gpt, {1, {128}}, 65, 16, tr_adamw_create, 128},
 };
 
 typedef struct settings {
@@ -75,9 +77,10 @@ static int read_settings(int argc, char **argv, settings *s)
   int is_known = strcmp(s->dtype, "f32") == 0 || strcmp(s->dtype, "f64") == 0;
   int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
   if (s->workload == NULL || !is_known || !is_conv || argc % 2 == 0) {
-    fprintf(stderr, "usage: bench_step [--workload mlp|convnet28|convnet224] "
-                    "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64] "
-                    "[--conv auto|exact] [--device NAME]\n");
+    fprintf(stderr,
+            "usage: bench_step [--workload mlp|convnet28|convnet224|gpt] "
+            "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64] "
+            "[--conv auto|exact] [--device NAME]\n");
     return 0;
   }
   if (s->batch <= 0) {
@@ -93,32 +96,48 @@ static double now(void)
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* A sample's inputs: numbers in +-1, or ids of classes. */
+static void fill_sample(const settings *s, void *x, int64_t sample, int64_t i)
+{
+  int64_t row = tr_shape_count(&s->workload->shape);
+  tr__random random = {.seed = 1, .sample = sample};
+  int is_double = strcmp(s->dtype, "f64") == 0;
+  for (int64_t k = 0; k < row; k++) {
+    double value = 2 * tr__random_uniform(&random, k) - 1;
+    uint32_t id = tr__random_u32(&random, k) % (uint32_t)s->workload->classes;
+    if (s->workload->targets > 0) {
+      ((int32_t *)x)[i * row + k] = (int32_t)id;
+    } else if (is_double) {
+      ((double *)x)[i * row + k] = value;
+    } else {
+      ((float *)x)[i * row + k] = (float)value;
+    }
+  }
+}
+
 /* This rank's part of one random global batch. */
 static void fill_batch(const settings *s, tr_context *ctx, tr_batch *batch)
 {
   int rank = tr_context_rank(ctx), size = tr_context_size(ctx);
   int64_t begin = s->batch * rank / size, end = s->batch * (rank + 1) / size;
   int64_t row = tr_shape_count(&s->workload->shape);
-  int is_double = strcmp(s->dtype, "f64") == 0;
-  *batch = (tr_batch){
-      .count = end - begin, .first = begin, .global_count = s->batch};
-  void *x = malloc((size_t)((end - begin) * row + 1) * (is_double ? 8 : 4));
-  int32_t *y = malloc((size_t)(end - begin + 1) * sizeof *y);
+  int64_t targets = s->workload->targets > 0 ? s->workload->targets : 1;
+  *batch = (tr_batch){.count = end - begin,
+                      .first = begin,
+                      .global_count = s->batch,
+                      .target_values = {targets}};
+  void *x = malloc((size_t)((end - begin) * row + 1) * sizeof(double));
+  int32_t *y = malloc((size_t)((end - begin) * targets + 1) * sizeof *y);
   if (x == NULL || y == NULL) {
     exit(69);
   }
   for (int64_t i = 0; i < end - begin; i++) {
     tr__random random = {.seed = 1, .sample = begin + i};
-    y[i] = (int32_t)(tr__random_u32(&random, row) %
-                     (uint32_t)s->workload->classes);
-    for (int64_t k = 0; k < row; k++) {
-      double value = 2 * tr__random_uniform(&random, k) - 1;
-      if (is_double) {
-        ((double *)x)[i * row + k] = value;
-      } else {
-        ((float *)x)[i * row + k] = (float)value;
-      }
+    for (int64_t t = 0; t < targets; t++) {
+      y[i * targets + t] = (int32_t)(tr__random_u32(&random, row + t) %
+                                     (uint32_t)s->workload->classes);
     }
+    fill_sample(s, x, begin + i, i);
   }
   batch->inputs[0] = x;
   batch->targets[0] = y;

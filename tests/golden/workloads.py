@@ -1,4 +1,4 @@
-"""The workloads `mlp` and `convnet`: their exact definition, with PyTorch twins.
+"""The workloads `mlp`, `convnet` and `gpt`: their exact definition, with PyTorch twins.
 
 A net is written as a text, one layer after another, that the C tests read too
 (net.c), so that there is one definition and not two:
@@ -23,6 +23,12 @@ NAME.weight and NAME.bias. There is no normalisation and no dropout.
     mlp          32     Adam, rate 1e-3
     convnet28    64     AdamW, rate 1e-3
     convnet224   8      AdamW, rate 1e-3
+    gpt          16     AdamW, rate 3e-4
+
+`gpt` is the class Gpt below, with 4 layers, 6 heads, width 192, context 128 and
+65 tokens: nothing is tied, nothing is dropped, LayerNorm's epsilon is 1e-5, and
+every linear layer but the head has a bias. Embedding and positions start normal
+with deviation 1, as nn.Embedding does. The loss is the mean over all tokens.
 
 `train_classifier --model mlp` is D-512-256-classes and `--model convnet` is
 convnet28 with the channels, extents and classes of its data.
@@ -66,6 +72,58 @@ WORKLOADS = {
     "convnet28": convnet(),
     "convnet224": convnet(3, 224, 224, 1000),
 }
+
+
+class Block(nn.Module):
+    def __init__(self, heads, width):
+        super().__init__()
+        self.heads = heads
+        self.ln1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.ln2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        n, t, width = x.shape
+        q, k, v = (part.view(n, t, self.heads, -1).transpose(1, 2)
+                   for part in self.qkv(self.ln1(x)).chunk(3, dim=2))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).reshape(n, t, width))
+        up = self.up(self.ln2(x))
+        return x + self.down(nn.functional.gelu(up, approximate="tanh"))
+
+
+class Gpt(nn.Module):
+    """The twin of example_gpt_sized()."""
+
+    def __init__(self, layers=4, heads=6, width=192, context=128, classes=65,
+                 dtype=torch.float32):
+        super().__init__()
+        self.context, self.classes = context, classes
+        self.tok = nn.Embedding(classes, width)
+        self.pos = nn.Embedding(context, width)
+        self.blocks = nn.ModuleList(Block(heads, width) for _ in range(layers))
+        self.ln = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes, bias=False)
+        self.to(dtype)
+
+    def forward(self, ids):
+        x = self.tok(ids) + self.pos.weight
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.ln(x))
+
+
+def tokens(net, step, count):
+    """Inputs and targets of a step: element i, over the whole batch, is
+    bits("x<s>", i) % classes, and of the targets bits("y<s>", i) % classes."""
+    def ids(name):
+        drawn = bits(name, count * net.context) % np.uint64(net.classes)
+        return torch.from_numpy(drawn.astype(np.int64)).view(count, -1)
+
+    return ids(f"x{step}"), ids(f"y{step}")
 
 
 class Gap(nn.Module):

@@ -1,4 +1,6 @@
 #include "backend_cases_conv.h"
+#include "backend_cases_sequence.h"
+#include "backend_cases_shape.h"
 
 int64_t draw(draws *d, int64_t limit)
 {
@@ -48,6 +50,15 @@ tr__shards random_shards(draws *d, int64_t batch, int64_t *local)
   return shards;
 }
 
+/* The same with several rows of the op per sample. */
+static tr__shards random_tokens(draws *d, int64_t batch, int64_t *local)
+{
+  tr__shards shards = random_shards(d, batch, local);
+  shards.times = draw(d, 3);
+  *local *= tr__max(shards.times, 1);
+  return shards;
+}
+
 static void make_fill(op_case *c, draws *d, bool large)
 {
   c->args.fill = (tr__fill_args){.y = REAL(rows(d, large), extent(d, large)),
@@ -84,7 +95,7 @@ static void make_linear_backward_input(op_case *c, draws *d, bool large)
 static void make_linear_backward_weight(op_case *c, draws *d, bool large)
 {
   int64_t N, D = extent(d, large), K = extent(d, large);
-  tr__shards shards = random_shards(d, rows(d, large), &N);
+  tr__shards shards = random_tokens(d, rows(d, large), &N);
   c->is_output[1] = true;
   c->args.linear_backward_weight =
       (tr__linear_backward_weight_args){.dw = REAL(K, D),
@@ -135,10 +146,12 @@ static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
   set_integers(c, d, 4, K);
 }
 
-static void set_block(op_case *c, draws *d, int operand)
+void set_block(op_case *c, draws *d, int operand)
 {
   const tr__step_block numbers = {.seed_scale = 0.25,
                                   .planned = 32,
+                                  .rng_step = (double)draw(d, 99),
+                                  .rng_first = (double)draw(d, 9),
                                   .lr = 1e-2 * (double)(1 + draw(d, 9)),
                                   .correction1 = 0.19,
                                   .correction2 = 0.002,
@@ -150,13 +163,14 @@ static void set_block(op_case *c, draws *d, int operand)
 
 static void make_softmax_xent_backward(op_case *c, draws *d, bool large)
 {
-  int64_t N = rows(d, large), K = extent(d, large);
+  int64_t samples = rows(d, large), K = extent(d, large);
+  int64_t N = samples * (1 + draw(d, 2));
   c->alias[1] = draw(d, 2) ? 0 : -1;
   c->args.softmax_xent_backward = (tr__softmax_xent_backward_args){
       .dx = REAL(N, K),
       .prob = REAL(N, K),
       .target = REAL(N),
-      .weight = draw(d, 2) ? REAL(N) : absent,
+      .weight = draw(d, 2) ? REAL(samples) : absent,
       .accumulate = c->alias[1] < 0 && draw(d, 2)};
   set_integers(c, d, 2, K);
   set_block(c, d, 4);

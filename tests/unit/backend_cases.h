@@ -43,6 +43,14 @@ typedef struct draws {
 /* draw - 0..limit-1 */
 int64_t draw(draws *d, int64_t limit);
 
+/* set_block - a step block's numbers. */
+void set_block(op_case *c, draws *d, int operand);
+
+/* The cases of backend_cases_norm.c. */
+#define DECLARE_CASE(op) void make_##op(op_case *c, draws *d, bool large);
+TR__OPS_NORM(DECLARE_CASE)
+#undef DECLARE_CASE
+
 /* case_make - case number i of an op; large ones give work to many threads. */
 op_case case_make(tr__op op, int64_t i, bool is_large);
 void case_free(op_case *c);

@@ -109,6 +109,8 @@ static const sharded_op sharded[] = {
     ROW(linear_backward_weight, 2),
     ROW(conv_backward_weight, 2),
     ROW(loss_sum, 1),
+    ROW(embedding_backward, 1),
+    ROW(position_backward, 1),
 };
 
 static void set_shards(op_case *c, const sharded_op *s, tr__shards shards)
@@ -185,7 +187,7 @@ check_sharded(const sharded_op *s, int64_t i, open_backend *b, tr_dtype dtype)
   int64_t rows = c.args.tensors[s->first_row].dims[0];
   int64_t total = 2 + i % (MAX_SHARDS - 1);
   op_result expected = sum_by_hand(&c, s, rows, total, b, dtype);
-  tr__shards all = {rows, total, 0, total};
+  tr__shards all = {.rows = rows, .total = total, .count = total};
   op_case whole = c;
   set_shards(&whole, s, all);
   op_result got = run_sum(&whole, b, dtype);

@@ -15,6 +15,24 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     /* The same arithmetic, element by element; 0.1 is not exact. */
     [TR__OP_fill] = {0, 1e-7},
     [TR__OP_add] = {0, 1e-7},
+    [TR__OP_sum] = {0, 1e-7},
+    [TR__OP_product] = {0, 1e-6},
+    [TR__OP_copy] = {0, 1e-7},
+    [TR__OP_permute] = {0, 1e-7},
+    [TR__OP_embedding_forward] = {0, 0},
+    [TR__OP_embedding_backward] = {0, 1e-6},
+    [TR__OP_position_forward] = {0, 1e-7},
+    [TR__OP_position_backward] = {0, 1e-6},
+    /* Products of up to 40 numbers, exponentials of up to 2^9 as one factor. */
+    [TR__OP_attention_forward] = {5e-5, 1e-6},
+    [TR__OP_attention_backward] = {1e-4, 5e-5},
+    /* The same loops; exponentials to two units in the last place, and 1 - t
+     * cancels. */
+    [TR__OP_activation_forward] = {0, 2e-6},
+    [TR__OP_activation_backward] = {0, 4e-6},
+    [TR__OP_softmax_forward] = {0, 1e-6},
+    [TR__OP_softmax_backward] = {0, 4e-6},
+    [TR__OP_dropout] = {0, 1e-6},
     [TR__OP_relu_forward] = {0, 0},
     [TR__OP_relu_backward] = {0, 0},
     [TR__OP_maxpool_forward] = {0, 0},

@@ -46,7 +46,7 @@ static void test_every_layer_can_be_tested(void)
 {
   const tr__layer_type *const *table = tr__layer_table();
   for (int i = 0; table[i] != NULL; i++) {
-    bool is_input = strcmp(table[i]->name, "input") == 0;
+    bool is_input = strncmp(table[i]->name, "input", 5) == 0;
     if (!is_input &&
         (table[i]->random_build == NULL || table[i]->tolerance <= 0)) {
       test_fail(__FILE__, __LINE__, "%s has no random_build or no tolerance",
@@ -141,6 +141,9 @@ static void check_differences(const tr__layer_type *type, int number)
   case_backward(&c);
   case_gradients(&c, &out);
   for (int i = 0; i < c.num_inputs; i++) {
+    if (c.inputs[i].is_ids) {
+      continue;
+    }
     check_gradient(&c, &c.inputs[i], &out.tensors[i]);
   }
   for (int i = 0; i < c.num_params; i++) {

@@ -13,9 +13,10 @@ static tr_node image(tr_model *net, int64_t height, int64_t width)
   return tr_input(net, (tr_shape){3, {3, height, width}});
 }
 
-static void linear_on_image(tr_model *net)
+static void linear_on_scalar(tr_model *net)
 {
-  tr_linear(net, image(net, 8, 9), &(tr_linear_opts){.out = 4, .name = "fc"});
+  tr_linear(net, tr_input(net, (tr_shape){0, {0}}),
+            &(tr_linear_opts){.out = 2, .name = "fc"});
 }
 
 static void linear_without_outputs(tr_model *net)
@@ -130,9 +131,108 @@ static void average_of_vector(tr_model *net)
   tr_global_avgpool2d(net, vector(net, 9));
 }
 
-static void loss_of_image(tr_model *net)
+static void loss_of_scalar(tr_model *net)
 {
-  tr_cross_entropy(net, image(net, 2, 2));
+  tr_cross_entropy(net, tr_input(net, (tr_shape){0, {0}}));
+}
+
+static void add_of_unequal(tr_model *net)
+{
+  tr_add(net, vector(net, 3), vector(net, 4));
+}
+
+static void mul_of_unequal(tr_model *net)
+{
+  tr_mul(net, image(net, 2, 2), vector(net, 4));
+}
+
+static void concat_of_nothing(tr_model *net)
+{
+  vector(net, 3);
+  tr_concat(net, NULL, 0, 0);
+}
+
+static void concat_of_nine(tr_model *net)
+{
+  tr_node x = vector(net, 3);
+  tr_concat(net, (tr_node[]){x, x, x, x, x, x, x, x, x}, 9, 0);
+}
+
+static void concat_of_no_extent(tr_model *net)
+{
+  tr_node x = image(net, 2, 2);
+  tr_concat(net, (tr_node[]){x, x}, 2, 3);
+}
+
+static void concat_of_unequal(tr_model *net)
+{
+  tr_concat(net, (tr_node[]){image(net, 2, 2), image(net, 2, 4)}, 2, 1);
+}
+
+static void reshape_of_other_count(tr_model *net)
+{
+  tr_reshape(net, vector(net, 7), (tr_shape){2, {2, 3}});
+}
+
+static void reshape_of_two_open(tr_model *net)
+{
+  tr_reshape(net, vector(net, 7), (tr_shape){2, {-1, -1}});
+}
+
+static void reshape_of_no_multiple(tr_model *net)
+{
+  tr_reshape(net, vector(net, 7), (tr_shape){2, {2, -1}});
+}
+
+static void reshape_of_many(tr_model *net)
+{
+  tr_reshape(net, vector(net, 7), tr_shape_of(99, NULL));
+}
+
+static void transpose_twice(tr_model *net)
+{
+  tr_transpose(net, image(net, 2, 2), &(tr_transpose_opts){{0, 0, 2}});
+}
+
+static void transpose_outside(tr_model *net)
+{
+  tr_transpose(net, image(net, 2, 2), &(tr_transpose_opts){{3, 0, 2}});
+}
+
+static void relu_of_ids(tr_model *net)
+{
+  tr_relu(net, tr_input_ids(net, (tr_shape){1, {4}}));
+}
+
+static void embedding_of_numbers(tr_model *net)
+{
+  tr_embedding(net, vector(net, 4), &(tr_embedding_opts){.num = 3, .out = 2});
+}
+
+static void embedding_of_nothing(tr_model *net)
+{
+  tr_node ids = tr_input_ids(net, (tr_shape){1, {4}});
+  tr_embedding(net, ids, &(tr_embedding_opts){.out = 2});
+}
+
+static void attention_of_image(tr_model *net)
+{
+  tr_attention(net, image(net, 2, 3), &(tr_attention_opts){.heads = 1});
+}
+
+static tr_node sequence(tr_model *net, int64_t width)
+{
+  return tr_input(net, (tr_shape){2, {2, width}});
+}
+
+static void attention_of_no_thirds(tr_model *net)
+{
+  tr_attention(net, sequence(net, 4), &(tr_attention_opts){.heads = 1});
+}
+
+static void attention_of_odd_heads(tr_model *net)
+{
+  tr_attention(net, sequence(net, 12), &(tr_attention_opts){.heads = 3});
 }
 
 static void two_losses(tr_model *net)
@@ -232,9 +332,7 @@ typedef struct bad_model {
 } bad_model;
 
 static const bad_model bad_models[] = {
-    {linear_on_image,
-     TR_ESHAPE,
-     {"linear \"fc\"", "(3, 8, 9)", "tr_flatten()"}},
+    {linear_on_scalar, TR_ESHAPE, {"linear \"fc\"", "one number"}},
     {linear_without_outputs, TR_EINVAL, {"linear_1", "-3", "at least 1"}},
     {linear_too_large, TR_ESHAPE, {"linear_1", "weight", "too large"}},
     {output_too_large, TR_ESHAPE, {"linear_1", "3 samples", "too large"}},
@@ -258,7 +356,27 @@ static const bad_model bad_models[] = {
     {pool_on_vector, TR_ESHAPE, {"maxpool2d_1", "(9)", "(C, H, W)"}},
     {pool_index_too_large, TR_ESHAPE, {"maxpool2d_1", "1048576 x 1048576"}},
     {average_of_vector, TR_ESHAPE, {"global_avgpool2d_1", "(9)", "(C, H, W)"}},
-    {loss_of_image, TR_ESHAPE, {"cross_entropy_1", "(3, 2, 2)", "per class"}},
+    {loss_of_scalar, TR_ESHAPE, {"cross_entropy_1", "per class"}},
+    {add_of_unequal, TR_ESHAPE, {"add_1", "(3) and (4)", "equal"}},
+    {mul_of_unequal, TR_ESHAPE, {"mul_1", "(3, 2, 2) and (4)", "equal"}},
+    {concat_of_nothing, TR_EINVAL, {"concat_1", "no inputs"}},
+    {concat_of_nine, TR_EINVAL, {"concat_1", "9 inputs", "at most 8"}},
+    {concat_of_no_extent, TR_EINVAL, {"concat_1", "extent is 3", "0 to 2"}},
+    {concat_of_unequal, TR_ESHAPE, {"concat_1", "(3, 2, 2)", "(3, 2, 4)"}},
+    {reshape_of_other_count, TR_ESHAPE, {"reshape_1", "(7)", "(2, 3)"}},
+    {reshape_of_two_open, TR_ESHAPE, {"reshape_1", "(7)", "(-1, -1)"}},
+    {reshape_of_no_multiple, TR_ESHAPE, {"reshape_1", "(7)", "(2, -1)"}},
+    {reshape_of_many, TR_ESHAPE, {"reshape_1", "so many extents"}},
+    {relu_of_ids, TR_EINVAL, {"relu_1", "integers", "tr_embedding()"}},
+    {embedding_of_numbers, TR_EINVAL, {"embedding_1", "tr_input_ids()"}},
+    {embedding_of_nothing,
+     TR_EINVAL,
+     {"embedding_1", "num is 0", "at least 1"}},
+    {attention_of_image, TR_ESHAPE, {"attention_1", "(3, 2, 3)", "(T, 3 D)"}},
+    {attention_of_no_thirds, TR_ESHAPE, {"attention_1", "(2, 4)", "(T, 3 D)"}},
+    {attention_of_odd_heads, TR_EINVAL, {"attention_1", "heads is 3", "D = 4"}},
+    {transpose_twice, TR_EINVAL, {"transpose_1", "order[1] is 0", "once"}},
+    {transpose_outside, TR_EINVAL, {"transpose_1", "order[0] is 3"}},
     {two_losses, TR_EUNSUPPORTED, {"cross_entropy_2", "has a loss already"}},
     {name_taken, TR_EINVAL, {"\"fc\" is taken by a linear"}},
     {name_empty, TR_EINVAL, {"linear", "is empty"}},
@@ -486,6 +604,10 @@ static void test_bad_batches_are_refused(void)
   batch = one;
   batch.inputs[0] = NULL;
   ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL, "inputs[0]");
+  batch = one;
+  batch.target_values[0] = 3;
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL,
+               "targets[0] has 3 classes per sample");
   batch = one;
   batch.targets[0] = NULL;
   ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL, "targets[0]");

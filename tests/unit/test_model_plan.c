@@ -1,7 +1,7 @@
 /* The plan: memory is shared and nothing that is still needed is lost. */
 #include "layer_helper.h"
 
-enum { MAX_ITEMS = 40, NUM_NETS = 60, MAX_NODES = 40 };
+enum { MAX_ITEMS = 40, NUM_NETS = 120, MAX_NODES = 60 };
 
 static bool live_at_once(const tr__arena_item *a, const tr__arena_item *b)
 {
@@ -72,6 +72,45 @@ static tr_node add(random_net *net, tr_node node)
   return node;
 }
 
+/* The number of channels that a node of the net will have. */
+static int64_t channels_of(const random_net *net, tr_node x)
+{
+  const tr_model *m = net->c.net;
+  const tr__node *node = &m->nodes[x.index];
+  while (strcmp(node->type->name, "conv2d") != 0 && node->num_inputs > 0) {
+    node = &m->nodes[node->inputs[0]];
+  }
+  return node->num_inputs == 0 ? ((const tr_shape *)node->opts)->dims[0]
+                               : ((const tr_conv2d_opts *)node->opts)->out;
+}
+
+/* x plus a branch of x, as either operand, behind a ReLU or not. */
+static tr_node add_residual(random_net *net, tr_node x, uint32_t draw)
+{
+  tr_model *m = net->c.net;
+  tr_conv2d_opts conv = {.out = channels_of(net, x), .kernel = 3, .padding = 1};
+  tr_node branch = draw % 2 == 0 ? add(net, tr_relu(m, x)) : x;
+  branch = add(net, tr_conv2d(m, branch, &conv));
+  if (draw / 2 % 2 == 0) {
+    branch = add(net, tr_relu(m, branch));
+  }
+  tr_node sum =
+      add(net, draw / 4 % 2 == 0 ? tr_add(m, x, branch) : tr_add(m, branch, x));
+  return draw / 8 % 2 == 0 ? add(net, tr_relu(m, sum)) : sum;
+}
+
+/* Two ways from x, one of them in place, that meet in a sum or a product. */
+static tr_node add_diamond(random_net *net, tr_node x, uint32_t draw)
+{
+  tr_model *m = net->c.net;
+  tr_pool2d_opts pool = {.kernel = 3, .stride = 1, .padding = 1};
+  tr_node a = add(net, tr_relu(m, x)), b = add(net, tr_maxpool2d(m, x, &pool));
+  if (draw % 2 == 0) {
+    b = add(net, tr_relu(m, add(net, tr_mul(m, b, x))));
+  }
+  return add(net, draw / 2 % 2 == 0 ? tr_add(m, a, b) : tr_mul(m, b, a));
+}
+
 /* One layer on images, and sometimes one beside it that leads nowhere. */
 static tr_node
 add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
@@ -82,9 +121,15 @@ add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
   if (tr__random_u32(random, 2 * i + 1) % 4 == 0) {
     add(net, draw / 64 % 2 == 0 ? tr_relu(m, x) : tr_flatten(m, x));
   }
-  switch (draw % 4) {
+  switch (draw % 7) {
   case 0:
     return add(net, tr_conv2d(m, x, &conv));
+  case 4:
+    return add_residual(net, x, draw / 64);
+  case 5:
+    return add(net, tr_add(m, x, x));
+  case 6:
+    return add_diamond(net, x, draw / 64);
   case 1:
     return add(net, tr_relu(m, add(net, tr_conv2d(m, x, &conv))));
   case 2:
@@ -96,6 +141,15 @@ add_image_layer(random_net *net, tr_node x, const tr__random *random, int i)
   }
 }
 
+/* The same value twice, some of it squared, side by side. */
+static tr_node add_shared(random_net *net, tr_node x)
+{
+  tr_model *m = net->c.net;
+  tr_node square = add(net, tr_mul(m, x, x));
+  tr_node all = add(net, tr_concat(m, (tr_node[]){x, square, x}, 3, 0));
+  return add(net, tr_relu(m, all));
+}
+
 static tr_node
 add_vector_layer(random_net *net, tr_node x, const tr__random *random, int i)
 {
@@ -104,6 +158,9 @@ add_vector_layer(random_net *net, tr_node x, const tr__random *random, int i)
   tr_linear_opts linear = {.out = 3 + draw / 8 % 9};
   if (tr__random_u32(random, 101 + 2 * i) % 4 == 0) {
     add(net, tr_linear(m, x, &linear));
+  }
+  if (draw % 5 == 4) {
+    return add_shared(net, x);
   }
   return draw % 3 == 0
              ? add(net, tr_relu(m, x))
@@ -225,6 +282,47 @@ static void test_shared_memory_gives_the_bits_of_kept_memory(void)
   check_random_nets("reference", TR_F64);
   check_random_nets("cpu", TR_F32);
   check_random_nets("strict", TR_F64);
+}
+
+/* Against central differences, so that a gradient that is counted twice or not
+ * at all shows where both plans agree. */
+static void test_gradients_of_shared_nodes_match_central_differences(void)
+{
+  static const double h = 0x1p-17;
+  tr_context *ctx = make_context("reference", TR_F64);
+  int good = 0, bad = 0;
+  for (int number = 0; number < NUM_NETS; number += 2) {
+    random_net net;
+    outcome out, sides[2];
+    build_random_net(&net, ctx, number);
+    run_random_net(&net, false, &out);
+    layer_case *c = &net.c;
+    const tensor *gradient = &out.tensors[3];
+    for (int64_t i = 0; i < c->inputs[0].count; i += 17) {
+      double kept = c->inputs[0].values[i];
+      for (int side = 0; side < 2; side++) {
+        sides[side].count = 0;
+        c->inputs[0].values[i] = kept + (side == 0 ? h : -h);
+        case_forward(c);
+        case_output(c, &sides[side]);
+      }
+      c->inputs[0].values[i] = kept;
+      double slope =
+          (sides[0].tensors[1].values[0] - sides[1].tensors[1].values[0]) /
+          (2 * h * (double)c->global_rows);
+      /* Curvature of the loss, and a maximum or sign that changes: seldom. */
+      double scale = fmax(1, fabs(slope));
+      double error = fabs(gradient->values[i] - slope);
+      good += error < 1e-6 * scale;
+      bad += error > 1e-4 * scale;
+      outcome_free(&sides[0]);
+      outcome_free(&sides[1]);
+    }
+    outcome_free(&out);
+    case_free(c);
+  }
+  ASSERT(good > 200);
+  ASSERT(bad * 50 < good);
 }
 
 /* The targets are there before forward runs: they must not lie in the
@@ -374,6 +472,7 @@ static const tr_test tests[] = {
     TEST(test_arena_items_that_live_at_once_never_overlap),
     TEST(test_arena_items_that_follow_each_other_share_memory),
     TEST(test_shared_memory_gives_the_bits_of_kept_memory),
+    TEST(test_gradients_of_shared_nodes_match_central_differences),
     TEST(test_targets_outlive_the_layers_before_the_loss),
     TEST(test_a_late_input_outlives_the_layers_before_it),
     TEST(test_only_kept_nodes_can_be_read),

@@ -75,6 +75,12 @@ static size_t workspace(tr__backend *backend, tr__op op, const void *args)
   if (((const tr__tensor *)args)->dtype == TR_F64) {
     return tr__ref_workspace(backend, op, args);
   }
+  if (op == TR__OP_embedding_backward || op == TR__OP_position_backward) {
+    return tr__ref_workspace(backend, op, args);
+  }
+  if (op == TR__OP_attention_forward || op == TR__OP_attention_backward) {
+    return tr__cpu_attention_workspace(backend->pool, op);
+  }
   if (op == TR__OP_linear_backward_weight) {
     return tr__cpu_linear_workspace(backend->pool, op, args);
   }
@@ -92,6 +98,10 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   tr__cpu_set_conv(&(*out)->ops);
   tr__cpu_set_elementwise(&(*out)->ops);
   tr__cpu_set_pool(&(*out)->ops);
+  tr__cpu_set_shape(&(*out)->ops);
+  tr__cpu_set_sequence(&(*out)->ops);
+  tr__cpu_set_attention(&(*out)->ops);
+  tr__cpu_set_activation(&(*out)->ops);
   /* The pool's threads are the only ones. */
   openblas_set_num_threads(1);
   return TR_OK;

@@ -154,7 +154,7 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
                    .add = weight_add,
                    .arg = &w};
   if (whole) {
-    weight_leaf(&w, 0, a->shards.rows, dw.data, a->accumulate);
+    weight_leaf(&w, 0, tr__shard_begin(&a->shards, 1), dw.data, a->accumulate);
   } else {
     tr__tree_sum(&tree, scratch, 0, spare);
     tr__cpu_add_tile(dw, scratch, w.t.rows, w.t.columns, a->accumulate);

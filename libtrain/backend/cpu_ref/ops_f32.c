@@ -5,8 +5,13 @@
 #include "backend/cpu_ref/template_sums.h"
 
 #include "backend/cpu_ref/template_conv.h"
+#include "backend/cpu_ref/template_activation.h"
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
 #include "backend/cpu_ref/template_optimizer.h"
 #include "backend/cpu_ref/template_pool.h"
+#include "backend/cpu_ref/template_shape.h"
+
+/* Uses the sums of the shapes above. */
+#include "backend/cpu_ref/template_sequence.h"

@@ -129,6 +129,19 @@ size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
     const tr__linear_backward_weight_args *a = args;
     return sums(&a->shards, &a->dw);
   }
+  if (op == TR__OP_embedding_backward) {
+    const tr__embedding_backward_args *a = args;
+    return sums(&a->shards, &a->dw);
+  }
+  if (op == TR__OP_position_backward) {
+    const tr__position_backward_args *a = args;
+    return sums(&a->shards, &a->dw);
+  }
+  if (op == TR__OP_attention_forward) {
+    /* One row of scores. */
+    const tr__attention_forward_args *a = args;
+    return (size_t)a->qkv.dims[1] * sizeof(double);
+  }
   return 0;
 }
 

@@ -45,9 +45,10 @@ void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
   const int32_t *target = args->target.data;
   TR_REAL *dx = args->dx.data;
   int64_t N = args->dx.dims[0], K = args->dx.dims[1];
+  int64_t times = weight != NULL && N > 0 ? N / args->weight.dims[0] : 1;
   for (int64_t n = 0; n < N; n++) {
-    TR_REAL scale =
-        (TR_REAL)(block->seed_scale * (weight != NULL ? weight[n] : 1));
+    TR_REAL scale = (TR_REAL)(block->seed_scale *
+                              (weight != NULL ? weight[n / times] : 1));
     for (int64_t k = 0; k < K; k++) {
       int64_t i = n * K + k;
       TR_REAL value = scale * (prob[i] - (TR_REAL)(k == target[n]));
@@ -66,8 +67,9 @@ static void TR_FN(loss_leaf)(
   const TR_REAL *weight = args->weight.data;
   TR_REAL *tail = out;
   double sums[3] = {0, 0, 0};
+  int64_t times = tr__max(args->shards.times, 1);
   for (int64_t n = begin; n < end; n++) {
-    double w = weight != NULL ? weight[n] : 1;
+    double w = weight != NULL ? weight[n / times] : 1;
     sums[TR__TAIL_LOSS] += w * loss[n];
     sums[TR__TAIL_WEIGHT] += w;
     sums[TR__TAIL_CORRECT] += w * correct[n];

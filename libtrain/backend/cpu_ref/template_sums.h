@@ -4,6 +4,7 @@
 #include "backend/clones_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/tree_impl.h"
+#include "base/random_impl.h"
 
 #include <math.h>
 #include <string.h>

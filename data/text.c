@@ -1,0 +1,172 @@
+/* A text as a data set: characters, numbered by their codes.
+ *
+ * The file is read once. Sample i is the context characters from i * stride on;
+ * its targets are the same window one character later. The first 90 % of the
+ * text are "train", the rest "test"; both number all characters of the file. */
+#include "data/data_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { CODES = 256 };
+
+typedef struct text {
+  uint8_t *ids; /* of the whole file; owned */
+  int64_t length;
+  int64_t first; /* of the split */
+  int64_t context, stride;
+  uint8_t codes[CODES]; /* of each id */
+  int num_codes;
+} text;
+
+static tr_status text_read(const tr_dataset *data,
+                           const int64_t *ids,
+                           int64_t count,
+                           void *x,
+                           int32_t *y)
+{
+  const text *state = data->state;
+  for (int64_t i = 0; i < count; i++) {
+    const uint8_t *window = state->ids + state->first + ids[i] * state->stride;
+    int32_t *in = (int32_t *)x + i * state->context;
+    int32_t *out = y + i * state->context;
+    for (int64_t t = 0; t < state->context; t++) {
+      in[t] = window[t];
+      out[t] = window[t + 1];
+    }
+  }
+  return TR_OK;
+}
+
+static void release(text *state)
+{
+  free(state->ids);
+  free(state);
+}
+
+static void text_close(tr_dataset *data)
+{
+  release(data->state);
+}
+
+static const tr__dataset_type text_type = {"text", text_read, text_close};
+
+static tr_status check_opts(const tr_text_opts *opts)
+{
+  TR_CHECK(opts != NULL, TR_EINVAL, "text: options are missing");
+  TR_CHECK(opts->context > 0 && opts->context <= INT32_MAX, TR_EINVAL,
+           "text: context is %lld, expected 1 to %d", (long long)opts->context,
+           INT32_MAX);
+  TR_CHECK(opts->stride >= 0, TR_EINVAL,
+           "text: stride is %lld, expected 0 or "
+           "more",
+           (long long)opts->stride);
+  const char *split = tr__text(opts->split);
+  TR_CHECK(strcmp(split, "train") == 0 || strcmp(split, "test") == 0, TR_EINVAL,
+           "text: split is \"%s\", expected \"train\" or \"test\"", split);
+  return TR_OK;
+}
+
+static tr_status read_bytes(const char *path, text *state)
+{
+  struct stat info;
+  FILE *file = fopen(path, "rb");
+  TR_CHECK(file != NULL, TR_ENOINPUT, "%s: %s", path, strerror(errno));
+  if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode)) {
+    fclose(file);
+    return TR_FAIL(TR_EDATA, "%s: no regular file, expected a text", path);
+  }
+  state->length = (int64_t)info.st_size;
+  state->ids = malloc((size_t)state->length + 1);
+  size_t got = state->ids != NULL
+                   ? fread(state->ids, 1, (size_t)state->length, file)
+                   : 0;
+  fclose(file);
+  TR_CHECK(state->ids != NULL, TR_ENOMEM, "%s: no memory for %lld bytes", path,
+           (long long)state->length);
+  TR_CHECK(got == (size_t)state->length, TR_EIO,
+           "%s: %zu bytes could be read of %lld", path, got,
+           (long long)state->length);
+  return TR_OK;
+}
+
+/* Bytes become numbers in the order of their codes. */
+static void number_codes(text *state)
+{
+  bool is_there[CODES] = {false};
+  uint8_t id[CODES] = {0};
+  for (int64_t i = 0; i < state->length; i++) {
+    is_there[state->ids[i]] = true;
+  }
+  for (int code = 0; code < CODES; code++) {
+    if (is_there[code]) {
+      id[code] = (uint8_t)state->num_codes;
+      state->codes[state->num_codes++] = (uint8_t)code;
+    }
+  }
+  for (int64_t i = 0; i < state->length; i++) {
+    state->ids[i] = id[state->ids[i]];
+  }
+}
+
+static tr_status fill(const char *path,
+                      const tr_text_opts *opts,
+                      text *state,
+                      tr__dataset_info *info)
+{
+  TR_TRY(check_opts(opts));
+  TR_TRY(read_bytes(path, state));
+  number_codes(state);
+  state->context = opts->context;
+  state->stride = opts->stride > 0 ? opts->stride : opts->context;
+  int64_t cut = tr__part(state->length, 9, 10);
+  bool is_test = strcmp(opts->split, "test") == 0;
+  state->first = is_test ? cut : 0;
+  int64_t length = is_test ? state->length - cut : cut;
+  TR_CHECK(length > opts->context, TR_EDATA,
+           "%s (%s): %lld characters, expected more than a context of %lld",
+           path, opts->split, (long long)length, (long long)opts->context);
+  info->shape = (tr_shape){1, {opts->context}};
+  info->num_samples = (length - opts->context - 1) / state->stride + 1;
+  info->num_classes = state->num_codes;
+  info->target_values = opts->context;
+  info->has_ids = true;
+  return TR_OK;
+}
+
+static tr_status open_local(tr_context *ctx,
+                            const char *path,
+                            const tr_text_opts *opts,
+                            tr_dataset **out)
+{
+  text *state = calloc(1, sizeof *state);
+  TR_CHECK(state != NULL, TR_ENOMEM, "%s: out of memory", path);
+  tr__dataset_info info = {.type = &text_type};
+  tr_status status;
+  TR_TRY_GOTO(fill(path, opts, state, &info), failed);
+  TR_TRY_GOTO(tr__dataset_new(ctx, &info, path, opts->split, state, out),
+              failed);
+  return TR_OK;
+failed:
+  release(state);
+  return status;
+}
+
+tr_status tr_text_open(tr_context *ctx,
+                       const char *path,
+                       const tr_text_opts *opts,
+                       tr_dataset **out)
+{
+  tr_dataset *data = NULL;
+  tr_status status = open_local(ctx, tr__text(path), opts, &data);
+  return tr__dataset_agree(ctx, status, data, out);
+}
+
+int tr_text_code(const tr_dataset *data, int64_t id)
+{
+  const text *state = data->state;
+  bool is_one = data->type == &text_type && id >= 0 && id < state->num_codes;
+  return is_one ? state->codes[id] : -1;
+}

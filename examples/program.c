@@ -1,0 +1,97 @@
+#include "program.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a signal handler has to reach. */
+static tr_context *signalled;
+
+static void on_signal(int number)
+{
+  (void)number;
+  tr_context_request_stop(signalled);
+}
+
+void example_stop_on_signals(tr_context *ctx)
+{
+  signalled = ctx;
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+  sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGUSR1, &action, NULL);
+}
+
+/* All ranks take part in refusing options: one rank's complaint would leave
+ * the others waiting. */
+void example_open_context(int argc,
+                          char **argv,
+                          example_options *options,
+                          tr_context **ctx)
+{
+  char problem[256] = "";
+  tr_status status = example_options_parse(argc, argv, options, problem);
+  const tr_context_opts defaults = {0};
+  const tr_context_opts opts = {
+      .threads = (int)options->threads,
+      .seed = (uint64_t)options->seed,
+      .device = options->device,
+      .dtype = strcmp(options->dtype, "f64") == 0 ? TR_F64 : TR_F32};
+  TR_MUST(tr_context_create_auto(status == TR_OK ? &opts : &defaults, ctx));
+  if (status != TR_OK) {
+    tr_error_set(status, problem);
+  }
+  TR_MUST(tr_context_agree(*ctx, status));
+}
+
+static int64_t run_length(const example_options *options,
+                          const tr_loader *loader)
+{
+  int64_t steps = options->epochs * tr_loader_num_steps(loader);
+  if (options->steps > 0 && (steps == 0 || options->steps < steps)) {
+    return options->steps;
+  }
+  return steps;
+}
+
+static void report(tr_context *ctx, const tr_report *result)
+{
+  tr_log_root(ctx,
+              "done: %lld steps  test accuracy %.4f  test loss %.4f  "
+              "%.0f samples/s  params %016" PRIx64,
+              (long long)result->steps, result->test_accuracy,
+              result->test_loss, result->samples_per_s, result->params_hash);
+}
+
+void example_train(tr_context *ctx,
+                   const example_options *options,
+                   const example_run *run)
+{
+  tr_optimizer *opt;
+  int64_t steps = run_length(options, run->loaders[0]);
+  TR_MUST(example_optimizer_create(options, run->net, steps, &opt));
+  tr_trainer *trainer;
+  const tr_trainer_opts opts = {
+      .model = run->net,
+      .optimizer = opt,
+      .loader = run->loaders[0],
+      .test_loader = run->loaders[1],
+      .epochs = options->epochs,
+      .steps = options->steps,
+      .checkpoint_dir = options->no_checkpoint ? NULL : options->checkpoint,
+      .save_every = options->save_every,
+      .on_save_error = strcmp(options->on_save_error, "stop") == 0
+                           ? TR_SAVE_ERROR_STOP
+                           : TR_SAVE_ERROR_WARN,
+      .log_path = options->log,
+      .progress = stdout};
+  TR_MUST(tr_trainer_create(ctx, &opts, &trainer));
+  if (options->resume) {
+    TR_MUST(tr_trainer_resume(trainer));
+  }
+  tr_report result;
+  TR_MUST(tr_trainer_fit(trainer, &result));
+  report(ctx, &result);
+  tr_trainer_destroy(&trainer);
+  tr_optimizer_destroy(&opt);
+}

@@ -1,0 +1,31 @@
+/* What the training programs share: options on all ranks, signals, the
+ * trainer. */
+#ifndef EXAMPLE_PROGRAM_H
+#define EXAMPLE_PROGRAM_H
+
+#include "options.h"
+
+/* example_open_context - read the command line and open what it asks for; all
+ * ranks end together where an option is refused. */
+void example_open_context(int argc,
+                          char **argv,
+                          example_options *options,
+                          tr_context **ctx);
+
+/* example_stop_on_signals - SIGTERM and SIGUSR1 end the run at a step, with a
+ * checkpoint. */
+void example_stop_on_signals(tr_context *ctx);
+
+/* What a run works on; loaders[1] is for tests. */
+typedef struct example_run {
+  tr_model *net;
+  tr_loader *loaders[2];
+} example_run;
+
+/* example_train - optimizer, trainer, resume, fit and report as the options
+ * say. */
+void example_train(tr_context *ctx,
+                   const example_options *options,
+                   const example_run *run);
+
+#endif

@@ -1,0 +1,11 @@
+/* Random calls of the ops of base/ops_shape_impl.h. */
+#ifndef TR_BACKEND_CASES_SHAPE_H
+#define TR_BACKEND_CASES_SHAPE_H
+
+#include "backend_cases.h"
+
+#define DECLARE(op) void make_##op(op_case *c, draws *d, bool large);
+TR__OPS_SHAPE(DECLARE)
+#undef DECLARE
+
+#endif
