@@ -39,6 +39,10 @@ const tr__layer_type *const *tr__layer_table(void)
       &tr__tanh_type,
       &tr__softmax_type,
       &tr__dropout_type,
+      &tr__layernorm_type,
+      &tr__rmsnorm_type,
+      &tr__groupnorm_type,
+      &tr__batchnorm_type,
       NULL,
   };
   return table;

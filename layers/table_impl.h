@@ -38,6 +38,10 @@ extern const tr__layer_type tr__silu_type;
 extern const tr__layer_type tr__sigmoid_type;
 extern const tr__layer_type tr__tanh_type;
 extern const tr__layer_type tr__softmax_type;
+extern const tr__layer_type tr__layernorm_type;
+extern const tr__layer_type tr__rmsnorm_type;
+extern const tr__layer_type tr__groupnorm_type;
+extern const tr__layer_type tr__batchnorm_type;
 extern const tr__layer_type tr__dropout_type;
 
 /* tr__layer_table - all layers, NULL at the end. */

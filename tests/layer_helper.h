@@ -181,8 +181,8 @@ static inline void case_draw(layer_case *c)
 {
   case_draw_inputs(c);
   const tr__store *store = &c->net->store;
-  c->num_params = store->num_params;
-  for (int i = 0; i < store->num_params; i++) {
+  c->num_params = store->num_trained;
+  for (int i = 0; i < c->num_params; i++) {
     c->params[i] =
         random_tensor(c, store->params[i].name, 20 + i, store->params[i].count);
   }
@@ -306,6 +306,17 @@ static inline void case_gradients(layer_case *c, outcome *out)
   }
 }
 
+/* Values that the layer updates itself. */
+static inline void case_buffers(layer_case *c, outcome *out)
+{
+  const tr__store *store = &c->net->store;
+  for (int i = store->num_trained; i < store->num_params; i++) {
+    tensor *t = outcome_add(out, store->params[i].name, store->params[i].count);
+    ASSERT_OK(tr_model_get_param(c->net, t->name, t->values));
+    widen(c->ctx, t);
+  }
+}
+
 static inline void outcome_free(outcome *out)
 {
   for (int i = 0; i < out->count; i++) {
@@ -328,6 +339,7 @@ static inline void case_run(tr_context *ctx,
   case_output(&c, out);
   case_backward(&c);
   case_gradients(&c, out);
+  case_buffers(&c, out);
   case_free(&c);
 }
 

@@ -101,6 +101,114 @@ TR_API tr_node tr_dropout(tr_model *net,
                           tr_node x,
                           const tr_dropout_opts *opts);
 
+typedef struct tr_layernorm_opts {
+  double eps;       /* 0: 1e-5 */
+  int no_bias;      /* 1: without bias */
+  int no_affine;    /* 1: without weight and bias */
+  const char *name; /* of the layer; NULL: "layernorm_1", ... */
+} tr_layernorm_opts;
+
+/* tr_layernorm - over the last extent of each sample: x, y (N, ..., D).
+ *
+ *   y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
+ *
+ * weight (D) starts at 1, bias (D) at 0; the variance is the mean of squares,
+ * divided by D. opts may be NULL.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.LayerNorm; Ba et al. 2016, arXiv:1607.06450 */
+TR_API tr_node tr_layernorm(tr_model *net,
+                            tr_node x,
+                            const tr_layernorm_opts *opts);
+
+typedef struct tr_rmsnorm_opts {
+  double eps;       /* 0: the precision's epsilon, as in PyTorch: 1.2e-7 in
+                       single, 2.2e-16 in double precision */
+  int no_affine;    /* 1: without weight */
+  const char *name; /* of the layer; NULL: "rmsnorm_1", ... */
+} tr_rmsnorm_opts;
+
+/* tr_rmsnorm - over the last extent of each sample: x, y (N, ..., D).
+ *
+ *   y = x / sqrt(mean(x^2) + eps) * weight
+ *
+ * weight (D) starts at 1. opts may be NULL.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.RMSNorm; Zhang and Sennrich 2019, arXiv:1910.07467 */
+TR_API tr_node tr_rmsnorm(tr_model *net,
+                          tr_node x,
+                          const tr_rmsnorm_opts *opts);
+
+typedef struct tr_groupnorm_opts {
+  int64_t groups;   /* of channels; divides their number; required */
+  double eps;       /* 0: 1e-5 */
+  int no_affine;    /* 1: without weight and bias */
+  const char *name; /* of the layer; NULL: "groupnorm_1", ... */
+} tr_groupnorm_opts;
+
+/* tr_groupnorm - over groups of channels of each sample: x, y (N, C, ...).
+ *
+ *   y = (x - mean) / sqrt(var + eps) * weight[c] + bias[c],
+ *
+ * mean and var over the C / groups channels of a group and all their places;
+ * weight (C) starts at 1, bias (C) at 0.
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE where groups does not divide C
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.GroupNorm; Wu and He 2018, arXiv:1803.08494 */
+TR_API tr_node tr_groupnorm(tr_model *net,
+                            tr_node x,
+                            const tr_groupnorm_opts *opts);
+
+typedef struct tr_batchnorm_opts {
+  double eps;       /* 0: 1e-5 */
+  double momentum;  /* share of the new batch in the running values; 0: 0.1 */
+  int no_affine;    /* 1: without weight and bias */
+  int sync;         /* 1: statistics over the samples of all ranks */
+  const char *name; /* of the layer; NULL: "batchnorm_1", ... */
+} tr_batchnorm_opts;
+
+/* tr_batchnorm - over samples and places of each channel: x, y (N, C, ...).
+ *
+ *   y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]
+ *
+ *   training    mean, var of the batch, var divided by the number n of values;
+ *               running_mean <- (1 - momentum) running_mean + momentum mean
+ *               running_var  <- likewise with var n / (n - 1)
+ *               num_batches_tracked <- num_batches_tracked + 1
+ *   evaluation  mean, var are the running ones (tr_model_set_training())
+ *
+ * weight (C) starts at 1, bias (C) at 0. The running values are buffers of
+ * those names, start at 0, 1, 0, and are part of checkpoints and hashes. With
+ * one value per channel var is 0, and running_var takes it as it is. Sample
+ * weights do not enter. opts may be NULL.
+ *
+ * Without sync each rank normalises by its own samples, and
+ * tr_model_allreduce_grads() makes every rank's running values those of rank
+ * 0, as DistributedDataParallel does. With sync P ranks compute what one
+ * computes, a rank may have no samples, and forward and backward in training
+ * have one small all-reduce each.
+ *
+ * Calls:     local, before tr_model_build(); with sync, tr_model_forward() and
+ *            tr_model_backward() become collective in training
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: opts is borrowed for the call
+ * Threads:   one thread per context
+ * Source:    torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm; Ioffe and Szegedy
+ *            2015, arXiv:1502.03167 */
+TR_API tr_node tr_batchnorm(tr_model *net,
+                            tr_node x,
+                            const tr_batchnorm_opts *opts);
+
 #ifdef __cplusplus
 }
 #endif

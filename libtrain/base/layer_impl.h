@@ -6,7 +6,7 @@
 #include "base/store_impl.h"
 
 #define TR__MAX_NODE_INPUTS 8
-#define TR__MAX_NODE_PARAMS 4
+#define TR__MAX_NODE_PARAMS 8
 #define TR__MAX_NODE_SAVED  4
 
 typedef struct tr__node tr__node;
@@ -23,16 +23,19 @@ enum {
                                 per sample and it seeds backward */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7,  /* backward gives none to its inputs */
-  TR__IS_IDS = 1 << 8,             /* output is int32, without a gradient */
-  TR__SHARES_ANY_GRADIENT = 1 << 9 /* with IN_PLACE: any one input's gradient
-                                      may lie where the output's lies */
+  TR__NO_INPUT_GRADIENT = 1 << 7,   /* backward gives none to its inputs */
+  TR__IS_IDS = 1 << 8,              /* output is int32, without a gradient */
+  TR__SHARES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
+                                       may lie where the output's lies */
+  TR__LOCAL_BUFFERS = 1 << 10       /* each rank updates its buffers from its
+                                       own samples: rank 0's are the model's */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
 typedef struct tr__slot {
   tr_dtype dtype;
   tr_shape shape; /* of one row */
+  bool is_single; /* one for all rows: the shape is the whole tensor's */
   size_t bytes;   /* for the plan's number of rows; 0: absent */
   size_t offset;
 } tr__slot;

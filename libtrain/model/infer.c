@@ -19,7 +19,7 @@ declare(tr_model *net, tr__node *node, const char *name, const tr__param *what)
   param.num_uses = 1;
   TR__CHECK_NODE(tr__shape_is_valid(&param.shape), node, TR_ESHAPE,
                  "the extents of its %s are too large", name);
-  snprintf(param.name, sizeof param.name, "%.80s.%.12s", node->name, name);
+  snprintf(param.name, sizeof param.name, "%.72s.%.20s", node->name, name);
   size_t bytes = (size_t)(store->num_params + 1) * sizeof *store->params;
   tr__param *params = realloc(store->params, bytes);
   TR_CHECK(params != NULL, TR_ENOMEM, "no memory for parameter names");
@@ -51,6 +51,12 @@ tr_status tr__declare_buffer(tr_model *net,
 void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape)
 {
   node->saved[node->num_saved++] = (tr__slot){.dtype = dtype, .shape = shape};
+}
+
+void tr__declare_single(tr__node *node, tr_dtype dtype, tr_shape shape)
+{
+  node->saved[node->num_saved++] =
+      (tr__slot){.dtype = dtype, .shape = shape, .is_single = true};
 }
 
 static tr__tensor
@@ -85,8 +91,9 @@ static tr_status
 size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
 {
   int64_t count = tr_shape_count(&slot->shape);
+  int64_t rows = slot->is_single ? 1 : net->max_rows;
   bool fits = count >= 0 && slot->shape.ndim < TR_MAX_DIMS &&
-              !tr__mul_overflows(count, net->max_rows, &count) &&
+              !tr__mul_overflows(count, rows, &count) &&
               !tr__mul_overflows(count, 16, &count);
   char text[TR__SHAPE_BYTES];
   TR__CHECK_NODE(fits, node, TR_ESHAPE, "%lld samples of %s are too large",

@@ -49,6 +49,9 @@ tr_status tr__declare_buffer(tr_model *net,
  * backward. */
 void tr__declare_saved(tr__node *node, tr_dtype dtype, tr_shape shape);
 
+/* tr__declare_single - likewise, but one tensor for all samples together. */
+void tr__declare_single(tr__node *node, tr_dtype dtype, tr_shape shape);
+
 /* tr__shape_tensor - a tensor without data with the most rows of the plan, to
  * ask a backend for its workspace. */
 tr__tensor tr__shape_tensor(const tr_model *net, const tr_shape *shape);

@@ -243,6 +243,29 @@ static tr_status check_steps(const tr_model *net)
               net->ctx->comm->rank, (long long)net->store.num_steps));
 }
 
+/* Buffers that ranks update from their own samples become rank 0's, so that
+ * all ranks evaluate and hash the same model. */
+static tr_status share_buffers(tr_model *net)
+{
+  tr__store *store = &net->store;
+  tr_context *ctx = net->ctx;
+  bool is_local = false;
+  for (int i = 0; i < net->num_nodes; i++) {
+    is_local |= (net->nodes[i].flags & TR__LOCAL_BUFFERS) != 0;
+  }
+  if (!is_local || ctx->comm->size == 1) {
+    return TR_OK;
+  }
+  int64_t count = store->value_count - store->count;
+  tr__tensor buffers =
+      tr__store_flat(store, store->values, store->count, count);
+  if (ctx->comm->rank != 0) {
+    ctx->backend->ops.fill(&ctx->backend->stream,
+                           &(tr__fill_args){.y = buffers});
+  }
+  return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
+}
+
 tr_status tr_model_allreduce_grads(tr_model *net)
 {
   tr_context *ctx = net->ctx;
@@ -264,7 +287,8 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   if (net->known[TR__TAIL_STOP] > 0) {
     ctx->stop_agreed = true;
   }
-  return check_steps(net);
+  TR_TRY(check_steps(net));
+  return share_buffers(net);
 }
 
 tr_status tr__model_local_sums(tr_model *net, double *sums)

@@ -4,11 +4,15 @@
 
 static tr__tensor view(const tr__run *run, const tr__slot *slot)
 {
+  char *arena = run->net->activations;
+  if (slot->is_single) {
+    return tr__tensor_of(arena + slot->offset, slot->dtype, slot->shape.ndim,
+                         slot->shape.dims);
+  }
   int64_t dims[TR_MAX_DIMS] = {run->rows};
   for (int i = 0; i < slot->shape.ndim; i++) {
     dims[i + 1] = slot->shape.dims[i];
   }
-  char *arena = run->net->activations;
   return tr__tensor_of(arena + slot->offset, slot->dtype, slot->shape.ndim + 1,
                        dims);
 }

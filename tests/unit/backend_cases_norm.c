@@ -79,3 +79,188 @@ void make_dropout(op_case *c, draws *d, bool large)
                          .accumulate = c->alias[1] < 0 && draw(d, 2)};
   set_block(c, d, 2);
 }
+
+/* Rows of shards that tile a global batch; this rank holds some of them. */
+static tr__shards random_cut(draws *d, int64_t batch, int64_t *local)
+{
+  tr__shards shards = tr__one_shard(batch);
+  if (draw(d, 2) == 0) {
+    shards.rows = batch;
+    shards.total = 1 + draw(d, 9);
+    shards.first = draw(d, shards.total);
+    shards.count = 1 + draw(d, shards.total - shards.first);
+  }
+  *local = tr__shard_begin(&shards, shards.count);
+  return shards;
+}
+
+/* Like a LayerNorm, or like a GroupNorm, whose groups have their own weights;
+ * the number of weights. */
+static int64_t random_norm(draws *d, bool large, tr__norm *norm)
+{
+  *norm = (tr__norm){.groups = 1 + draw(d, 5),
+                     .channels = extent(d, large),
+                     .inner = 1,
+                     .shared = (int)draw(d, 2),
+                     .centred = (int)draw(d, 2),
+                     .eps = 0.125};
+  if (!norm->shared) {
+    norm->inner = extent(d, large);
+    return norm->groups * norm->channels;
+  }
+  return norm->channels;
+}
+
+void make_norm_forward(op_case *c, draws *d, bool large)
+{
+  tr__norm norm;
+  int64_t N = rows(d, large), K = random_norm(d, large, &norm);
+  tr__tensor x = REAL(N, norm.groups, norm.channels * norm.inner);
+  bool has_weight = draw(d, 4) != 0;
+  c->args.norm_forward =
+      (tr__norm_forward_args){.y = x,
+                              .x = x,
+                              .w = has_weight ? REAL(K) : absent,
+                              .b = has_weight && draw(d, 2) ? REAL(K) : absent,
+                              .stats = REAL(N, norm.groups, 2),
+                              .norm = norm};
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+  c->is_output[4] = true;
+}
+
+void make_norm_backward_input(op_case *c, draws *d, bool large)
+{
+  tr__norm norm;
+  int64_t N = rows(d, large), K = random_norm(d, large, &norm);
+  tr__tensor x = REAL(N, norm.groups, norm.channels * norm.inner);
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+  c->args.norm_backward_input = (tr__norm_backward_input_args){
+      .dx = x,
+      .dy = x,
+      .x = x,
+      .w = draw(d, 4) != 0 ? REAL(K) : absent,
+      .stats = REAL(N, norm.groups, 2),
+      .norm = norm,
+      .accumulate = c->alias[1] < 0 && draw(d, 2)};
+}
+
+void make_norm_backward_weight(op_case *c, draws *d, bool large)
+{
+  tr__norm norm;
+  int64_t N, K = random_norm(d, large, &norm);
+  tr__shards shards = random_cut(d, rows(d, large), &N);
+  tr__tensor x = REAL(N, norm.groups, norm.channels * norm.inner);
+  c->is_output[1] = true;
+  c->args.norm_backward_weight =
+      (tr__norm_backward_weight_args){.dw = REAL(K),
+                                      .db = draw(d, 2) ? REAL(K) : absent,
+                                      .x = x,
+                                      .dy = x,
+                                      .stats = REAL(N, norm.groups, 2),
+                                      .workspace = absent,
+                                      .norm = norm,
+                                      .shards = shards,
+                                      .accumulate = (int)draw(d, 2)};
+}
+
+static tr__tensor doubles(int64_t count)
+{
+  return of(TR_F64, 1, &count);
+}
+
+/* Values of a variance, of counts, of sums of squares. */
+static void set_positive(op_case *c, draws *d, int operand)
+{
+  int64_t count = tr__tensor_count(&c->args.tensors[operand]);
+  c->values[operand] = malloc((size_t)(count + 1) * sizeof(double));
+  for (int64_t i = 0; i < count; i++) {
+    c->values[operand][i] = (double)(1 + draw(d, 1024)) / 256;
+  }
+}
+
+void make_batchnorm_sums(op_case *c, draws *d, bool large)
+{
+  int64_t N, C = extent(d, large);
+  tr__shards shards = random_cut(d, rows(d, large), &N);
+  c->is_output[0] = false;
+  c->is_output[1] = true;
+  c->args.batchnorm_sums =
+      (tr__batchnorm_sums_args){.x = REAL(N, C, extent(d, large)),
+                                .sums = doubles(2 * C + 1),
+                                .workspace = absent,
+                                .shards = shards};
+}
+
+void make_batchnorm_stats(op_case *c, draws *d, bool large)
+{
+  int64_t C = extent(d, large);
+  bool is_training = draw(d, 2);
+  c->args.batchnorm_stats = (tr__batchnorm_stats_args){
+      .running_mean = REAL(C),
+      .running_var = REAL(C),
+      .batches = REAL(1),
+      .stats = doubles(2 * C),
+      .sums = is_training ? doubles(2 * C + 1) : absent,
+      .momentum = 0.1,
+      .eps = 0.125};
+  c->is_output[1] = c->is_output[2] = c->is_output[3] = true;
+  set_positive(c, d, 1);
+  if (is_training) {
+    set_positive(c, d, 4);
+    c->values[4][2 * C] = (double)draw(d, 4);
+  }
+}
+
+void make_batchnorm_forward(op_case *c, draws *d, bool large)
+{
+  int64_t C = extent(d, large);
+  tr__tensor x = REAL(rows(d, large), C, extent(d, large));
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+  c->args.batchnorm_forward = (tr__batchnorm_forward_args){
+      .y = x,
+      .x = x,
+      .w = draw(d, 4) != 0 ? REAL(C) : absent,
+      .b = draw(d, 4) != 0 ? REAL(C) : absent,
+      .stats = doubles(2 * C),
+      .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
+}
+
+void make_batchnorm_backward_sums(op_case *c, draws *d, bool large)
+{
+  int64_t N, C = extent(d, large);
+  tr__shards shards = random_cut(d, rows(d, large), &N);
+  tr__tensor x = REAL(N, C, extent(d, large));
+  c->is_output[0] = false;
+  c->is_output[3] = c->is_output[4] = c->is_output[5] = true;
+  c->args.batchnorm_backward_sums =
+      (tr__batchnorm_backward_sums_args){.dy = x,
+                                         .x = x,
+                                         .stats = doubles(2 * C),
+                                         .sums = doubles(2 * C),
+                                         .dw = draw(d, 4) ? REAL(C) : absent,
+                                         .db = draw(d, 4) ? REAL(C) : absent,
+                                         .workspace = absent,
+                                         .shards = shards,
+                                         .accumulate = (int)draw(d, 2)};
+}
+
+void make_batchnorm_backward_input(op_case *c, draws *d, bool large)
+{
+  int64_t C = extent(d, large);
+  tr__tensor x = REAL(rows(d, large), C, extent(d, large));
+  bool is_training = draw(d, 3) != 0;
+  c->alias[1] = draw(d, 2) ? 0 : -1;
+  c->args.batchnorm_backward_input = (tr__batchnorm_backward_input_args){
+      .dx = x,
+      .dy = x,
+      .x = x,
+      .w = draw(d, 4) != 0 ? REAL(C) : absent,
+      .stats = doubles(2 * C),
+      .sums = is_training ? doubles(2 * C + 1) : absent,
+      .grad_sums = is_training ? doubles(2 * C) : absent,
+      .accumulate = c->alias[1] < 0 && draw(d, 2)};
+  if (is_training) {
+    set_positive(c, d, 5);
+    c->values[5][2 * C] = (double)(5 + draw(d, 99));
+  }
+}

@@ -84,6 +84,10 @@ static size_t workspace(tr__backend *backend, tr__op op, const void *args)
   if (op == TR__OP_linear_backward_weight) {
     return tr__cpu_linear_workspace(backend->pool, op, args);
   }
+  if (op == TR__OP_norm_backward_weight || op == TR__OP_batchnorm_sums ||
+      op == TR__OP_batchnorm_backward_sums) {
+    return tr__ref_workspace(backend, op, args);
+  }
   return tr__cpu_conv_workspace(backend->pool, op, args);
 }
 
@@ -102,6 +106,7 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   tr__cpu_set_sequence(&(*out)->ops);
   tr__cpu_set_attention(&(*out)->ops);
   tr__cpu_set_activation(&(*out)->ops);
+  tr__cpu_set_norm(&(*out)->ops);
   /* The pool's threads are the only ones. */
   openblas_set_num_threads(1);
   return TR_OK;

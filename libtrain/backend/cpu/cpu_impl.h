@@ -70,6 +70,7 @@ void tr__cpu_set_linear(tr__ops *ops);
 void tr__cpu_set_conv(tr__ops *ops);
 void tr__cpu_set_elementwise(tr__ops *ops);
 void tr__cpu_set_pool(tr__ops *ops);
+void tr__cpu_set_norm(tr__ops *ops);
 
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
 size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a);

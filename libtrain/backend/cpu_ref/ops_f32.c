@@ -9,6 +9,9 @@
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
+#include "backend/cpu_ref/template_norm.h"
+/* Uses the loops of template_norm.h. */
+#include "backend/cpu_ref/template_batchnorm.h"
 #include "backend/cpu_ref/template_optimizer.h"
 #include "backend/cpu_ref/template_pool.h"
 #include "backend/cpu_ref/template_shape.h"

@@ -110,6 +110,28 @@ static size_t sums(const tr__shards *shards, const tr__tensor *dw)
                                     tr_dtype_size(dw->dtype));
 }
 
+size_t tr__ref_chunk_bytes(const tr__shards *shards, size_t bytes)
+{
+  return tr__tree_bytes(shards, TR__REF_CHUNK * bytes);
+}
+
+/* Scratch of the sums of norms, the same on every backend. */
+static size_t norm_sums(tr__op op, const void *args)
+{
+  if (op == TR__OP_norm_backward_weight) {
+    const tr__norm_backward_weight_args *a = args;
+    return tr__ref_chunk_bytes(&a->shards, tr_dtype_size(a->dw.dtype)) *
+           (size_t)tr__ref_chunks(tr__tensor_count(&a->dw));
+  }
+  const tr__tensor *x = args;
+  const tr__shards *shards =
+      op == TR__OP_batchnorm_sums
+          ? &((const tr__batchnorm_sums_args *)args)->shards
+          : &((const tr__batchnorm_backward_sums_args *)args)->shards;
+  return tr__ref_chunk_bytes(shards, 2 * sizeof(double)) *
+         (size_t)tr__ref_chunks(x->dims[1]);
+}
+
 size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
 {
   (void)backend;
@@ -141,6 +163,10 @@ size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
     /* One row of scores. */
     const tr__attention_forward_args *a = args;
     return (size_t)a->qkv.dims[1] * sizeof(double);
+  }
+  if (op == TR__OP_norm_backward_weight || op == TR__OP_batchnorm_sums ||
+      op == TR__OP_batchnorm_backward_sums) {
+    return norm_sums(op, args);
   }
   return 0;
 }

@@ -17,6 +17,29 @@ TR__OPS(TR__REF_DECLARE)
 /* tr__ref_run - an op, in the precision of its first tensor, at once. */
 void tr__ref_run(tr__op op, const void *args);
 
+/* Sums per channel are made in chunks of channels, so that threads can share
+ * them; the chunks do not depend on threads. */
+enum { TR__REF_CHUNK = 16 };
+
+static inline int64_t tr__ref_chunks(int64_t channels)
+{
+  return (channels + TR__REF_CHUNK - 1) / TR__REF_CHUNK;
+}
+
+/* tr__ref_chunk_bytes - scratch of one chunk, `bytes` per channel. */
+size_t tr__ref_chunk_bytes(const tr__shards *shards, size_t bytes);
+
+/* One chunk of each of these ops. */
+#define TR__REF_CHUNK_OPS(X)                                                   \
+  X(norm_backward_weight)                                                      \
+  X(batchnorm_sums)                                                            \
+  X(batchnorm_backward_sums)
+#define TR__REF_DECLARE(op)                                                    \
+  void tr__ref_##op##_chunk_f32(const tr__##op##_args *args, int64_t chunk);   \
+  void tr__ref_##op##_chunk_f64(const tr__##op##_args *args, int64_t chunk);
+TR__REF_CHUNK_OPS(TR__REF_DECLARE)
+#undef TR__REF_DECLARE
+
 /* tr__ref_ops - the table of all ops; a backend overrides what it has. */
 tr__ops tr__ref_ops(void);
 

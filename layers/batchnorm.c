@@ -1,0 +1,213 @@
+/* BatchNorm: normalisation of channels over samples and places.
+ *
+ *   forward   r = 1 / sqrt(var + eps),  xhat = (x - mean) r
+ *             y = xhat w + b
+ *   backward  dw = sum of dy xhat,  db = sum of dy
+ *             dx = r w (dy - db / n - xhat dw / n)
+ *
+ *   x, y (N, C, ...), w, b (C); mean, var and the sums per channel over the n
+ *   values of the batch, with sync over those of all ranks
+ *
+ * In evaluation mean and var are the running ones, and dx = r w dy.
+ * Source: torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm */
+#include <train/layers.h>
+#include <train/norm.h>
+
+#include "layers/table_impl.h"
+#include "model/node_impl.h"
+
+/* Parameters: the running values, then, where there are any, w and b. */
+enum { RUNNING_MEAN, RUNNING_VAR, NUM_BATCHES, WEIGHT, BIAS };
+
+/* One for all samples, in double. */
+enum { STATS, SUMS, GRAD_SUMS };
+
+static tr_status declare(tr_model *net, tr__node *node, int64_t channels)
+{
+  const tr_batchnorm_opts *opts = node->opts;
+  const tr_shape each = {1, {channels}}, scalar = {0, {0}};
+  TR_TRY(tr__declare_buffer(net, node, "running_mean", each,
+                            tr__init_constant(0)));
+  TR_TRY(
+      tr__declare_buffer(net, node, "running_var", each, tr__init_constant(1)));
+  TR_TRY(tr__declare_buffer(net, node, "num_batches_tracked", scalar,
+                            tr__init_constant(0)));
+  if (!opts->no_affine) {
+    TR_TRY(tr__declare_param(net, node, "weight", each, tr__init_constant(1)));
+    TR_TRY(tr__declare_param(net, node, "bias", each, tr__init_constant(0)));
+  }
+  const tr_shape pairs = {1, {2 * channels}}, sums = {1, {2 * channels + 1}};
+  tr__declare_single(node, TR_F64, pairs);
+  tr__declare_single(node, TR_F64, sums);
+  tr__declare_single(node, TR_F64, pairs);
+  return TR_OK;
+}
+
+static tr_status infer(tr_model *net, tr__node *node)
+{
+  const tr_batchnorm_opts *opts = node->opts;
+  node->shape = *tr__input_shape(net, node, 0);
+  TR__CHECK_NODE(node->shape.ndim > 0, node, TR_ESHAPE,
+                 "input has %d extents per sample, expected at least 1",
+                 node->shape.ndim);
+  TR__CHECK_NODE(opts->eps > 0, node, TR_EINVAL,
+                 "eps is %g, expected more than 0", opts->eps);
+  TR__CHECK_NODE(opts->momentum > 0 && opts->momentum <= 1, node, TR_EINVAL,
+                 "momentum is %g, expected more than 0 and at most 1",
+                 opts->momentum);
+  TR_TRY(declare(net, node, node->shape.dims[0]));
+  tr__tensor x = tr__shape_tensor(net, &node->shape);
+  const tr__shards shards = tr__one_shard(net->max_rows);
+  node->forward_bytes =
+      tr__workspace_bytes(net, TR__OP_batchnorm_sums,
+                          &(tr__batchnorm_sums_args){.x = x, .shards = shards});
+  node->backward_bytes = tr__workspace_bytes(
+      net, TR__OP_batchnorm_backward_sums,
+      &(tr__batchnorm_backward_sums_args){.dy = x, .x = x, .shards = shards});
+  node->flags = TR__USES_INPUT | TR__IN_PLACE | TR__CAN_ACTIVATE |
+                (opts->sync ? 0u : (unsigned)TR__LOCAL_BUFFERS);
+  return TR_OK;
+}
+
+static tr__tensor param(const tr__run *run, const tr__node *node, int i)
+{
+  return node->num_params > i ? tr__value(run, node, i)
+                              : (tr__tensor){.data = NULL};
+}
+
+static tr__tensor gradient(const tr__run *run, const tr__node *node, int i)
+{
+  return node->num_params > i ? tr__grad(run, node, i)
+                              : (tr__tensor){.data = NULL};
+}
+
+/* sums <- those of all ranks; a failure is agreed with the gradients. */
+static void
+sum_over_ranks(const tr__run *run, const tr__node *node, const tr__tensor *sums)
+{
+  const tr_batchnorm_opts *opts = node->opts;
+  tr_context *ctx = run->net->ctx;
+  if (!opts->sync || ctx->comm->size == 1) {
+    return;
+  }
+  tr_status status =
+      tr__allreduce_arena(ctx, sums->data, tr__tensor_count(sums), TR_F64);
+  if (status != TR_OK) {
+    tr__context_set_pending(ctx, status);
+  }
+}
+
+/* Absent in evaluation. */
+static tr__tensor batch_sums(const tr__run *run, const tr__node *node)
+{
+  return run->is_training ? tr__saved(run, node, SUMS)
+                          : (tr__tensor){.data = NULL};
+}
+
+static void find_stats(const tr__run *run, const tr__node *node)
+{
+  const tr_batchnorm_opts *opts = node->opts;
+  tr__tensor sums = batch_sums(run, node);
+  if (run->is_training) {
+    run->ops->batchnorm_sums(
+        run->stream,
+        &(tr__batchnorm_sums_args){.x = tr__input(run, node, 0),
+                                   .sums = sums,
+                                   .workspace = tr__workspace(run, node),
+                                   .shards = run->shards});
+    sum_over_ranks(run, node, &sums);
+  }
+  run->ops->batchnorm_stats(run->stream,
+                            &(tr__batchnorm_stats_args){
+                                .running_mean = param(run, node, RUNNING_MEAN),
+                                .running_var = param(run, node, RUNNING_VAR),
+                                .batches = param(run, node, NUM_BATCHES),
+                                .stats = tr__saved(run, node, STATS),
+                                .sums = sums,
+                                .momentum = opts->momentum,
+                                .eps = opts->eps});
+}
+
+static void forward(const tr__run *run, const tr__node *node)
+{
+  find_stats(run, node);
+  run->ops->batchnorm_forward(
+      run->stream,
+      &(tr__batchnorm_forward_args){.y = tr__output(run, node),
+                                    .x = tr__input(run, node, 0),
+                                    .w = param(run, node, WEIGHT),
+                                    .b = param(run, node, BIAS),
+                                    .stats = tr__saved(run, node, STATS),
+                                    .activation = node->activation});
+}
+
+static void backward(const tr__run *run, const tr__node *node)
+{
+  tr__tensor dy = tr__output_grad(run, node), x = tr__input(run, node, 0);
+  tr__tensor stats = tr__saved(run, node, STATS);
+  tr__tensor grad_sums = tr__saved(run, node, GRAD_SUMS);
+  run->ops->batchnorm_backward_sums(
+      run->stream,
+      &(tr__batchnorm_backward_sums_args){.dy = dy,
+                                          .x = x,
+                                          .stats = stats,
+                                          .sums = grad_sums,
+                                          .dw = gradient(run, node, WEIGHT),
+                                          .db = gradient(run, node, BIAS),
+                                          .workspace = tr__workspace(run, node),
+                                          .shards = run->shards,
+                                          .accumulate = tr__grad_adds(run)});
+  tr__tensor dx = tr__input_grad(run, node, 0);
+  if (dx.data == NULL) {
+    return;
+  }
+  if (run->is_training) {
+    sum_over_ranks(run, node, &grad_sums);
+  }
+  run->ops->batchnorm_backward_input(
+      run->stream, &(tr__batchnorm_backward_input_args){
+                       .dx = dx,
+                       .dy = dy,
+                       .x = x,
+                       .w = param(run, node, WEIGHT),
+                       .stats = stats,
+                       .sums = batch_sums(run, node),
+                       .grad_sums = grad_sums,
+                       .accumulate = tr__input_grad_adds(run, node, 0)});
+}
+
+static tr_node random_build(tr_model *net, const tr__random *random)
+{
+  tr_shape in = {3,
+                 {1 + tr__random_u32(random, 0) % 19,
+                  1 + tr__random_u32(random, 1) % 4,
+                  1 + tr__random_u32(random, 2) % 5}};
+  in.ndim = 1 + (int)(tr__random_u32(random, 3) % 3);
+  tr_batchnorm_opts opts = {.eps = 0.1,
+                            .sync = tr__random_u32(random, 4) % 2,
+                            .no_affine = tr__random_u32(random, 5) % 4 == 0};
+  return tr_batchnorm(net, tr_input(net, in), &opts);
+}
+
+const tr__layer_type tr__batchnorm_type = {
+    .name = "batchnorm",
+    .infer = infer,
+    .forward = forward,
+    .backward = backward,
+    .random_build = random_build,
+    /* 1 / sqrt(var) is curved. */
+    .tolerance = 1e-6,
+};
+
+tr_node tr_batchnorm(tr_model *net, tr_node x, const tr_batchnorm_opts *opts)
+{
+  tr_batchnorm_opts o = opts != NULL ? *opts : (tr_batchnorm_opts){0};
+  o.eps = o.eps == 0 ? 1e-5 : o.eps;
+  o.momentum = o.momentum == 0 ? 0.1 : o.momentum;
+  return tr__add_node(net, &(tr__node_spec){.type = &tr__batchnorm_type,
+                                            .inputs = &x,
+                                            .num_inputs = 1,
+                                            .opts = &o,
+                                            .opts_bytes = sizeof o,
+                                            .name = o.name});
+}

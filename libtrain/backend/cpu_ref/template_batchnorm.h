@@ -1,0 +1,254 @@
+/* BatchNorm: statistics of channels over samples and places. x is (N, C, S),
+ * S the places of one channel. Sums are in double. */
+
+/* sums <- sum of x, sum of x^2 */
+static TR__CLONES void
+TR_FN(batchnorm_plane)(double sums[2], const TR_REAL *x, int64_t count)
+{
+  double lane[8] = {0}, other[8] = {0};
+  for (int64_t i = 0; i < count; i += 8) {
+    int64_t width = tr__min(8, count - i);
+    for (int64_t l = 0; l < width; l++) {
+      double value = (double)x[i + l];
+      lane[l] += value;
+      other[l] += value * value;
+    }
+  }
+  for (int l = 0; l < 8; l++) {
+    sums[0] += lane[l];
+    sums[1] += other[l];
+  }
+}
+
+/* sums <- sum of dy, sum of dy xhat */
+static TR__CLONES void TR_FN(batchnorm_plane_back)(double sums[2],
+                                                   const TR_REAL *dy,
+                                                   const TR_REAL *x,
+                                                   int64_t count,
+                                                   const TR_REAL stats[2])
+{
+  double lane[8] = {0}, other[8] = {0};
+  for (int64_t i = 0; i < count; i += 8) {
+    int64_t width = tr__min(8, count - i);
+    for (int64_t l = 0; l < width; l++) {
+      double g = (double)dy[i + l];
+      lane[l] += g;
+      other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
+    }
+  }
+  for (int l = 0; l < 8; l++) {
+    sums[0] += lane[l];
+    sums[1] += other[l];
+  }
+}
+
+/* A chunk of channels; dy NULL: of the forward sums. */
+typedef struct TR_FN(batchnorm_chunk) {
+  const TR_REAL *x, *dy;
+  const double *stats;
+  int64_t C, S, begin, end;
+} TR_FN(batchnorm_chunk);
+
+/* sum (channels of the chunk, 2) */
+static void TR_FN(batchnorm_leaf)(
+    void *arg, int64_t begin, int64_t end, void *out, int accumulate)
+{
+  const TR_FN(batchnorm_chunk) *k = arg;
+  double *sum = out;
+  TR_ASSERT(!accumulate);
+  (void)accumulate;
+  memset(sum, 0, (size_t)(k->end - k->begin) * 2 * sizeof *sum);
+  for (int64_t n = begin; n < end; n++) {
+    for (int64_t c = k->begin; c < k->end; c++, sum += 2) {
+      int64_t at = (n * k->C + c) * k->S;
+      if (k->dy == NULL) {
+        TR_FN(batchnorm_plane)(sum, k->x + at, k->S);
+        continue;
+      }
+      const TR_REAL stats[2] = {(TR_REAL)k->stats[c],
+                                (TR_REAL)k->stats[k->C + c]};
+      TR_FN(batchnorm_plane_back)(sum, k->dy + at, k->x + at, k->S, stats);
+    }
+    sum = out;
+  }
+}
+
+static void TR_FN(batchnorm_add)(void *arg, void *sum, const void *other)
+{
+  const TR_FN(batchnorm_chunk) *k = arg;
+  for (int64_t i = 0; i < 2 * (k->end - k->begin); i++) {
+    ((double *)sum)[i] += ((const double *)other)[i];
+  }
+}
+
+/* sums (2, C) <- those of the chunk, whose number is its place in scratch */
+static void TR_FN(batchnorm_chunk_sums)(TR_FN(batchnorm_chunk) * chunk,
+                                        const tr__shards *shards,
+                                        char *scratch,
+                                        double *sums)
+{
+  double out[2 * TR__REF_CHUNK];
+  int64_t count = chunk->end - chunk->begin;
+  tr__tree tree = {.shards = *shards,
+                   .bytes = 2 * (size_t)count * sizeof(double),
+                   .leaf = TR_FN(batchnorm_leaf),
+                   .add = TR_FN(batchnorm_add),
+                   .arg = chunk};
+  if (scratch != NULL) {
+    scratch += (size_t)(chunk->begin / TR__REF_CHUNK) *
+               tr__ref_chunk_bytes(shards, 2 * sizeof(double));
+  }
+  tr__tree_sum(&tree, out, 0, scratch);
+  for (int64_t c = 0; c < count; c++) {
+    sums[chunk->begin + c] = out[2 * c];
+    sums[chunk->C + chunk->begin + c] = out[2 * c + 1];
+  }
+}
+
+/* Channels and places of a tensor. */
+static inline TR_FN(batchnorm_chunk)
+    TR_FN(batchnorm_chunk_of)(const tr__tensor *x, int64_t number)
+{
+  int64_t C = x->dims[1];
+  return (TR_FN(batchnorm_chunk)){.x = x->data,
+                                  .C = C,
+                                  .S = tr__tensor_row(x) / C,
+                                  .begin = number * TR__REF_CHUNK,
+                                  .end =
+                                      tr__min((number + 1) * TR__REF_CHUNK, C)};
+}
+
+void TR_FN(batchnorm_sums_chunk)(const tr__batchnorm_sums_args *args,
+                                 int64_t number)
+{
+  TR_FN(batchnorm_chunk) chunk = TR_FN(batchnorm_chunk_of)(&args->x, number);
+  double *sums = args->sums.data;
+  TR_FN(batchnorm_chunk_sums)
+  (&chunk, &args->shards, args->workspace.data, sums);
+  if (number == 0) {
+    sums[2 * chunk.C] = (double)(args->x.dims[0] * chunk.S);
+  }
+}
+
+void TR_FN(batchnorm_sums)(const tr__batchnorm_sums_args *args)
+{
+  for (int64_t i = 0; i < tr__ref_chunks(args->x.dims[1]); i++) {
+    TR_FN(batchnorm_sums_chunk)(args, i);
+  }
+}
+
+void TR_FN(batchnorm_stats)(const tr__batchnorm_stats_args *args)
+{
+  TR_REAL *running_mean = args->running_mean.data;
+  TR_REAL *running_var = args->running_var.data;
+  const double *sums = args->sums.data;
+  double *stats = args->stats.data;
+  int64_t C = tr__tensor_count(&args->running_mean);
+  double n = sums != NULL ? sums[2 * C] : 0, keep = 1 - args->momentum;
+  for (int64_t c = 0; c < C; c++) {
+    double mean = (double)running_mean[c], var = (double)running_var[c];
+    if (n > 0) {
+      mean = sums[c] / n;
+      var = fmax(sums[C + c] / n - mean * mean, 0);
+      double unbiased = n > 1 ? var * n / (n - 1) : var;
+      running_mean[c] =
+          (TR_REAL)(keep * (double)running_mean[c] + args->momentum * mean);
+      running_var[c] =
+          (TR_REAL)(keep * (double)running_var[c] + args->momentum * unbiased);
+    }
+    stats[c] = mean;
+    stats[C + c] = 1 / sqrt(var + args->eps);
+  }
+  if (n > 0) {
+    *(TR_REAL *)args->batches.data += 1;
+  }
+}
+
+/* y <- activation((x - mean) r w + b) */
+static TR__CLONES void TR_FN(batchnorm_apply)(TR_REAL *y,
+                                              const TR_REAL *x,
+                                              int64_t count,
+                                              const TR_REAL numbers[3],
+                                              bool has_relu)
+{
+  TR_REAL mean = numbers[0], a = numbers[1], b = numbers[2];
+  if (!has_relu) {
+    for (int64_t i = 0; i < count; i++) {
+      y[i] = (x[i] - mean) * a + b;
+    }
+    return;
+  }
+  for (int64_t i = 0; i < count; i++) {
+    TR_REAL value = (x[i] - mean) * a + b;
+    y[i] = value < 0 ? 0 : value;
+  }
+}
+
+void TR_FN(batchnorm_forward)(const tr__batchnorm_forward_args *args)
+{
+  int64_t C = args->x.dims[1], S = tr__tensor_row(&args->x) / C;
+  const double *stats = args->stats.data;
+  const TR_REAL *w = args->w.data, *b = args->b.data;
+  for (int64_t plane = 0; plane < args->x.dims[0] * C; plane++) {
+    int64_t c = plane % C;
+    const TR_REAL numbers[3] = {
+        (TR_REAL)stats[c],
+        (TR_REAL)(stats[C + c] * (w != NULL ? (double)w[c] : 1)),
+        b != NULL ? b[c] : 0};
+    TR_FN(batchnorm_apply)
+    ((TR_REAL *)args->y.data + plane * S,
+     (const TR_REAL *)args->x.data + plane * S, S, numbers,
+     args->activation == TR__ACTIVATION_RELU);
+  }
+}
+
+void TR_FN(batchnorm_backward_sums_chunk)(
+    const tr__batchnorm_backward_sums_args *args, int64_t number)
+{
+  TR_FN(batchnorm_chunk) chunk = TR_FN(batchnorm_chunk_of)(&args->x, number);
+  chunk.dy = args->dy.data;
+  chunk.stats = args->stats.data;
+  double *sums = args->sums.data;
+  TR_REAL *dw = args->dw.data, *db = args->db.data;
+  TR_FN(batchnorm_chunk_sums)
+  (&chunk, &args->shards, args->workspace.data, sums);
+  for (int64_t c = chunk.begin; c < chunk.end; c++) {
+    if (db != NULL) {
+      db[c] = (TR_REAL)(args->accumulate ? (double)db[c] + sums[c] : sums[c]);
+    }
+    if (dw != NULL) {
+      double value = sums[chunk.C + c];
+      dw[c] = (TR_REAL)(args->accumulate ? (double)dw[c] + value : value);
+    }
+  }
+}
+
+void TR_FN(batchnorm_backward_sums)(
+    const tr__batchnorm_backward_sums_args *args)
+{
+  for (int64_t i = 0; i < tr__ref_chunks(args->x.dims[1]); i++) {
+    TR_FN(batchnorm_backward_sums_chunk)(args, i);
+  }
+}
+
+void TR_FN(batchnorm_backward_input)(
+    const tr__batchnorm_backward_input_args *args)
+{
+  int64_t C = args->x.dims[1], S = tr__tensor_row(&args->x) / C;
+  const double *stats = args->stats.data, *grad = args->grad_sums.data;
+  const TR_REAL *w = args->w.data;
+  double n =
+      args->sums.data != NULL ? ((const double *)args->sums.data)[2 * C] : 0;
+  for (int64_t plane = 0; plane < args->x.dims[0] * C; plane++) {
+    int64_t c = plane % C;
+    double factor = w != NULL ? (double)w[c] : 1;
+    const TR_REAL numbers[5] = {(TR_REAL)stats[c], (TR_REAL)stats[C + c],
+                                (TR_REAL)(n > 0 ? factor * grad[c] / n : 0),
+                                (TR_REAL)(n > 0 ? factor * grad[C + c] / n : 0),
+                                (TR_REAL)factor};
+    const TR_REAL *from[3] = {(const TR_REAL *)args->dy.data + plane * S,
+                              (const TR_REAL *)args->x.data + plane * S, NULL};
+    TR_FN(norm_spread)
+    ((TR_REAL *)args->dx.data + plane * S, from, S, numbers, args->accumulate);
+  }
+}
