@@ -24,15 +24,33 @@ typedef struct workload {
   int64_t targets; /* per sample; 0: 1, and the inputs are numbers, not ids */
 } workload;
 
+/* The rate and momentum that ResNets are trained with. */
+static tr_status
+create_sgd(tr_model *net, const tr_adam_opts *unused, tr_optimizer **out)
+{
+  (void)unused;
+  const tr_sgd_opts sgd = {.lr = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
+  return tr_sgd_create(net, &sgd, out);
+}
+
 static const workload workloads[] = {
-    {"mlp", example_mlp, {1, {1000}}, 10, 32, tr_adam_create},
-    {"convnet28", example_convnet, {3, {1, 28, 28}}, 10, 64, tr_adamw_create},
+    {"mlp", example_mlp, {1, {1000}}, 10, 32, tr_adam_create, 0},
+    {"convnet28",
+     example_convnet,
+     {3, {1, 28, 28}},
+     10,
+     64,
+     tr_adamw_create,
+     0},
     {"convnet224",
      example_convnet,
      {3, {3, 224, 224}},
      1000,
      8,
-     tr_adamw_create},
+     tr_adamw_create,
+     0},
+    {"resnet18", example_resnet18, {3, {3, 32, 32}}, 10, 32, create_sgd, 0},
+    {"resnet50", example_resnet50, {3, {3, 224, 224}}, 1000, 32, create_sgd, 0},
     {"gpt", example_gpt, {1, {128}}, 65, 16, tr_adamw_create, 128},
 };
 
@@ -78,7 +96,8 @@ static int read_settings(int argc, char **argv, settings *s)
   int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
   if (s->workload == NULL || !is_known || !is_conv || argc % 2 == 0) {
     fprintf(stderr,
-            "usage: bench_step [--workload mlp|convnet28|convnet224|gpt] "
+            "usage: bench_step [--workload mlp|convnet28|convnet224|resnet18|"
+            "resnet50|gpt] "
             "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64] "
             "[--conv auto|exact] [--device NAME]\n");
     return 0;

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 import record_conv
+import record_resnet
 import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -306,6 +307,7 @@ def record_schedules():
 
 FILES = {
     "layers": record_layers,
+    "resnet": lambda: record_resnet.record(Recording()),
     "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
