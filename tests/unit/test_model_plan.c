@@ -1,6 +1,8 @@
 /* The plan: memory is shared and nothing that is still needed is lost. */
 #include "layer_helper.h"
 
+#include "layers/conv_impl.h"
+
 enum { MAX_ITEMS = 40, NUM_NETS = 120, MAX_NODES = 60 };
 
 static bool live_at_once(const tr__arena_item *a, const tr__arena_item *b)
@@ -81,7 +83,7 @@ static int64_t channels_of(const random_net *net, tr_node x)
     node = &m->nodes[node->inputs[0]];
   }
   return node->num_inputs == 0 ? ((const tr_shape *)node->opts)->dims[0]
-                               : ((const tr_conv2d_opts *)node->opts)->out;
+                               : ((const tr__conv_opts *)node->opts)->out;
 }
 
 /* x plus a branch of x, as either operand, behind a ReLU or not. */
