@@ -13,6 +13,28 @@ void example_mlp(tr_model *net, tr_shape shape, int64_t classes);
  * to the classes and cross-entropy; parameters conv1, conv2, conv3, fc. */
 void example_convnet(tr_model *net, tr_shape shape, int64_t classes);
 
+typedef struct example_resnet_opts {
+  int blocks[4]; /* residual blocks of each stage */
+  int64_t width; /* channels of the first stage; doubled from one to the next */
+  int is_bottleneck; /* 1: three convolutions in a block, and 4 width behind */
+} example_resnet_opts;
+
+/* example_resnet - a residual network on images (C, H, W), and cross-entropy.
+ *
+ * The stem is a 7x7 convolution of stride 2 and a maximum pool for images of
+ * height 64 and more, else a 3x3 convolution. Names of torchvision's: conv1,
+ * bn1, layer1.0.conv1, layer1.0.bn1, layer2.0.downsample.0, ..., fc. */
+void example_resnet(tr_model *net,
+                    tr_shape shape,
+                    int64_t classes,
+                    const example_resnet_opts *opts);
+
+/* example_resnet18 - 2, 2, 2, 2 blocks of two convolutions, width 64. */
+void example_resnet18(tr_model *net, tr_shape shape, int64_t classes);
+
+/* example_resnet50 - 3, 4, 6, 3 bottlenecks, width 64 (v1.5). */
+void example_resnet50(tr_model *net, tr_shape shape, int64_t classes);
+
 typedef struct example_gpt_opts {
   int layers;
   int64_t heads, width;

@@ -24,8 +24,7 @@ typedef struct entry {
   AT(field)
 
 static const entry table[] = {
-    {CHOICE("model", "mlp|convnet|resnet18|resnet50", model),
-     .missing = "resnet18|resnet50"},
+    {CHOICE("model", "mlp|convnet|resnet18|resnet50", model)},
     {.name = "data",
      .value = "PATH",
      .help = "HDF5 file or folder of IDX files [embedded digits]",

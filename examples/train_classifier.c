@@ -33,6 +33,10 @@ static void build_model(tr_context *ctx,
   int64_t classes = tr_dataset_num_classes(data);
   if (strcmp(options->model, "convnet") == 0) {
     example_convnet(*net, shape, classes);
+  } else if (strcmp(options->model, "resnet18") == 0) {
+    example_resnet18(*net, shape, classes);
+  } else if (strcmp(options->model, "resnet50") == 0) {
+    example_resnet50(*net, shape, classes);
   } else {
     example_mlp(*net, shape, classes);
   }

@@ -6,6 +6,7 @@
 #ifndef TR_OPS_CONV_IMPL_H
 #define TR_OPS_CONV_IMPL_H
 
+#include "base/ops_norm_impl.h"
 #include "base/tensor_impl.h"
 
 typedef struct tr__window {

@@ -24,6 +24,15 @@ typedef struct workload {
   int64_t targets; /* per sample; 0: 1, and the inputs are numbers, not ids */
 } workload;
 
+/* The rate and momentum that ResNets are trained with. */
+static tr_status
+create_sgd(tr_model *net, const tr_adam_opts *unused, tr_optimizer **out)
+{
+  (void)unused;
+  const tr_sgd_opts sgd = {.lr = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
+  return tr_sgd_create(net, &sgd, out);
+}
+
 static const workload workloads[] = {
     {.name = "mlp",
      .build = example_mlp,
@@ -50,6 +59,18 @@ static const workload workloads[] = {
      .batch = 16,
      .create = tr_adamw_create,
      .targets = 128},
+    {.name = "resnet18",
+     .build = example_resnet18,
+     .shape = {3, {3, 32, 32}},
+     .classes = 10,
+     .batch = 32,
+     .create = create_sgd},
+    {.name = "resnet50",
+     .build = example_resnet50,
+     .shape = {3, {3, 224, 224}},
+     .classes = 1000,
+     .batch = 32,
+     .create = create_sgd},
 };
 
 typedef struct settings {
@@ -94,7 +115,8 @@ static int read_settings(int argc, char **argv, settings *s)
   int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
   if (s->workload == NULL || !is_known || !is_conv || argc % 2 == 0) {
     fprintf(stderr,
-            "usage: bench_step [--workload mlp|convnet28|convnet224|gpt] "
+            "usage: bench_step [--workload mlp|convnet28|convnet224|resnet18|"
+            "resnet50|gpt] "
             "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64] "
             "[--conv auto|exact] [--device NAME]\n");
     return 0;

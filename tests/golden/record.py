@@ -23,6 +23,7 @@ from torch import nn
 import record_conv
 import record_losses
 import record_optim
+import record_resnet
 import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -308,6 +309,7 @@ def record_schedules():
 
 FILES = {
     "layers": record_layers,
+    "resnet": lambda: record_resnet.record(Recording()),
     "conv": lambda: record_conv.record(Recording()),
     "schedules": record_schedules,
     "losses": lambda: record_losses.record(Recording()),

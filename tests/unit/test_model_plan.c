@@ -1,6 +1,8 @@
 /* The plan: memory is shared and nothing that is still needed is lost. */
 #include "layer_helper.h"
 
+#include "layers/conv_impl.h"
+
 enum { MAX_ITEMS = 40, NUM_NETS = 120, MAX_NODES = 60 };
 
 static bool live_at_once(const tr__arena_item *a, const tr__arena_item *b)
