@@ -139,11 +139,12 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
   const tr__conv_opts *opts = node->opts;
   tr__tensor dy = tr__volume(tr__output_grad(run, node));
   tr__tensor dw = tr__grad(run, node, WEIGHT);
-  if (dw.data != NULL) {
+  tr__tensor db = tr__conv_bias_grad(run, node);
+  if (dw.data != NULL || db.data != NULL) {
     run->ops->conv_backward_weight(run->stream,
                                    &(tr__conv_backward_weight_args){
                                        .dw = tr__volume(dw),
-                                       .db = tr__conv_bias_grad(run, node),
+                                       .db = db,
                                        .x = tr__volume(tr__input(run, node, 0)),
                                        .dy = dy,
                                        .workspace = tr__workspace(run, node),
@@ -162,6 +163,14 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
                          .window = opts->window,
                          .accumulate = tr__input_grad_adds(run, node, 0)});
   }
+}
+
+tr__flops tr__conv_flops(const tr_model *net, const tr__node *node)
+{
+  tr__tensor w = tr__param_tensor(net, node, WEIGHT);
+  return tr__product_flops(net, node, WEIGHT,
+                           (double)tr_shape_count(&node->shape) *
+                               (double)tr__tensor_row(&w));
 }
 
 tr_node tr__add_conv(tr_model *net,

@@ -116,11 +116,12 @@ static void backward(const tr__run *run, const tr__node *node)
   const tr__conv_opts *opts = node->opts;
   tr__tensor dy = tr__volume(tr__output_grad(run, node));
   tr__tensor dw = tr__grad(run, node, WEIGHT);
-  if (dw.data != NULL) {
+  tr__tensor db = tr__conv_bias_grad(run, node);
+  if (dw.data != NULL || db.data != NULL) {
     run->ops->conv_backward_weight(
         run->stream, &(tr__conv_backward_weight_args){
                          .dw = tr__volume(dw),
-                         .db = tr__conv_bias_grad(run, node),
+                         .db = db,
                          .x = dy,
                          .dy = tr__volume(tr__input(run, node, 0)),
                          .workspace = tr__workspace(run, node),
@@ -140,6 +141,15 @@ static void backward(const tr__run *run, const tr__node *node)
                          .window = opts->window,
                          .accumulate = tr__input_grad_adds(run, node, 0)});
   }
+}
+
+static tr__flops flops(const tr_model *net, const tr__node *node)
+{
+  tr__tensor w = tr__param_tensor(net, node, WEIGHT);
+  const tr_shape *x = tr__input_shape(net, node, 0);
+  return tr__product_flops(net, node, WEIGHT,
+                           (double)tr_shape_count(x) *
+                               (double)tr__tensor_row(&w));
 }
 
 static tr_node random_build(tr_model *net, const tr__random *random)
@@ -169,6 +179,7 @@ const tr__layer_type tr__conv_transpose2d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

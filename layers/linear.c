@@ -77,7 +77,8 @@ static void forward(const tr__run *run, const tr__node *node)
 static void backward_weight(const tr__run *run, const tr__node *node)
 {
   tr__tensor dw = tr__grad(run, node, WEIGHT);
-  if (dw.data == NULL) {
+  tr__tensor db = bias_grad(run, node);
+  if (dw.data == NULL && db.data == NULL) {
     return;
   }
   int64_t times = 1;
@@ -87,7 +88,7 @@ static void backward_weight(const tr__run *run, const tr__node *node)
   run->ops->linear_backward_weight(
       run->stream, &(tr__linear_backward_weight_args){
                        .dw = dw,
-                       .db = bias_grad(run, node),
+                       .db = db,
                        .x = rows_of(tr__input(run, node, 0)),
                        .dy = rows_of(tr__output_grad(run, node)),
                        .workspace = tr__workspace(run, node),
@@ -109,6 +110,14 @@ static void backward(const tr__run *run, const tr__node *node)
   }
 }
 
+static tr__flops flops(const tr_model *net, const tr__node *node)
+{
+  const tr_shape *x = tr__input_shape(net, node, 0);
+  return tr__product_flops(net, node, WEIGHT,
+                           (double)tr_shape_count(&node->shape) *
+                               (double)x->dims[x->ndim - 1]);
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   tr_shape in = {1, {1 + tr__random_u32(random, 0) % 37}};
@@ -127,6 +136,7 @@ const tr__layer_type tr__linear_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

@@ -55,7 +55,7 @@ static tr_status check_update(const char *name, const tr_update_opts *update)
 
 static size_t slot_bytes(const tr_optimizer *opt)
 {
-  return (size_t)opt->store->count * tr_dtype_size(opt->store->ctx->dtype);
+  return (size_t)opt->slot_count * tr_dtype_size(opt->store->ctx->dtype);
 }
 
 static size_t sums_bytes(const tr_optimizer *opt)
@@ -93,6 +93,8 @@ static tr_status create(tr_model *net,
   TR_CHECK(opt != NULL, TR_ENOMEM, "no memory for an optimizer");
   *opt = *wanted;
   opt->store = tr__model_store(net);
+  opt->slot_count = opt->store->count;
+  opt->generation = opt->store->generation;
   opt->clip_norm = update->clip_norm;
   opt->on_nonfinite = update->on_nonfinite;
   opt->plateau.scale = 1;
@@ -124,6 +126,15 @@ tr_status tr__optimizer_create(tr_model *net,
     tr_optimizer_destroy(out);
   }
   return status;
+}
+
+tr_status tr__optimizer_check(const tr_optimizer *opt)
+{
+  TR_CHECK(opt->generation == opt->store->generation, TR_ESTATE,
+           "%s: the model was built again since this optimizer was made: "
+           "destroy it and make a new one",
+           opt->type->name);
+  return TR_OK;
 }
 
 void tr_optimizer_destroy(tr_optimizer **opt)
@@ -326,6 +337,7 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
   tr_context *ctx = store->ctx;
+  TR_TRY(tr__optimizer_check(opt));
   TR_CHECK(!store->grads_are_clear, TR_ESTATE,
            "tr_optimizer_step before tr_model_backward()");
   TR_CHECK(store->grads_are_reduced || ctx->comm->size == 1, TR_ESTATE,

@@ -38,6 +38,10 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  *
  * opts  [in]  may be NULL
  *
+ * After tr_model_freeze() it can be called again: parameters keep their values,
+ * and optimizers have to be created anew. Where that fails, the model stays as
+ * it was. Both plans are in memory for a moment.
+ *
  * Calls:     collective on the context's communicator
  * Errors:    the first error of the builder calls, with the layer's name;
  *            TR_ESHAPE, TR_EINVAL (no batch size known), TR_ENOMEM (with the
@@ -46,6 +50,35 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  * Ownership: nothing is kept
  * Threads:   one thread per context */
 TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
+
+/* tr_model_freeze - train some parameters no longer, or again.
+ *
+ *   tr_model_freeze(net, "conv*", 1);       everything of layers named conv...
+ *   tr_model_freeze(net, "*", 1);           everything
+ *   tr_model_freeze(net, "fc.*", 0);        but this layer
+ *
+ * pattern  [in]  of parameter names like "conv1.weight", as in a shell: `*`,
+ *                `?`, `[...]`; later calls win
+ * frozen   [in]  1: freeze, 0: train
+ *
+ * What is frozen has no gradient and no optimizer state and is not computed
+ * backward; its first values are those that it would have had. It is part of
+ * checkpoints and hashes like everything else. Buffers (running statistics)
+ * are not affected.
+ *
+ * After tr_model_build() the model has to be built again, which keeps all
+ * values: tr_model_build(net, NULL), then a new optimizer. The old optimizer
+ * refuses to step.
+ *
+ * Calls:     logically collective: the same on every rank, which the next
+ *            tr_model_build() checks
+ * Errors:    TR_EINVAL where no parameter has such a name (before
+ *            tr_model_build(): from there); TR_ENOMEM
+ * Ownership: pattern is borrowed for the call
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_freeze(tr_model *net,
+                                 const char *pattern,
+                                 int frozen);
 
 /* tr_model_set_training - choose between training and evaluation.
  *
@@ -230,6 +263,19 @@ TR_API tr_status tr_model_set_param(tr_model *net,
  * Ownership: nothing is created or kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_params_hash(tr_model *net, uint64_t *hash);
+
+/* tr_model_print - every layer with its shape, parameters and work, as tables
+ * of other frameworks show them; then the totals.
+ *
+ * FLOPs are those of the products (linear and convolution layers, attention), a
+ * multiply-add being two, for one sample; backward's are those of the gradients
+ * that this plan computes, so none for what is frozen.
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build()
+ * Ownership: stream is borrowed for the call
+ * Threads:   one thread per context */
+TR_API tr_status tr_model_print(const tr_model *net, FILE *stream);
 
 /* tr_model_print_plan - every node, shape, layout and byte of the plan.
  *

@@ -111,7 +111,8 @@ TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
 
 /* tr_model_load - set parameters from /params/<name> of any HDF5 file.
  *
- * The file needs no seal. Every parameter of the model must be there with its
+ * The file needs no seal; where it has one, as every file of a checkpoint, the
+ * seal is checked first. Every parameter of the model must be there with its
  * shape; floating-point values are converted to the model's type.
  *
  * Calls:     collective on the context's communicator
@@ -120,6 +121,39 @@ TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
  * Ownership: nothing is kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_load(tr_model *net, const char *path);
+
+/* Zero-initialise; every zero is the default. */
+typedef struct tr_load_opts {
+  const char *pattern; /* of parameter names, as tr_model_freeze(); NULL: "*" */
+  int allow_missing;   /* 1: leave alone what the file does not have */
+} tr_load_opts;
+
+/* tr_model_load_matching - set the parameters whose names match a pattern.
+ *
+ * Fine-tuning: take the filters of an older network, whatever its last layer
+ * is, and train a new last layer on them.
+ *
+ *   int num_loaded;
+ *   tr_model_freeze(net, "conv*", 1);
+ *   tr_model_build(net, NULL);
+ *   tr_model_load_matching(net, "old/step-00000100.h5",
+ *                          &(tr_load_opts){.pattern = "conv*"}, &num_loaded);
+ *   tr_adamw_create(net, &adamw, &opt);
+ *
+ * opts        [in]   may be NULL
+ * num_loaded  [out]  parameters and buffers that were set; the same on all
+ *                    ranks, 0 on failure; may be NULL
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    as tr_model_load(); TR_ESHAPE names the parameter and both shapes,
+ *            with allow_missing too; TR_EINVAL where no parameter of the model
+ *            matches. Agreed; on failure no parameter has changed.
+ * Ownership: nothing is kept
+ * Threads:   one thread per context; waits for the device */
+TR_API tr_status tr_model_load_matching(tr_model *net,
+                                        const char *path,
+                                        const tr_load_opts *opts,
+                                        int *num_loaded);
 
 typedef struct tr_trainer tr_trainer;
 

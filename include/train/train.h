@@ -8,6 +8,8 @@
 #include <train/base.h>
 #include <train/conv.h>
 #include <train/data.h>
+#include <train/inference.h>
+#include <train/init.h>
 #include <train/layers.h>
 #include <train/losses.h>
 #include <train/model.h>

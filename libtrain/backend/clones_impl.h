@@ -1,14 +1,15 @@
 /* TR__CLONES before a function compiles it for wider vectors too and picks one
  * by the CPU at run time. Without contraction and with the order of sums
  * written out in the source, all of them give the same bits. For static
- * functions whose names are unique in the library: clang wants both. */
+ * functions whose names are unique in the library: clang wants both. Not under
+ * sanitizers: the choice is made before their run-time library is ready. */
 #ifndef TR_CLONES_IMPL_H
 #define TR_CLONES_IMPL_H
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define TR__CLONES
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define TR__CLONES
 #endif
 #endif

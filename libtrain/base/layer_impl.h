@@ -27,10 +27,10 @@ enum {
   TR__IS_IDS = 1 << 8,              /* output is int32, without a gradient */
   TR__SHARES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
                                        may lie where the output's lies */
-  TR__LOCAL_BUFFERS = 1 << 11, /* each rank updates its buffers from its own
-                                     samples: rank 0's are the model's */
-  TR__WEIGHS_TARGETS = 1 << 10 /* a loss whose rows weigh what their targets
+  TR__WEIGHS_TARGETS = 1 << 10, /* a loss whose rows weigh what their targets
                                   say: it must be the only one */
+  TR__LOCAL_BUFFERS = 1 << 11   /* each rank updates its buffers from its own
+                                   samples: rank 0's are the model's */
 };
 
 /* Where a tensor of a node lies in the activation arena. */
@@ -43,6 +43,11 @@ typedef struct tr__slot {
 } tr__slot;
 
 typedef struct tr__run tr__run;
+
+/* Floating-point operations, a multiply-add being two. */
+typedef struct tr__flops {
+  double forward, backward;
+} tr__flops;
 
 typedef struct tr__layer_type {
   const char *name; /* "linear"; default node names are name + number */
@@ -57,6 +62,10 @@ typedef struct tr__layer_type {
   /* forward, backward - call ops; failures are kept by the backend. */
   void (*forward)(const tr__run *run, const tr__node *node);
   void (*backward)(const tr__run *run, const tr__node *node);
+
+  /* flops - of one sample in this plan. NULL: not worth counting, a few per
+   * value. */
+  tr__flops (*flops)(const tr_model *net, const tr__node *node);
 
   /* For the generic tests: add this layer with random legal options on inputs
    * of random legal shapes and return its node. Draws from `random`, elements
@@ -78,7 +87,7 @@ struct tr__node {
   void *opts;                      /* copy of the layer's options; owned */
   int ordinal; /* of inputs and losses: which of the batch's arrays */
 
-  /* Set by infer. */
+  /* Set by infer; what follows is cleared before a graph is planned anew. */
   unsigned flags;
   tr_shape shape; /* of one sample's output */
   int num_params;

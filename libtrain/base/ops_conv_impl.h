@@ -35,7 +35,8 @@ typedef struct tr__conv_backward_input_args {
 
 /* dw (K, C / groups, kernel) from x (N, C, D, H, W) and dy (N, K, P, Q, R);
  * db <- the sum over samples and places of dy, (K), or of x, (C), for which
- * db_of_x is 1; db may be absent. Reduces over samples. */
+ * db_of_x is 1. Either may be absent; dw's extents are there in any case.
+ * Reduces over samples. */
 typedef struct tr__conv_backward_weight_args {
   tr__tensor dw, db, x, dy, workspace;
   tr__window window;

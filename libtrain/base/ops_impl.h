@@ -70,7 +70,8 @@ typedef struct tr__linear_backward_input_args {
 } tr__linear_backward_input_args;
 
 /* dw (K, D) <- dy^T (K, N) x (N, D);  db (K) <- sum over rows of dy.
- * db may be absent. Reduces over samples. */
+ * Either may be absent; dw's extents are there in any case. Reduces over
+ * samples. */
 typedef struct tr__linear_backward_weight_args {
   tr__tensor dw, db, x, dy, workspace;
   tr__shards shards;

@@ -62,7 +62,9 @@ struct tr_optimizer {
   double clip_norm; /* 0: none */
   tr_nonfinite on_nonfinite;
   int num_slots;              /* in use: 0 for SGD without momentum */
-  void *slots[TR__MAX_SLOTS]; /* arenas of store->count elements */
+  void *slots[TR__MAX_SLOTS]; /* arenas of slot_count elements */
+  int64_t slot_count;         /* store->count at creation */
+  int generation;             /* the store's at creation */
   const char *slot_names[TR__MAX_SLOTS];
   int64_t num_steps;
   tr__slice *slices; /* cover the arena in ascending order; owned */
@@ -87,6 +89,9 @@ tr__optimizer_slot(const tr_optimizer *opt, int i, const tr__slice *slice);
 
 /* tr__optimizer_table - all optimizer types, NULL at the end. */
 const tr__optimizer_type *const *tr__optimizer_table(void);
+
+/* tr__optimizer_check - TR_ESTATE where the model was built again since. */
+tr_status tr__optimizer_check(const tr_optimizer *opt);
 
 /* tr__optimizer_text - kind, numbers and schedule as lines. */
 char *tr__optimizer_text(const tr_optimizer *opt);

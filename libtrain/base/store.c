@@ -13,6 +13,18 @@ tr__param *tr__store_param(const tr__store *store, const char *name)
   return NULL;
 }
 
+const char *tr__store_names(const tr__store *store, size_t bytes, char *out)
+{
+  size_t used = 0;
+  out[0] = '\0';
+  for (int i = 0; i < store->num_params && used < bytes; i++) {
+    int k = store->by_name != NULL ? store->by_name[i] : i;
+    used += (size_t)snprintf(out + used, bytes - used, " %s",
+                             store->params[k].name);
+  }
+  return out;
+}
+
 static void *element(const tr__store *store, void *arena, int64_t offset)
 {
   return (char *)arena + (size_t)offset * tr_dtype_size(store->ctx->dtype);

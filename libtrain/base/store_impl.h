@@ -15,15 +15,19 @@
 #define TR__PARAM_ALIGN 64
 
 typedef enum tr__init_kind {
-  TR__INIT_UNIFORM,  /* in [a, b) */
-  TR__INIT_NORMAL,   /* mean a, standard deviation b */
-  TR__INIT_CONSTANT, /* a */
-  TR__INIT_VALUES    /* values, which live as long as the model */
+  TR__INIT_UNIFORM,      /* in [a, b) */
+  TR__INIT_NORMAL,       /* mean a, standard deviation b */
+  TR__INIT_CONSTANT,     /* a */
+  TR__INIT_VALUES,       /* values, which live as long as the model */
+  TR__INIT_TRUNC_NORMAL, /* as normal, but within [low, high] */
+  TR__INIT_ORTHOGONAL    /* a times a matrix with orthonormal rows or columns:
+                            the first extent by all others */
 } tr__init_kind;
 
 typedef struct tr__init {
   tr__init_kind kind;
   double a, b;
+  double low, high;
   const double *values;
 } tr__init;
 
@@ -55,6 +59,7 @@ typedef struct tr__param {
   int64_t count;  /* elements */
   int64_t offset; /* element offset in every arena of the store */
   tr__init init;  /* first values */
+  int stream;     /* of their random numbers */
   int num_uses;   /* layers that share it; final after the last */
   bool is_buffer; /* a layer updates it itself: no gradient, no state */
   bool is_frozen; /* not trained: no gradient, no state */
@@ -81,6 +86,7 @@ typedef struct tr__store {
   int64_t num_batches;    /* backward calls since the last step */
   double planned;         /* the weight that the seeds divided by */
   int64_t num_steps;      /* optimizer steps; rides in the tail */
+  int generation;         /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -96,6 +102,9 @@ tr_context *tr__model_context(const tr_model *net);
 
 /* tr__store_param - a parameter by name, or NULL. */
 tr__param *tr__store_param(const tr__store *store, const char *name);
+
+/* tr__store_names - " a b c", as many names as fit; returns out. */
+const char *tr__store_names(const tr__store *store, size_t bytes, char *out);
 
 /* tr__store_tensor - a parameter's view of an arena of the store. */
 tr__tensor

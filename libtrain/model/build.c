@@ -7,6 +7,9 @@
 static tr_status choose_rows(tr_model *net, const tr_build_opts *opts)
 {
   int64_t wanted = opts != NULL ? opts->batch : 0;
+  if (wanted == 0) {
+    wanted = net->max_rows; /* of the build before this one */
+  }
   TR_CHECK(wanted >= 0, TR_EINVAL,
            "tr_model_build: batch is %lld, expected at least 1",
            (long long)wanted);
@@ -38,6 +41,7 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
   TR_TRY(choose_rows(net, opts));
   net->is_begun = true;
   TR_TRY(tr__model_infer(net));
+  TR_TRY(tr__model_apply_freezes(net));
   TR_TRY(tr__model_plan(net));
   TR_TRY(tr__store_create(net));
   TR_TRY(allocate(net));
@@ -46,7 +50,7 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
 
 /* Rank 0's first values to all ranks: they are the same already where all run
  * on one CPU type. */
-static tr_status share_values(tr_model *net)
+tr_status tr__model_share_values(tr_model *net)
 {
   tr__comm *comm = net->ctx->comm;
   if (comm->size == 1) {
@@ -71,30 +75,120 @@ static tr_status share_values(tr_model *net)
   return status;
 }
 
-/* Equal models on all ranks, then equal values. */
-static tr_status join_ranks(tr_model *net)
+/* The same text on all ranks; it is released. */
+static tr_status agree_on(tr_model *net, const char *what, char *text)
 {
-  char *text = tr__model_text(net);
   tr_status status = tr__agree(
       net->ctx->comm,
       text != NULL ? TR_OK : TR_FAIL(TR_ENOMEM, "no memory for the plan"));
   if (status == TR_OK) {
-    status = tr__agree_text(net->ctx->comm, "models", text);
+    status = tr__agree_text(net->ctx->comm, what, text);
   }
   free(text);
+  return status;
+}
+
+/* Equal models on all ranks, then equal values. */
+static tr_status join_ranks(tr_model *net)
+{
+  TR_TRY(agree_on(net, "models", tr__model_text(net)));
+  TR_TRY(agree_on(net, "frozen parameters", tr__model_freeze_text(net)));
+  return tr__model_share_values(net);
+}
+
+static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)
+{
+  tr_status status = tr__agree(net->ctx->comm, build(net, opts));
+  return status == TR_OK ? join_ranks(net) : status;
+}
+
+/* The values of parameters of the same name. */
+static tr_status copy_values(tr_model *net, const tr_model *from)
+{
+  tr__backend *backend = net->ctx->backend;
+  tr__stream *stream = &backend->stream;
+  size_t size = tr_dtype_size(net->ctx->dtype);
+  char *values = malloc((size_t)from->store.value_count * size + 1);
+  TR_CHECK(values != NULL, TR_ENOMEM, "no memory for %lld values",
+           (long long)from->store.value_count);
+  tr_status status =
+      backend->type->download(stream, values, from->store.values,
+                              (size_t)from->store.value_count * size);
+  for (int i = 0; i < net->store.num_params && status == TR_OK; i++) {
+    const tr__param *param = &net->store.params[i];
+    const tr__param *old = tr__store_param(&from->store, param->name);
+    tr__tensor view = tr__store_tensor(&net->store, net->store.values, param);
+    backend->type->upload(stream, view.data,
+                          values + (size_t)old->offset * size,
+                          (size_t)param->count * size);
+  }
+  free(values);
+  return status;
+}
+
+/* The model as its builder calls left it, with nodes of its own. */
+static tr_status forget_plan(tr_model *net)
+{
+  int num_workspaces = atomic_load(&net->sharing->num_workspaces);
+  TR_CHECK(num_workspaces == 0, TR_ESTATE,
+           "tr_model_build: %d workspaces use the parameters: call "
+           "tr_inference_destroy() first",
+           num_workspaces);
+  tr__node *nodes = calloc((size_t)net->max_nodes, sizeof *nodes);
+  TR_CHECK(nodes != NULL, TR_ENOMEM, "no memory for %d layers", net->num_nodes);
+  for (int i = 0; i < net->num_nodes; i++) {
+    nodes[i] = tr__node_as_added(&net->nodes[i]);
+  }
+  int generation = net->store.generation;
+  net->nodes = nodes;
+  net->store = (tr__store){.generation = generation + 1};
+  net->num_inputs = net->num_losses = 0;
+  net->activations = net->sums = NULL;
+  net->activation_bytes = 0;
+  net->phase = TR__PHASE_IDLE;
+  net->sums_are_known = false;
+  net->is_begun = net->is_built = false;
+  return TR_OK;
+}
+
+/* The new plan beside the old one, which stays where the new one fails. */
+static tr_status build_again(tr_model *net, const tr_build_opts *opts)
+{
+  tr_model old = *net;
+  tr_status status = tr__agree(net->ctx->comm, forget_plan(net));
   if (status == TR_OK) {
-    status = share_values(net);
+    status = build_on_all(net, opts);
+  }
+  if (status == TR_OK) {
+    status = tr__agree(net->ctx->comm, copy_values(net, &old));
+  }
+  bool is_new = status == TR_OK;
+  if (is_new) {
+    net->store.checkpoint_cache = old.store.checkpoint_cache;
+    net->store.release_checkpoint_cache = old.store.release_checkpoint_cache;
+    old.store.checkpoint_cache = NULL;
+    net->is_built = true;
+    net->is_stale = false;
+  }
+  if (net->nodes != old.nodes) {
+    tr_model *gone = is_new ? &old : net;
+    tr__model_release_plan(gone);
+    free(gone->nodes);
+  }
+  if (!is_new) {
+    *net = old;
   }
   return status;
 }
 
 tr_status tr_model_build(tr_model *net, const tr_build_opts *opts)
 {
-  TR_CHECK(!net->is_built, TR_ESTATE, "tr_model_build: called twice");
-  tr_status status = tr__agree(net->ctx->comm, build(net, opts));
-  if (status == TR_OK) {
-    status = join_ranks(net);
+  TR_CHECK(!net->is_built || net->is_stale, TR_ESTATE,
+           "tr_model_build: called twice");
+  if (net->is_stale) {
+    return tr_error_push(build_again(net, opts), __FILE__, __LINE__);
   }
+  tr_status status = build_on_all(net, opts);
   net->is_built = status == TR_OK;
   /* What is there half-way stays until the model goes. */
   if (status != TR_OK && net->is_begun) {

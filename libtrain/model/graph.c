@@ -6,10 +6,29 @@
 
 tr_status tr_model_create(tr_context *ctx, tr_model **out)
 {
-  *out = calloc(1, sizeof **out);
-  TR_CHECK(*out != NULL, TR_ENOMEM, "no memory for a model");
-  (*out)->ctx = ctx;
+  *out = NULL;
+  tr_model *net = calloc(1, sizeof *net);
+  tr__sharing *sharing = calloc(1, sizeof *sharing);
+  if (net == NULL || sharing == NULL) {
+    free(net);
+    free(sharing);
+    return TR_FAIL(TR_ENOMEM, "no memory for a model");
+  }
+  pthread_mutex_init(&sharing->lock, NULL);
+  net->ctx = ctx;
+  net->sharing = sharing;
+  *out = net;
   return TR_OK;
+}
+
+void tr__model_release_plan(tr_model *net)
+{
+  tr__backend *backend = net->ctx->backend;
+  backend->type->wait(&backend->stream);
+  backend->type->free(backend, net->activations, net->activation_bytes);
+  backend->type->free(backend, net->sums,
+                      TR__TAIL_COUNT * tr_dtype_size(net->ctx->dtype));
+  tr__store_release(&net->store);
 }
 
 void tr_model_destroy(tr_model **net)
@@ -18,16 +37,14 @@ void tr_model_destroy(tr_model **net)
     return;
   }
   tr_model *m = *net;
-  tr__backend *backend = m->ctx->backend;
-  backend->type->wait(&backend->stream);
-  backend->type->free(backend, m->activations, m->activation_bytes);
-  backend->type->free(backend, m->sums,
-                      TR__TAIL_COUNT * tr_dtype_size(m->ctx->dtype));
-  tr__store_release(&m->store);
+  tr__model_release_plan(m);
   for (int i = 0; i < m->num_nodes; i++) {
     free(m->nodes[i].opts);
   }
   free(m->nodes);
+  free(m->freezes);
+  pthread_mutex_destroy(&m->sharing->lock);
+  free(m->sharing);
   free(m);
   *net = NULL;
 }
@@ -101,6 +118,15 @@ add_node(tr_model *net, tr__node *node, const tr__node_spec *what)
   node->index = net->num_nodes;
   net->nodes[net->num_nodes++] = *node;
   return TR_OK;
+}
+
+tr__node tr__node_as_added(const tr__node *node)
+{
+  tr__node added = *node;
+  size_t kept = offsetof(tr__node, flags);
+  memset((char *)&added + kept, 0, sizeof added - kept);
+  added.is_kept = node->is_kept;
+  return added;
 }
 
 void tr__model_remember(tr_model *net, tr_status status)

@@ -4,12 +4,28 @@
 
 #include "base/layer_impl.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 /* Where a model stands in a step. */
 typedef enum tr__phase {
   TR__PHASE_IDLE,     /* nothing computed */
   TR__PHASE_FORWARD,  /* forward of the current batch is done */
   TR__PHASE_BACKWARD, /* its gradients are added */
 } tr__phase;
+
+/* One call of tr_model_freeze(). */
+typedef struct tr__freeze {
+  char pattern[TR__NAME_BYTES];
+  bool is_frozen;
+} tr__freeze;
+
+/* Workspaces for inference that use a model's parameters, and the lock under
+ * which they share a backend whose memory belongs to it alone. */
+typedef struct tr__sharing {
+  atomic_int num_workspaces;
+  pthread_mutex_t lock;
+} tr__sharing;
 
 struct tr_model {
   tr_context *ctx; /* borrowed */
@@ -21,11 +37,15 @@ struct tr_model {
   int num_inputs, num_losses;
   tr_status error; /* the first of the builder calls, or of the build */
   char error_message[TR__MESSAGE_BYTES];
+  tr__freeze *freezes; /* in the order of the calls: the last one wins */
+  int num_freezes;
 
   /* The plan. */
   bool is_begun; /* by a tr_model_build() that may have failed half-way */
   bool is_built;
+  bool is_stale;              /* what is frozen has changed since */
   bool wants_input_gradients; /* for tests: backward reaches tr_input() too */
+  bool is_inference;          /* planned for forward alone */
   int64_t max_rows;           /* of this rank in one step */
   tr__store store;
   void *activations; /* the arena of outputs, gradients, saved, workspace */
@@ -40,6 +60,8 @@ struct tr_model {
   bool has_weights;
   bool sums_are_known;          /* `known` holds the global sums */
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
+
+  tr__sharing *sharing; /* owned */
 };
 
 /* tr__arena_item - bytes that are needed from step `begin` to step `end`. */
@@ -59,6 +81,14 @@ bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
  * one: every later tr_model_build() returns it. */
 void tr__model_remember(tr_model *net, tr_status status);
 
+/* tr__node_as_added - a node as its builder call left it: without what infer
+ * and the plan have set, but readable after forward where it was. */
+tr__node tr__node_as_added(const tr__node *node);
+
+/* tr__model_compute - copy the batch's arrays and run every node's forward on
+ * net->rows rows. */
+void tr__model_compute(tr_model *net, const tr_batch *batch);
+
 /* tr__model_infer - let every layer infer its shapes and memory. */
 tr_status tr__model_infer(tr_model *net);
 
@@ -70,6 +100,35 @@ tr_status tr__model_plan(tr_model *net);
 tr_status tr__store_create(tr_model *net);
 tr_status tr__store_init(tr_model *net);
 void tr__store_release(tr__store *store);
+
+/* tr__init_fill - the values of an initialiser for a tensor of a shape, as
+ * doubles; tr__init_set - those of a parameter, with its init, in `values`
+ * (room for all of it) and then in the store. */
+tr_status tr__init_fill(const tr__init *init,
+                        const tr_shape *shape,
+                        const tr__random *random,
+                        double *values);
+tr_status tr__init_set(tr_model *net, const tr__param *param, double *values);
+
+/* tr__init_of - what options mean for a tensor of a shape; the message begins
+ * with the name. */
+struct tr_init_opts;
+tr_status tr__init_of(const struct tr_init_opts *opts,
+                      const char *name,
+                      const tr_shape *shape,
+                      tr__init *out);
+
+/* tr__model_share_values - rank 0's values to all ranks. */
+tr_status tr__model_share_values(tr_model *net);
+
+/* tr__model_release_plan - give back what a build has allocated. */
+void tr__model_release_plan(tr_model *net);
+
+/* tr__model_apply_freezes - mark what tr_model_freeze() named, once infer has
+ * declared the parameters; tr__model_freeze_text - what is frozen, as lines,
+ * allocated with malloc; NULL without memory. */
+tr_status tr__model_apply_freezes(tr_model *net);
+char *tr__model_freeze_text(const tr_model *net);
 
 /* tr__model_backward_from - for models without a loss: backward from a given
  * gradient of the last node, (rows, shape) in host memory. */

@@ -62,13 +62,23 @@ tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i);
 /* tr__workspace_bytes - what the backend wants for an op. */
 size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
 
+/* In flops. */
+
+/* tr__product_flops - of a product of parameter `weight` with input 0 that
+ * takes so many multiply-adds: as many again for each gradient that the plan
+ * asks for. */
+tr__flops tr__product_flops(const tr_model *net,
+                            const tr__node *node,
+                            int weight,
+                            double multiply_adds);
+
 /* In forward and backward. */
 
 tr__tensor tr__output(const tr__run *run, const tr__node *node);
 tr__tensor tr__input(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
 tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__value(const tr__run *run, const tr__node *node, int i);
-tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
 tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
 tr__tensor tr__loss_sums(const tr__run *run);
 
@@ -85,7 +95,8 @@ tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i);
 /* tr__input_grad_adds - a layer that ran before has set it: add. */
 int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
 
-/* tr__grad - absent (data NULL) for a parameter that is not trained. */
+/* tr__grad - for a parameter that is not trained absent: extents without
+ * data. */
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
 
 /* tr__grad_adds - the gradient holds earlier batches: add. */

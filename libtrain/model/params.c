@@ -5,18 +5,25 @@
 #include <string.h>
 #include <xxhash.h>
 
+static bool is_no_buffer(const tr__param *param)
+{
+  return !param->is_buffer;
+}
+
 /* Parameters in the order in which backward finishes their gradients: those of
- * the last layer first; then what is not trained. `order[k]` is the declared
- * index at place k. */
-static void order_params(const tr_model *net, int *order)
+ * the last layer first; then those that do not come `first`. `order[k]` is the
+ * declared index at place k. */
+static void order_params(const tr_model *net,
+                         bool (*comes_first)(const tr__param *param),
+                         int *order)
 {
   int place = 0;
-  for (int is_trained = 1; is_trained >= 0; is_trained--) {
+  for (int is_first = 1; is_first >= 0; is_first--) {
     for (int i = net->num_nodes - 1; i >= 0; i--) {
       const tr__node *node = &net->nodes[i];
       for (int k = 0; k < node->num_params; k++) {
         const tr__param *param = &net->store.params[node->params[k]];
-        if (tr__param_is_trained(param) == is_trained) {
+        if (comes_first(param) == is_first) {
           order[place++] = node->params[k];
         }
       }
@@ -80,7 +87,12 @@ static tr_status lay_out(tr_model *net)
     free(params);
     return TR_FAIL(TR_ENOMEM, "no memory for %zu parameter names", count);
   }
-  order_params(net, order);
+  /* First values do not depend on what is frozen. */
+  order_params(net, is_no_buffer, order);
+  for (int i = 0; i < store->num_params; i++) {
+    store->params[order[i]].stream = store->num_params - 1 - i;
+  }
+  order_params(net, tr__param_is_trained, order);
   renumber(net, order);
   store->value_count = 0;
   for (int i = 0; i < store->num_params; i++) {
@@ -134,57 +146,6 @@ void tr__store_release(tr__store *store)
   free(store->params);
 }
 
-/* Doubles to the store's type, in place: the narrower values end up at the
- * front of the buffer. */
-static void narrow(tr_dtype dtype, double *values, int64_t count)
-{
-  if (dtype == TR_F64) {
-    return;
-  }
-  for (int64_t i = 0; i < count; i++) {
-    float value = (float)values[i];
-    memcpy((char *)values + (size_t)i * sizeof value, &value, sizeof value);
-  }
-}
-
-static void
-fill_first(const tr__param *param, const tr__random *random, double *values)
-{
-  const tr__init *init = &param->init;
-  if (init->kind == TR__INIT_UNIFORM) {
-    tr__random_fill(random, init->a, init->b, param->count, values);
-    return;
-  }
-  if (init->kind == TR__INIT_VALUES) {
-    memcpy(values, init->values, (size_t)param->count * sizeof *values);
-    return;
-  }
-  for (int64_t i = 0; i < param->count; i++) {
-    values[i] = init->kind == TR__INIT_NORMAL
-                    ? init->a + init->b * tr__random_normal(random, i)
-                    : init->a;
-  }
-}
-
-static void init_values(tr_model *net, double *values)
-{
-  tr__store *store = &net->store;
-  tr__stream *stream = &net->ctx->backend->stream;
-  for (int i = 0; i < store->num_params; i++) {
-    const tr__param *param = &store->params[i];
-    const tr__random random = {
-        .seed = net->ctx->seed,
-        .stream =
-            tr__random_stream(TR__PURPOSE_INIT, store->num_params - 1 - i)};
-    fill_first(param, &random, values);
-    narrow(net->ctx->dtype, values, param->count);
-    tr__tensor view = tr__store_tensor(store, store->values, param);
-    net->ctx->backend->type->upload(stream, view.data, values,
-                                    (size_t)param->count *
-                                        tr_dtype_size(net->ctx->dtype));
-  }
-}
-
 tr_status tr__store_init(tr_model *net)
 {
   const tr__store *store = &net->store;
@@ -195,9 +156,12 @@ tr_status tr__store_init(tr_model *net)
   double *values = malloc((size_t)largest * sizeof *values);
   TR_CHECK(values != NULL, TR_ENOMEM, "no memory for %lld first values",
            (long long)largest);
-  init_values(net, values);
+  tr_status status = TR_OK;
+  for (int i = 0; i < store->num_params && status == TR_OK; i++) {
+    status = tr__init_set(net, &store->params[i], values);
+  }
   free(values);
-  return TR_OK;
+  return status;
 }
 
 static tr_status
@@ -208,15 +172,9 @@ find_param(tr_model *net, const char *call, const char *name, tr__param **out)
   if (*out != NULL) {
     return TR_OK;
   }
-  char list[TR__MESSAGE_BYTES / 2] = "";
-  size_t used = 0;
-  for (int i = 0; i < net->store.num_params && used < sizeof list; i++) {
-    int k = net->store.by_name[i];
-    used += (size_t)snprintf(list + used, sizeof list - used, " %s",
-                             net->store.params[k].name);
-  }
+  char list[TR__MESSAGE_BYTES / 2];
   return TR_FAIL(TR_EINVAL, "%s: no parameter is named \"%.80s\"; there are%s",
-                 call, name, list);
+                 call, name, tr__store_names(&net->store, sizeof list, list));
 }
 
 static tr_status read_param(tr_model *net,

@@ -70,10 +70,11 @@ static void find_gradients(planner *p)
   for (int i = 0; i < p->n; i++) {
     const tr__node *node = &p->net->nodes[i];
     sketch *s = &p->nodes[i];
-    s->is_sensitive =
+    bool is_asked =
         has_trained(p->net, node) ||
         ((node->flags & TR__IS_INPUT) && !(node->flags & TR__IS_IDS) &&
          p->net->wants_input_gradients);
+    s->is_sensitive = is_asked && !p->net->is_inference;
     for (int k = 0; k < node->num_inputs; k++) {
       s->is_sensitive |= p->nodes[node->inputs[k]].is_sensitive;
     }
@@ -249,7 +250,9 @@ static void collect_items(planner *p)
     for (int k = 0; k < node->num_saved; k++) {
       /* So are a loss' targets, its first saved tensor. */
       bool is_target = (node->flags & TR__IS_LOSS) && k == 0;
-      lifetime life = {is_target ? 0 : both.begin, both.end};
+      bool is_read_back = node->wants_gradient || (node->flags & TR__IS_LOSS);
+      lifetime life = {is_target ? 0 : both.begin,
+                       is_read_back ? both.end : both.begin};
       add_item(p, node->saved[k].bytes, life, &node->saved[k].offset);
     }
     add_item(p, node->forward_bytes, (lifetime){i, i},

@@ -75,11 +75,13 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
     print_node(net, &net->nodes[i], stream);
   }
   size_t size = tr_dtype_size(net->ctx->dtype);
+  size_t values = (size_t)net->store.value_count * size;
+  size_t grads = ((size_t)net->store.count + TR__TAIL_COUNT) * size;
+  size_t numbers = sizeof(tr__step_block) + TR__TAIL_COUNT * size;
   fprintf(stream,
           "parameters %zu B, gradients %zu B in one bucket, activations %zu "
-          "B\n",
-          (size_t)net->store.count * size,
-          ((size_t)net->store.count + TR__TAIL_COUNT) * size,
-          net->activation_bytes);
+          "B\nnumbers of a step %zu B, total %zu B\n",
+          values, grads, net->activation_bytes, numbers,
+          values + grads + net->activation_bytes + numbers);
   return TR_OK;
 }

@@ -45,6 +45,9 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_model_forward before tr_model_build()");
+  TR_CHECK(!net->is_stale, TR_ESTATE,
+           "tr_model_forward after tr_model_freeze(): call tr_model_build() "
+           "again");
   TR_CHECK(batch->count >= 0 && batch->count <= net->max_rows, TR_EINVAL,
            "tr_model_forward: batch has %lld samples, expected 0 to %lld",
            (long long)batch->count, (long long)net->max_rows);
@@ -104,6 +107,18 @@ static void upload_seed(tr_model *net)
   backend->type->upload(&backend->stream, store->block, &block, bytes);
 }
 
+void tr__model_compute(tr_model *net, const tr_batch *batch)
+{
+  upload_batch(net, batch);
+  const tr__run run = make_run(net, false);
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      node->type->forward(&run, node);
+    }
+  }
+}
+
 void tr_model_set_training(tr_model *net, int is_training)
 {
   net->is_evaluating = !is_training;
@@ -118,14 +133,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
-  upload_batch(net, batch);
-  const tr__run run = make_run(net, false);
-  for (int i = 0; i < net->num_nodes; i++) {
-    const tr__node *node = &net->nodes[i];
-    if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
-      node->type->forward(&run, node);
-    }
-  }
+  tr__model_compute(net, batch);
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }

@@ -43,10 +43,11 @@ tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;
   const tr__param *param = &store->params[node->params[i]];
+  tr__tensor grad = tr__store_tensor(store, store->grads, param);
   if (!tr__param_is_trained(param)) {
-    return (tr__tensor){.data = NULL};
+    grad.data = NULL;
   }
-  return tr__store_tensor(store, store->grads, param);
+  return grad;
 }
 
 int tr__grad_adds(const tr__run *run)

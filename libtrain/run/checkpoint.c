@@ -71,6 +71,9 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
            "checkpoint of %s: the model belongs to another context", dir);
   TR_CHECK(run->optimizer == NULL || run->optimizer->store == store, TR_EINVAL,
            "checkpoint of %s: the optimizer belongs to another model", dir);
+  if (run->optimizer != NULL) {
+    TR_TRY(tr__optimizer_check(run->optimizer));
+  }
   return TR_OK;
 }
 

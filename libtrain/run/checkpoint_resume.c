@@ -195,8 +195,8 @@ static tr_status pack_arena(const found *f,
     size_t bytes = (size_t)param->count * size;
     tr__param_set_name(param, slot, name);
     const tr__sealed_entry *entry = tr__sealed_find(&f->sealed, name);
-    TR_CHECK(entry != NULL, TR_EMISMATCH, "%s: has no data set %s", f->path,
-             name);
+    TR_CHECK(entry != NULL, TR_EMISMATCH, "%s: has no data set %s%s", f->path,
+             name, slot != NULL ? "; was the parameter frozen there?" : "");
     TR_CHECK(entry->bytes == bytes, TR_EMISMATCH,
              "%s: data set %s has %zu bytes, this run has %zu", f->path, name,
              entry->bytes, bytes);

@@ -76,6 +76,22 @@ static tr_status check_links(const tr__h5_file *file, const char *name)
   return TR_OK;
 }
 
+bool tr__h5_has(const tr__h5_file *file, const char *name)
+{
+  char part[512];
+  for (const char *at = strchr(name + 1, '/');; at = strchr(at + 1, '/')) {
+    size_t length = at != NULL ? (size_t)(at - name) : strlen(name);
+    snprintf(part, sizeof part, "%.*s", (int)length, name);
+    if (length >= sizeof part ||
+        H5Lexists(file->file, part, H5P_DEFAULT) <= 0) {
+      return false;
+    }
+    if (at == NULL) {
+      return true;
+    }
+  }
+}
+
 /* An open data set and what was asked of it. */
 typedef struct request {
   const tr__h5_file *file;

@@ -23,6 +23,9 @@ typedef struct tr__h5_file {
 tr_status tr__h5_open(const char *path, tr__h5_file *out);
 void tr__h5_close(tr__h5_file *file);
 
+/* tr__h5_has - whether there is anything under an absolute path. */
+bool tr__h5_has(const tr__h5_file *file, const char *name);
+
 /* tr__h5_read - a data set of floating-point numbers, converted.
  *
  * name    "/params/fc1.weight": an absolute path

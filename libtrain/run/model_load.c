@@ -1,53 +1,130 @@
-/* tr_model_load(): parameters from any HDF5 file, all or none. */
+/* tr_model_load(), tr_model_load_matching(): parameters from any HDF5 file, all
+ * that were asked for or none. */
 #include "run/checkpoint_impl.h"
 #include "run/h5_strict_impl.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 
-static tr_status
-read_params(const tr__store *store, const tr__h5_file *file, char *arena)
+/* A sealed file is one of ours: damage is found before libhdf5 sees it. */
+static tr_status check_seal(const char *path)
+{
+  char first[16] = {0};
+  FILE *file = path != NULL ? fopen(path, "rb") : NULL;
+  size_t length = file != NULL ? fread(first, 1, sizeof first, file) : 0;
+  if (file != NULL) {
+    fclose(file);
+  }
+  /* What cannot be opened is told by the reader. */
+  if (!tr__seal_is_on(first, length)) {
+    return TR_OK;
+  }
+  unsigned char *bytes = NULL;
+  tr__sealed sealed = {0};
+  TR_TRY(tr__read_file(tr__file_ops_system(), path, SIZE_MAX / 2, &bytes,
+                       &length));
+  tr_status status = tr__seal_verify(path, bytes, length, &sealed);
+  tr__sealed_release(&sealed);
+  free(bytes);
+  return status;
+}
+
+/* What was asked for, and how much of it was found. */
+typedef struct request {
+  const char *path;
+  tr_load_opts opts; /* with a pattern */
+  int64_t num_loaded;
+} request;
+
+static tr_status read_param(const tr__store *store,
+                            const tr__h5_file *file,
+                            const tr__param *param,
+                            char *arena)
 {
   char name[TR__VIEW_NAME_BYTES];
   tr_dtype dtype = store->ctx->dtype;
+  char *values = arena + (size_t)param->offset * tr_dtype_size(dtype);
+  tr__param_set_name(param, NULL, name);
+  TR_TRY(tr__h5_read(file, name, &param->shape, dtype, values));
+  int64_t bad = tr__first_not_finite(dtype, values, param->count);
+  TR_CHECK(bad < 0, TR_EDATA,
+           "%s: element %lld of data set %s is not a finite %s", file->path,
+           (long long)bad, name, tr__dtype_name(dtype));
+  return TR_OK;
+}
+
+static tr_status read_params(const tr__store *store,
+                             const tr__h5_file *file,
+                             request *r,
+                             char *arena)
+{
+  char name[TR__VIEW_NAME_BYTES];
   for (int i = 0; i < store->num_params; i++) {
     const tr__param *param = &store->params[i];
-    char *values = arena + (size_t)param->offset * tr_dtype_size(dtype);
+    if (fnmatch(r->opts.pattern, param->name, 0) != 0) {
+      continue;
+    }
     tr__param_set_name(param, NULL, name);
-    TR_TRY(tr__h5_read(file, name, &param->shape, dtype, values));
-    int64_t bad = tr__first_not_finite(dtype, values, param->count);
-    TR_CHECK(bad < 0, TR_EDATA,
-             "%s: element %lld of data set %s is not a finite %s", file->path,
-             (long long)bad, name, tr__dtype_name(dtype));
+    if (r->opts.allow_missing && !tr__h5_has(file, name)) {
+      continue;
+    }
+    TR_TRY(read_param(store, file, param, arena));
+    r->num_loaded++;
   }
   return TR_OK;
 }
 
-static tr_status
-read_root(const tr__store *store, const char *path, char *arena)
+static tr_status read_root(const tr__store *store, request *r, char *arena)
 {
   tr__h5_file file;
-  TR_TRY(tr__h5_open(path, &file));
-  tr_status status = read_params(store, &file, arena);
+  TR_TRY(check_seal(r->path));
+  TR_TRY(tr__h5_open(r->path, &file));
+  tr_status status = read_params(store, &file, r, arena);
   tr__h5_close(&file);
   return status;
 }
 
-tr_status tr_model_load(tr_model *net, const char *path)
+static tr_status check_pattern(const tr__store *store, const char *pattern)
 {
-  tr_context *ctx = tr__model_context(net);
+  char list[TR__MESSAGE_BYTES / 2];
+  for (int i = 0; i < store->num_params; i++) {
+    if (fnmatch(pattern, store->params[i].name, 0) == 0) {
+      return TR_OK;
+    }
+  }
+  return TR_FAIL(TR_EINVAL,
+                 "tr_model_load_matching: no parameter matches \"%.80s\"; "
+                 "there are%s",
+                 pattern, tr__store_names(store, sizeof list, list));
+}
+
+/* On rank 0 all of the arena as it shall be. */
+static tr_status
+prepare(const tr__store *store, request *r, size_t bytes, char *arena)
+{
+  tr_context *ctx = store->ctx;
+  TR_CHECK(arena != NULL, TR_ENOMEM, "no memory for %zu bytes of parameters",
+           bytes);
+  if (ctx->comm->rank != 0) {
+    return TR_OK;
+  }
+  tr__backend *backend = ctx->backend;
+  TR_TRY(
+      backend->type->download(&backend->stream, arena, store->values, bytes));
+  return read_root(store, r, arena);
+}
+
+static tr_status load(tr__store *store, request *r)
+{
+  tr_context *ctx = store->ctx;
   tr__comm *comm = ctx->comm;
-  tr__store *store = tr__model_store(net);
-  /* The same on every rank, so nothing has to be agreed on. */
-  TR_CHECK(store != NULL, TR_ESTATE, "tr_model_load before tr_model_build()");
   size_t bytes = (size_t)store->value_count * tr_dtype_size(ctx->dtype);
   char *arena = calloc(1, bytes + 1);
-  tr_status status = TR_OK;
-  if (arena == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory for %zu bytes of parameters", bytes);
-  } else if (comm->rank == 0) {
-    status = read_root(store, path, arena);
-  }
-  TR_TRY_GOTO(tr__agree(comm, status), done);
+  tr_status status;
+  TR_TRY_GOTO(tr__agree(comm, prepare(store, r, bytes, arena)), done);
+  TR_TRY_GOTO(
+      comm->type->broadcast(comm, &r->num_loaded, sizeof r->num_loaded, 0),
+      done);
   TR_TRY_GOTO(comm->type->broadcast(comm, arena, bytes, 0), done);
   tr__backend *backend = ctx->backend;
   backend->type->upload(&backend->stream, store->values, arena, bytes);
@@ -56,4 +133,36 @@ tr_status tr_model_load(tr_model *net, const char *path)
 done:
   free(arena);
   return status;
+}
+
+tr_status tr_model_load(tr_model *net, const char *path)
+{
+  tr__store *store = tr__model_store(net);
+  /* The same on every rank, so nothing has to be agreed on. */
+  TR_CHECK(store != NULL, TR_ESTATE, "tr_model_load before tr_model_build()");
+  return load(store, &(request){.path = path, .opts = {.pattern = "*"}});
+}
+
+tr_status tr_model_load_matching(tr_model *net,
+                                 const char *path,
+                                 const tr_load_opts *opts,
+                                 int *num_loaded)
+{
+  int unused;
+  num_loaded = num_loaded != NULL ? num_loaded : &unused;
+  *num_loaded = 0;
+  tr__store *store = tr__model_store(net);
+  TR_CHECK(store != NULL, TR_ESTATE,
+           "tr_model_load_matching before tr_model_build()");
+  request r = {.path = path};
+  if (opts != NULL) {
+    r.opts = *opts;
+  }
+  if (r.opts.pattern == NULL) {
+    r.opts.pattern = "*";
+  }
+  TR_TRY(tr__agree(store->ctx->comm, check_pattern(store, r.opts.pattern)));
+  TR_TRY(load(store, &r));
+  *num_loaded = (int)r.num_loaded;
+  return TR_OK;
 }

@@ -262,6 +262,11 @@ static tr_status check_hash(const char *path,
   return TR_OK;
 }
 
+bool tr__seal_is_on(const void *bytes, size_t length)
+{
+  return length >= sizeof magic && memcmp(bytes, magic, sizeof magic) == 0;
+}
+
 tr_status tr__seal_verify(const char *path,
                           const void *bytes,
                           size_t length,

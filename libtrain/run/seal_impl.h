@@ -68,6 +68,9 @@ typedef struct tr__sealed {
   int num_entries;
 } tr__sealed;
 
+/* tr__seal_is_on - whether bytes begin as a sealed file does. */
+bool tr__seal_is_on(const void *bytes, size_t length);
+
 /* tr__seal_verify - refuse damage, naming the data set that it is in.
  *
  * Every failure is TR_EDATA (TR_ENOMEM apart) and begins with path. On failure

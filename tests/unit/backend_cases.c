@@ -105,6 +105,8 @@ static void make_linear_backward_weight(op_case *c, draws *d, bool large)
                                         .workspace = absent,
                                         .shards = shards,
                                         .accumulate = (int)draw(d, 2)};
+  bool has_bias = c->args.linear_backward_weight.db.ndim > 0;
+  c->is_absent[0] = has_bias && draw(d, 4) == 0;
 }
 
 static void make_relu_forward(op_case *c, draws *d, bool large)
@@ -350,7 +352,8 @@ static void put_operands(const op_case *c,
   }
   put_workspace(backend, c, args);
   for (int t = 0; t < info->num_tensors; t++) {
-    if (t == info->workspace || c->args.tensors[t].ndim < 0) {
+    if (t == info->workspace || c->is_absent[t] ||
+        c->args.tensors[t].ndim < 0) {
       continue;
     }
     if (c->alias[t] >= 0) {

@@ -25,6 +25,7 @@ typedef struct op_case {
   double *values[MAX_OPERANDS]; /* before the call; owned */
   int alias[MAX_OPERANDS]; /* lies where this earlier operand lies, or -1 */
   bool is_output[MAX_OPERANDS];
+  bool is_absent[MAX_OPERANDS]; /* has extents alone */
 } op_case;
 
 /* What a call left in its outputs, as it lies in memory. */

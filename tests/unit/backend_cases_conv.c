@@ -139,6 +139,8 @@ void make_conv_backward_weight(op_case *c, draws *d, bool large)
       .shards = shards,
       .accumulate = (int)draw(d, 2),
       .db_of_x = db_of_x};
+  bool has_bias = c->args.conv_backward_weight.db.ndim > 0;
+  c->is_absent[0] = has_bias && draw(d, 4) == 0;
 }
 
 void make_maxpool_forward(op_case *c, draws *d, bool large)

@@ -437,7 +437,7 @@ static void test_print_plan_shows_the_bytes_that_were_asked_for(void)
   build_random_net(&net, ctx, 1);
   ASSERT_OK(tr_model_build(net.c.net, &(tr_build_opts){.batch = 4}));
   char *text = NULL;
-  size_t length, values, grads, activations;
+  size_t length, values, grads, activations, numbers, total, sum = 0;
   FILE *out = open_memstream(&text, &length);
   ASSERT_OK(tr_model_print_plan(net.c.net, out));
   fclose(out);
@@ -445,15 +445,18 @@ static void test_print_plan_shows_the_bytes_that_were_asked_for(void)
   ASSERT(line != NULL);
   ASSERT_EQ(sscanf(line,
                    "parameters %zu B, gradients %zu B in one bucket, "
-                   "activations %zu B",
-                   &values, &grads, &activations),
-            3);
+                   "activations %zu B\n"
+                   "numbers of a step %zu B, total %zu B",
+                   &values, &grads, &activations, &numbers, &total),
+            5);
   const size_t expected[] = {values, grads, sizeof(tr__step_block), activations,
                              TR__TAIL_COUNT * sizeof(float)};
   ASSERT_EQ(asked.count, 5);
   for (int i = 0; i < 5; i++) {
     ASSERT_EQ(asked.bytes[i], expected[i]);
+    sum += expected[i];
   }
+  ASSERT_EQ(total, sum);
   free(text);
   case_free(&net.c);
   ctx->backend->type = asked.type;

@@ -377,10 +377,12 @@ static void sum_tile(weight_tile *w, char *scratch, size_t tile_bytes)
   }
 }
 
-static int64_t weight_tiles(const sizes *s)
+/* None where dw is absent. */
+static int64_t weight_tiles(const tr__tensor *dw, const sizes *s)
 {
-  return s->groups * blocks(s->K, rows_per_tile(s)) *
-         blocks(s->C, channels_per_tile(s));
+  return dw->data == NULL ? 0
+                          : s->groups * blocks(s->K, rows_per_tile(s)) *
+                                blocks(s->C, channels_per_tile(s));
 }
 
 /* The tiles of dw, then the blocks of db. */
@@ -390,7 +392,7 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
   sizes s = sizes_of(&a->x, &a->dy, &a->window);
   weight_scratch bytes = weight_scratch_of(&s, &a->shards);
   char *scratch = (char *)tr__cpu_scratch(&a->workspace, bytes.total, thread);
-  int64_t tiles = weight_tiles(&s);
+  int64_t tiles = weight_tiles(&a->dw, &s);
   if (task >= tiles) {
     sum_bias(a, task - tiles, scratch);
     return;
@@ -424,7 +426,7 @@ static void conv_backward_weight(tr__stream *stream,
   int64_t sums =
       args->db.data != NULL ? blocks(biased->dims[1], BIAS_CHANNELS) : 0;
   sizes s = sizes_of(&args->x, &args->dy, &args->window);
-  tr__pool_run(stream->backend->pool, weight_tiles(&s) + sums,
+  tr__pool_run(stream->backend->pool, weight_tiles(&args->dw, &s) + sums,
                backward_weight_task, &copy);
 }
 

@@ -75,7 +75,6 @@ void tr__cpu_set_shape(tr__ops *ops);
 
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
 size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a);
-void tr__cpu_set_shape(tr__ops *ops);
 void tr__cpu_set_sequence(tr__ops *ops);
 void tr__cpu_set_attention(tr__ops *ops);
 void tr__cpu_set_activation(tr__ops *ops);

@@ -137,6 +137,21 @@ static size_t scratch_bytes(const tr__shards *shards)
                             : tile_bytes + tr__tree_bytes(shards, tile_bytes);
 }
 
+/* The tile's part of dw. */
+static void
+sum_weight(weight_tile *w, const tr__tree *tree, float *scratch, float *spare)
+{
+  const tr__linear_backward_weight_args *a = w->args;
+  int64_t D = tr__tensor_row(&a->x);
+  tr__cpu_matrix dw = {(float *)a->dw.data + w->t.row * D + w->t.column, D};
+  if (a->shards.total == 1) {
+    weight_leaf(w, 0, tr__shard_begin(&a->shards, 1), dw.data, a->accumulate);
+    return;
+  }
+  tr__tree_sum(tree, scratch, 0, spare);
+  tr__cpu_add_tile(dw, scratch, w->t.rows, w->t.columns, a->accumulate);
+}
+
 static void backward_weight_task(void *arg, int64_t task, int thread)
 {
   const tr__linear_backward_weight_args *a = arg;
@@ -147,17 +162,13 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
   float *scratch =
       tr__cpu_scratch(&a->workspace, scratch_bytes(&a->shards), thread);
   float *spare = scratch + (whole ? 0 : TILE_K * TILE_D);
-  tr__cpu_matrix dw = {(float *)a->dw.data + w.t.row * D + w.t.column, D};
   tr__tree tree = {.shards = a->shards,
                    .bytes = (size_t)(w.t.rows * w.t.columns) * sizeof(float),
                    .leaf = weight_leaf,
                    .add = weight_add,
                    .arg = &w};
-  if (whole) {
-    weight_leaf(&w, 0, tr__shard_begin(&a->shards, 1), dw.data, a->accumulate);
-  } else {
-    tr__tree_sum(&tree, scratch, 0, spare);
-    tr__cpu_add_tile(dw, scratch, w.t.rows, w.t.columns, a->accumulate);
+  if (a->dw.data != NULL) {
+    sum_weight(&w, &tree, scratch, spare);
   }
   if (a->db.data != NULL && w.t.column == 0) {
     tree.bytes = (size_t)w.t.rows * sizeof(float);

@@ -224,7 +224,9 @@ void TR_FN(conv_backward_weight)(const tr__conv_backward_weight_args *args)
       .add = TR_FN(conv_weight_add),
       .arg = &copy,
   };
-  tr__tree_sum(&tree, args->dw.data, args->accumulate, scratch);
+  if (args->dw.data != NULL) {
+    tr__tree_sum(&tree, args->dw.data, args->accumulate, scratch);
+  }
   if (args->db.data == NULL) {
     return;
   }

@@ -84,7 +84,9 @@ void TR_FN(linear_backward_weight)(const tr__linear_backward_weight_args *args)
       .add = TR_FN(linear_weight_add),
       .arg = &copy,
   };
-  tr__tree_sum(&tree, args->dw.data, args->accumulate, args->workspace.data);
+  if (args->dw.data != NULL) {
+    tr__tree_sum(&tree, args->dw.data, args->accumulate, args->workspace.data);
+  }
   if (args->db.data == NULL) {
     return;
   }

@@ -1,0 +1,106 @@
+/* Inference: a model's forward pass in a workspace of its own, so that several
+ * threads use one model at once. */
+#ifndef TRAIN_INFERENCE_H
+#define TRAIN_INFERENCE_H
+
+#include <train/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tr_inference tr_inference;
+
+/* Zero-initialise; every zero is the default. */
+typedef struct tr_inference_opts {
+  int64_t batch;          /* largest number of samples in one call; 0: what the
+                             model was built for */
+  const tr_node *outputs; /* nodes to read; NULL: the input of the first loss,
+                             or the last node of a model without one */
+  int num_outputs;        /* 0 with outputs NULL */
+  int threads;            /* of this workspace; 0: 1, its caller's alone */
+} tr_inference_opts;
+
+/* tr_inference_create - plan the forward pass that gives some outputs.
+ *
+ * The workspace reads the model's parameters where they lie and has its own
+ * memory for what it computes: no gradients, nothing that only backward needs,
+ * and each value's memory is used again after its last reader. Nodes that the
+ * outputs do not depend on, losses among them, are left out. It computes in
+ * evaluation: dropout does nothing, normalisation uses its running statistics.
+ *
+ *   tr_inference *plan;
+ *   tr_inference_create(net, &(tr_inference_opts){.batch = 1}, &plan);
+ *   tr_inference_forward(plan, &(tr_batch){.count = 1, .inputs = {image}});
+ *   tr_inference_get_output(plan, logits_node, logits);
+ *
+ * opts  [in]  may be NULL
+ *
+ * Any number of workspaces may exist, one for each thread that wants one. They
+ * see training: between a step and their next call nothing has to be done. On
+ * the device "strict" they take turns on the context's backend.
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_model_build(); TR_EINVAL for an output that
+ *            is no node, or a loss; TR_ENOMEM (with the bytes)
+ * Ownership: *out is owned by the caller; net is borrowed until
+ *            tr_inference_destroy()
+ * Threads:   any thread, while no other uses net for anything but inference */
+TR_API tr_status tr_inference_create(tr_model *net,
+                                     const tr_inference_opts *opts,
+                                     tr_inference **out);
+
+/* tr_inference_forward - compute the outputs of a batch.
+ *
+ * batch  [in]  count (0 to the planned number of samples) and inputs; nothing
+ *              else of it is read. The inputs that no output depends on may be
+ *              missing.
+ *
+ * Allocates nothing.
+ *
+ * Calls:     local
+ * Errors:    TR_EINVAL for a batch that is too large or lacks an input
+ * Ownership: batch is borrowed for the call
+ * Threads:   one thread per workspace; several workspaces at once, while
+ *            nothing changes the parameters
+ * Exact:     the bits of tr_model_forward() in evaluation on the same samples,
+ *            for any number of threads and workspaces */
+TR_API tr_status tr_inference_forward(tr_inference *plan,
+                                      const tr_batch *batch);
+
+/* tr_inference_get_output - copy an output of the last forward.
+ *
+ * node    [in]   one of the outputs of tr_inference_create()
+ * values  [out]  (count of the last batch, shape of the node) in the context's
+ *                element type
+ *
+ * Calls:     local
+ * Errors:    TR_ESTATE before tr_inference_forward(); TR_EINVAL for a node that
+ *            is no output; TR_EDEVICE
+ * Ownership: values is the caller's
+ * Threads:   as tr_inference_forward(); waits for the device */
+TR_API tr_status tr_inference_get_output(tr_inference *plan,
+                                         tr_node node,
+                                         void *values);
+
+/* tr_inference_bytes - what a workspace holds beside the parameters.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API size_t tr_inference_bytes(const tr_inference *plan);
+
+/* tr_inference_destroy - release a workspace; before its model.
+ *
+ * Calls:     local
+ * Errors:    none; plan and *plan may be NULL
+ * Ownership: *plan is released and set to NULL
+ * Threads:   any thread, as tr_inference_create() */
+TR_API void tr_inference_destroy(tr_inference **plan);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,104 @@
+/* tr_model_print(): what a model consists of, for people. */
+#include "model/node_impl.h"
+
+tr__flops tr__product_flops(const tr_model *net,
+                            const tr__node *node,
+                            int weight,
+                            double multiply_adds)
+{
+  const tr__param *param = &net->store.params[node->params[weight]];
+  bool is_trained = node->wants_gradient && tr__param_is_trained(param);
+  bool goes_on =
+      node->wants_gradient && net->nodes[node->inputs[0]].wants_gradient;
+  return (tr__flops){.forward = 2 * multiply_adds,
+                     .backward = 2 * multiply_adds * (is_trained + goes_on)};
+}
+
+/* Values of parameters by what becomes of them. */
+typedef struct counts {
+  int64_t trained, frozen, buffers;
+} counts;
+
+static void count_param(const tr__param *param, counts *out)
+{
+  out->buffers += param->is_buffer ? param->count : 0;
+  out->frozen += param->is_frozen && !param->is_buffer ? param->count : 0;
+  out->trained += tr__param_is_trained(param) ? param->count : 0;
+}
+
+/* 1234567 as "1.23 M": the exact number says less at a glance. */
+static const char *short_text(double number, char out[16])
+{
+  static const char units[] = " kMGTPE";
+  int unit = 0;
+  while (number >= 999.5 && units[unit + 1] != '\0') {
+    number /= 1000;
+    unit++;
+  }
+  int digits = unit == 0 || number >= 99.95 ? 0 : number >= 9.995 ? 1 : 2;
+  snprintf(out, 16, unit == 0 ? "%.*f" : "%.*f %c", digits, number,
+           units[unit]);
+  return out;
+}
+
+static void print_layer(const tr_model *net,
+                        const tr__node *node,
+                        tr__flops *total,
+                        FILE *stream)
+{
+  counts own = {0};
+  char shape[TR__SHAPE_BYTES], forward[16] = "", backward[16] = "";
+  for (int i = 0; i < node->num_params; i++) {
+    count_param(&net->store.params[node->params[i]], &own);
+  }
+  if (node->type->flops != NULL) {
+    const tr__flops flops = node->type->flops(net, node);
+    short_text(flops.forward, forward);
+    short_text(flops.backward, backward);
+    total->forward += flops.forward;
+    total->backward += flops.backward;
+  }
+  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s%s%s\n", node->name,
+          node->type->name, tr__shape_text(&node->shape, shape),
+          (long long)(own.trained + own.frozen + own.buffers), forward,
+          backward, own.buffers > 0 ? "  buffers" : "",
+          own.frozen == 0   ? ""
+          : own.trained > 0 ? "  partly frozen"
+                            : "  frozen");
+}
+
+static void print_totals(const tr_model *net, tr__flops total, FILE *stream)
+{
+  counts all = {0};
+  char forward[16], backward[16], step[16];
+  for (int i = 0; i < net->store.num_params; i++) {
+    count_param(&net->store.params[i], &all);
+  }
+  size_t bytes =
+      (size_t)net->store.value_count * tr_dtype_size(net->ctx->dtype);
+  fprintf(stream,
+          "parameters: %lld trained, %lld frozen, %lld in buffers, %.1f MiB as "
+          "%s\n",
+          (long long)all.trained, (long long)all.frozen, (long long)all.buffers,
+          (double)bytes / (1 << 20), tr__dtype_name(net->ctx->dtype));
+  double both = (total.forward + total.backward) * (double)net->max_rows;
+  fprintf(stream,
+          "FLOPs: %s forward, %s backward per sample; %s in a step of %lld "
+          "samples\n",
+          short_text(total.forward, forward),
+          short_text(total.backward, backward), short_text(both, step),
+          (long long)net->max_rows);
+}
+
+tr_status tr_model_print(const tr_model *net, FILE *stream)
+{
+  TR_CHECK(net->is_built, TR_ESTATE, "tr_model_print before tr_model_build()");
+  tr__flops total = {0};
+  fprintf(stream, "%-24s %-18s %-18s %12s %10s %10s\n", "node", "layer",
+          "shape", "parameters", "forward", "backward");
+  for (int i = 0; i < net->num_nodes; i++) {
+    print_layer(net, &net->nodes[i], &total, stream);
+  }
+  print_totals(net, total, stream);
+  return TR_OK;
+}

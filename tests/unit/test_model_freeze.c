@@ -1,0 +1,366 @@
+/* Freezing: what is frozen stays, all else is as it would have been. */
+#include "base/optimizer_impl.h"
+#include "layer_helper.h"
+
+enum { ROWS = 6, CLASSES = 4, NUM_NAMES = 8, MAX_BYTES = 8192 };
+
+static const char *const names[NUM_NAMES] = {
+    "conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias",
+    "fc1.weight",   "fc1.bias",   "fc2.weight",   "fc2.bias"};
+
+static const tr_shape shape = {3, {2, 6, 5}};
+
+/* A model in training, with what it trains on. */
+typedef struct run {
+  tr_context *ctx;
+  tr_model *net;
+  tr_optimizer *opt;
+  void *images;
+  int32_t targets[ROWS];
+} run;
+
+static tr_model *make_net(tr_context *ctx)
+{
+  tr_model *net;
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input(net, shape);
+  tr_conv2d_opts conv = {.out = 3, .kernel = 3, .padding = 1, .name = "conv1"};
+  x = tr_relu(net, tr_conv2d(net, x, &conv));
+  conv.name = "conv2";
+  x = tr_flatten(net, tr_relu(net, tr_conv2d(net, x, &conv)));
+  x = tr_linear(net, x, &(tr_linear_opts){.out = 9, .name = "fc1"});
+  x = tr_linear(net, tr_relu(net, x),
+                &(tr_linear_opts){.out = CLASSES, .name = "fc2"});
+  tr_cross_entropy(net, x);
+  return net;
+}
+
+static void make_optimizer(run *r)
+{
+  tr_adamw_opts adamw = tr_adamw_defaults();
+  adamw.lr = 0.01f;
+  ASSERT_OK(tr_adamw_create(r->net, &adamw, &r->opt));
+}
+
+/* `pattern` NULL: all is trained. */
+static run begin(const char *device, tr_dtype dtype, const char *pattern)
+{
+  run r = {.ctx = make_context(device, dtype)};
+  r.net = make_net(r.ctx);
+  if (pattern != NULL) {
+    ASSERT_OK(tr_model_freeze(r.net, pattern, 1));
+  }
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = ROWS}));
+  make_optimizer(&r);
+  const layer_case c = {.number = 3};
+  tensor t = random_tensor(&c, "x", 7, ROWS * tr_shape_count(&shape));
+  r.images = narrowed(r.ctx, &t);
+  free_tensor(&t);
+  for (int i = 0; i < ROWS; i++) {
+    r.targets[i] = i % CLASSES;
+  }
+  return r;
+}
+
+static void end(run *r)
+{
+  free(r->images);
+  tr_optimizer_destroy(&r->opt);
+  tr_model_destroy(&r->net);
+  tr_context_destroy(&r->ctx);
+}
+
+static tr_batch batch_of(const run *r)
+{
+  return (tr_batch){.count = ROWS,
+                    .global_count = ROWS,
+                    .inputs = {r->images},
+                    .targets = {r->targets}};
+}
+
+static void compute_gradients(run *r)
+{
+  const tr_batch batch = batch_of(r);
+  ASSERT_OK(tr_model_forward(r->net, &batch));
+  ASSERT_OK(tr_model_backward(r->net));
+}
+
+static void train(run *r, int steps)
+{
+  for (int i = 0; i < steps; i++) {
+    compute_gradients(r);
+    ASSERT_OK(tr_model_allreduce_grads(r->net));
+    ASSERT_OK(tr_optimizer_step(r->opt));
+  }
+}
+
+static size_t bytes_of(const run *r, const char *name)
+{
+  const tr__param *param = tr__store_param(&r->net->store, name);
+  ASSERT(param != NULL);
+  return (size_t)param->count * tr_dtype_size(r->ctx->dtype);
+}
+
+/* Both hold the same bits under a name. */
+static bool same_value(run *a, run *b, const char *name)
+{
+  char x[MAX_BYTES], y[MAX_BYTES];
+  ASSERT(bytes_of(a, name) <= MAX_BYTES);
+  ASSERT_OK(tr_model_get_param(a->net, name, x));
+  ASSERT_OK(tr_model_get_param(b->net, name, y));
+  return memcmp(x, y, bytes_of(a, name)) == 0;
+}
+
+static bool same_gradient(run *a, run *b, const char *name)
+{
+  char x[MAX_BYTES], y[MAX_BYTES];
+  ASSERT_OK(tr_model_get_grad(a->net, name, x));
+  ASSERT_OK(tr_model_get_grad(b->net, name, y));
+  return memcmp(x, y, bytes_of(a, name)) == 0;
+}
+
+static bool is_frozen(const run *r, const char *name)
+{
+  return tr__store_param(&r->net->store, name)->is_frozen;
+}
+
+/* One step beside a run that trains everything. */
+static void check_step(const char *device, tr_dtype dtype, const char *pattern)
+{
+  run frozen = begin(device, dtype, pattern);
+  run whole = begin(device, dtype, NULL);
+  run first = begin(device, dtype, NULL);
+  char grad[MAX_BYTES];
+  compute_gradients(&frozen);
+  compute_gradients(&whole);
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT(same_value(&frozen, &whole, names[i]));
+    if (is_frozen(&frozen, names[i])) {
+      ASSERT_FAILS(tr_model_get_grad(frozen.net, names[i], grad), TR_EINVAL,
+                   "is not trained");
+    } else {
+      ASSERT(same_gradient(&frozen, &whole, names[i]));
+    }
+  }
+  ASSERT_OK(tr_optimizer_step(frozen.opt));
+  ASSERT_OK(tr_optimizer_step(whole.opt));
+  for (int i = 0; i < NUM_NAMES; i++) {
+    run *same = is_frozen(&frozen, names[i]) ? &first : &whole;
+    ASSERT(same_value(&frozen, same, names[i]));
+    ASSERT(!same_value(&first, &whole, names[i]));
+  }
+  end(&frozen);
+  end(&whole);
+  end(&first);
+}
+
+static void test_the_rest_gets_the_gradients_of_a_run_without_freezing(void)
+{
+  static const char *const patterns[] = {"conv*",  "conv1.weight", "*.weight",
+                                         "*.bias", "fc?.weight",   "conv2.bias",
+                                         "fc2.*",  "[cf]*1*"};
+  for (int i = 0; i < 8; i++) {
+    check_step("cpu", TR_F32, patterns[i]);
+    check_step("reference", TR_F64, patterns[i]);
+    check_step("strict", TR_F32, patterns[i]);
+  }
+}
+
+static void test_frozen_values_keep_their_bits_over_many_steps(void)
+{
+  run r = begin("cpu", TR_F32, "conv*");
+  run first = begin("cpu", TR_F32, NULL);
+  train(&r, 10);
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT_EQ(same_value(&r, &first, names[i]), i < 4);
+  }
+  end(&r);
+  end(&first);
+}
+
+static void test_what_is_frozen_has_no_gradient_slot_or_backward(void)
+{
+  run r = begin("cpu", TR_F32, "conv*");
+  run whole = begin("cpu", TR_F32, NULL);
+  ASSERT_EQ(tr_model_num_params(r.net), 90 * 9 + 9 + 9 * 4 + 4);
+  ASSERT(r.net->store.count < whole.net->store.count);
+  ASSERT_EQ(r.opt->slot_count, r.net->store.count);
+  ASSERT(r.net->activation_bytes < whole.net->activation_bytes);
+  ASSERT(!r.net->nodes[1].wants_gradient && whole.net->nodes[1].wants_gradient);
+  end(&r);
+  end(&whole);
+}
+
+static void test_everything_can_be_frozen(void)
+{
+  run r = begin("strict", TR_F32, "*");
+  double loss;
+  train(&r, 2);
+  ASSERT_OK(tr_model_loss(r.net, &loss));
+  ASSERT(loss > 0);
+  ASSERT_EQ(tr_model_num_params(r.net), 0);
+  end(&r);
+}
+
+/* Freeze after 3 steps: the values stay, the optimizer starts anew. */
+static void check_rebuild(const char *device)
+{
+  run r = begin(device, TR_F32, NULL);
+  run same = begin(device, TR_F32, NULL);
+  train(&r, 3);
+  train(&same, 3);
+  ASSERT_OK(tr_model_freeze(r.net, "*", 1));
+  ASSERT_OK(tr_model_freeze(r.net, "fc2.*", 0));
+  const tr_batch batch = batch_of(&r);
+  ASSERT_FAILS(tr_model_forward(r.net, &batch), TR_ESTATE,
+               "call tr_model_build() again");
+  ASSERT_OK(tr_model_build(r.net, NULL));
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT(same_value(&r, &same, names[i]));
+  }
+  compute_gradients(&r);
+  ASSERT_FAILS(tr_optimizer_step(r.opt), TR_ESTATE, "make a new one");
+  tr_optimizer_destroy(&r.opt);
+  make_optimizer(&r);
+  ASSERT_OK(tr_optimizer_step(r.opt));
+  train(&r, 2);
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT_EQ(same_value(&r, &same, names[i]), i < 6);
+  }
+  ASSERT_FAILS(tr_model_build(r.net, NULL), TR_ESTATE, "called twice");
+  end(&r);
+  end(&same);
+}
+
+static void test_a_built_model_is_frozen_by_building_it_again(void)
+{
+  check_rebuild("cpu");
+  check_rebuild("strict");
+}
+
+/* Freezing and thawing again leaves no trace. */
+static void test_thawing_gives_the_run_without_freezing(void)
+{
+  run r = begin("cpu", TR_F32, "conv1*");
+  run same = begin("cpu", TR_F32, NULL);
+  ASSERT_OK(tr_model_freeze(r.net, "conv1*", 0));
+  ASSERT_OK(tr_model_build(r.net, NULL));
+  tr_optimizer_destroy(&r.opt);
+  make_optimizer(&r);
+  train(&r, 3);
+  train(&same, 3);
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT(same_value(&r, &same, names[i]));
+  }
+  end(&r);
+  end(&same);
+}
+
+static void test_freezing_refuses_what_it_cannot_do(void)
+{
+  run r = begin("cpu", TR_F32, NULL);
+  ASSERT_FAILS(tr_model_freeze(r.net, "conf*", 1), TR_EINVAL,
+               "no parameter matches \"conf*\"; there are conv1.bias");
+  ASSERT_FAILS(tr_model_freeze(r.net, NULL, 1), TR_EINVAL, "pattern");
+  tr_inference *plan;
+  ASSERT_OK(tr_inference_create(r.net, NULL, &plan));
+  ASSERT_OK(tr_model_freeze(r.net, "conv*", 1));
+  ASSERT_FAILS(tr_model_build(r.net, NULL), TR_ESTATE,
+               "1 workspaces use the parameters");
+  tr_inference_destroy(&plan);
+  /* A build that fails leaves the model as it was. */
+  ASSERT_FAILS(tr_model_build(r.net, &(tr_build_opts){.batch = INT64_MAX / 8}),
+               TR_ESHAPE, "too large");
+  char values[MAX_BYTES];
+  ASSERT_OK(tr_model_get_param(r.net, "fc1.bias", values));
+  ASSERT_OK(tr_model_build(r.net, NULL));
+  tr_model *net = make_net(r.ctx);
+  ASSERT_OK(tr_model_freeze(net, "conf*", 1));
+  ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 1}), TR_EINVAL,
+               "no parameter matches \"conf*\"; there are conv1.weight");
+  tr_model_destroy(&net);
+  end(&r);
+}
+
+static void save(run *r, const char *dir)
+{
+  const tr_checkpoint what = {.model = r->net, .optimizer = r->opt};
+  ASSERT_OK(tr_checkpoint_save(r->ctx, dir, &what));
+}
+
+static void test_a_frozen_run_resumes_to_the_bits_of_one_that_went_on(void)
+{
+  char dir[512];
+  snprintf(dir, sizeof dir, "%s/frozen", test_scratch());
+  run straight = begin("cpu", TR_F32, "conv*");
+  train(&straight, 3);
+  save(&straight, dir);
+  train(&straight, 3);
+  run resumed = begin("cpu", TR_F32, "conv*");
+  tr_checkpoint what = {.model = resumed.net, .optimizer = resumed.opt};
+  end(&straight);
+  ASSERT_OK(tr_checkpoint_resume(resumed.ctx, dir, &what));
+  ASSERT_EQ(tr_optimizer_num_steps(resumed.opt), 3);
+  train(&resumed, 3);
+  run again = begin("cpu", TR_F32, "conv*");
+  train(&again, 6);
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT(same_value(&resumed, &again, names[i]));
+  }
+  end(&resumed);
+  end(&again);
+}
+
+/* Values go both ways; the state of an optimizer only to fewer parameters. */
+static void test_checkpoints_go_from_whole_to_frozen_runs_and_back(void)
+{
+  char dir[512], frozen_dir[512];
+  snprintf(dir, sizeof dir, "%s/whole", test_scratch());
+  snprintf(frozen_dir, sizeof frozen_dir, "%s/part", test_scratch());
+  run whole = begin("cpu", TR_F32, NULL);
+  train(&whole, 2);
+  save(&whole, dir);
+  run same = begin("cpu", TR_F32, NULL);
+  train(&same, 2);
+  end(&whole);
+  run frozen = begin("cpu", TR_F32, "conv*");
+  tr_checkpoint what = {.model = frozen.net, .optimizer = frozen.opt};
+  ASSERT_OK(tr_checkpoint_resume(frozen.ctx, dir, &what));
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT(same_value(&frozen, &same, names[i]));
+  }
+  train(&frozen, 1);
+  train(&same, 1);
+  for (int i = 0; i < NUM_NAMES; i++) {
+    ASSERT_EQ(same_value(&frozen, &same, names[i]), i >= 4);
+  }
+  save(&frozen, frozen_dir);
+  run back = begin("cpu", TR_F32, NULL);
+  what = (tr_checkpoint){.model = back.net, .optimizer = back.opt};
+  run last = frozen;
+  tr_optimizer_destroy(&last.opt);
+  tr_model_destroy(&last.net);
+  ASSERT_FAILS(tr_checkpoint_resume(back.ctx, frozen_dir, &what), TR_EMISMATCH,
+               "was the parameter frozen there?");
+  what.optimizer = NULL;
+  ASSERT_OK(tr_checkpoint_resume(back.ctx, frozen_dir, &what));
+  frozen.opt = NULL;
+  frozen.net = NULL;
+  end(&frozen);
+  end(&same);
+  end(&back);
+}
+
+static const tr_test tests[] = {
+    TEST(test_the_rest_gets_the_gradients_of_a_run_without_freezing),
+    TEST(test_frozen_values_keep_their_bits_over_many_steps),
+    TEST(test_what_is_frozen_has_no_gradient_slot_or_backward),
+    TEST(test_everything_can_be_frozen),
+    TEST(test_a_built_model_is_frozen_by_building_it_again),
+    TEST(test_thawing_gives_the_run_without_freezing),
+    TEST(test_freezing_refuses_what_it_cannot_do),
+    TEST(test_a_frozen_run_resumes_to_the_bits_of_one_that_went_on),
+    TEST(test_checkpoints_go_from_whole_to_frozen_runs_and_back),
+};
+
+TEST_MAIN(tests)
