@@ -665,6 +665,43 @@ static void test_bad_batches_are_refused(void)
   tr_context_destroy(&ctx);
 }
 
+/* Ids of no row: the loss is NaN, and the gradient has the legal ones alone. */
+static void check_wild_ids(const char *device)
+{
+  tr_context *ctx = make_context(device, TR_F64);
+  tr_model *net;
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input_ids(net, (tr_shape){1, {4}});
+  x = tr_embedding(net, x,
+                   &(tr_embedding_opts){.num = 3, .out = 2, .name = "tok"});
+  tr_cross_entropy(net, x);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  const int32_t ids[4] = {INT32_MIN, 3, INT32_MAX, 1},
+                targets[4] = {0, 1, 0, 1};
+  const tr_batch batch = {.count = 1,
+                          .global_count = 1,
+                          .inputs = {ids},
+                          .targets = {targets},
+                          .target_values = {4}};
+  double loss, grad[6];
+  ASSERT_OK(tr_model_forward(net, &batch));
+  ASSERT_OK(tr_model_loss(net, &loss));
+  ASSERT(isnan(loss));
+  ASSERT_OK(tr_model_backward(net));
+  ASSERT_OK(tr_model_get_grad(net, "tok.weight", grad));
+  ASSERT(grad[0] == 0 && grad[1] == 0 && grad[4] == 0 && grad[5] == 0);
+  ASSERT(grad[2] > 0 && grad[3] < 0);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static void test_ids_of_no_row_give_nan_and_touch_no_memory(void)
+{
+  check_wild_ids("reference");
+  check_wild_ids("cpu");
+  check_wild_ids("strict");
+}
+
 static const tr_test tests[] = {
     TEST(test_bad_models_are_refused_by_name),
     TEST(test_a_batch_size_must_be_known),
@@ -673,6 +710,7 @@ static const tr_test tests[] = {
     TEST(test_calls_out_of_order_are_refused),
     TEST(test_a_model_without_loss_only_goes_forward),
     TEST(test_bad_batches_are_refused),
+    TEST(test_ids_of_no_row_give_nan_and_touch_no_memory),
 };
 
 TEST_MAIN(tests)
