@@ -32,6 +32,7 @@ const tr__layer_type *const *tr__layer_table(void)
       &tr__concat_type,
       &tr__reshape_type,
       &tr__transpose_type,
+      &tr__upsample2d_type,
       &tr__input_ids_type,
       &tr__embedding_type,
       &tr__position_type,

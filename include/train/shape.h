@@ -75,6 +75,19 @@ TR_API tr_node tr_transpose(tr_model *net,
                             tr_node x,
                             const tr_transpose_opts *opts);
 
+/* tr_upsample2d - images of `scale` times the height and width.
+ *
+ *   y[n,c,h,w] = x[n, c, h / scale, w / scale], rounded down
+ *
+ *   x (N, C, H, W), y (N, C, scale H, scale W)
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    torch.nn.Upsample, mode "nearest" */
+TR_API tr_node tr_upsample2d(tr_model *net, tr_node x, int64_t scale);
+
 #ifdef __cplusplus
 }
 #endif

@@ -16,6 +16,8 @@ static const tr__op_info table[TR__NUM_OPS] = {
     PLAIN(product, b),
     PLAIN(copy, x),
     PLAIN(permute, x),
+    PLAIN(upsample2d_forward, x),
+    PLAIN(upsample2d_backward, dy),
     PLAIN(embedding_forward, ids),
     WITH_WORKSPACE(embedding_backward),
     PLAIN(position_forward, w),

@@ -31,10 +31,26 @@ typedef struct tr__permute_args {
   int accumulate;
 } tr__permute_args;
 
+/* y (N, C, s H, s W) <- each element of x (N, C, H, W) s times s times, s being
+ * scale */
+typedef struct tr__upsample2d_forward_args {
+  tr__tensor y, x;
+  int64_t scale;
+} tr__upsample2d_forward_args;
+
+/* dx (N, C, H, W) <- sum of the s times s elements of dy (N, C, s H, s W) */
+typedef struct tr__upsample2d_backward_args {
+  tr__tensor dx, dy;
+  int64_t scale;
+  int accumulate;
+} tr__upsample2d_backward_args;
+
 #define TR__OPS_SHAPE(X)                                                       \
   X(sum)                                                                       \
   X(product)                                                                   \
   X(copy)                                                                      \
-  X(permute)
+  X(permute)                                                                   \
+  X(upsample2d_forward)                                                        \
+  X(upsample2d_backward)
 
 #endif

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Records again and compares with the files of this folder, where PyTorch is.
+# Records again and compares with the files of this folder, where PyTorch is:
+# those of the script that is named, record.py where none is.
 here=$(dirname "$0")
 python=${LIBTRAIN_PYTHON:-python3}
 if ! "$python" -c 'import numpy, torch' >/dev/null 2>&1; then

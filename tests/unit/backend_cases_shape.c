@@ -62,3 +62,22 @@ void make_permute(op_case *c, draws *d, bool large)
   args.x = tr__tensor_of(NULL, TR_F32, ndim, dims);
   c->args.permute = args;
 }
+
+void make_upsample2d_forward(op_case *c, draws *d, bool large)
+{
+  int64_t N = rows(d, large) % 5, C = 1 + draw(d, 4), s = 1 + draw(d, 3);
+  int64_t H = 1 + draw(d, large ? 20 : 5), W = 1 + draw(d, large ? 20 : 5);
+  c->args.upsample2d_forward = (tr__upsample2d_forward_args){
+      .y = REAL(N, C, s * H, s * W), .x = REAL(N, C, H, W), .scale = s};
+}
+
+void make_upsample2d_backward(op_case *c, draws *d, bool large)
+{
+  int64_t N = rows(d, large) % 5, C = 1 + draw(d, 4), s = 1 + draw(d, 3);
+  int64_t H = 1 + draw(d, large ? 20 : 5), W = 1 + draw(d, large ? 20 : 5);
+  c->args.upsample2d_backward =
+      (tr__upsample2d_backward_args){.dx = REAL(N, C, H, W),
+                                     .dy = REAL(N, C, s * H, s * W),
+                                     .scale = s,
+                                     .accumulate = (int)draw(d, 2)};
+}

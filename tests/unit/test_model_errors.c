@@ -199,6 +199,16 @@ static void transpose_outside(tr_model *net)
   tr_transpose(net, image(net, 2, 2), &(tr_transpose_opts){{3, 0, 2}});
 }
 
+static void upsample_of_vector(tr_model *net)
+{
+  tr_upsample2d(net, vector(net, 3), 2);
+}
+
+static void upsample_by_nothing(tr_model *net)
+{
+  tr_upsample2d(net, image(net, 2, 2), 0);
+}
+
 static void relu_of_ids(tr_model *net)
 {
   tr_relu(net, tr_input_ids(net, (tr_shape){1, {4}}));
@@ -412,6 +422,8 @@ static const bad_model bad_models[] = {
     {attention_of_image, TR_ESHAPE, {"attention_1", "(3, 2, 3)", "(T, 3 D)"}},
     {attention_of_no_thirds, TR_ESHAPE, {"attention_1", "(2, 4)", "(T, 3 D)"}},
     {attention_of_odd_heads, TR_EINVAL, {"attention_1", "heads is 3", "D = 4"}},
+    {upsample_of_vector, TR_ESHAPE, {"upsample2d_1", "(3)", "(C, H, W)"}},
+    {upsample_by_nothing, TR_EINVAL, {"upsample2d_1", "scale is 0"}},
     {transpose_twice, TR_EINVAL, {"transpose_1", "order[1] is 0", "once"}},
     {transpose_outside, TR_EINVAL, {"transpose_1", "order[0] is 3"}},
     {two_weighing_losses,
@@ -665,6 +677,43 @@ static void test_bad_batches_are_refused(void)
   tr_context_destroy(&ctx);
 }
 
+/* Ids of no row: the loss is NaN, and the gradient has the legal ones alone. */
+static void check_wild_ids(const char *device)
+{
+  tr_context *ctx = make_context(device, TR_F64);
+  tr_model *net;
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input_ids(net, (tr_shape){1, {4}});
+  x = tr_embedding(net, x,
+                   &(tr_embedding_opts){.num = 3, .out = 2, .name = "tok"});
+  tr_cross_entropy(net, x);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  const int32_t ids[4] = {INT32_MIN, 3, INT32_MAX, 1},
+                targets[4] = {0, 1, 0, 1};
+  const tr_batch batch = {.count = 1,
+                          .global_count = 1,
+                          .inputs = {ids},
+                          .targets = {targets},
+                          .target_values = {4}};
+  double loss, grad[6];
+  ASSERT_OK(tr_model_forward(net, &batch));
+  ASSERT_OK(tr_model_loss(net, &loss));
+  ASSERT(isnan(loss));
+  ASSERT_OK(tr_model_backward(net));
+  ASSERT_OK(tr_model_get_grad(net, "tok.weight", grad));
+  ASSERT(grad[0] == 0 && grad[1] == 0 && grad[4] == 0 && grad[5] == 0);
+  ASSERT(grad[2] > 0 && grad[3] < 0);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static void test_ids_of_no_row_give_nan_and_touch_no_memory(void)
+{
+  check_wild_ids("reference");
+  check_wild_ids("cpu");
+  check_wild_ids("strict");
+}
+
 static const tr_test tests[] = {
     TEST(test_bad_models_are_refused_by_name),
     TEST(test_a_batch_size_must_be_known),
@@ -673,6 +722,7 @@ static const tr_test tests[] = {
     TEST(test_calls_out_of_order_are_refused),
     TEST(test_a_model_without_loss_only_goes_forward),
     TEST(test_bad_batches_are_refused),
+    TEST(test_ids_of_no_row_give_nan_and_touch_no_memory),
 };
 
 TEST_MAIN(tests)

@@ -315,6 +315,7 @@ static void test_gradients_of_shared_nodes_match_central_differences(void)
     outcome_free(&out);
     case_free(c);
   }
+  tr_context_destroy(&ctx);
   ASSERT(good > 200);
   ASSERT(bad * 50 < good);
 }

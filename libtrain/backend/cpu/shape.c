@@ -119,10 +119,55 @@ static void permute(tr__stream *stream, const tr__permute_args *args)
                permute_task, &copied);
 }
 
+/* A task is one sample. */
+static void upsample_task(void *arg, int64_t task, int thread)
+{
+  (void)thread;
+  tr__upsample2d_forward_args a = *(const tr__upsample2d_forward_args *)arg;
+  a.y.data = (float *)a.y.data + task * tr__tensor_row(&a.y);
+  a.x.data = (float *)a.x.data + task * tr__tensor_row(&a.x);
+  a.y.dims[0] = a.x.dims[0] = 1;
+  tr__ref_upsample2d_forward_f32(&a);
+}
+
+static void upsample2d_forward(tr__stream *stream,
+                               const tr__upsample2d_forward_args *args)
+{
+  if (args->y.dtype != TR_F32) {
+    tr__ref_upsample2d_forward_f64(args);
+    return;
+  }
+  tr__upsample2d_forward_args copied = *args;
+  tr__pool_run(stream->backend->pool, args->y.dims[0], upsample_task, &copied);
+}
+
+static void downsum_task(void *arg, int64_t task, int thread)
+{
+  (void)thread;
+  tr__upsample2d_backward_args a = *(const tr__upsample2d_backward_args *)arg;
+  a.dx.data = (float *)a.dx.data + task * tr__tensor_row(&a.dx);
+  a.dy.data = (float *)a.dy.data + task * tr__tensor_row(&a.dy);
+  a.dx.dims[0] = a.dy.dims[0] = 1;
+  tr__ref_upsample2d_backward_f32(&a);
+}
+
+static void upsample2d_backward(tr__stream *stream,
+                                const tr__upsample2d_backward_args *args)
+{
+  if (args->dx.dtype != TR_F32) {
+    tr__ref_upsample2d_backward_f64(args);
+    return;
+  }
+  tr__upsample2d_backward_args copied = *args;
+  tr__pool_run(stream->backend->pool, args->dx.dims[0], downsum_task, &copied);
+}
+
 void tr__cpu_set_shape(tr__ops *ops)
 {
   ops->sum = sum;
   ops->product = product;
   ops->copy = copy;
   ops->permute = permute;
+  ops->upsample2d_forward = upsample2d_forward;
+  ops->upsample2d_backward = upsample2d_backward;
 }

@@ -89,3 +89,36 @@ void TR_FN(permute)(const tr__permute_args *args)
     }
   }
 }
+
+/* y[n,c,h,w] <- x[n, c, h / s, w / s] */
+void TR_FN(upsample2d_forward)(const tr__upsample2d_forward_args *args)
+{
+  int64_t rows = args->y.dims[0] * args->y.dims[1] * args->y.dims[2];
+  int64_t width = args->y.dims[3], s = args->scale;
+  /* s rows of y come from each row of x, also across planes. */
+  for (int64_t r = 0; r < rows; r++) {
+    TR_REAL *y = (TR_REAL *)args->y.data + r * width;
+    const TR_REAL *x = (const TR_REAL *)args->x.data + r / s * (width / s);
+    for (int64_t w = 0; w < width; w++) {
+      y[w] = x[w / s];
+    }
+  }
+}
+
+/* dx[n,c,h,w] <- (dx +) sum over i, j < s of dy[n, c, h s + i, w s + j] */
+void TR_FN(upsample2d_backward)(const tr__upsample2d_backward_args *args)
+{
+  int64_t rows = args->dx.dims[0] * args->dx.dims[1] * args->dx.dims[2];
+  int64_t W = args->dx.dims[3], s = args->scale;
+  for (int64_t r = 0; r < rows; r++) {
+    TR_REAL *dx = (TR_REAL *)args->dx.data + r * W;
+    const TR_REAL *dy = (const TR_REAL *)args->dy.data + r * s * s * W;
+    for (int64_t w = 0; w < W; w++) {
+      TR_REAL sum = 0;
+      for (int64_t i = 0; i < s * s; i++) {
+        sum += dy[i / s * s * W + w * s + i % s];
+      }
+      dx[w] = args->accumulate ? dx[w] + sum : sum;
+    }
+  }
+}

@@ -1,4 +1,5 @@
-/* A small `gpt` against PyTorch: gradients of the first step, 20 losses. */
+/* A small `gpt`, and a net of the layers that it has not, against PyTorch:
+ * gradients of the first step, 20 losses. */
 #include "golden.h"
 #include "models.h"
 
@@ -6,24 +7,30 @@
 #define TOLERANCE_F64 1e-9
 #define TOLERANCE_F32 1e-5
 
-enum { MAX_PARAMS = 64, LAYERS = 0, HEADS, WIDTH, CONTEXT, CLASSES, BATCH = 4 };
+enum { MAX_PARAMS = 64, NUM_SIZES = 5, BATCH = 4 };
 
-typedef struct gpt {
+/* Sizes as the recordings have them. */
+enum { GPT_LAYERS, GPT_HEADS, GPT_WIDTH, GPT_CONTEXT, GPT_CLASSES };
+enum { CONTEXT, INPUTS, WIDTH, HEADS, CLASSES };
+
+typedef struct subject subject;
+struct subject {
   const recording *rec;
   tr_context *ctx;
   tr_dtype dtype;
   tr_model *model;
-  int64_t sizes[5];
+  void (*build)(subject *g);
+  int64_t sizes[NUM_SIZES], context, classes, inputs; /* inputs 0: ids */
   int num_params;
   struct {
     char name[TR__NAME_BYTES];
     int64_t count, fan_in;
   } params[MAX_PARAMS];
-} gpt;
+};
 
 static tr_status note_param(void *user, const tr_param_info *info)
 {
-  gpt *g = user;
+  subject *g = user;
   ASSERT(g->num_params < MAX_PARAMS);
   int i = g->num_params++;
   snprintf(g->params[i].name, sizeof g->params[i].name, "%s", info->name);
@@ -33,14 +40,14 @@ static tr_status note_param(void *user, const tr_param_info *info)
 }
 
 /* A bias has the bound of the weight beside it, which comes after it. */
-static double bound_of(const gpt *g, int i)
+static double bound_of(const subject *g, int i)
 {
   const char *name = g->params[i].name;
   bool is_bias = strcmp(strrchr(name, '.'), ".bias") == 0;
   return 1 / sqrt((double)g->params[is_bias ? i + 1 : i].fan_in);
 }
 
-static void set_params(gpt *g)
+static void set_params(subject *g)
 {
   for (int i = 0; i < g->num_params; i++) {
     golden_numbers numbers = {.name = g->params[i].name,
@@ -53,40 +60,91 @@ static void set_params(gpt *g)
   }
 }
 
-static void open_gpt(gpt *g, const recording *rec, const char *device)
+static void build_gpt(subject *g)
+{
+  const example_gpt_opts opts = {.layers = (int)g->sizes[GPT_LAYERS],
+                                 .heads = g->sizes[GPT_HEADS],
+                                 .width = g->sizes[GPT_WIDTH]};
+  g->context = g->sizes[GPT_CONTEXT];
+  g->classes = g->sizes[GPT_CLASSES];
+  example_gpt_sized(g->model, (tr_shape){1, {g->context}}, g->classes, &opts);
+}
+
+static tr_node dense(const subject *g, tr_node x, int64_t out, const char *name)
+{
+  return tr_linear(g->model, x, &(tr_linear_opts){.out = out, .name = name});
+}
+
+/* The class Shapes of record_sequence.py. */
+static void build_shapes(subject *g)
+{
+  tr_model *net = g->model;
+  int64_t width = g->sizes[WIDTH], T = g->sizes[CONTEXT];
+  g->context = T;
+  g->classes = g->sizes[CLASSES];
+  g->inputs = g->sizes[INPUTS];
+  tr_node x = tr_input(net, (tr_shape){2, {T, g->inputs}});
+  tr_node a = tr_attention(net, dense(g, x, 3 * width, "front"),
+                           &(tr_attention_opts){.heads = g->sizes[HEADS]});
+  tr_node gated = tr_mul(net, a, dense(g, x, width, "gate"));
+  tr_node mixed = tr_transpose(net, gated, &(tr_transpose_opts){{1, 0}});
+  mixed = dense(g, mixed, T, "mix");
+  mixed = tr_reshape(net, mixed, (tr_shape){2, {T, -1}});
+  tr_node all = tr_concat(net, (tr_node[]){mixed, a, gated}, 3, 1);
+  tr_cross_entropy(net, dense(g, all, g->classes, "back"));
+}
+
+static void open_subject(subject *g, const recording *rec, const char *device)
 {
   double *sizes = recording_numbers(rec, NULL, "sizes");
-  for (int i = 0; i < 5; i++) {
+  for (int i = 0; i < NUM_SIZES; i++) {
     g->sizes[i] = (int64_t)sizes[i];
   }
   free(sizes);
   g->rec = rec;
   g->ctx = golden_context(g->dtype, device);
   ASSERT_OK(tr_model_create(g->ctx, &g->model));
-  const example_gpt_opts opts = {.layers = (int)g->sizes[LAYERS],
-                                 .heads = g->sizes[HEADS],
-                                 .width = g->sizes[WIDTH]};
-  example_gpt_sized(g->model, (tr_shape){1, {g->sizes[CONTEXT]}},
-                    g->sizes[CLASSES], &opts);
+  g->build(g);
   ASSERT_EQ(recording_number(rec, "batch"), BATCH);
   ASSERT_OK(tr_model_build(g->model, &(tr_build_opts){.batch = BATCH}));
   ASSERT_OK(tr_model_visit(g->model, note_param, g));
   set_params(g);
 }
 
-static int32_t *draw_ids(const gpt *g, char kind, int step)
+/* "x<step>" */
+static const char *name_of(char name[16], char kind, int step)
 {
-  int64_t count = BATCH * g->sizes[CONTEXT];
+  snprintf(name, 16, "%c%d", kind, step);
+  return name;
+}
+
+static int32_t *draw_ids(const subject *g, char kind, int step)
+{
+  int64_t count = BATCH * g->context;
   int32_t *ids = malloc((size_t)count * sizeof *ids);
   char name[16];
-  snprintf(name, sizeof name, "%c%d", kind, step);
+  name_of(name, kind, step);
   for (int64_t i = 0; i < count; i++) {
-    ids[i] = (int32_t)(golden_bits(name, i) % (uint64_t)g->sizes[CLASSES]);
+    ids[i] = (int32_t)(golden_bits(name, i) % (uint64_t)g->classes);
   }
   return ids;
 }
 
-static void check_gradients(const gpt *g, double tolerance)
+static void *draw_inputs(const subject *g, int step)
+{
+  if (g->inputs == 0) {
+    return draw_ids(g, 'x', step);
+  }
+  char name[16];
+  golden_numbers numbers = {.name = name_of(name, 'x', step),
+                            .count = BATCH * g->context * g->inputs,
+                            .bound = 1};
+  void *x = malloc((size_t)numbers.count * sizeof(double));
+  golden_fill(&numbers, g->dtype, x);
+  return x;
+}
+
+static void check_gradients(const subject *g, double tolerance)
 {
   for (int i = 0; i < g->num_params; i++) {
     char key[TR__NAME_BYTES + 32];
@@ -100,7 +158,7 @@ static void check_gradients(const gpt *g, double tolerance)
     void *grad = malloc((size_t)count * sizeof(double));
     ASSERT_OK(tr_model_get_grad(g->model, g->params[i].name, grad));
     /* Divided by samples, PyTorch's by tokens. */
-    double context = (double)g->sizes[CONTEXT];
+    double context = (double)g->context;
     for (int64_t k = 0; k < count; k++) {
       if (g->dtype == TR_F64) {
         ((double *)grad)[k] /= context;
@@ -113,14 +171,16 @@ static void check_gradients(const gpt *g, double tolerance)
   }
 }
 
-static double one_step(gpt *g, tr_optimizer *opt, int step, double tolerance)
+static double
+one_step(subject *g, tr_optimizer *opt, int step, double tolerance)
 {
-  int32_t *x = draw_ids(g, 'x', step), *y = draw_ids(g, 'y', step);
+  void *x = draw_inputs(g, step);
+  int32_t *y = draw_ids(g, 'y', step);
   const tr_batch batch = {.count = BATCH,
                           .global_count = BATCH,
                           .inputs = {x},
                           .targets = {y},
-                          .target_values = {g->sizes[CONTEXT]}};
+                          .target_values = {g->context}};
   double loss;
   ASSERT_OK(tr_model_forward(g->model, &batch));
   ASSERT_OK(tr_model_backward(g->model));
@@ -135,11 +195,12 @@ static double one_step(gpt *g, tr_optimizer *opt, int step, double tolerance)
   return loss;
 }
 
-static void check_run(const char *device, tr_dtype dtype)
+static void check_run(const char *name, const char *device, tr_dtype dtype)
 {
-  recording *rec = recording_open("gpt");
-  gpt g = {.dtype = dtype};
-  open_gpt(&g, rec, device);
+  recording *rec = recording_open(name);
+  bool is_gpt = strcmp(name, "gpt") == 0;
+  subject g = {.dtype = dtype, .build = is_gpt ? build_gpt : build_shapes};
+  open_subject(&g, rec, device);
   tr_adam_opts adam = tr_adamw_defaults();
   adam.lr = recording_number(rec, "rate");
   tr_optimizer *opt;
@@ -158,21 +219,43 @@ static void check_run(const char *device, tr_dtype dtype)
   recording_close(&rec);
 }
 
+static void check_double(const char *name)
+{
+  check_run(name, "reference", TR_F64);
+  check_run(name, "strict", TR_F64);
+}
+
+static void check_single(const char *name)
+{
+  check_run(name, "reference", TR_F32);
+  check_run(name, "cpu", TR_F32);
+}
+
 static void test_gpt_in_double_matches_pytorch(void)
 {
-  check_run("reference", TR_F64);
-  check_run("strict", TR_F64);
+  check_double("gpt");
 }
 
 static void test_gpt_in_single_matches_pytorch(void)
 {
-  check_run("reference", TR_F32);
-  check_run("cpu", TR_F32);
+  check_single("gpt");
+}
+
+static void test_other_shapes_in_double_match_pytorch(void)
+{
+  check_double("shapes");
+}
+
+static void test_other_shapes_in_single_match_pytorch(void)
+{
+  check_single("shapes");
 }
 
 static const tr_test tests[] = {
     TEST(test_gpt_in_double_matches_pytorch),
     TEST(test_gpt_in_single_matches_pytorch),
+    TEST(test_other_shapes_in_double_match_pytorch),
+    TEST(test_other_shapes_in_single_match_pytorch),
 };
 
 TEST_MAIN(tests)
