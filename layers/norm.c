@@ -141,11 +141,12 @@ static void forward(const tr__run *run, const tr__node *node)
 static void backward(const tr__run *run, const tr__node *node)
 {
   tr__tensor dw = gradient(run, node, WEIGHT);
-  if (dw.data != NULL) {
+  tr__tensor db = gradient(run, node, BIAS);
+  if (dw.data != NULL || db.data != NULL) {
     run->ops->norm_backward_weight(
         run->stream,
         &(tr__norm_backward_weight_args){.dw = dw,
-                                         .db = gradient(run, node, BIAS),
+                                         .db = db,
                                          .x = tr__input(run, node, 0),
                                          .dy = tr__output_grad(run, node),
                                          .stats = tr__saved(run, node, STATS),

@@ -24,10 +24,11 @@ typedef struct tr_inference_opts {
 /* tr_inference_create - plan the forward pass that gives some outputs.
  *
  * The workspace reads the model's parameters where they lie and has its own
- * memory for what it computes: no gradients, nothing that only backward needs,
- * and each value's memory is used again after its last reader. Nodes that the
- * outputs do not depend on, losses among them, are left out. It computes in
- * evaluation: dropout does nothing, normalisation uses its running statistics.
+ * memory for what it computes: no gradients, and each value's memory is used
+ * again after its last reader; what forward leaves for backward lives for that
+ * layer alone. Nodes that the outputs do not depend on, losses among them, are
+ * left out. It computes in evaluation: dropout does nothing, normalisation uses
+ * its running statistics.
  *
  *   tr_inference *plan;
  *   tr_inference_create(net, &(tr_inference_opts){.batch = 1}, &plan);

@@ -80,8 +80,8 @@ typedef struct tr__norm_backward_input_args {
   int accumulate;
 } tr__norm_backward_input_args;
 
-/* dw <- sum of dy xhat, db <- sum of dy; db may be absent. Reduces over
- * samples. */
+/* dw <- sum of dy xhat, db <- sum of dy. Either may be absent; dw's extents are
+ * there in any case. Reduces over samples. */
 typedef struct tr__norm_backward_weight_args {
   tr__tensor dw, db, x, dy, stats, workspace;
   tr__norm norm;

@@ -282,8 +282,10 @@ void TR_FN(norm_backward_weight_chunk)(
     scratch +=
         (size_t)number * tr__ref_chunk_bytes(&args->shards, sizeof(TR_REAL));
   }
-  tr__tree_sum(&tree, (TR_REAL *)args->dw.data + chunk.begin, args->accumulate,
-               scratch);
+  if (args->dw.data != NULL) {
+    tr__tree_sum(&tree, (TR_REAL *)args->dw.data + chunk.begin,
+                 args->accumulate, scratch);
+  }
   if (args->db.data != NULL) {
     chunk.is_bias = true;
     tr__tree_sum(&tree, (TR_REAL *)args->db.data + chunk.begin,
