@@ -4,8 +4,8 @@
 
 #include "backend/cpu_ref/template_sums.h"
 
-#include "backend/cpu_ref/template_conv.h"
 #include "backend/cpu_ref/template_activation.h"
+#include "backend/cpu_ref/template_conv.h"
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
