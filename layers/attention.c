@@ -84,6 +84,18 @@ static void backward(const tr__run *run, const tr__node *node)
                        .accumulate = tr__input_grad_adds(run, node, 0)});
 }
 
+/* Scores and means: T T D multiply-adds each, half of them where causal.
+ * Backward makes the scores again, then four products of that size. */
+static tr__flops flops(const tr_model *net, const tr__node *node)
+{
+  const tr_attention_opts *opts = node->opts;
+  double T = (double)node->shape.dims[0], D = (double)node->shape.dims[1];
+  double product = 2 * T * D * (opts->causal ? (T + 1) / 2 : T);
+  bool goes_on = net->nodes[node->inputs[0]].wants_gradient;
+  return (tr__flops){.forward = 2 * product,
+                     .backward = goes_on ? 5 * product : 0};
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   int64_t heads = 1 + tr__random_u32(random, 0) % 3;
@@ -99,6 +111,7 @@ const tr__layer_type tr__attention_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-7,
 };

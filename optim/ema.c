@@ -4,7 +4,7 @@
  *
  * Source: Polyak and Juditsky 1992, SIAM J. Control Optim. 30, 838-855;
  * torch.optim.swa_utils.get_ema_avg_fn. */
-#include "base/store_impl.h"
+#include "base/optimizer_impl.h"
 
 #include <stdlib.h>
 #include <train/optim.h>
@@ -75,6 +75,21 @@ tr_status tr_ema_update(tr_ema *ema)
            "tr_ema_update while the averages are the parameters: call "
            "tr_ema_swap() first");
   move(ema, ema->decay);
+  return TR_OK;
+}
+
+void *tr__ema_values(const tr_ema *ema)
+{
+  return ema->values;
+}
+
+tr_status tr__ema_check(const tr_ema *ema, const tr__store *store)
+{
+  TR_CHECK(ema->store == store, TR_EINVAL,
+           "checkpoint: the averages belong to another model");
+  TR_CHECK(!ema->is_swapped, TR_ESTATE,
+           "checkpoint while the averages are the parameters: call "
+           "tr_ema_swap() first");
   return TR_OK;
 }
 

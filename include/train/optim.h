@@ -306,6 +306,8 @@ typedef struct tr_ema tr_ema;
  *
  *   e <- decay e + (1 - decay) p     in every tr_ema_update()
  *
+ * They are part of checkpoints that name them: tr_checkpoint.ema.
+ *
  * decay  [in]  0 <= decay < 1, often 0.999
  *
  * Calls:     collective on the model's communicator

@@ -72,6 +72,7 @@ typedef struct tr_checkpoint {
   tr_optimizer *optimizer; /* may be NULL: parameters only */
   tr_loader *loader;       /* may be NULL: no position in the data */
   int keep;                /* complete checkpoints that stay; 0: 2 */
+  tr_ema *ema;             /* may be NULL: no averages; not swapped in */
 } tr_checkpoint;
 
 /* tr_checkpoint_save - make the state of a run durable.

@@ -12,6 +12,7 @@
 #include <train/init.h>
 #include <train/layers.h>
 #include <train/losses.h>
+#include <train/metrics.h>
 #include <train/model.h>
 #include <train/norm.h>
 #include <train/optim.h>

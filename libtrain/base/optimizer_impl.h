@@ -87,6 +87,14 @@ tr_status tr__optimizer_cut(tr_optimizer *opt, const tr_update_opts *update);
 tr__tensor
 tr__optimizer_slot(const tr_optimizer *opt, int i, const tr__slice *slice);
 
+/* tr__ema_values - the averages, an arena of store->count elements, whose name
+ * in checkpoints is TR__EMA_SLOT. */
+#define TR__EMA_SLOT "ema"
+void *tr__ema_values(const tr_ema *ema);
+
+/* tr__ema_check - may these averages of this store be saved and loaded? */
+tr_status tr__ema_check(const tr_ema *ema, const tr__store *store);
+
 /* tr__optimizer_table - all optimizer types, NULL at the end. */
 const tr__optimizer_type *const *tr__optimizer_table(void);
 

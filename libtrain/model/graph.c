@@ -80,8 +80,9 @@ name_node(const tr_model *net, tr__node *node, const char *name)
              count_type(net, node->type) + 1);
     name = standard;
   }
-  /* Room for ".weight" behind it; '/' would cut the path of a data set. */
-  TR_CHECK(tr__copy_name(node->name, sizeof node->name - 16, name) &&
+  /* Room for ".num_batches_tracked" behind it; '/' would cut the path of a data
+   * set. */
+  TR_CHECK(tr__copy_name(node->name, sizeof node->name - 20, name) &&
                name[0] != '\0' && strchr(name, '/') == NULL,
            TR_EINVAL, "%s: the name \"%.80s\" is empty, too long or has a '/'",
            node->type->name, name);

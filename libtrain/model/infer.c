@@ -20,7 +20,7 @@ declare(tr_model *net, tr__node *node, const char *name, const tr__param *what)
   param.num_uses = 1;
   TR__CHECK_NODE(tr__shape_is_valid(&param.shape), node, TR_ESHAPE,
                  "the extents of its %s are too large", name);
-  snprintf(param.name, sizeof param.name, "%.72s.%.20s", node->name, name);
+  snprintf(param.name, sizeof param.name, "%.75s.%.19s", node->name, name);
   size_t bytes = (size_t)(store->num_params + 1) * sizeof *store->params;
   tr__param *params = realloc(store->params, bytes);
   TR_CHECK(params != NULL, TR_ENOMEM, "no memory for parameter names");

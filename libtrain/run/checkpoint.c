@@ -74,6 +74,9 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   if (run->optimizer != NULL) {
     TR_TRY(tr__optimizer_check(run->optimizer));
   }
+  if (run->ema != NULL) {
+    TR_TRY(tr__ema_check(run->ema, store));
+  }
   return TR_OK;
 }
 
@@ -128,20 +131,31 @@ void tr__param_set_name(const tr__param *param, const char *slot, char *out)
   snprintf(out, TR__VIEW_NAME_BYTES, "/optim/%s/%s", param->name, slot);
 }
 
+static int num_slots(const tr_checkpoint *run)
+{
+  return run->optimizer != NULL ? run->optimizer->num_slots : 0;
+}
+
 int tr__num_arenas(const tr_checkpoint *run)
 {
-  return 1 + (run->optimizer != NULL ? run->optimizer->num_slots : 0);
+  return 1 + num_slots(run) + (run->ema != NULL ? 1 : 0);
 }
 
 void *tr__arena_of(const tr_checkpoint *run, int k)
 {
-  return k == 0 ? tr__model_store(run->model)->values
-                : run->optimizer->slots[k - 1];
+  if (k == 0) {
+    return tr__model_store(run->model)->values;
+  }
+  return k <= num_slots(run) ? run->optimizer->slots[k - 1]
+                             : tr__ema_values(run->ema);
 }
 
 const char *tr__arena_slot(const tr_checkpoint *run, int k)
 {
-  return k == 0 ? NULL : run->optimizer->slot_names[k - 1];
+  if (k == 0) {
+    return NULL;
+  }
+  return k <= num_slots(run) ? run->optimizer->slot_names[k - 1] : TR__EMA_SLOT;
 }
 
 int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count)

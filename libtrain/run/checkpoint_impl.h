@@ -74,8 +74,12 @@ void tr__run_texts_release(tr__run_texts *texts);
  * "/optim/<param>/<slot>". */
 void tr__param_set_name(const tr__param *param, const char *slot, char *out);
 
-/* tr__num_slots, tr__slot_arena - the arenas of a checkpoint: 0 is that of the
- * parameters, k > 0 that of the optimizer's slot k - 1. */
+/* Values, slots and averages. */
+#define TR__MAX_ARENAS (2 + TR__MAX_SLOTS)
+
+/* tr__num_arenas, tr__arena_of, tr__arena_slot - the arenas of a checkpoint: 0
+ * is that of the parameters, k > 0 that of the optimizer's slot k - 1, the last
+ * one behind them that of averages, where there are any. */
 int tr__num_arenas(const tr_checkpoint *run);
 void *tr__arena_of(const tr_checkpoint *run, int k);
 const char *tr__arena_slot(const tr_checkpoint *run, int k);

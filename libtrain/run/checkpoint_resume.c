@@ -154,12 +154,12 @@ done:
 /* What every rank gets: numbers, then the arenas. */
 typedef struct parcel {
   tr__run_numbers numbers;
-  char *arenas[1 + TR__MAX_SLOTS];
+  char *arenas[TR__MAX_ARENAS];
 } parcel;
 
 static void release_parcel(parcel *p)
 {
-  for (int k = 0; k <= TR__MAX_SLOTS; k++) {
+  for (int k = 0; k < TR__MAX_ARENAS; k++) {
     free(p->arenas[k]);
   }
 }

@@ -143,7 +143,8 @@ tr_status tr_trainer_resume(tr_trainer *trainer)
  * the same everywhere, so every rank comes here. */
 static tr_status check_loss(const tr_trainer *trainer, double loss)
 {
-  if (isfinite(loss)) {
+  bool skips = trainer->opts.optimizer->on_nonfinite == TR_NONFINITE_SKIP;
+  if (isfinite(loss) || skips) {
     return TR_OK;
   }
   return tr__agree(

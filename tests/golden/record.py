@@ -320,9 +320,9 @@ def path_of(name):
     return os.path.join(HERE, name + ".txt")
 
 
-def write(name, rec):
+def write(name, rec, script="record.py"):
     with open(path_of(name), "w") as out:
-        out.write(f"# {name}: written by record.py; see there.\n")
+        out.write(f"# {name}: written by {script}; see there.\n")
         for key, value in rec.lines.items():
             out.write(f"{key} {value}\n")
 

@@ -1,8 +1,12 @@
 /* Losses against PyTorch: the first gradients, ten losses, the last
- * parameters; the options are those of record_losses.py. */
+ * parameters, on any number of ranks; the options are those of
+ * record_losses.py. Five samples on four ranks, some with nothing that counts:
+ * the mean is that of the whole batch. */
 #include "golden.h"
 
 #include "base/store_impl.h"
+
+#include <train/mpi.h>
 
 enum { STEPS = 10, BATCH = 5, WIDTH = 12 };
 
@@ -166,8 +170,13 @@ static void fill_targets(
     t->narrow[i] = c->is_share ? fabsf(value) / 2 : value;
     t->wide[i] = t->narrow[i];
   }
-  const void *of_numbers = dtype == TR_F64 ? (const void *)t->wide : t->narrow;
-  batch->targets[0] = c->classes > 0 ? (const void *)t->classes : of_numbers;
+  /* This rank's part of the batch. */
+  int64_t first = batch->first;
+  const void *of_numbers = dtype == TR_F64
+                               ? (const void *)(t->wide + first * WIDTH)
+                               : t->narrow + first * WIDTH;
+  batch->targets[0] =
+      c->classes > 0 ? (const void *)(t->classes + first * rows) : of_numbers;
   batch->target_values[0] = rows;
   batch->targets[1] = batch->targets[2] = of_numbers;
 }
@@ -244,7 +253,11 @@ static double correction_of(golden_net *net)
 static void run_case(tr_dtype dtype, const char *device, const loss_case *c)
 {
   recording *rec = recording_open("losses");
-  tr_context *ctx = golden_context(dtype, device);
+  tr_context *ctx;
+  ASSERT_OK(tr_context_create(
+      MPI_COMM_WORLD,
+      &(tr_context_opts){.device = device, .dtype = dtype, .threads = 1},
+      &ctx));
   golden_net net;
   building = c;
   golden_net_create(ctx,
@@ -265,10 +278,10 @@ static void run_case(tr_dtype dtype, const char *device, const loss_case *c)
     fill_targets(c, dtype, step, &t, &batch);
     ASSERT_OK(tr_model_forward(net.model, &batch));
     ASSERT_OK(tr_model_backward(net.model));
+    ASSERT_OK(tr_model_allreduce_grads(net.model));
     if (step == 0) {
       check_params(&net, rec, c->name, true, correction_of(&net));
     }
-    ASSERT_OK(tr_model_allreduce_grads(net.model));
     ASSERT_OK(tr_optimizer_step(opt));
     ASSERT_OK(tr_model_loss(net.model, &losses[step]));
     narrow[step] = (float)losses[step];
@@ -307,4 +320,11 @@ static const tr_test tests[] = {
     TEST(test_every_loss_in_single_is_pytorchs),
 };
 
-TEST_MAIN(tests)
+int main(int argc, char **argv)
+{
+  int level;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
+  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
+  MPI_Finalize();
+  return code;
+}

@@ -47,10 +47,10 @@ rows_of(const op_case *c, int first_row, int64_t begin, int64_t end)
 {
   op_case part = *c;
   for (int t = first_row; t < MAX_OPERANDS; t++) {
+    tr__tensor *tensor = &part.args.tensors[t];
     if (c->values[t] == NULL) {
       continue;
     }
-    tr__tensor *tensor = &part.args.tensors[t];
     part.values[t] = c->values[t] + begin * tr__tensor_row(tensor);
     tensor->dims[0] = end - begin;
   }

@@ -166,6 +166,71 @@ static void test_the_rest_gets_the_gradients_of_a_run_without_freezing(void)
   }
 }
 
+/* A layer alone: the other parameters and the inputs have the gradients that
+ * they have where nothing is frozen. */
+static void check_layer(tr_context *ctx,
+                        const tr__layer_type *type,
+                        int number,
+                        const char *name)
+{
+  layer_case whole, part;
+  char what[128];
+  case_build(&whole, ctx, type, number, 1);
+  case_build(&part, ctx, type, number, 1);
+  ASSERT_OK(tr_model_freeze(part.net, name, 1));
+  ASSERT_OK(tr_model_build(part.net, NULL));
+  layer_case *both[2] = {&whole, &part};
+  for (int i = 0; i < 2; i++) {
+    case_forward(both[i]);
+    case_backward(both[i]);
+  }
+  for (int i = 0; i < whole.num_params; i++) {
+    const char *other = whole.params[i].name;
+    const tr__param *param = tr__store_param(&part.net->store, other);
+    if (!tr__param_is_trained(param)) {
+      continue;
+    }
+    double *a = calloc((size_t)param->count, sizeof *a);
+    double *b = calloc((size_t)param->count, sizeof *b);
+    ASSERT_OK(tr_model_get_grad(whole.net, other, a));
+    ASSERT_OK(tr_model_get_grad(part.net, other, b));
+    snprintf(what, sizeof what, "%s, case %d, %.40s without %.40s", type->name,
+             number, other, name);
+    ASSERT_TENSOR_NEAR(what, ctx->dtype, b, a, param->count, 0);
+    free(a);
+    free(b);
+  }
+  case_free(&whole);
+  case_free(&part);
+}
+
+static void check_layers(const char *device, tr_dtype dtype)
+{
+  tr_context *ctx = make_context(device, dtype);
+  for (const tr__layer_type *const *type = tr__layer_table(); *type != NULL;
+       type++) {
+    for (int number = 0; (*type)->random_build != NULL && number < 4;
+         number++) {
+      layer_case c;
+      case_build(&c, ctx, *type, number, 1);
+      for (int i = 0; i < c.num_params; i++) {
+        if (tr__param_is_trained(&c.net->store.params[i])) {
+          check_layer(ctx, *type, number, c.net->store.params[i].name);
+        }
+      }
+      case_free(&c);
+    }
+  }
+  tr_context_destroy(&ctx);
+}
+
+static void test_every_layer_trains_a_part_of_its_parameters(void)
+{
+  check_layers("cpu", TR_F32);
+  check_layers("reference", TR_F64);
+  check_layers("strict", TR_F64);
+}
+
 static void test_frozen_values_keep_their_bits_over_many_steps(void)
 {
   run r = begin("cpu", TR_F32, "conv*");
@@ -353,6 +418,7 @@ static void test_checkpoints_go_from_whole_to_frozen_runs_and_back(void)
 
 static const tr_test tests[] = {
     TEST(test_the_rest_gets_the_gradients_of_a_run_without_freezing),
+    TEST(test_every_layer_trains_a_part_of_its_parameters),
     TEST(test_frozen_values_keep_their_bits_over_many_steps),
     TEST(test_what_is_frozen_has_no_gradient_slot_or_backward),
     TEST(test_everything_can_be_frozen),

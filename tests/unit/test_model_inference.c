@@ -119,6 +119,62 @@ static void test_inference_gives_the_bits_of_evaluation(void)
   check_bits("strict", TR_F64, 1);
 }
 
+/* One layer alone, on the inputs of a case. */
+static void check_layer(layer_case *c)
+{
+  void *inputs[TR_MAX_INPUTS] = {NULL};
+  tr_batch batch = {.count = c->rows};
+  tensor expected = {.count = c->dy.count}, got = expected;
+  expected.values = calloc((size_t)got.count + 1, sizeof(double));
+  got.values = calloc((size_t)got.count + 1, sizeof(double));
+  tr_model_set_training(c->net, 0);
+  case_forward(c);
+  ASSERT_OK(tr_model_get_output(c->net, c->node, expected.values));
+  for (int i = 0; i < c->num_inputs; i++) {
+    batch.inputs[i] = inputs[i] = narrowed(c->ctx, &c->inputs[i]);
+  }
+  tr_inference *plan;
+  ASSERT_OK(tr_inference_create(c->net, NULL, &plan));
+  ASSERT_OK(tr_inference_forward(plan, &batch));
+  ASSERT_OK(tr_inference_get_output(plan, c->node, got.values));
+  if (memcmp(got.values, expected.values,
+             (size_t)got.count * tr_dtype_size(c->ctx->dtype)) != 0) {
+    test_fail(__FILE__, __LINE__, "%s, case %d: other bits than in evaluation",
+              c->type->name, c->number);
+  }
+  tr_inference_destroy(&plan);
+  for (int i = 0; i < c->num_inputs; i++) {
+    free(inputs[i]);
+  }
+  free_tensor(&expected);
+  free_tensor(&got);
+}
+
+static void check_layers(const char *device, tr_dtype dtype)
+{
+  tr_context *ctx = make_context(device, dtype);
+  for (const tr__layer_type *const *type = tr__layer_table(); *type != NULL;
+       type++) {
+    for (int number = 0; (*type)->random_build != NULL && number < 6;
+         number++) {
+      layer_case c;
+      case_build(&c, ctx, *type, number, 1);
+      if (!c.is_loss) {
+        check_layer(&c);
+      }
+      case_free(&c);
+    }
+  }
+  tr_context_destroy(&ctx);
+}
+
+static void test_every_layer_infers_the_bits_of_its_evaluation(void)
+{
+  check_layers("cpu", TR_F32);
+  check_layers("reference", TR_F64);
+  check_layers("strict", TR_F64);
+}
+
 static void test_a_plan_for_inference_is_smaller(void)
 {
   net n = make_net("cpu", TR_F32, 0);
@@ -315,6 +371,7 @@ static void test_inference_refuses_what_it_cannot_compute(void)
 
 static const tr_test tests[] = {
     TEST(test_inference_gives_the_bits_of_evaluation),
+    TEST(test_every_layer_infers_the_bits_of_its_evaluation),
     TEST(test_a_plan_for_inference_is_smaller),
     TEST(test_eight_threads_get_the_bits_of_one),
     TEST(test_workspaces_see_what_training_changes),

@@ -177,6 +177,54 @@ static void test_averages_refuse_a_bad_decay(void)
   close_model();
 }
 
+static uint64_t hash_of_averages(tr_ema *ema)
+{
+  tr_ema_swap(ema);
+  uint64_t value = hash();
+  tr_ema_swap(ema);
+  return value;
+}
+
+static void test_averages_survive_a_stop(void)
+{
+  const tr_sgd_opts opts = {.lr = 0.1, .momentum = 0.9};
+  tr_ema *ema;
+  char dir[] = "/tmp/averages.XXXXXX";
+  ASSERT(mkdtemp(dir) != NULL);
+  open_model("cpu", &opts);
+  ASSERT_OK(tr_ema_create(net, 0.9, &ema));
+  for (int i = 0; i < 3; i++) {
+    ASSERT_OK(step((float)i));
+    ASSERT_OK(tr_ema_update(ema));
+  }
+  tr_checkpoint run = {.model = net, .optimizer = opt, .ema = ema};
+  tr_ema_swap(ema);
+  ASSERT_FAILS(tr_checkpoint_save(ctx, dir, &run), TR_ESTATE, "tr_ema_swap()");
+  tr_ema_swap(ema);
+  ASSERT_OK(tr_checkpoint_save(ctx, dir, &run));
+  uint64_t params = hash(), averages = hash_of_averages(ema);
+  ASSERT(params != averages);
+  tr_ema_destroy(&ema);
+  close_model();
+
+  open_model("cpu", &opts);
+  ASSERT_OK(tr_ema_create(net, 0.9, &ema));
+  run = (tr_checkpoint){.model = net, .optimizer = opt, .ema = ema};
+  ASSERT_OK(tr_checkpoint_resume(ctx, dir, &run));
+  ASSERT(hash() == params && hash_of_averages(ema) == averages);
+  /* Without averages the rest can be used. */
+  run.ema = NULL;
+  ASSERT_OK(tr_checkpoint_resume(ctx, dir, &run));
+  ASSERT_OK(tr_checkpoint_save(ctx, dir, &run));
+  run.ema = ema;
+  ASSERT_FAILS(tr_checkpoint_resume(ctx, dir, &run), TR_EMISMATCH, "/ema");
+  tr_ema_destroy(&ema);
+  close_model();
+  char command[64];
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  ASSERT_EQ(system(command), 0);
+}
+
 static const tr_test tests[] = {
     TEST(test_a_skipped_step_counts_and_changes_nothing),
     TEST(test_a_stop_changes_nothing_and_the_run_can_go_on),
@@ -184,6 +232,7 @@ static const tr_test tests[] = {
     TEST(test_groups_become_slices_that_cover_the_arena),
     TEST(test_a_schedule_by_metric_survives_a_stop),
     TEST(test_averages_refuse_a_bad_decay),
+    TEST(test_averages_survive_a_stop),
 };
 
 TEST_MAIN(tests)

@@ -6,13 +6,18 @@ static TR__CLONES void
 TR_FN(batchnorm_plane)(double sums[2], const TR_REAL *x, int64_t count)
 {
   double lane[8] = {0}, other[8] = {0};
-  for (int64_t i = 0; i < count; i += 8) {
-    int64_t width = tr__min(8, count - i);
-    for (int64_t l = 0; l < width; l++) {
+  int64_t i = 0;
+  for (; i + TR_FN(NORM_LANES) <= count; i += TR_FN(NORM_LANES)) {
+    for (int l = 0; l < TR_FN(NORM_LANES); l++) {
       double value = (double)x[i + l];
       lane[l] += value;
       other[l] += value * value;
     }
+  }
+  for (int l = 0; i + l < count; l++) {
+    double value = (double)x[i + l];
+    lane[l] += value;
+    other[l] += value * value;
   }
   for (int l = 0; l < 8; l++) {
     sums[0] += lane[l];
@@ -28,13 +33,18 @@ static TR__CLONES void TR_FN(batchnorm_plane_back)(double sums[2],
                                                    const TR_REAL stats[2])
 {
   double lane[8] = {0}, other[8] = {0};
-  for (int64_t i = 0; i < count; i += 8) {
-    int64_t width = tr__min(8, count - i);
-    for (int64_t l = 0; l < width; l++) {
+  int64_t i = 0;
+  for (; i + TR_FN(NORM_LANES) <= count; i += TR_FN(NORM_LANES)) {
+    for (int l = 0; l < TR_FN(NORM_LANES); l++) {
       double g = (double)dy[i + l];
       lane[l] += g;
       other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
     }
+  }
+  for (int l = 0; i + l < count; l++) {
+    double g = (double)dy[i + l];
+    lane[l] += g;
+    other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
   }
   for (int l = 0; l < 8; l++) {
     sums[0] += lane[l];

@@ -14,12 +14,16 @@ static TR__CLONES double
 TR_FN(norm_moment)(const TR_REAL *x, int64_t count, double mean, int power)
 {
   double lane[8] = {0};
-  for (int64_t i = 0; i < count; i += TR_FN(NORM_LANES)) {
-    int64_t width = tr__min(TR_FN(NORM_LANES), count - i);
-    for (int64_t l = 0; l < width; l++) {
+  int64_t i = 0;
+  for (; i + TR_FN(NORM_LANES) <= count; i += TR_FN(NORM_LANES)) {
+    for (int l = 0; l < TR_FN(NORM_LANES); l++) {
       double value = (double)x[i + l] - mean;
       lane[l] += power == 1 ? value : value * value;
     }
+  }
+  for (int l = 0; i + l < count; l++) {
+    double value = (double)x[i + l] - mean;
+    lane[l] += power == 1 ? value : value * value;
   }
   return TR_FN(norm_total)(lane);
 }
@@ -32,13 +36,18 @@ static TR__CLONES void TR_FN(norm_slopes)(double sums[2],
                                           const TR_REAL stats[2])
 {
   double lane[8] = {0}, other[8] = {0};
-  for (int64_t i = 0; i < count; i += TR_FN(NORM_LANES)) {
-    int64_t width = tr__min(TR_FN(NORM_LANES), count - i);
-    for (int64_t l = 0; l < width; l++) {
+  int64_t i = 0;
+  for (; i + TR_FN(NORM_LANES) <= count; i += TR_FN(NORM_LANES)) {
+    for (int l = 0; l < TR_FN(NORM_LANES); l++) {
       double g = (double)dy[i + l];
       lane[l] += g;
       other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
     }
+  }
+  for (int l = 0; i + l < count; l++) {
+    double g = (double)dy[i + l];
+    lane[l] += g;
+    other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
   }
   sums[0] = TR_FN(norm_total)(lane);
   sums[1] = TR_FN(norm_total)(other);
@@ -52,13 +61,18 @@ static TR__CLONES void TR_FN(norm_slopes_each)(double sums[2],
 {
   const TR_REAL *dy = from[0], *x = from[1], *w = from[2];
   double lane[8] = {0}, other[8] = {0};
-  for (int64_t i = 0; i < count; i += TR_FN(NORM_LANES)) {
-    int64_t width = tr__min(TR_FN(NORM_LANES), count - i);
-    for (int64_t l = 0; l < width; l++) {
+  int64_t i = 0;
+  for (; i + TR_FN(NORM_LANES) <= count; i += TR_FN(NORM_LANES)) {
+    for (int l = 0; l < TR_FN(NORM_LANES); l++) {
       double g = (double)(dy[i + l] * w[i + l]);
       lane[l] += g;
       other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
     }
+  }
+  for (int l = 0; i + l < count; l++) {
+    double g = (double)(dy[i + l] * w[i + l]);
+    lane[l] += g;
+    other[l] += g * (double)((x[i + l] - stats[0]) * stats[1]);
   }
   sums[0] = TR_FN(norm_total)(lane);
   sums[1] = TR_FN(norm_total)(other);
