@@ -110,6 +110,11 @@ static void give_empty(tr_loader *loader, const tr__slot *slot, tr_batch *batch)
   tr__context_set_pending(loader->ctx, tr_loader_status(loader));
 }
 
+static size_t sample_bytes(const tr_dataset *data)
+{
+  return (size_t)tr_shape_count(&data->shape) * tr_dtype_size(data->dtype);
+}
+
 int tr_loader_next(tr_loader *loader, tr_batch *batch)
 {
   *batch = (tr_batch){0};
@@ -127,7 +132,8 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
                       .global_count = slot->step.global_count,
                       .inputs = {slot->x},
                       .targets = {slot->y},
-                      .target_values = {loader->data->target_values}};
+                      .target_values = {loader->data->target_values},
+                      .input_bytes = {sample_bytes(loader->data)}};
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);
     return 1;

@@ -27,6 +27,9 @@ typedef struct tr_batch {
   /* class numbers per sample in each target, as of the tokens of a text; 0: 1
    */
   int64_t target_values[TR_MAX_INPUTS];
+  /* bytes of one sample in each input, so that a model which wants another
+   * shape or type refuses it; 0: what the model wants */
+  size_t input_bytes[TR_MAX_INPUTS];
 } tr_batch;
 
 /* A numbered set of samples; the same on every rank, read in parts. */

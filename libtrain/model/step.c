@@ -16,6 +16,30 @@ static tr__run make_run(tr_model *net, bool is_backward)
                    .has_weights = net->has_weights};
 }
 
+static tr_status check_inputs(const tr_model *net, const tr_batch *batch)
+{
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    if (!(node->flags & TR__IS_INPUT)) {
+      continue;
+    }
+    const tr__slot *slot = &node->output;
+    size_t wanted =
+        (size_t)tr_shape_count(&slot->shape) * tr_dtype_size(slot->dtype);
+    size_t given = batch->input_bytes[node->ordinal];
+    char text[TR__SHAPE_BYTES];
+    TR_CHECK(batch->inputs[node->ordinal] != NULL || batch->count == 0,
+             TR_EINVAL, "tr_model_forward: inputs[%d] is missing",
+             node->ordinal);
+    TR_CHECK(given == 0 || given == wanted, TR_ESHAPE,
+             "tr_model_forward: inputs[%d] has %zu bytes per sample, \"%s\" "
+             "wants %zu: %s of %s",
+             node->ordinal, given, node->name, wanted,
+             tr__shape_text(&slot->shape, text), tr__dtype_name(slot->dtype));
+  }
+  return TR_OK;
+}
+
 /* What a batch says of its targets, so that none is read behind its end. */
 static tr_status check_targets(const tr_model *net, const tr_batch *batch)
 {
@@ -55,10 +79,7 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
            TR_EINVAL,
            "tr_model_forward: global_count is %lld, expected at least %lld",
            (long long)batch->global_count, (long long)tr__max(batch->count, 1));
-  for (int i = 0; i < net->num_inputs; i++) {
-    TR_CHECK(batch->inputs[i] != NULL || batch->count == 0, TR_EINVAL,
-             "tr_model_forward: inputs[%d] is missing", i);
-  }
+  TR_TRY(check_inputs(net, batch));
   return check_targets(net, batch);
 }
 

@@ -670,6 +670,10 @@ static void test_bad_batches_are_refused(void)
   batch = one;
   batch.targets[0] = NULL;
   ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL, "targets[0]");
+  batch = one;
+  batch.input_bytes[0] = 3;
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_ESHAPE,
+               "inputs[0] has 3 bytes per sample");
   double values[4];
   ASSERT_FAILS(tr_model_get_param(net, "fc.wait", values), TR_EINVAL,
                "\"fc.wait\"; there are fc.bias fc.weight");
