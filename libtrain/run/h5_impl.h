@@ -2,20 +2,8 @@
 #ifndef TR_H5_IMPL_H
 #define TR_H5_IMPL_H
 
-#include "base/base_impl.h"
-
-#include <hdf5.h>
-
-/* A section in which libhdf5 is called. */
-typedef struct tr__h5_section {
-  H5E_auto2_t handler; /* the caller's own, given back at the end */
-  void *handler_data;
-} tr__h5_section;
-
-/* tr__h5_begin, tr__h5_end - take the process-wide lock and keep libhdf5 from
- * printing; give both back. */
-void tr__h5_begin(tr__h5_section *section);
-void tr__h5_end(tr__h5_section *section);
+/* The section around calls is the data sets' one: tr__hdf5_begin(). */
+#include "data/hdf5_impl.h"
 
 #define TR__H5_REASON_BYTES 160
 

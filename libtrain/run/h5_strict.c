@@ -29,7 +29,7 @@ tr_status tr__h5_open(const char *path, tr__h5_file *out)
   char reason[TR__H5_REASON_BYTES];
   TR_TRY(check_file(path));
   out->path = path;
-  tr__h5_begin(&out->section);
+  tr__hdf5_begin(&out->section);
   /* A filter that is not built in would load a library named by the file. */
   H5PLget_loading_state(&out->plugins);
   H5PLset_loading_state(0);
@@ -49,7 +49,7 @@ void tr__h5_close(tr__h5_file *file)
     H5Fclose(file->file);
   }
   H5PLset_loading_state(file->plugins);
-  tr__h5_end(&file->section);
+  tr__hdf5_end(&file->section);
 }
 
 /* Every part of the path must be a hard link: soft and external links lead

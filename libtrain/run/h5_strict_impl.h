@@ -10,7 +10,7 @@
 #include "run/h5_impl.h"
 
 typedef struct tr__h5_file {
-  tr__h5_section section;
+  tr__hdf5_section section;
   unsigned plugins; /* the loading state before */
   hid_t file;
   const char *path; /* borrowed */

@@ -209,7 +209,7 @@ static void close_list(hid_t list)
   }
 }
 
-/* Between tr__h5_begin() and tr__h5_end(). */
+/* Between tr__hdf5_begin() and tr__hdf5_end(). */
 static tr_status lay_out(tr__image *image, buffer *b)
 {
   char reason[TR__H5_REASON_BYTES];
@@ -304,14 +304,14 @@ tr__image_create(const tr__view *views, int num_views, tr__image **out)
 {
   tr_status status;
   buffer b = {NULL, 0, false};
-  tr__h5_section section;
+  tr__hdf5_section section;
   *out = NULL;
   tr__image *image = calloc(1, sizeof *image);
   TR_CHECK(image != NULL, TR_ENOMEM, "checkpoint: no memory for an image");
   TR_TRY_GOTO(copy_views(image, views, num_views), failed);
-  tr__h5_begin(&section);
+  tr__hdf5_begin(&section);
   status = lay_out(image, &b);
-  tr__h5_end(&section);
+  tr__hdf5_end(&section);
   image->bytes = b.is_ours ? b.bytes : NULL;
   TR_TRY_GOTO(status, failed);
   if (image->bytes == NULL || image->length > b.length) {

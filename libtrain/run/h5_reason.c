@@ -1,22 +1,6 @@
 #include "run/h5_impl.h"
 
-#include "base/h5_lock_impl.h"
-
 #include <string.h>
-
-void tr__h5_begin(tr__h5_section *section)
-{
-  tr__h5_lock();
-  H5Eget_auto2(H5E_DEFAULT, &section->handler, &section->handler_data);
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
-void tr__h5_end(tr__h5_section *section)
-{
-  H5Eclear2(H5E_DEFAULT);
-  H5Eset_auto2(H5E_DEFAULT, section->handler, section->handler_data);
-  tr__h5_unlock();
-}
 
 static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *out)
 {
