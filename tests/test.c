@@ -1,4 +1,5 @@
 #include "test.h"
+#include "base/half_impl.h"
 
 #include <ftw.h>
 #include <setjmp.h>
@@ -96,6 +97,9 @@ static double value_at(tr_dtype dtype, const void *values, int64_t i)
     return ((const int32_t *)values)[i];
   case TR_U8:
     return ((const uint8_t *)values)[i];
+  case TR_BF16:
+  case TR_F16:
+    return (double)tr__half_get(dtype, ((const uint16_t *)values)[i]);
   case TR_F32:
     break;
   }

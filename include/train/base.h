@@ -52,10 +52,12 @@ typedef enum tr_status {
 
 /* Element types. The numbers are part of the checkpoint format. */
 typedef enum tr_dtype {
-  TR_F32 = 0, /* IEEE single precision, the default */
-  TR_F64 = 1, /* IEEE double precision */
-  TR_I32 = 2, /* signed 32-bit, for class labels and indices */
-  TR_U8 = 3   /* unsigned bytes */
+  TR_F32 = 0,  /* IEEE single precision, the default */
+  TR_F64 = 1,  /* IEEE double precision */
+  TR_I32 = 2,  /* signed 32-bit, for class labels and indices */
+  TR_U8 = 3,   /* unsigned bytes */
+  TR_BF16 = 4, /* bfloat16: the range of float, 8 bits of precision */
+  TR_F16 = 5   /* IEEE half precision: up to 65504, 11 bits of precision */
 } tr_dtype;
 
 #define TR_MAX_DIMS 6

@@ -23,6 +23,11 @@ typedef struct tr__copy_args {
   int accumulate;
 } tr__copy_args;
 
+/* y <- x in y's type, of one count; one of the two is of TR_F32 */
+typedef struct tr__cast_args {
+  tr__tensor y, x;
+} tr__cast_args;
+
 /* y <- x with its extents in another order: y.dims[i] is x.dims[order[i]].
  * order[0] is 0. */
 typedef struct tr__permute_args {
@@ -49,6 +54,7 @@ typedef struct tr__upsample2d_backward_args {
   X(sum)                                                                       \
   X(product)                                                                   \
   X(copy)                                                                      \
+  X(cast)                                                                      \
   X(permute)                                                                   \
   X(upsample2d_forward)                                                        \
   X(upsample2d_backward)

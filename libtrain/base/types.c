@@ -22,6 +22,9 @@ size_t tr_dtype_size(tr_dtype dtype)
   case TR_F32:
   case TR_I32:
     return 4;
+  case TR_BF16:
+  case TR_F16:
+    return 2;
   case TR_U8:
     return 1;
   }
@@ -39,6 +42,10 @@ const char *tr__dtype_name(tr_dtype dtype)
     return "int32";
   case TR_U8:
     return "uint8";
+  case TR_BF16:
+    return "bfloat16";
+  case TR_F16:
+    return "float16";
   }
   return "unknown";
 }

@@ -1,6 +1,7 @@
 #include "backend_cases_conv.h"
 #include "backend_cases_sequence.h"
 #include "backend_cases_shape.h"
+#include "base/half_impl.h"
 
 int64_t draw(draws *d, int64_t limit)
 {
@@ -310,6 +311,8 @@ put_operand(tr__backend *backend, tr__tensor *t, const double *values)
       ((double *)host)[i] = values[i];
     } else if (t->dtype == TR_F32) {
       ((float *)host)[i] = (float)values[i];
+    } else if (tr__is_half(t->dtype)) {
+      ((uint16_t *)host)[i] = tr__half_set(t->dtype, (float)values[i]);
     } else {
       ((int32_t *)host)[i] = (int32_t)values[i];
     }
@@ -336,6 +339,13 @@ put_workspace(tr__backend *backend, const op_case *c, any_args *args)
   }
 }
 
+/* Numbers of another type have a place of their own. */
+static bool lies_elsewhere(const op_case *c, const any_args *args, int t)
+{
+  int alias = c->alias[t];
+  return alias >= 0 && args->tensors[alias].dtype == args->tensors[t].dtype;
+}
+
 static void put_operands(const op_case *c,
                          tr__backend *backend,
                          tr_dtype dtype,
@@ -348,7 +358,9 @@ static void put_operands(const op_case *c,
       *tensor = (tr__tensor){.data = NULL};
       continue;
     }
-    tensor->dtype = tensor->dtype == TR_F32 ? dtype : tensor->dtype;
+    bool is_half = tr__is_half(dtype) && (info->halves >> t & 1);
+    tr_dtype real = tr__is_half(dtype) && !is_half ? TR_F32 : dtype;
+    tensor->dtype = tensor->dtype == TR_F32 ? real : tensor->dtype;
   }
   put_workspace(backend, c, args);
   for (int t = 0; t < info->num_tensors; t++) {
@@ -356,10 +368,11 @@ static void put_operands(const op_case *c,
         c->args.tensors[t].ndim < 0) {
       continue;
     }
-    if (c->alias[t] >= 0) {
+    if (lies_elsewhere(c, args, t)) {
       args->tensors[t].data = args->tensors[c->alias[t]].data;
     } else {
-      put_operand(backend, &args->tensors[t], c->values[t]);
+      int from = c->alias[t] >= 0 ? c->alias[t] : t;
+      put_operand(backend, &args->tensors[t], c->values[from]);
     }
   }
 }
@@ -383,7 +396,7 @@ op_result case_run(const op_case *c, tr__backend *backend, tr_dtype dtype)
                                       tensor->data, bytes_of(tensor)));
   }
   for (int t = 0; t < info->num_tensors; t++) {
-    if (args.tensors[t].data != NULL && c->alias[t] < 0) {
+    if (args.tensors[t].data != NULL && !lies_elsewhere(c, &args, t)) {
       backend->type->free(backend, args.tensors[t].data,
                           bytes_of(&args.tensors[t]));
     }

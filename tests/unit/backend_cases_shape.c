@@ -41,6 +41,12 @@ void make_copy(op_case *c, draws *d, bool large)
                                  .accumulate = (int)draw(d, 2)};
 }
 
+void make_cast(op_case *c, draws *d, bool large)
+{
+  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
+  c->args.cast = (tr__cast_args){.y = y, .x = y};
+}
+
 void make_permute(op_case *c, draws *d, bool large)
 {
   int ndim = 1 + (int)draw(d, 5);

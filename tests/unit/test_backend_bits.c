@@ -15,7 +15,7 @@ assert_same_bits(const char *what, const op_result *a, const op_result *b)
   }
 }
 
-static void test_bits_are_the_same_for_any_number_of_threads(void)
+static void check_threads(tr_dtype dtype)
 {
   static const int threads[] = {2, 3, 5};
   open_backend one = backend_open("cpu", 1);
@@ -24,8 +24,8 @@ static void test_bits_are_the_same_for_any_number_of_threads(void)
     for (int op = 0; op < TR__NUM_OPS; op++) {
       for (int64_t k = 0; k < THREAD_CASES; k++) {
         op_case c = case_make((tr__op)op, k, true);
-        op_result expected = case_run(&c, one.backend, TR_F32);
-        op_result got = case_run(&c, many.backend, TR_F32);
+        op_result expected = case_run(&c, one.backend, dtype);
+        op_result got = case_run(&c, many.backend, dtype);
         char what[128];
         snprintf(what, sizeof what, "%s, case %d, %d threads",
                  tr__op_info_of((tr__op)op)->name, (int)k, threads[i]);
@@ -38,6 +38,16 @@ static void test_bits_are_the_same_for_any_number_of_threads(void)
     backend_close(&many);
   }
   backend_close(&one);
+}
+
+static void test_bits_are_the_same_for_any_number_of_threads(void)
+{
+  check_threads(TR_F32);
+}
+
+static void test_16_bits_are_the_same_for_any_number_of_threads(void)
+{
+  check_threads(TR_BF16);
 }
 
 /* The call that sees only some rows of another one's inputs. Operands from
@@ -227,6 +237,7 @@ static void test_sharded_sums_are_the_tree_of_separate_shards(void)
 
 static const tr_test tests[] = {
     TEST(test_bits_are_the_same_for_any_number_of_threads),
+    TEST(test_16_bits_are_the_same_for_any_number_of_threads),
     TEST(test_sharded_sums_are_the_tree_of_separate_shards),
 };
 TEST_MAIN(tests)

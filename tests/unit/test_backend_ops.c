@@ -1,5 +1,6 @@
 /* Every backend computes what the reference computes. */
 #include "backend_cases.h"
+#include "base/half_impl.h"
 
 enum { CASES = 50, LARGE_CASES = 6 };
 
@@ -18,6 +19,7 @@ static const op_tolerance tolerances[TR__NUM_OPS] = {
     [TR__OP_sum] = {0, 1e-7},
     [TR__OP_product] = {0, 1e-6},
     [TR__OP_copy] = {0, 1e-7},
+    [TR__OP_cast] = {0, 0},
     [TR__OP_permute] = {0, 1e-7},
     [TR__OP_upsample2d_forward] = {0, 0},
     [TR__OP_upsample2d_backward] = {0, 1e-6},
@@ -92,6 +94,9 @@ static double *as_doubles(const op_result *result, int operand)
     values[i] = result->dtype[operand] == TR_F64 ? ((const double *)data)[i]
                 : result->dtype[operand] == TR_F32
                     ? (double)((const float *)data)[i]
+                : tr__is_half(result->dtype[operand])
+                    ? (double)tr__half_get(result->dtype[operand],
+                                           ((const uint16_t *)data)[i])
                     : ((const int32_t *)data)[i];
   }
   values[count] = LARGEST_INPUT;
@@ -140,6 +145,74 @@ static void compare(tr__op op, const char *name, int cases, bool is_large)
   }
   backend_close(&other);
   backend_close(&reference);
+}
+
+/* Inputs that are exact in 16 bits. */
+static void round_inputs(op_case *c, tr_dtype dtype)
+{
+  for (int t = 0; t < MAX_OPERANDS; t++) {
+    bool is_half = tr__op_info_of(c->op)->halves >> t & 1;
+    double *values = c->values[c->alias[t] >= 0 ? c->alias[t] : t];
+    int64_t count = tr__tensor_count(&c->args.tensors[t]);
+    for (int64_t i = 0; is_half && values != NULL && i < count; i++) {
+      values[i] = tr__half_get(dtype, tr__half_set(dtype, (float)values[i]));
+    }
+  }
+}
+
+/* What the op left in float, rounded where it writes 16 bits. */
+static void round_result(op_result *result, tr__op op, tr_dtype dtype)
+{
+  if (!tr__op_info_of(op)->writes_half || result->data[0] == NULL) {
+    return;
+  }
+  result->dtype[0] = dtype;
+  for (int64_t i = 0; i < result->count[0]; i++) {
+    ((uint16_t *)result->data[0])[i] =
+        tr__half_set(dtype, ((const float *)result->data[0])[i]);
+  }
+}
+
+/* The reference rounds what it computes in float; others may differ by what
+ * they differ there, and then by one unit of the last place. */
+static void compare_half(tr__op op, const char *name, bool is_large, int cases)
+{
+  static const tr_dtype dtypes[] = {TR_BF16, TR_F16};
+  open_backend reference = backend_open("reference", 1);
+  open_backend other = backend_open(name, 2);
+  for (int i = 0; i < cases; i++) {
+    tr_dtype dtype = dtypes[i % 2];
+    double unit = dtype == TR_BF16 ? 0x1p-8 : 0x1p-11;
+    double tolerance = tolerances[op].backend;
+    op_case c = case_make(op, i, is_large);
+    round_inputs(&c, dtype);
+    op_result expected = case_run(&c, reference.backend, TR_F32);
+    op_result got = case_run(&c, other.backend, dtype);
+    round_result(&expected, op, dtype);
+    char what[128];
+    snprintf(what, sizeof what, "%s in 16 bits on %s, case %d",
+             tr__op_info_of(op)->name, name, i);
+    bool is_exact = tolerance == 0 || strcmp(name, "cpu") != 0;
+    assert_near(what, &got, &expected, is_exact ? 0 : tolerance + unit);
+    result_free(&expected);
+    result_free(&got);
+    case_free(&c);
+  }
+  backend_close(&other);
+  backend_close(&reference);
+}
+
+static void test_numbers_of_16_bits_are_rounded_results(void)
+{
+  for (int b = 0; tr__backend_table()[b] != NULL; b++) {
+    const char *name = tr__backend_table()[b]->name;
+    for (int op = 0; op < TR__NUM_OPS; op++) {
+      if (tr__op_info_of((tr__op)op)->halves != 0) {
+        compare_half((tr__op)op, name, false, CASES);
+        compare_half((tr__op)op, name, true, LARGE_CASES);
+      }
+    }
+  }
 }
 
 #define TEST_OP(op)                                                            \
@@ -210,7 +283,8 @@ static void test_memory_is_zeroed_and_aligned(void)
 #define LIST(op) TEST(test_##op##_agrees_with_reference_on_all_backends),
 
 static const tr_test tests[] = {
-    TR__OPS(LIST) TEST(test_unknown_device_is_not_found),
+    TR__OPS(LIST) TEST(test_numbers_of_16_bits_are_rounded_results),
+    TEST(test_unknown_device_is_not_found),
     TEST(test_no_backend_has_an_empty_slot),
     TEST(test_memory_is_zeroed_and_aligned),
 };

@@ -13,7 +13,8 @@
 
 enum { QUERIES = 64, KEYS = 256, LANES = 16 };
 
-/* One head of one sample: rows of qkv are `stride` floats apart. */
+/* One head of one sample: rows of q, k, v are `stride` floats apart, those of
+ * outputs D. Numbers of 16 bits are copied into matrices of E columns. */
 typedef struct head {
   const float *q, *k, *v;
   int64_t T, E, stride, D;
@@ -21,19 +22,50 @@ typedef struct head {
   bool is_causal;
 } head;
 
-static head head_of(const tr__tensor *qkv, int64_t heads, int64_t n)
+/* Where a head lies. */
+typedef struct head_place {
+  int64_t qkv, y; /* first elements */
+  int64_t T, E, D;
+} head_place;
+
+static head_place place_of(const tr__tensor *qkv, int64_t heads, int64_t n)
 {
   int64_t T = qkv->dims[1], D = qkv->dims[2] / 3, E = D / heads;
-  const float *q =
-      (const float *)qkv->data + n / heads * T * 3 * D + n % heads * E;
-  return (head){.q = q,
-                .k = q + D,
-                .v = q + 2 * D,
-                .T = T,
-                .E = E,
-                .stride = 3 * D,
-                .D = D,
-                .scale = (float)(1 / sqrt((double)E))};
+  return (head_place){.qkv = n / heads * T * 3 * D + n % heads * E,
+                      .y = n / heads * T * D + n % heads * E,
+                      .T = T,
+                      .E = E,
+                      .D = D};
+}
+
+/* Rows of a head in a tensor, `stride` elements apart. */
+static tr__cpu_tile
+rows_in(const tr__tensor *t, int64_t first, int64_t stride, const head_place *p)
+{
+  return (tr__cpu_tile){t, first, stride, p->T, p->E};
+}
+
+static head
+head_of(const tr__tensor *qkv, const head_place *p, bool is_causal, float *wide)
+{
+  const float *part[3];
+  int64_t stride = 0;
+  for (int i = 0; i < 3; i++) {
+    tr__cpu_tile tile = rows_in(qkv, p->qkv + i * p->D, 3 * p->D, p);
+    tr__cpu_matrix m =
+        tr__cpu_open_tile(&tile, 1, tr__cpu_behind(wide, i * p->T * p->E));
+    part[i] = m.data;
+    stride = m.stride;
+  }
+  return (head){.q = part[0],
+                .k = part[1],
+                .v = part[2],
+                .T = p->T,
+                .E = p->E,
+                .stride = stride,
+                .D = qkv->dtype == TR_F32 ? p->D : p->E,
+                .scale = (float)(1 / sqrt((double)p->E)),
+                .is_causal = is_causal};
 }
 
 /* A block of scores: queries from i, keys from j. */
@@ -59,12 +91,12 @@ static block block_at(const head *h, int64_t i, int64_t j)
 /* c <- (c +) a b^T or the like, of rows that belong to the head */
 static tr__cpu_factor rows(const float *data, int64_t stride)
 {
-  return (tr__cpu_factor){data, stride, false};
+  return (tr__cpu_factor){.data = data, .stride = stride};
 }
 
 static tr__cpu_factor turned(const float *data, int64_t stride)
 {
-  return (tr__cpu_factor){data, stride, true};
+  return (tr__cpu_factor){.data = data, .stride = stride, .transposed = true};
 }
 
 static void scores(const head *h, const block *b, float *s)
@@ -162,42 +194,66 @@ static size_t scratch_bytes(tr__op op)
   return op == TR__OP_attention_backward ? 2 * bytes : bytes;
 }
 
-static void forward_task(void *arg, int64_t n, int thread)
+static void attend(const tr__attention_forward_args *a,
+                   const head *h,
+                   float *y,
+                   float *lse,
+                   float *s)
 {
-  const tr__attention_forward_args *a = arg;
-  head h = head_of(&a->qkv, a->heads, n);
-  h.is_causal = a->is_causal != 0;
-  float *s = tr__cpu_scratch(&a->workspace,
-                             scratch_bytes(TR__OP_attention_forward), thread);
-  float *y = (float *)a->y.data + n / a->heads * h.T * h.D + n % a->heads * h.E;
-  for (int64_t i = 0; i < h.T; i += QUERIES) {
+  for (int64_t i = 0; i < h->T; i += QUERIES) {
     float largest[QUERIES], sum[QUERIES] = {0};
-    block b = block_at(&h, i, 0);
+    block b = block_at(h, i, 0);
     for (int64_t r = 0; r < b.queries; r++) {
       largest[r] = -INFINITY;
     }
-    int64_t end = h.is_causal ? i + b.queries : h.T;
+    int64_t end = a->is_causal ? i + b.queries : h->T;
     for (int64_t j = 0; j < end; j += KEYS) {
-      b = block_at(&h, i, j);
-      take_block(&h, &b, s, y + i * h.D, largest, sum);
+      b = block_at(h, i, j);
+      take_block(h, &b, s, y + i * h->D, largest, sum);
     }
     for (int64_t r = 0; r < b.queries; r++) {
-      scale_row(y + (i + r) * h.D, h.E, 1 / sum[r]);
-      ((float *)a->lse.data)[n * h.T + i + r] = largest[r] + logf(sum[r]);
+      scale_row(y + (i + r) * h->D, h->E, 1 / sum[r]);
+      lse[i + r] = largest[r] + logf(sum[r]);
     }
   }
+}
+
+static void forward_task(void *arg, int64_t n, int thread)
+{
+  const tr__cpu_call *call = arg;
+  const tr__attention_forward_args *a = call->args;
+  head_place p = place_of(&a->qkv, a->heads, n);
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
+  const tr__cpu_tile out = rows_in(&a->y, p.y, p.D, &p);
+  tr__cpu_matrix y = tr__cpu_open_tile(&out, 0, wide);
+  head h =
+      head_of(&a->qkv, &p, a->is_causal != 0, tr__cpu_behind(wide, p.T * p.E));
+  attend(a, &h, y.data, (float *)a->lse.data + n * h.T,
+         tr__cpu_scratch(&a->workspace, scratch_bytes(TR__OP_attention_forward),
+                         thread));
+  tr__cpu_close_tile(&out, y);
+}
+
+/* y, q, k and v of a head; in backward also dy and three gradients. */
+static int64_t wide_floats(const tr__tensor *qkv, int64_t heads, int64_t parts)
+{
+  return parts * qkv->dims[1] * qkv->dims[2] / 3 / heads;
 }
 
 static void attention_forward(tr__stream *stream,
                               const tr__attention_forward_args *args)
 {
-  if (args->y.dtype != TR_F32) {
+  if (args->y.dtype == TR_F64) {
     tr__ref_attention_forward_f64(args);
     return;
   }
-  tr__attention_forward_args copy = *args;
+  tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_attention_forward, args,
+                                      wide_floats(&args->qkv, args->heads, 4));
   tr__pool_run(stream->backend->pool, args->y.dims[0] * args->heads,
-               forward_task, &copy);
+               forward_task, &call);
 }
 
 /* ds <- p (dp - inner) scale, where dp is; the part that is not seen is 0 as p
@@ -252,22 +308,37 @@ static void add_block(
 
 static void backward_task(void *arg, int64_t n, int thread)
 {
-  const tr__attention_backward_args *a = arg;
-  head h = head_of(&a->qkv, a->heads, n);
-  h.is_causal = a->is_causal != 0;
-  size_t bytes = scratch_bytes(TR__OP_attention_backward);
-  float *p = tr__cpu_scratch(&a->workspace, bytes, thread);
-  int64_t first = n / a->heads * h.T * h.D + n % a->heads * h.E;
-  float *dq = (float *)a->dqkv.data + (h.q - (const float *)a->qkv.data);
-  const head_values values = {.dq = dq,
-                              .dk = dq + h.D,
-                              .dv = dq + 2 * h.D,
-                              .dy = (const float *)a->dy.data + first,
-                              .y = (const float *)a->y.data + first,
-                              .lse = (const float *)a->lse.data + n * h.T};
-  for (int64_t t = 0; t < 3 * h.T && !a->accumulate; t++) {
-    memset(dq + t * h.D, 0, (size_t)h.E * sizeof *dq);
+  const tr__cpu_call *call = arg;
+  const tr__attention_backward_args *a = call->args;
+  head_place place = place_of(&a->qkv, a->heads, n);
+  int64_t part = place.T * place.E;
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
   }
+  head h = head_of(&a->qkv, &place, a->is_causal != 0, wide);
+  const tr__cpu_tile y = rows_in(&a->y, place.y, place.D, &place);
+  const tr__cpu_tile dy = rows_in(&a->dy, place.y, place.D, &place);
+  head_values values = {
+      .y = tr__cpu_open_tile(&y, 1, tr__cpu_behind(wide, 3 * part)).data,
+      .dy = tr__cpu_open_tile(&dy, 1, tr__cpu_behind(wide, 4 * part)).data,
+      .lse = (const float *)a->lse.data + n * h.T};
+  tr__cpu_tile out[3];
+  tr__cpu_matrix grads[3];
+  for (int i = 0; i < 3; i++) {
+    out[i] = rows_in(&a->dqkv, place.qkv + i * place.D, 3 * place.D, &place);
+    grads[i] = tr__cpu_open_tile(&out[i], a->accumulate,
+                                 tr__cpu_behind(wide, (5 + i) * part));
+    for (int64_t t = 0; t < h.T && !a->accumulate; t++) {
+      memset(grads[i].data + t * grads[i].stride, 0,
+             (size_t)h.E * sizeof(float));
+    }
+  }
+  values.dq = grads[0].data;
+  values.dk = grads[1].data;
+  values.dv = grads[2].data;
+  float *p = tr__cpu_scratch(&a->workspace,
+                             scratch_bytes(TR__OP_attention_backward), thread);
   for (int64_t i = 0; i < h.T; i += QUERIES) {
     int64_t end = h.is_causal ? tr__min(i + QUERIES, h.T) : h.T;
     for (int64_t j = 0; j < end; j += KEYS) {
@@ -275,18 +346,22 @@ static void backward_task(void *arg, int64_t n, int thread)
       add_block(&h, &b, &values, p, p + QUERIES * KEYS);
     }
   }
+  for (int i = 0; i < 3; i++) {
+    tr__cpu_close_tile(&out[i], grads[i]);
+  }
 }
 
 static void attention_backward(tr__stream *stream,
                                const tr__attention_backward_args *args)
 {
-  if (args->dqkv.dtype != TR_F32) {
+  if (args->dqkv.dtype == TR_F64) {
     tr__ref_attention_backward_f64(args);
     return;
   }
-  tr__attention_backward_args copy = *args;
+  tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_attention_backward, args,
+                                      wide_floats(&args->qkv, args->heads, 8));
   tr__pool_run(stream->backend->pool, args->y.dims[0] * args->heads,
-               backward_task, &copy);
+               backward_task, &call);
 }
 
 size_t tr__cpu_attention_workspace(const tr__pool *pool, tr__op op)

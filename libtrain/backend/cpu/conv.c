@@ -103,6 +103,33 @@ static size_t forward_scratch(const sizes *s)
   return floats_aligned(unrolled * rows_per_block(s, unrolled) * s->R);
 }
 
+/* Columns keep the type of the image: unrolling is only copying. */
+static void unroll(void *col,
+                   const tr__tensor *x,
+                   int64_t n,
+                   const tr__tensor *y,
+                   const tr__window *window,
+                   const tr__patch *patch)
+{
+  int64_t first = n * tr__tensor_row(x);
+  if (x->dtype == TR_F32) {
+    tr__ref_im2col_f32(col, (const float *)x->data + first, x, y, window,
+                       patch);
+  } else {
+    tr__ref_im2col_u16(col, (const uint16_t *)x->data + first, x, y, window,
+                       patch);
+  }
+}
+
+/* A matrix that lies in a tensor from element `first` on. */
+static tr__cpu_factor
+factor_in(const tr__tensor *t, int64_t first, int64_t stride, bool transposed)
+{
+  return (tr__cpu_factor){(const char *)t->data +
+                              (size_t)first * tr_dtype_size(t->dtype),
+                          stride, transposed, t->dtype};
+}
+
 static TR__CLONES void finish_planes(tr__cpu_matrix y,
                                      const float *b,
                                      const int64_t extents[2],
@@ -118,102 +145,130 @@ static TR__CLONES void finish_planes(tr__cpu_matrix y,
   }
 }
 
+/* Of the band of a task: its output, and what the product wants. */
+static int64_t forward_floats(const sizes *s)
+{
+  int64_t columns = rows_per_block(s, s->C * s->taps) * s->R;
+  return s->K * columns + tr__cpu_gemm_floats(s->K, columns);
+}
+
 static void forward_task(void *arg, int64_t task, int thread)
 {
-  const tr__conv_forward_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__conv_forward_args *a = call->args;
   sizes s = sizes_of(&a->x, &a->y, &a->window);
   int64_t unrolled = s.C * s.taps, rows = rows_per_block(&s, unrolled);
   int64_t bands = blocks(s.rows, rows), row = task % bands * rows;
   int64_t n = task / bands / s.groups, g = task / bands % s.groups;
   tr__patch patch = {{g * s.C, (g + 1) * s.C},
                      {row, tr__min(s.rows, row + rows)}};
-  int64_t columns = (patch.rows[1] - row) * s.R;
-  const float *image = (const float *)a->x.data + n * s.image;
-  tr__cpu_factor right = {image + g * s.C * s.plane + row * s.R, s.plane,
-                          false};
+  int64_t columns = (patch.rows[1] - row) * s.R, k = g * s.K;
+  tr__cpu_factor right = factor_in(
+      &a->x, n * s.image + g * s.C * s.plane + row * s.R, s.plane, false);
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
   if (!is_pointwise(&a->window)) {
     float *col = tr__cpu_scratch(&a->workspace, forward_scratch(&s), thread);
-    tr__ref_im2col_f32(col, image, &a->x, &a->y, &a->window, &patch);
-    right = (tr__cpu_factor){col, columns, false};
+    unroll(col, &a->x, n, &a->y, &a->window, &patch);
+    right = (tr__cpu_factor){col, columns, false, a->x.dtype};
   }
-  int64_t k = g * s.K;
-  tr__cpu_factor left = {(const float *)a->w.data + k * unrolled, unrolled,
-                         false};
-  tr__cpu_matrix y = {
-      (float *)a->y.data + n * s.output + k * s.places + row * s.R, s.places};
-  tr__cpu_gemm(y, left, right, (int64_t[3]){s.K, columns, unrolled},
-               a->accumulate);
+  const tr__cpu_tile out = {&a->y, n * s.output + k * s.places + row * s.R,
+                            s.places, s.K, columns};
+  tr__cpu_matrix y = tr__cpu_open_tile(&out, a->accumulate, wide);
+  tr__cpu_gemm_wide(y, factor_in(&a->w, k * unrolled, unrolled, false), right,
+                    (int64_t[3]){s.K, columns, unrolled}, a->accumulate,
+                    tr__cpu_behind(wide, s.K * columns));
   const float *b = a->b.data != NULL ? (const float *)a->b.data + k : NULL;
   finish_planes(y, b, (int64_t[2]){s.K, columns}, a->activation);
+  tr__cpu_close_tile(&out, y);
 }
 
 static void conv_forward(tr__stream *stream, const tr__conv_forward_args *args)
 {
-  if (args->y.dtype != TR_F32) {
+  if (args->y.dtype == TR_F64) {
     tr__ref_conv_forward_f64(args);
     return;
   }
-  tr__conv_forward_args copy = *args;
   if (tr__cpu_is_depthwise(&args->window, &args->x)) {
-    tr__cpu_depthwise_forward(stream->backend->pool, &copy);
+    tr__cpu_depthwise_forward(stream, args);
     return;
   }
   sizes s = sizes_of(&args->x, &args->y, &args->window);
+  tr__cpu_call call =
+      tr__cpu_call_of(stream, TR__OP_conv_forward, args, forward_floats(&s));
   int64_t bands = blocks(s.rows, rows_per_block(&s, s.C * s.taps));
   tr__pool_run(stream->backend->pool, args->x.dims[0] * s.groups * bands,
-               forward_task, &copy);
+               forward_task, &call);
+}
+
+/* Of the channels of a task: the image, and what the product wants. */
+static int64_t backward_floats(const sizes *s)
+{
+  int64_t channels = channels_per_block(s);
+  return channels * s->plane +
+         tr__cpu_gemm_floats(channels * s->taps, s->places);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)
 {
-  const tr__conv_backward_input_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__conv_backward_input_args *a = call->args;
   sizes s = sizes_of(&a->dx, &a->dy, &a->window);
   int64_t channels = channels_per_block(&s), across = blocks(s.C, channels);
   int64_t c = task % across * channels, most = tr__min(s.C, c + channels) - c;
   int64_t n = task / across / s.groups, g = task / across % s.groups;
   int64_t first = g * s.C + c, unrolled = s.C * s.taps;
-  float *image = (float *)a->dx.data + n * s.image;
   const float *b = a->b.data != NULL ? (const float *)a->b.data + first : NULL;
-  tr__cpu_matrix planes = {image + first * s.plane, s.plane};
-  tr__cpu_factor left = {(const float *)a->w.data + g * s.K * unrolled +
-                             c * s.taps,
-                         unrolled, true};
-  tr__cpu_factor right = {(const float *)a->dy.data + n * s.output +
-                              g * s.K * s.places,
-                          s.places, false};
+  tr__cpu_factor left =
+      factor_in(&a->w, g * s.K * unrolled + c * s.taps, unrolled, true);
+  tr__cpu_factor right =
+      factor_in(&a->dy, n * s.output + g * s.K * s.places, s.places, false);
   int64_t extents[3] = {most * s.taps, s.places, s.K};
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
+  float *scratch = tr__cpu_behind(wide, most * s.plane);
+  const tr__cpu_tile out = {&a->dx, n * s.image + first * s.plane, s.plane,
+                            most, s.plane};
+  tr__cpu_matrix planes = tr__cpu_open_tile(&out, a->accumulate, wide);
   if (is_pointwise(&a->window)) {
-    tr__cpu_gemm(planes, left, right, extents, a->accumulate);
+    tr__cpu_gemm_wide(planes, left, right, extents, a->accumulate, scratch);
     if (b != NULL) {
       finish_planes(planes, b, (int64_t[2]){most, s.plane},
                     TR__ACTIVATION_NONE);
     }
-    return;
+  } else {
+    float *col = tr__cpu_scratch(
+        &a->workspace, floats_aligned(channels * s.taps * s.places), thread);
+    tr__cpu_gemm_wide((tr__cpu_matrix){col, s.places}, left, right, extents, 0,
+                      scratch);
+    tr__cpu_start_planes(planes, b, most, a->accumulate);
+    tr__patch patch = {{0, most}, {0, s.rows}};
+    tr__ref_col2im_f32(planes.data, col, &a->dx, &a->dy, &a->window, &patch);
   }
-  float *col = tr__cpu_scratch(
-      &a->workspace, floats_aligned(channels * s.taps * s.places), thread);
-  tr__cpu_gemm((tr__cpu_matrix){col, s.places}, left, right, extents, 0);
-  tr__cpu_start_planes(planes, b, most, a->accumulate);
-  tr__patch patch = {{first, first + most}, {0, s.rows}};
-  tr__ref_col2im_f32(image, col, &a->dx, &a->dy, &a->window, &patch);
+  tr__cpu_close_tile(&out, planes);
 }
 
 static void conv_backward_input(tr__stream *stream,
                                 const tr__conv_backward_input_args *args)
 {
-  if (args->dx.dtype != TR_F32) {
+  if (args->dx.dtype == TR_F64) {
     tr__ref_conv_backward_input_f64(args);
     return;
   }
-  tr__conv_backward_input_args copy = *args;
   if (tr__cpu_is_depthwise(&args->window, &args->dx)) {
-    tr__cpu_depthwise_backward_input(stream->backend->pool, &copy);
+    tr__cpu_depthwise_backward_input(stream, args);
     return;
   }
   sizes s = sizes_of(&args->dx, &args->dy, &args->window);
+  tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_conv_backward_input, args,
+                                      backward_floats(&s));
   int64_t across = blocks(s.C, channels_per_block(&s));
   tr__pool_run(stream->backend->pool, args->dx.dims[0] * s.groups * across,
-               backward_input_task, &copy);
+               backward_input_task, &call);
 }
 
 /* One tile of dw: output channels k.. and the input channels of the patch. */
@@ -224,6 +279,7 @@ typedef struct weight_tile {
   tr__patch patch; /* its channels */
   float *col;
   int64_t stride; /* of the sum's rows */
+  float *wide;    /* for copies of columns and dy */
 } weight_tile;
 
 /* The part of one image. */
@@ -232,23 +288,23 @@ static void add_image(const weight_tile *w, int64_t n, float *sum, bool adds)
   const tr__conv_backward_weight_args *a = w->args;
   const sizes *s = &w->s;
   int64_t step = rows_per_block(s, w->columns);
-  const float *image = (const float *)a->x.data + n * s->image;
-  const float *dy =
-      (const float *)a->dy.data + n * s->output + w->k * s->places;
+  int64_t image = n * s->image, dy = n * s->output + w->k * s->places;
   for (int64_t row = 0; row < s->rows; row += step) {
     tr__patch patch = w->patch;
     patch.rows[0] = row;
     patch.rows[1] = tr__min(s->rows, row + step);
     int64_t places = (patch.rows[1] - row) * s->R;
-    tr__cpu_factor right = {image + patch.channels[0] * s->plane + row * s->R,
-                            s->plane, true};
+    tr__cpu_factor right =
+        factor_in(&a->x, image + patch.channels[0] * s->plane + row * s->R,
+                  s->plane, true);
     if (!is_pointwise(&a->window)) {
-      tr__ref_im2col_f32(w->col, image, &a->x, &a->dy, &a->window, &patch);
-      right = (tr__cpu_factor){w->col, places, true};
+      unroll(w->col, &a->x, n, &a->dy, &a->window, &patch);
+      right = (tr__cpu_factor){w->col, places, true, a->x.dtype};
     }
-    tr__cpu_gemm((tr__cpu_matrix){sum, w->stride},
-                 (tr__cpu_factor){dy + row * s->R, s->places, false}, right,
-                 (int64_t[3]){w->rows, w->columns, places}, adds || row > 0);
+    tr__cpu_gemm_wide((tr__cpu_matrix){sum, w->stride},
+                      factor_in(&a->dy, dy + row * s->R, s->places, false),
+                      right, (int64_t[3]){w->rows, w->columns, places},
+                      adds || row > 0, w->wide);
   }
 }
 
@@ -292,6 +348,7 @@ static TR__CLONES float plane_sum(const float *plane, int64_t count)
 typedef struct bias_part {
   const tr__tensor *t;
   int64_t k, channels;
+  float *wide; /* for copies of a plane */
 } bias_part;
 
 static void
@@ -303,8 +360,9 @@ bias_leaf(void *arg, int64_t begin, int64_t end, void *out, int accumulate)
   for (int64_t i = 0; i < part->channels; i++) {
     double sum = accumulate ? db[i] : 0;
     for (int64_t n = begin; n < end; n++) {
-      const float *planes = part->t->data;
-      sum += plane_sum(planes + (n * K + part->k + i) * places, places);
+      sum += plane_sum(tr__cpu_floats(part->t, (n * K + part->k + i) * places,
+                                      places, part->wide),
+                       places);
     }
     db[i] = (float)sum;
   }
@@ -317,11 +375,14 @@ static void bias_add(void *arg, void *sum, const void *other)
                    part->channels, 1);
 }
 
-static void
-sum_bias(const tr__conv_backward_weight_args *a, int64_t block, void *scratch)
+static void sum_bias(const tr__conv_backward_weight_args *a,
+                     int64_t block,
+                     void *scratch,
+                     float *wide)
 {
   bias_part part = {.t = a->db_of_x ? &a->x : &a->dy,
-                    .k = block * BIAS_CHANNELS};
+                    .k = block * BIAS_CHANNELS,
+                    .wide = wide};
   part.channels = tr__min(BIAS_CHANNELS, part.t->dims[1] - part.k);
   tr__tree tree = {.shards = a->shards,
                    .bytes = (size_t)part.channels * sizeof(float),
@@ -388,13 +449,18 @@ static int64_t weight_tiles(const tr__tensor *dw, const sizes *s)
 /* The tiles of dw, then the blocks of db. */
 static void backward_weight_task(void *arg, int64_t task, int thread)
 {
-  const tr__conv_backward_weight_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__conv_backward_weight_args *a = call->args;
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
   sizes s = sizes_of(&a->x, &a->dy, &a->window);
   weight_scratch bytes = weight_scratch_of(&s, &a->shards);
   char *scratch = (char *)tr__cpu_scratch(&a->workspace, bytes.total, thread);
   int64_t tiles = weight_tiles(&a->dw, &s);
   if (task >= tiles) {
-    sum_bias(a, task - tiles, scratch);
+    sum_bias(a, task - tiles, scratch, wide);
     return;
   }
   int64_t channels = channels_per_tile(&s), across = blocks(s.C, channels);
@@ -409,25 +475,35 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
       .patch = {{g * s.C + c, g * s.C + tr__min(s.C, c + channels)},
                 {0, s.rows}},
       .col = (float *)scratch,
+      .wide = wide,
   };
   w.columns = (w.patch.channels[1] - w.patch.channels[0]) * s.taps;
   sum_tile(&w, scratch + bytes.columns, bytes.tile);
 }
 
+/* What the product of a tile wants, or a plane of either image. */
+static int64_t weight_floats(const sizes *s)
+{
+  int64_t product =
+      tr__cpu_gemm_floats(rows_per_tile(s), channels_per_tile(s) * s->taps);
+  return tr__max(product, tr__max(s->places, s->plane));
+}
+
 static void conv_backward_weight(tr__stream *stream,
                                  const tr__conv_backward_weight_args *args)
 {
-  if (args->dw.dtype != TR_F32) {
+  if (args->dw.dtype == TR_F64) {
     tr__ref_conv_backward_weight_f64(args);
     return;
   }
-  tr__conv_backward_weight_args copy = *args;
   const tr__tensor *biased = args->db_of_x ? &args->x : &args->dy;
   int64_t sums =
       args->db.data != NULL ? blocks(biased->dims[1], BIAS_CHANNELS) : 0;
   sizes s = sizes_of(&args->x, &args->dy, &args->window);
+  tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_conv_backward_weight, args,
+                                      weight_floats(&s));
   tr__pool_run(stream->backend->pool, weight_tiles(&args->dw, &s) + sums,
-               backward_weight_task, &copy);
+               backward_weight_task, &call);
 }
 
 size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a)

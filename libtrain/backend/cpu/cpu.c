@@ -4,7 +4,62 @@
 #include "backend/host_memory_impl.h"
 
 #include <cblas.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+
+typedef struct thread_memory {
+  void *data;
+  size_t bytes;
+} thread_memory;
+
+typedef struct cpu_backend {
+  tr__backend base;
+  atomic_int status; /* sticky */
+  thread_memory wide[];
+} cpu_backend;
+
+tr__cpu_call
+tr__cpu_call_of(tr__stream *stream, tr__op op, const void *args, int64_t floats)
+{
+  bool is_half = tr__op_has_halves(op, args);
+  return (tr__cpu_call){stream->backend, args, is_half ? floats : 0};
+}
+
+bool tr__cpu_get_wide(const tr__cpu_call *call, int thread, float **wide)
+{
+  cpu_backend *self = (cpu_backend *)call->backend;
+  thread_memory *own = &self->wide[thread];
+  size_t bytes = (size_t)call->floats * sizeof(float);
+  *wide = NULL;
+  if (bytes == 0) {
+    return true;
+  }
+  if (own->bytes < bytes) {
+    free(own->data);
+    own->data = aligned_alloc(64, tr__align(bytes, 64));
+    own->bytes = own->data != NULL ? bytes : 0;
+  }
+  if (own->data == NULL) {
+    atomic_store(&self->status, TR_ENOMEM);
+  }
+  *wide = own->data;
+  return own->data != NULL;
+}
+
+static tr_status wait(tr__stream *stream)
+{
+  cpu_backend *self = (cpu_backend *)stream->backend;
+  tr_status status = (tr_status)atomic_load(&self->status);
+  TR_CHECK(status == TR_OK, status, "no memory for wide copies of numbers");
+  return TR_OK;
+}
+
+static tr_status
+download(tr__stream *stream, void *dst, const void *src, size_t bytes)
+{
+  TR_TRY(wait(stream));
+  return tr__host_download(stream, dst, src, bytes);
+}
 
 void tr__cpu_gemm(tr__cpu_matrix c,
                   tr__cpu_factor a,
@@ -93,20 +148,20 @@ static size_t workspace(tr__backend *backend, tr__op op, const void *args)
 
 static tr_status create(tr__pool *pool, tr__backend **out)
 {
-  *out = calloc(1, sizeof **out);
-  TR_CHECK(*out != NULL, TR_ENOMEM, "cannot allocate the cpu backend");
-  **out =
+  size_t threads = (size_t)tr__pool_num_threads(pool);
+  cpu_backend *self = calloc(1, sizeof *self + threads * sizeof *self->wide);
+  *out = self != NULL ? &self->base : NULL;
+  TR_CHECK(self != NULL, TR_ENOMEM, "cannot allocate the cpu backend");
+  self->base =
       (tr__backend){.type = &tr__cpu_type, .ops = tr__ref_ops(), .pool = pool};
-  (*out)->stream.backend = *out;
+  self->base.stream.backend = &self->base;
   tr__cpu_set_linear(&(*out)->ops);
   tr__cpu_set_conv(&(*out)->ops);
   tr__cpu_set_elementwise(&(*out)->ops);
   tr__cpu_set_pool(&(*out)->ops);
-  tr__cpu_set_losses(&(*out)->ops);
-  tr__cpu_set_shape(&(*out)->ops);
+  tr__cpu_set_rows(&(*out)->ops);
   tr__cpu_set_sequence(&(*out)->ops);
   tr__cpu_set_attention(&(*out)->ops);
-  tr__cpu_set_activation(&(*out)->ops);
   tr__cpu_set_norm(&(*out)->ops);
   /* The pool's threads are the only ones. */
   openblas_set_num_threads(1);
@@ -115,7 +170,11 @@ static tr_status create(tr__pool *pool, tr__backend **out)
 
 static void destroy(tr__backend *backend)
 {
-  free(backend);
+  cpu_backend *self = (cpu_backend *)backend;
+  for (int i = 0; i < tr__pool_num_threads(backend->pool); i++) {
+    free(self->wide[i].data);
+  }
+  free(self);
 }
 
 const tr__backend_type tr__cpu_type = {
@@ -125,8 +184,8 @@ const tr__backend_type tr__cpu_type = {
     .alloc = tr__host_alloc,
     .free = tr__host_free,
     .upload = tr__host_upload,
-    .download = tr__host_download,
-    .wait = tr__host_wait,
+    .download = download,
+    .wait = wait,
     .host_view = tr__host_view,
     .workspace = workspace,
 };

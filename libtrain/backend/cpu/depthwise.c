@@ -117,60 +117,96 @@ static void add_backward(const channels *pair, float *dx, const float *dy)
   }
 }
 
+/* Wide copies: a plane of the output, one of the input, the taps. */
+static int64_t
+wide_floats(const tr__tensor *x, const tr__tensor *y, const tr__window *window)
+{
+  return tr__places(y) + tr__places(x) + tr__taps(window);
+}
+
 static void forward_task(void *arg, int64_t task, int thread)
 {
-  (void)thread;
-  const tr__conv_forward_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__conv_forward_args *a = call->args;
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
   int64_t K = a->y.dims[1], places = tr__places(&a->y);
   int64_t part = channels_per_task(K, places), across = num_tasks(K, places);
   int64_t n = task / across, first = task % across * part;
   int64_t taps = tr__taps(&a->window), multiplier = K / a->x.dims[1];
+  int64_t plane = tr__places(&a->x);
+  float *for_x = tr__cpu_behind(wide, places);
+  float *for_w = tr__cpu_behind(for_x, plane);
   for (int64_t k = first; k < tr__min(K, first + part); k++) {
-    const float *image = (const float *)a->x.data + n * tr__tensor_row(&a->x) +
-                         k / multiplier * tr__places(&a->x);
-    tr__cpu_matrix y = {(float *)a->y.data + (n * K + k) * places, places};
+    const float *image = tr__cpu_floats(
+        &a->x, n * tr__tensor_row(&a->x) + k / multiplier * plane, plane,
+        for_x);
+    const tr__cpu_tile out = {&a->y, (n * K + k) * places, places, 1, places};
+    tr__cpu_matrix y = tr__cpu_open_tile(&out, a->accumulate, wide);
     const float *b = a->b.data;
-    channels pair = {&a->x, &a->y, &a->window, (float *)a->w.data + k * taps};
+    channels pair = {&a->x, &a->y, &a->window,
+                     tr__cpu_floats(&a->w, k * taps, taps, for_w)};
     tr__cpu_start_planes(y, b != NULL ? b + k : NULL, 1, a->accumulate);
     add_forward(&pair, y.data, image);
     tr__cpu_finish(y, NULL, 1, places, a->activation);
+    tr__cpu_close_tile(&out, y);
   }
 }
 
-void tr__cpu_depthwise_forward(tr__pool *pool, tr__conv_forward_args *args)
+void tr__cpu_depthwise_forward(tr__stream *stream,
+                               const tr__conv_forward_args *args)
 {
-  tr__pool_run(
-      pool, args->y.dims[0] * num_tasks(args->y.dims[1], tr__places(&args->y)),
-      forward_task, args);
+  tr__cpu_call call =
+      tr__cpu_call_of(stream, TR__OP_conv_forward, args,
+                      wide_floats(&args->x, &args->y, &args->window));
+  tr__pool_run(stream->backend->pool,
+               args->y.dims[0] *
+                   num_tasks(args->y.dims[1], tr__places(&args->y)),
+               forward_task, &call);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)
 {
-  (void)thread;
-  const tr__conv_backward_input_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__conv_backward_input_args *a = call->args;
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
   int64_t C = a->dx.dims[1], plane = tr__places(&a->dx);
   int64_t part = channels_per_task(C, plane), across = num_tasks(C, plane);
   int64_t n = task / across, first = task % across * part;
   int64_t taps = tr__taps(&a->window), multiplier = a->dy.dims[1] / C;
+  int64_t places = tr__places(&a->dy);
+  float *for_y = tr__cpu_behind(wide, plane);
+  float *for_w = tr__cpu_behind(for_y, places);
   for (int64_t c = first; c < tr__min(C, first + part); c++) {
-    tr__cpu_matrix dx = {(float *)a->dx.data + (n * C + c) * plane, plane};
+    const tr__cpu_tile out = {&a->dx, (n * C + c) * plane, plane, 1, plane};
+    tr__cpu_matrix dx = tr__cpu_open_tile(&out, a->accumulate, wide);
     const float *b = a->b.data;
     tr__cpu_start_planes(dx, b != NULL ? b + c : NULL, 1, a->accumulate);
     for (int64_t k = c * multiplier; k < (c + 1) * multiplier; k++) {
       channels pair = {&a->dx, &a->dy, &a->window,
-                       (float *)a->w.data + k * taps};
+                       tr__cpu_floats(&a->w, k * taps, taps, for_w)};
       add_backward(&pair, dx.data,
-                   (const float *)a->dy.data + n * tr__tensor_row(&a->dy) +
-                       k * tr__places(&a->dy));
+                   tr__cpu_floats(&a->dy,
+                                  n * tr__tensor_row(&a->dy) + k * places,
+                                  places, for_y));
     }
+    tr__cpu_close_tile(&out, dx);
   }
 }
 
-void tr__cpu_depthwise_backward_input(tr__pool *pool,
-                                      tr__conv_backward_input_args *args)
+void tr__cpu_depthwise_backward_input(tr__stream *stream,
+                                      const tr__conv_backward_input_args *args)
 {
-  tr__pool_run(pool,
+  tr__cpu_call call =
+      tr__cpu_call_of(stream, TR__OP_conv_backward_input, args,
+                      wide_floats(&args->dx, &args->dy, &args->window));
+  tr__pool_run(stream->backend->pool,
                args->dx.dims[0] *
                    num_tasks(args->dx.dims[1], tr__places(&args->dx)),
-               backward_input_task, args);
+               backward_input_task, &call);
 }

@@ -1,82 +1,100 @@
-/* Ops on independent elements or rows: the reference's loops, which are as
- * fast as memory, on slices that the threads share. */
+/* Ops on independent elements. */
 #include "backend/cpu/cpu_impl.h"
-#include "backend/cpu_ref/reference_impl.h"
+#include "backend/vector_half_impl.h"
 
 enum { SLICE = 1 << 15 };
 
-/* The elements of a slice, as a vector; an absent tensor stays absent. */
-static tr__tensor slice(const tr__tensor *t, int64_t count, int64_t task)
-{
-  tr__tensor part = *t;
-  int64_t begin = task * SLICE;
-  part.ndim = 1;
-  part.dims[0] = tr__min(SLICE, count - begin);
-  if (t->data != NULL) {
-    part.data = (char *)t->data + (size_t)begin * tr_dtype_size(t->dtype);
-  }
-  return part;
-}
-
-/* OP defines the op on the pool for single precision. `first` is the tensor
- * that gives the number of elements, CUT the others that are cut with it. */
-#define OP(op, first, CUT)                                                     \
-  static void op##_task(void *arg, int64_t task, int thread)                   \
-  {                                                                            \
-    (void)thread;                                                              \
-    tr__##op##_args a = *(const tr__##op##_args *)arg;                         \
-    int64_t count = tr__tensor_count(&a.first);                                \
-    a.first = slice(&a.first, count, task);                                    \
-    CUT;                                                                       \
-    tr__ref_##op##_f32(&a);                                                    \
-  }                                                                            \
+/* ELEMENTS defines an op whose first tensors have one element per unit. */
+enum { ONE = 1, TWO = 3, THREE = 7, FOUR = 15, FIVE = 31 };
+#define ELEMENTS(op, first)                                                    \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
-    if (args->first.dtype != TR_F32) {                                         \
-      tr__ref_##op##_f64(args);                                                \
-      return;                                                                  \
-    }                                                                          \
-    tr__##op##_args copy = *args;                                              \
-    int64_t count = tr__tensor_count(&args->first);                            \
-    tr__pool_run(stream->backend->pool, (count + SLICE - 1) / SLICE,           \
-                 op##_task, &copy);                                            \
+    tr__cpu_share(                                                             \
+        stream, TR__OP_##op, args,                                             \
+        &(tr__cpu_cut){.operands = first,                                      \
+                       .units = tr__tensor_count((const tr__tensor *)args),    \
+                       .step = SLICE});                                        \
   }
 
-#define CUT_1(a1) a.a1 = slice(&a.a1, count, task)
-#define CUT_2(a1, a2)                                                          \
-  CUT_1(a1);                                                                   \
-  CUT_1(a2)
-#define CUT_3(a1, a2, a3)                                                      \
-  CUT_2(a1, a2);                                                               \
-  CUT_1(a3)
-
-OP(fill, y, (void)0)
-OP(add, y, CUT_1(x))
-OP(relu_forward, y, CUT_1(x))
-OP(relu_backward, dx, CUT_2(dy, y))
-#define CUT_4(a1, a2, a3, a4)                                                  \
-  CUT_2(a1, a2);                                                               \
-  CUT_2(a3, a4)
-
-OP(sgd_update, p, CUT_2(grad, m))
-OP(adam_update, p, CUT_3(grad, m, v))
-OP(rmsprop_update, p, CUT_4(grad, v, m, mean))
-OP(adagrad_update, p, CUT_2(grad, v))
-OP(ema_update, e, CUT_1(p))
-OP(swap, a, CUT_1(b))
+ELEMENTS(fill, ONE)
+ELEMENTS(add, TWO)
+ELEMENTS(sum, THREE)
+ELEMENTS(product, THREE)
+ELEMENTS(relu_forward, TWO)
+ELEMENTS(relu_backward, THREE)
+ELEMENTS(activation_forward, TWO)
+ELEMENTS(activation_backward, THREE)
+ELEMENTS(sgd_update, THREE)
+ELEMENTS(adam_update, FOUR)
+ELEMENTS(rmsprop_update, FIVE)
+ELEMENTS(adagrad_update, THREE)
+ELEMENTS(ema_update, TWO)
+ELEMENTS(swap, TWO)
 
 /* A slice makes a whole number of sums. */
 _Static_assert(SLICE % TR__SQUARES_BLOCK == 0, "slices are cut at sums");
-OP(sum_squares,
-   x,
-   a.sums.data = (double *)a.sums.data + task * (SLICE / TR__SQUARES_BLOCK))
+
+static void adapt_squares(tr__any_args *part, const void *whole, int64_t begin)
+{
+  (void)whole;
+  tr__tensor *sums = &part->sum_squares.sums;
+  sums->data = (double *)sums->data + begin / TR__SQUARES_BLOCK;
+}
+
+static void sum_squares(tr__stream *stream, const tr__sum_squares_args *args)
+{
+  tr__cpu_share(stream, TR__OP_sum_squares, args,
+                &(tr__cpu_cut){.operands = ONE,
+                               .units = tr__tensor_count(&args->x),
+                               .step = SLICE,
+                               .adapt = adapt_squares});
+}
+
+/* Rounding is all there is to do. */
+static void run_cast(tr__op op, const void *args)
+{
+  const tr__cast_args *a = args;
+  int64_t count = tr__tensor_count(&a->y);
+  if (tr__is_half(a->y.dtype) && a->x.dtype == TR_F32) {
+    tr__narrow(a->y.data, a->x.data, a->y.dtype, count);
+  } else if (tr__is_half(a->x.dtype) && a->y.dtype == TR_F32) {
+    tr__widen(a->y.data, a->x.data, a->x.dtype, count);
+  } else {
+    tr__ref_run(op, args);
+  }
+}
+
+static void cast_task(void *arg, int64_t task, int thread)
+{
+  (void)thread;
+  const tr__cast_args *whole = arg;
+  int64_t units = tr__tensor_count(&whole->y), begin = task * SLICE;
+  int64_t count = tr__min(SLICE, units - begin);
+  const tr__cast_args part = {.y = tr__cpu_part(&whole->y, units, begin, count),
+                              .x =
+                                  tr__cpu_part(&whole->x, units, begin, count)};
+  run_cast(TR__OP_cast, &part);
+}
+
+static void cast(tr__stream *stream, const tr__cast_args *args)
+{
+  tr__cast_args copy = *args;
+  int64_t count = tr__tensor_count(&args->y);
+  tr__pool_run(stream->backend->pool, (count + SLICE - 1) / SLICE, cast_task,
+               &copy);
+}
 
 void tr__cpu_set_elementwise(tr__ops *ops)
 {
   ops->fill = fill;
   ops->add = add;
+  ops->sum = sum;
+  ops->product = product;
+  ops->cast = cast;
   ops->relu_forward = relu_forward;
   ops->relu_backward = relu_backward;
+  ops->activation_forward = activation_forward;
+  ops->activation_backward = activation_backward;
   ops->sgd_update = sgd_update;
   ops->adam_update = adam_update;
   ops->rmsprop_update = rmsprop_update;

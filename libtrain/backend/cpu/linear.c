@@ -29,61 +29,89 @@ tile_of(int64_t task, int64_t M, int64_t N, int64_t tile_rows, int64_t width)
   return t;
 }
 
+/* Wide copies of a task: the tile of its output, then the product's. */
+enum { TILE_FLOATS = TILE_ROWS * TILE_COLUMNS };
+
+static int64_t wide_floats(void)
+{
+  return TILE_FLOATS + tr__cpu_gemm_floats(TILE_ROWS, TILE_COLUMNS);
+}
+
+static const void *at(const tr__tensor *t, int64_t i)
+{
+  return (const char *)t->data + (size_t)i * tr_dtype_size(t->dtype);
+}
+
 static void forward_task(void *arg, int64_t task, int thread)
 {
-  (void)thread;
-  const tr__linear_forward_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__linear_forward_args *a = call->args;
   int64_t N = a->x.dims[0], K = a->w.dims[0], D = tr__tensor_row(&a->x);
   tile t = tile_of(task, N, K, TILE_ROWS, TILE_COLUMNS);
-  tr__cpu_matrix y = {(float *)a->y.data + t.row * K + t.column, K};
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
+  const tr__cpu_tile out = {&a->y, t.row * K + t.column, K, t.rows, t.columns};
+  tr__cpu_matrix y = tr__cpu_open_tile(&out, 0, wide);
+  tr__cpu_gemm_wide(
+      y, (tr__cpu_factor){at(&a->x, t.row * D), D, false, a->x.dtype},
+      (tr__cpu_factor){at(&a->w, t.column * D), D, true, a->w.dtype},
+      (int64_t[3]){t.rows, t.columns, D}, 0, tr__cpu_behind(wide, TILE_FLOATS));
   const float *b = a->b.data;
-  tr__cpu_gemm(
-      y, (tr__cpu_factor){(const float *)a->x.data + t.row * D, D, false},
-      (tr__cpu_factor){(const float *)a->w.data + t.column * D, D, true},
-      (int64_t[3]){t.rows, t.columns, D}, 0);
   tr__cpu_finish(y, b != NULL ? b + t.column : NULL, t.rows, t.columns,
                  a->activation);
+  tr__cpu_close_tile(&out, y);
 }
 
 static void linear_forward(tr__stream *stream,
                            const tr__linear_forward_args *args)
 {
-  if (args->y.dtype != TR_F32) {
+  if (args->y.dtype == TR_F64) {
     tr__ref_linear_forward_f64(args);
     return;
   }
-  tr__linear_forward_args copy = *args;
+  tr__cpu_call call =
+      tr__cpu_call_of(stream, TR__OP_linear_forward, args, wide_floats());
   tr__pool_run(stream->backend->pool,
                tiles(args->x.dims[0], TILE_ROWS) *
                    tiles(args->w.dims[0], TILE_COLUMNS),
-               forward_task, &copy);
+               forward_task, &call);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)
 {
-  (void)thread;
-  const tr__linear_backward_input_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__linear_backward_input_args *a = call->args;
   int64_t N = a->dx.dims[0], K = a->w.dims[0], D = tr__tensor_row(&a->dx);
   tile t = tile_of(task, N, D, TILE_ROWS, TILE_COLUMNS);
-  tr__cpu_gemm(
-      (tr__cpu_matrix){(float *)a->dx.data + t.row * D + t.column, D},
-      (tr__cpu_factor){(const float *)a->dy.data + t.row * K, K, false},
-      (tr__cpu_factor){(const float *)a->w.data + t.column, D, false},
-      (int64_t[3]){t.rows, t.columns, K}, a->accumulate);
+  float *wide;
+  if (!tr__cpu_get_wide(call, thread, &wide)) {
+    return;
+  }
+  const tr__cpu_tile out = {&a->dx, t.row * D + t.column, D, t.rows, t.columns};
+  tr__cpu_matrix dx = tr__cpu_open_tile(&out, a->accumulate, wide);
+  tr__cpu_gemm_wide(
+      dx, (tr__cpu_factor){at(&a->dy, t.row * K), K, false, a->dy.dtype},
+      (tr__cpu_factor){at(&a->w, t.column), D, false, a->w.dtype},
+      (int64_t[3]){t.rows, t.columns, K}, a->accumulate,
+      tr__cpu_behind(wide, TILE_FLOATS));
+  tr__cpu_close_tile(&out, dx);
 }
 
 static void linear_backward_input(tr__stream *stream,
                                   const tr__linear_backward_input_args *args)
 {
-  if (args->dx.dtype != TR_F32) {
+  if (args->dx.dtype == TR_F64) {
     tr__ref_linear_backward_input_f64(args);
     return;
   }
-  tr__linear_backward_input_args copy = *args;
+  tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_backward_input,
+                                      args, wide_floats());
   tr__pool_run(stream->backend->pool,
                tiles(args->dx.dims[0], TILE_ROWS) *
                    tiles(tr__tensor_row(&args->dx), TILE_COLUMNS),
-               backward_input_task, &copy);
+               backward_input_task, &call);
 }
 
 /* One tile of dw, or the same rows of db. */
@@ -91,6 +119,7 @@ typedef struct weight_tile {
   const tr__linear_backward_weight_args *args;
   tile t;
   int64_t stride; /* of the sum's rows */
+  float *wide;    /* for copies of x and dy */
 } weight_tile;
 
 static void
@@ -98,11 +127,12 @@ weight_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
 {
   const weight_tile *w = arg;
   int64_t K = w->args->dw.dims[0], D = tr__tensor_row(&w->args->x);
-  const float *dy = (const float *)w->args->dy.data + begin * K + w->t.row;
-  const float *x = (const float *)w->args->x.data + begin * D + w->t.column;
-  tr__cpu_gemm((tr__cpu_matrix){sum, w->stride}, (tr__cpu_factor){dy, K, true},
-               (tr__cpu_factor){x, D, false},
-               (int64_t[3]){w->t.rows, w->t.columns, end - begin}, accumulate);
+  const tr__tensor *x = &w->args->x, *dy = &w->args->dy;
+  tr__cpu_gemm_wide(
+      (tr__cpu_matrix){sum, w->stride},
+      (tr__cpu_factor){at(dy, begin * K + w->t.row), K, true, dy->dtype},
+      (tr__cpu_factor){at(x, begin * D + w->t.column), D, false, x->dtype},
+      (int64_t[3]){w->t.rows, w->t.columns, end - begin}, accumulate, w->wide);
 }
 
 static void weight_add(void *arg, void *sum, const void *other)
@@ -117,9 +147,10 @@ bias_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
 {
   const weight_tile *w = arg;
   int64_t K = w->args->dw.dims[0], rows = w->t.rows;
-  const float *dy = (const float *)w->args->dy.data + w->t.row;
   for (int64_t n = begin; n < end; n++) {
-    tr__cpu_add_tile((tr__cpu_matrix){sum, rows}, dy + n * K, 1, rows,
+    const float *dy =
+        tr__cpu_floats(&w->args->dy, n * K + w->t.row, rows, w->wide);
+    tr__cpu_add_tile((tr__cpu_matrix){sum, rows}, dy, 1, rows,
                      accumulate || n > begin);
   }
 }
@@ -154,9 +185,13 @@ sum_weight(weight_tile *w, const tr__tree *tree, float *scratch, float *spare)
 
 static void backward_weight_task(void *arg, int64_t task, int thread)
 {
-  const tr__linear_backward_weight_args *a = arg;
+  const tr__cpu_call *call = arg;
+  const tr__linear_backward_weight_args *a = call->args;
   int64_t K = a->dw.dims[0], D = tr__tensor_row(&a->x);
   weight_tile w = {.args = a, .t = tile_of(task, K, D, TILE_K, TILE_D)};
+  if (!tr__cpu_get_wide(call, thread, &w.wide)) {
+    return;
+  }
   bool whole = a->shards.total == 1;
   w.stride = whole ? D : w.t.columns;
   float *scratch =
@@ -181,15 +216,17 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
 static void linear_backward_weight(tr__stream *stream,
                                    const tr__linear_backward_weight_args *args)
 {
-  if (args->dw.dtype != TR_F32) {
+  if (args->dw.dtype == TR_F64) {
     tr__ref_linear_backward_weight_f64(args);
     return;
   }
-  tr__linear_backward_weight_args copy = *args;
+  tr__cpu_call call =
+      tr__cpu_call_of(stream, TR__OP_linear_backward_weight, args,
+                      tr__cpu_gemm_floats(TILE_K, TILE_D));
   tr__pool_run(stream->backend->pool,
                tiles(args->dw.dims[0], TILE_K) *
                    tiles(tr__tensor_row(&args->x), TILE_D),
-               backward_weight_task, &copy);
+               backward_weight_task, &call);
 }
 
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a)

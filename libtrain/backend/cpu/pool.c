@@ -1,14 +1,9 @@
-/* Pooling: planes are independent of each other. */
+/* Pooling and upsampling: planes are independent of each other. */
 #include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 
 enum { TASK_ELEMENTS = 1 << 15 };
-
-static int64_t planes_of(const tr__tensor *t)
-{
-  return t->dims[0] * t->dims[1];
-}
 
 /* Elements of a channel, 1 of a mean. */
 static int64_t plane_size(const tr__tensor *t)
@@ -20,30 +15,47 @@ static int64_t plane_size(const tr__tensor *t)
   return size;
 }
 
-/* So many planes make a task. */
-static int64_t planes_per_task(const tr__tensor *image)
+/* The planes of a part as the channels of one image. */
+static void as_image(tr__tensor *part, const tr__tensor *whole)
 {
-  return tr__max(1, TASK_ELEMENTS / tr__max(1, plane_size(image)));
+  int64_t planes = tr__tensor_count(part) / plane_size(whole);
+  part->ndim = whole->ndim;
+  part->dims[0] = 1;
+  part->dims[1] = planes;
+  for (int i = 2; i < whole->ndim; i++) {
+    part->dims[i] = whole->dims[i];
+  }
 }
 
-static int64_t num_tasks(const tr__tensor *image)
+/* Of an op whose first two or, with an index, three tensors are images. */
+static void adapt_two(tr__any_args *part, const void *whole, int64_t begin)
 {
-  int64_t per_task = planes_per_task(image);
-  return (planes_of(image) + per_task - 1) / per_task;
+  (void)begin;
+  const tr__tensor *images = whole;
+  as_image(&part->tensors[0], &images[0]);
+  as_image(&part->tensors[1], &images[1]);
 }
 
-/* The planes of a tensor that belong to a task, as its only row. */
-static tr__tensor
-slice(const tr__tensor *t, const tr__tensor *image, int64_t task)
+static void adapt_three(tr__any_args *part, const void *whole, int64_t begin)
 {
-  int64_t per_task = planes_per_task(image), begin = task * per_task;
-  tr__tensor part = *t;
-  part.data = (char *)t->data +
-              (size_t)(begin * plane_size(t)) * tr_dtype_size(t->dtype);
-  part.dims[0] = 1;
-  part.dims[1] = tr__min(per_task, planes_of(image) - begin);
-  return part;
+  adapt_two(part, whole, begin);
+  as_image(&part->tensors[2], (const tr__tensor *)whole + 2);
 }
+
+/* PLANES defines an op on planes; `image` is the larger of its images. */
+#define PLANES(op, image, count, run_)                                         \
+  static void op(tr__stream *stream, const tr__##op##_args *args)              \
+  {                                                                            \
+    const tr__tensor *t = &args->image;                                        \
+    tr__cpu_share(                                                             \
+        stream, TR__OP_##op, args,                                             \
+        &(tr__cpu_cut){                                                        \
+            .operands = (1u << (count)) - 1,                                   \
+            .units = t->dims[0] * t->dims[1],                                  \
+            .step = tr__max(1, TASK_ELEMENTS / tr__max(1, plane_size(t))),     \
+            .adapt = (count) == 2 ? adapt_two : adapt_three,                   \
+            .run = run_});                                                     \
+  }
 
 /* A row of windows of 2 x 2 that touch each other and not the border. */
 typedef struct window_row {
@@ -123,147 +135,24 @@ static bool is_2x2(const tr__window *w)
   return is;
 }
 
-static void maxpool_forward_task(void *arg, int64_t task, int thread)
+static void run_maxpool(tr__op op, const void *args)
 {
-  (void)thread;
-  tr__maxpool_forward_args a = *(const tr__maxpool_forward_args *)arg;
-  const tr__tensor image = a.x;
-  a.x = slice(&a.x, &image, task);
-  a.y = slice(&a.y, &image, task);
-  a.index = slice(&a.index, &image, task);
-  if (!is_2x2(&a.window)) {
-    tr__ref_maxpool_forward_f32(&a);
+  const tr__maxpool_forward_args *a = args;
+  if (a->y.dtype == TR_F32 && is_2x2(&a->window)) {
+    maxpool_2x2(a);
     return;
   }
-  maxpool_2x2(&a);
+  tr__ref_run(op, args);
 }
 
-static void maxpool_forward(tr__stream *stream,
-                            const tr__maxpool_forward_args *args)
-{
-  if (args->y.dtype != TR_F32) {
-    tr__ref_maxpool_forward_f64(args);
-    return;
-  }
-  tr__maxpool_forward_args copy = *args;
-  tr__pool_run(stream->backend->pool, num_tasks(&args->x), maxpool_forward_task,
-               &copy);
-}
-
-static void maxpool_backward_task(void *arg, int64_t task, int thread)
-{
-  (void)thread;
-  tr__maxpool_backward_args a = *(const tr__maxpool_backward_args *)arg;
-  const tr__tensor image = a.dx;
-  a.dx = slice(&a.dx, &image, task);
-  a.dy = slice(&a.dy, &image, task);
-  a.index = slice(&a.index, &image, task);
-  tr__ref_maxpool_backward_f32(&a);
-}
-
-static void maxpool_backward(tr__stream *stream,
-                             const tr__maxpool_backward_args *args)
-{
-  if (args->dx.dtype != TR_F32) {
-    tr__ref_maxpool_backward_f64(args);
-    return;
-  }
-  tr__maxpool_backward_args copy = *args;
-  tr__pool_run(stream->backend->pool, num_tasks(&args->dx),
-               maxpool_backward_task, &copy);
-}
-
-static void avgpool_forward_task(void *arg, int64_t task, int thread)
-{
-  (void)thread;
-  tr__avgpool_forward_args a = *(const tr__avgpool_forward_args *)arg;
-  const tr__tensor image = a.x;
-  a.x = slice(&a.x, &image, task);
-  a.y = slice(&a.y, &image, task);
-  tr__ref_avgpool_forward_f32(&a);
-}
-
-static void avgpool_forward(tr__stream *stream,
-                            const tr__avgpool_forward_args *args)
-{
-  if (args->y.dtype != TR_F32) {
-    tr__ref_avgpool_forward_f64(args);
-    return;
-  }
-  tr__avgpool_forward_args copy = *args;
-  tr__pool_run(stream->backend->pool, num_tasks(&args->x), avgpool_forward_task,
-               &copy);
-}
-
-static void avgpool_backward_task(void *arg, int64_t task, int thread)
-{
-  (void)thread;
-  tr__avgpool_backward_args a = *(const tr__avgpool_backward_args *)arg;
-  const tr__tensor image = a.dx;
-  a.dx = slice(&a.dx, &image, task);
-  a.dy = slice(&a.dy, &image, task);
-  tr__ref_avgpool_backward_f32(&a);
-}
-
-static void avgpool_backward(tr__stream *stream,
-                             const tr__avgpool_backward_args *args)
-{
-  if (args->dx.dtype != TR_F32) {
-    tr__ref_avgpool_backward_f64(args);
-    return;
-  }
-  tr__avgpool_backward_args copy = *args;
-  tr__pool_run(stream->backend->pool, num_tasks(&args->dx),
-               avgpool_backward_task, &copy);
-}
-
-static void average_forward_task(void *arg, int64_t task, int thread)
-{
-  (void)thread;
-  tr__global_avgpool2d_forward_args a =
-      *(const tr__global_avgpool2d_forward_args *)arg;
-  const tr__tensor image = a.x;
-  a.x = slice(&a.x, &image, task);
-  a.y = slice(&a.y, &image, task);
-  tr__ref_global_avgpool2d_forward_f32(&a);
-}
-
-static void
-global_avgpool2d_forward(tr__stream *stream,
-                         const tr__global_avgpool2d_forward_args *args)
-{
-  if (args->y.dtype != TR_F32) {
-    tr__ref_global_avgpool2d_forward_f64(args);
-    return;
-  }
-  tr__global_avgpool2d_forward_args copy = *args;
-  tr__pool_run(stream->backend->pool, num_tasks(&args->x), average_forward_task,
-               &copy);
-}
-
-static void average_backward_task(void *arg, int64_t task, int thread)
-{
-  (void)thread;
-  tr__global_avgpool2d_backward_args a =
-      *(const tr__global_avgpool2d_backward_args *)arg;
-  const tr__tensor image = a.dx;
-  a.dx = slice(&a.dx, &image, task);
-  a.dy = slice(&a.dy, &image, task);
-  tr__ref_global_avgpool2d_backward_f32(&a);
-}
-
-static void
-global_avgpool2d_backward(tr__stream *stream,
-                          const tr__global_avgpool2d_backward_args *args)
-{
-  if (args->dx.dtype != TR_F32) {
-    tr__ref_global_avgpool2d_backward_f64(args);
-    return;
-  }
-  tr__global_avgpool2d_backward_args copy = *args;
-  tr__pool_run(stream->backend->pool, num_tasks(&args->dx),
-               average_backward_task, &copy);
-}
+PLANES(maxpool_forward, x, 3, run_maxpool)
+PLANES(maxpool_backward, dx, 3, NULL)
+PLANES(avgpool_forward, x, 2, NULL)
+PLANES(avgpool_backward, dx, 2, NULL)
+PLANES(global_avgpool2d_forward, x, 2, NULL)
+PLANES(global_avgpool2d_backward, dx, 2, NULL)
+PLANES(upsample2d_forward, y, 2, NULL)
+PLANES(upsample2d_backward, dy, 2, NULL)
 
 void tr__cpu_set_pool(tr__ops *ops)
 {
@@ -273,4 +162,6 @@ void tr__cpu_set_pool(tr__ops *ops)
   ops->avgpool_backward = avgpool_backward;
   ops->global_avgpool2d_forward = global_avgpool2d_forward;
   ops->global_avgpool2d_backward = global_avgpool2d_backward;
+  ops->upsample2d_forward = upsample2d_forward;
+  ops->upsample2d_backward = upsample2d_backward;
 }

@@ -1,19 +1,38 @@
 /* The reference as a backend: each op is done when its call returns. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/host_memory_impl.h"
+#include "backend/op_tensors_impl.h"
 #include "backend/tree_impl.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* Without memory the result is NaN, which the checks of a step find. */
+static void run_wide(tr__op which, const void *args)
+{
+  size_t bytes = tr__wide_bytes(which, args);
+  void *scratch = malloc(bytes > 0 ? bytes : 1);
+  if (scratch != NULL) {
+    tr__wide_run(which, args, scratch, tr__ref_run);
+  } else {
+    const tr__tensor *first = args;
+    memset(first->data, 0xff,
+           (size_t)tr__tensor_count(first) * tr_dtype_size(first->dtype));
+  }
+  free(scratch);
+}
 
 #define DISPATCH(op)                                                           \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
     (void)stream;                                                              \
     const tr__tensor *first = (const tr__tensor *)args;                        \
-    TR_ASSERT(first->dtype == TR_F32 || first->dtype == TR_F64);               \
     if (first->dtype == TR_F64) {                                              \
       tr__ref_##op##_f64(args);                                                \
+    } else if (tr__op_has_halves(TR__OP_##op, args)) {                         \
+      run_wide(TR__OP_##op, args);                                             \
     } else {                                                                   \
+      TR_ASSERT(first->dtype == TR_F32);                                       \
       tr__ref_##op##_f32(args);                                                \
     }                                                                          \
   }
@@ -96,18 +115,23 @@ int64_t tr__pool_span(int64_t span[2],
   return args->average == TR__AVERAGE_PADDED ? padded : span[1] - span[0];
 }
 
+/* What an element takes while it is worked on. */
+static size_t working_size(const tr__tensor *t)
+{
+  return t->dtype == TR_F64 ? sizeof(double) : sizeof(float);
+}
+
 /* The columns of one image and group. */
 static size_t columns(const tr__tensor *w, const tr__tensor *y)
 {
-  return tr__align((size_t)(tr__tensor_row(w) * tr__places(y)) *
-                       tr_dtype_size(w->dtype),
-                   64);
+  return tr__align(
+      (size_t)(tr__tensor_row(w) * tr__places(y)) * working_size(w), 64);
 }
 
 static size_t sums(const tr__shards *shards, const tr__tensor *dw)
 {
-  return tr__tree_bytes(shards, (size_t)tr__tensor_count(dw) *
-                                    tr_dtype_size(dw->dtype));
+  return tr__tree_bytes(shards,
+                        (size_t)tr__tensor_count(dw) * working_size(dw));
 }
 
 size_t tr__ref_chunk_bytes(const tr__shards *shards, size_t bytes)
@@ -120,7 +144,7 @@ static size_t norm_sums(tr__op op, const void *args)
 {
   if (op == TR__OP_norm_backward_weight) {
     const tr__norm_backward_weight_args *a = args;
-    return tr__ref_chunk_bytes(&a->shards, tr_dtype_size(a->dw.dtype)) *
+    return tr__ref_chunk_bytes(&a->shards, working_size(&a->dw)) *
            (size_t)tr__ref_chunks(tr__tensor_count(&a->dw));
   }
   const tr__tensor *x = args;

@@ -17,6 +17,13 @@ TR__OPS(TR__REF_DECLARE)
 /* tr__ref_run - an op, in the precision of its first tensor, at once. */
 void tr__ref_run(tr__op op, const void *args);
 
+typedef void (*tr__op_fn)(tr__op op, const void *args);
+
+/* tr__wide_run - an op some of whose operands are of 16 bits: `run` with copies
+ * of these in scratch memory of tr__wide_bytes() bytes. */
+size_t tr__wide_bytes(tr__op op, const void *args);
+void tr__wide_run(tr__op op, const void *args, void *scratch, tr__op_fn run);
+
 /* Sums per channel are made in chunks of channels, so that threads can share
  * them; the chunks do not depend on threads. */
 enum { TR__REF_CHUNK = 16 };
@@ -29,14 +36,18 @@ static inline int64_t tr__ref_chunks(int64_t channels)
 /* tr__ref_chunk_bytes - scratch of one chunk, `bytes` per channel. */
 size_t tr__ref_chunk_bytes(const tr__shards *shards, size_t bytes);
 
-/* One chunk of each of these ops. */
+/* One chunk of each of these ops; `wide` is where operands of 16 bits are
+ * widened (room for the floats of two of the chunk's runs that lie together),
+ * NULL where there are none. */
 #define TR__REF_CHUNK_OPS(X)                                                   \
   X(norm_backward_weight)                                                      \
   X(batchnorm_sums)                                                            \
   X(batchnorm_backward_sums)
 #define TR__REF_DECLARE(op)                                                    \
-  void tr__ref_##op##_chunk_f32(const tr__##op##_args *args, int64_t chunk);   \
-  void tr__ref_##op##_chunk_f64(const tr__##op##_args *args, int64_t chunk);
+  void tr__ref_##op##_chunk_f32(const tr__##op##_args *args, int64_t chunk,    \
+                                void *wide);                                   \
+  void tr__ref_##op##_chunk_f64(const tr__##op##_args *args, int64_t chunk,    \
+                                void *wide);
 TR__REF_CHUNK_OPS(TR__REF_DECLARE)
 #undef TR__REF_DECLARE
 
@@ -105,6 +116,13 @@ void tr__ref_im2col_f32(float *col,
                         const tr__patch *patch);
 void tr__ref_im2col_f64(double *col,
                         const double *image,
+                        const tr__tensor *x,
+                        const tr__tensor *y,
+                        const tr__window *window,
+                        const tr__patch *patch);
+
+void tr__ref_im2col_u16(uint16_t *col,
+                        const uint16_t *image,
                         const tr__tensor *x,
                         const tr__tensor *y,
                         const tr__window *window,

@@ -54,9 +54,10 @@ static TR__CLONES void TR_FN(batchnorm_plane_back)(double sums[2],
 
 /* A chunk of channels; dy NULL: of the forward sums. */
 typedef struct TR_FN(batchnorm_chunk) {
-  const TR_REAL *x, *dy;
+  const tr__tensor *x, *dy;
   const double *stats;
   int64_t C, S, begin, end;
+  TR_REAL *wide; /* room for two planes */
 } TR_FN(batchnorm_chunk);
 
 /* sum (channels of the chunk, 2) */
@@ -71,13 +72,15 @@ static void TR_FN(batchnorm_leaf)(
   for (int64_t n = begin; n < end; n++) {
     for (int64_t c = k->begin; c < k->end; c++, sum += 2) {
       int64_t at = (n * k->C + c) * k->S;
+      const TR_REAL *x = TR_FN(numbers)(k->x, at, k->S, k->wide);
       if (k->dy == NULL) {
-        TR_FN(batchnorm_plane)(sum, k->x + at, k->S);
+        TR_FN(batchnorm_plane)(sum, x, k->S);
         continue;
       }
+      const TR_REAL *dy = TR_FN(numbers)(k->dy, at, k->S, k->wide + k->S);
       const TR_REAL stats[2] = {(TR_REAL)k->stats[c],
                                 (TR_REAL)k->stats[k->C + c]};
-      TR_FN(batchnorm_plane_back)(sum, k->dy + at, k->x + at, k->S, stats);
+      TR_FN(batchnorm_plane_back)(sum, dy, x, k->S, stats);
     }
     sum = out;
   }
@@ -117,10 +120,11 @@ static void TR_FN(batchnorm_chunk_sums)(TR_FN(batchnorm_chunk) * chunk,
 
 /* Channels and places of a tensor. */
 static inline TR_FN(batchnorm_chunk)
-    TR_FN(batchnorm_chunk_of)(const tr__tensor *x, int64_t number)
+    TR_FN(batchnorm_chunk_of)(const tr__tensor *x, int64_t number, void *wide)
 {
   int64_t C = x->dims[1];
-  return (TR_FN(batchnorm_chunk)){.x = x->data,
+  return (TR_FN(batchnorm_chunk)){.x = x,
+                                  .wide = wide,
                                   .C = C,
                                   .S = tr__tensor_row(x) / C,
                                   .begin = number * TR__REF_CHUNK,
@@ -129,9 +133,11 @@ static inline TR_FN(batchnorm_chunk)
 }
 
 void TR_FN(batchnorm_sums_chunk)(const tr__batchnorm_sums_args *args,
-                                 int64_t number)
+                                 int64_t number,
+                                 void *wide)
 {
-  TR_FN(batchnorm_chunk) chunk = TR_FN(batchnorm_chunk_of)(&args->x, number);
+  TR_FN(batchnorm_chunk)
+  chunk = TR_FN(batchnorm_chunk_of)(&args->x, number, wide);
   double *sums = args->sums.data;
   TR_FN(batchnorm_chunk_sums)
   (&chunk, &args->shards, args->workspace.data, sums);
@@ -143,7 +149,7 @@ void TR_FN(batchnorm_sums_chunk)(const tr__batchnorm_sums_args *args,
 void TR_FN(batchnorm_sums)(const tr__batchnorm_sums_args *args)
 {
   for (int64_t i = 0; i < tr__ref_chunks(args->x.dims[1]); i++) {
-    TR_FN(batchnorm_sums_chunk)(args, i);
+    TR_FN(batchnorm_sums_chunk)(args, i, NULL);
   }
 }
 
@@ -213,10 +219,11 @@ void TR_FN(batchnorm_forward)(const tr__batchnorm_forward_args *args)
 }
 
 void TR_FN(batchnorm_backward_sums_chunk)(
-    const tr__batchnorm_backward_sums_args *args, int64_t number)
+    const tr__batchnorm_backward_sums_args *args, int64_t number, void *wide)
 {
-  TR_FN(batchnorm_chunk) chunk = TR_FN(batchnorm_chunk_of)(&args->x, number);
-  chunk.dy = args->dy.data;
+  TR_FN(batchnorm_chunk)
+  chunk = TR_FN(batchnorm_chunk_of)(&args->x, number, wide);
+  chunk.dy = &args->dy;
   chunk.stats = args->stats.data;
   double *sums = args->sums.data;
   TR_REAL *dw = args->dw.data, *db = args->db.data;
@@ -237,7 +244,7 @@ void TR_FN(batchnorm_backward_sums)(
     const tr__batchnorm_backward_sums_args *args)
 {
   for (int64_t i = 0; i < tr__ref_chunks(args->x.dims[1]); i++) {
-    TR_FN(batchnorm_backward_sums_chunk)(args, i);
+    TR_FN(batchnorm_backward_sums_chunk)(args, i, NULL);
   }
 }
 

@@ -220,6 +220,7 @@ typedef struct TR_FN(norm_chunk) {
   const tr__norm_backward_weight_args *args;
   int64_t begin, end;
   bool is_bias;
+  TR_REAL *wide; /* room for the chunk's numbers of a group, twice */
 } TR_FN(norm_chunk);
 
 /* sum (one number per channel) <- (sum +) that of one group */
@@ -233,10 +234,11 @@ static void TR_FN(norm_weight_group)(const TR_FN(norm_chunk) * chunk,
   const TR_REAL *stats = (const TR_REAL *)args->stats.data + 2 * g;
   int64_t begin = tr__max(chunk->begin, first);
   int64_t end = tr__min(chunk->end, first + norm->channels);
-  for (int64_t c = begin; c < end; c++) {
-    int64_t at = (g * norm->channels + c - first) * inner;
-    const TR_REAL *dy = (const TR_REAL *)args->dy.data + at;
-    const TR_REAL *x = (const TR_REAL *)args->x.data + at;
+  int64_t count = tr__max(end - begin, 0) * inner;
+  int64_t at = (g * norm->channels + begin - first) * inner;
+  const TR_REAL *dy = TR_FN(numbers)(&args->dy, at, count, chunk->wide);
+  const TR_REAL *x = TR_FN(numbers)(&args->x, at, count, chunk->wide + count);
+  for (int64_t c = begin; c < end; c++, dy += inner, x += inner) {
     TR_REAL value = 0;
     for (int64_t i = 0; i < inner; i++) {
       value += chunk->is_bias ? dy[i] : dy[i] * ((x[i] - stats[0]) * stats[1]);
@@ -265,10 +267,11 @@ static void TR_FN(norm_weight_add)(void *arg, void *sum, const void *other)
 }
 
 void TR_FN(norm_backward_weight_chunk)(
-    const tr__norm_backward_weight_args *args, int64_t number)
+    const tr__norm_backward_weight_args *args, int64_t number, void *wide)
 {
   TR_FN(norm_chunk)
   chunk = {.args = args,
+           .wide = wide,
            .begin = number * TR__REF_CHUNK,
            .end = tr__min((number + 1) * TR__REF_CHUNK,
                           tr__tensor_count(&args->dw))};
@@ -297,6 +300,6 @@ void TR_FN(norm_backward_weight)(const tr__norm_backward_weight_args *args)
 {
   int64_t chunks = tr__ref_chunks(tr__tensor_count(&args->dw));
   for (int64_t i = 0; i < chunks; i++) {
-    TR_FN(norm_backward_weight_chunk)(args, i);
+    TR_FN(norm_backward_weight_chunk)(args, i, NULL);
   }
 }

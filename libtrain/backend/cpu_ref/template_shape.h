@@ -17,6 +17,17 @@ void TR_FN(sum)(const tr__sum_args *args)
   (args->y.data, args->a.data, args->b.data, tr__tensor_count(&args->y));
 }
 
+/* Its operands come in one type: the rounding is that of their copies. */
+void TR_FN(cast)(const tr__cast_args *args)
+{
+  const TR_REAL *x = args->x.data;
+  TR_REAL *y = args->y.data;
+  int64_t count = tr__tensor_count(&args->y);
+  for (int64_t i = 0; i < count; i++) {
+    y[i] = x[i];
+  }
+}
+
 /* y_i <- (y_i +) a_i b_i */
 static TR__CLONES void TR_FN(multiply_numbers)(TR_REAL *restrict y,
                                                const TR_REAL *a,

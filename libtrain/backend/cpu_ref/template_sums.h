@@ -4,6 +4,7 @@
 #include "backend/clones_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/tree_impl.h"
+#include "backend/vector_half_impl.h"
 #include "base/random_impl.h"
 
 #include <math.h>
@@ -102,4 +103,18 @@ static inline void set_zero(TR_REAL *y, int64_t count)
   if (count > 0) {
     memset(y, 0, (size_t)count * sizeof(TR_REAL));
   }
+}
+
+/* The numbers at..at+count-1 of a tensor; those of 16 bits, which come with
+ * TR_REAL float alone, are widened into `wide`. */
+static inline const TR_REAL *
+TR_FN(numbers)(const tr__tensor *t, int64_t at, int64_t count, TR_REAL *wide)
+{
+  if (!tr__is_half(t->dtype)) {
+    return (const TR_REAL *)t->data + at;
+  }
+  TR_ASSERT(sizeof(TR_REAL) == sizeof(float));
+  tr__widen((float *)(void *)wide, (const uint16_t *)t->data + at, t->dtype,
+            count);
+  return wide;
 }

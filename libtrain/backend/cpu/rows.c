@@ -1,0 +1,97 @@
+/* Ops on independent rows, samples or planes of images. */
+#include "backend/cpu/cpu_impl.h"
+
+enum { SLICE = 1 << 13, LARGE_SLICE = 1 << 15 };
+
+/* So many units of `row` elements make a task. */
+static int64_t step_of(int64_t slice, int64_t row)
+{
+  return tr__max(1, slice / tr__max(row, 1));
+}
+
+/* ROWS defines an op that works on the rows of its first tensor; `operands`
+ * are cut with it. */
+#define ROWS(op, operands_, slice)                                             \
+  static void op(tr__stream *stream, const tr__##op##_args *args)              \
+  {                                                                            \
+    const tr__tensor *t = (const tr__tensor *)args;                            \
+    tr__cpu_share(stream, TR__OP_##op, args,                                   \
+                  &(tr__cpu_cut){.operands = operands_,                        \
+                                 .units = t->dims[0],                          \
+                                 .step = step_of(slice, tr__tensor_row(t))});  \
+  }
+
+ROWS(copy, 3, LARGE_SLICE)
+ROWS(permute, 3, LARGE_SLICE)
+ROWS(embedding_forward, 5, LARGE_SLICE)
+ROWS(position_forward, 3, LARGE_SLICE)
+
+/* Along the last extent. */
+#define LAST(op, operands_)                                                    \
+  static void op(tr__stream *stream, const tr__##op##_args *args)              \
+  {                                                                            \
+    const tr__tensor *t = (const tr__tensor *)args;                            \
+    int64_t row = t->dims[t->ndim - 1];                                        \
+    tr__cpu_share(stream, TR__OP_##op, args,                                   \
+                  &(tr__cpu_cut){.operands = operands_,                        \
+                                 .units = tr__tensor_count(t) / row,           \
+                                 .step = step_of(SLICE, row)});                \
+  }
+
+LAST(softmax_forward, 3)
+LAST(softmax_backward, 7)
+
+static void adapt_dropout(tr__any_args *part, const void *whole, int64_t begin)
+{
+  (void)whole;
+  part->dropout.first_row += begin;
+}
+
+static void dropout(tr__stream *stream, const tr__dropout_args *args)
+{
+  tr__cpu_share(stream, TR__OP_dropout, args,
+                &(tr__cpu_cut){.operands = 3,
+                               .units = args->y.dims[0],
+                               .step = step_of(SLICE, tr__tensor_row(&args->y)),
+                               .adapt = adapt_dropout});
+}
+
+/* A sample's rows, which share its weight, stay together. */
+#define SAMPLES(op, operands_, x, units_)                                      \
+  static void op(tr__stream *stream, const tr__##op##_args *args)              \
+  {                                                                            \
+    int64_t samples = units_;                                                  \
+    int64_t row = tr__tensor_count(&args->x) / tr__max(samples, 1);            \
+    tr__cpu_share(stream, TR__OP_##op, args,                                   \
+                  &(tr__cpu_cut){.operands = operands_,                        \
+                                 .units = samples,                             \
+                                 .step = step_of(SLICE / 2, row)});            \
+  }
+
+#define WEIGHTED (args->weight.data != NULL ? args->weight.dims[0] : ROWS_OF)
+#define ROWS_OF  (args->dx.dims[0])
+
+/* Bits of the tensors that are cut, in the order of the structs. */
+SAMPLES(xent_rule_forward, 0x3f, x, args->x.dims[0])
+SAMPLES(xent_rule_backward, 0x0f, dx, WEIGHTED)
+SAMPLES(regression_forward, 0x07, x, args->x.dims[0])
+SAMPLES(regression_backward, 0x17, dx, WEIGHTED)
+SAMPLES(softmax_xent_forward, 0x1f, x, args->x.dims[0])
+SAMPLES(softmax_xent_backward, 0x0f, dx, WEIGHTED)
+
+void tr__cpu_set_rows(tr__ops *ops)
+{
+  ops->copy = copy;
+  ops->permute = permute;
+  ops->embedding_forward = embedding_forward;
+  ops->position_forward = position_forward;
+  ops->softmax_forward = softmax_forward;
+  ops->softmax_backward = softmax_backward;
+  ops->dropout = dropout;
+  ops->xent_rule_forward = xent_rule_forward;
+  ops->xent_rule_backward = xent_rule_backward;
+  ops->regression_forward = regression_forward;
+  ops->regression_backward = regression_backward;
+  ops->softmax_xent_forward = softmax_xent_forward;
+  ops->softmax_xent_backward = softmax_xent_backward;
+}

@@ -1,0 +1,73 @@
+/* Ops whose work falls into independent units: the reference's loops, which
+ * are as fast as memory, on parts that the threads share. */
+#include "backend/cpu/cpu_impl.h"
+#include "backend/cpu_ref/reference_impl.h"
+
+#include <string.h>
+
+tr__tensor
+tr__cpu_part(const tr__tensor *t, int64_t units, int64_t begin, int64_t count)
+{
+  tr__tensor part = *t;
+  int64_t row = tr__tensor_count(t) / units;
+  if (t->dims[0] % units == 0) {
+    part.dims[0] = t->dims[0] / units * count;
+  } else {
+    part.ndim = 2;
+    part.dims[0] = count;
+    part.dims[1] = row;
+  }
+  if (t->data != NULL) {
+    part.data =
+        (char *)t->data + (size_t)(begin * row) * tr_dtype_size(t->dtype);
+  }
+  return part;
+}
+
+typedef struct job {
+  tr__backend *backend;
+  tr__op op;
+  const void *args;
+  const tr__cpu_cut *cut;
+} job;
+
+static void work(void *arg, int64_t task, int thread)
+{
+  const job *j = arg;
+  const tr__cpu_cut *cut = j->cut;
+  int64_t begin = task * cut->step;
+  int64_t count = tr__min(cut->step, cut->units - begin);
+  tr__any_args part;
+  memcpy(&part, j->args, tr__op_info_of(j->op)->bytes);
+  for (int i = 0; cut->operands >> i != 0; i++) {
+    if (cut->operands >> i & 1) {
+      part.tensors[i] =
+          tr__cpu_part(&part.tensors[i], cut->units, begin, count);
+    }
+  }
+  if (cut->adapt != NULL) {
+    cut->adapt(&part, j->args, begin);
+  }
+  tr__op_fn run = cut->run != NULL ? cut->run : tr__ref_run;
+  if (!tr__op_has_halves(j->op, &part)) {
+    run(j->op, &part);
+    return;
+  }
+  float *wide;
+  size_t bytes = tr__wide_bytes(j->op, &part);
+  const tr__cpu_call call = {.backend = j->backend,
+                             .floats = (int64_t)(bytes / sizeof(float)) + 1};
+  if (tr__cpu_get_wide(&call, thread, &wide)) {
+    tr__wide_run(j->op, &part, wide, run);
+  }
+}
+
+void tr__cpu_share(tr__stream *stream,
+                   tr__op op,
+                   const void *args,
+                   const tr__cpu_cut *cut)
+{
+  job j = {stream->backend, op, args, cut};
+  tr__pool_run(stream->backend->pool, (cut->units + cut->step - 1) / cut->step,
+               work, &j);
+}

@@ -1,0 +1,68 @@
+/* Ops on numbers of 16 bits: the op in single precision on wide copies of
+ * these operands, and what it wrote is rounded. */
+#include "backend/cpu_ref/reference_impl.h"
+#include "backend/op_tensors_impl.h"
+#include "backend/vector_half_impl.h"
+
+#include <string.h>
+
+static size_t wide_bytes(const tr__tensor *t)
+{
+  return tr__align((size_t)tr__tensor_count(t) * sizeof(float), 64);
+}
+
+static bool is_widened(const tr__op_info *info, const tr__tensor *t, int i)
+{
+  return (info->halves >> i & 1) && tr__is_half(t[i].dtype);
+}
+
+size_t tr__wide_bytes(tr__op op, const void *args)
+{
+  const tr__op_info *info = tr__op_info_of(op);
+  const tr__tensor *tensors = args;
+  size_t bytes = 0;
+  for (int i = 0; i < info->num_tensors; i++) {
+    bytes += is_widened(info, tensors, i) ? wide_bytes(&tensors[i]) : 0;
+  }
+  return bytes;
+}
+
+/* Operands that lie in the same place have one copy. */
+static int first_at(const tr__tensor *tensors, int i)
+{
+  int k = 0;
+  while (tensors[k].data != tensors[i].data || !tr__is_half(tensors[k].dtype)) {
+    k++;
+  }
+  return k;
+}
+
+void tr__wide_run(tr__op op, const void *args, void *scratch, tr__op_fn run)
+{
+  const tr__op_info *info = tr__op_info_of(op);
+  const tr__tensor *given = args;
+  tr__any_args wide;
+  memcpy(&wide, args, info->bytes);
+  char *free = scratch;
+  for (int i = 0; i < info->num_tensors; i++) {
+    tr__tensor *t = &wide.tensors[i];
+    if (!is_widened(info, given, i)) {
+      continue;
+    }
+    t->dtype = TR_F32;
+    int first = given[i].data != NULL ? first_at(given, i) : i;
+    if (given[i].data == NULL || first < i) {
+      t->data = wide.tensors[first].data;
+      continue;
+    }
+    t->data = free;
+    free += wide_bytes(t);
+    tr__widen(t->data, given[i].data, given[i].dtype, tr__tensor_count(t));
+  }
+  run(op, &wide);
+  if (info->writes_half && is_widened(info, given, 0) &&
+      given[0].data != NULL) {
+    tr__narrow(given[0].data, wide.tensors[0].data, given[0].dtype,
+               tr__tensor_count(&given[0]));
+  }
+}
