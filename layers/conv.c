@@ -127,7 +127,7 @@ void tr__conv_forward(const tr__run *run, const tr__node *node)
       run->stream,
       &(tr__conv_forward_args){.y = tr__volume(tr__output(run, node)),
                                .x = tr__volume(tr__input(run, node, 0)),
-                               .w = tr__volume(tr__value(run, node, WEIGHT)),
+                               .w = tr__volume(tr__weight(run, node, WEIGHT)),
                                .b = tr__conv_bias(run, node),
                                .workspace = tr__workspace(run, node),
                                .window = opts->window,
@@ -158,7 +158,7 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
         run->stream, &(tr__conv_backward_input_args){
                          .dx = tr__volume(dx),
                          .dy = dy,
-                         .w = tr__volume(tr__value(run, node, WEIGHT)),
+                         .w = tr__volume(tr__weight(run, node, WEIGHT)),
                          .workspace = tr__workspace(run, node),
                          .window = opts->window,
                          .accumulate = tr__input_grad_adds(run, node, 0)});

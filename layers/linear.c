@@ -69,7 +69,7 @@ static void forward(const tr__run *run, const tr__node *node)
       run->stream,
       &(tr__linear_forward_args){.y = rows_of(tr__output(run, node)),
                                  .x = rows_of(tr__input(run, node, 0)),
-                                 .w = tr__value(run, node, WEIGHT),
+                                 .w = tr__weight(run, node, WEIGHT),
                                  .b = bias(run, node),
                                  .activation = node->activation});
 }
@@ -105,7 +105,7 @@ static void backward(const tr__run *run, const tr__node *node)
         run->stream, &(tr__linear_backward_input_args){
                          .dx = rows_of(dx),
                          .dy = rows_of(tr__output_grad(run, node)),
-                         .w = tr__value(run, node, WEIGHT),
+                         .w = tr__weight(run, node, WEIGHT),
                          .accumulate = tr__input_grad_adds(run, node, 0)});
   }
 }

@@ -98,6 +98,7 @@ void tr_ema_swap(tr_ema *ema)
   tr__backend *backend = ema->store->ctx->backend;
   backend->ops.swap(&backend->stream,
                     &(tr__swap_args){.a = params(ema), .b = average(ema)});
+  tr__store_changed(ema->store);
   ema->is_swapped = !ema->is_swapped;
 }
 

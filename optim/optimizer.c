@@ -359,6 +359,7 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   for (int i = 0; i < opt->num_slices; i++) {
     opt->type->update(opt, &opt->slices[i]);
   }
+  tr__store_changed(store);
   opt->num_steps++;
   store->num_steps++;
   clear_grads(store);

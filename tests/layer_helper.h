@@ -7,6 +7,7 @@
 
 #include "test.h"
 
+#include "base/half_impl.h"
 #include "layers/table_impl.h"
 #include "model/node_impl.h"
 
@@ -25,6 +26,7 @@ typedef struct layer_case {
   tr_context *ctx;
   const tr__layer_type *type;
   int number;
+  tr_dtype rounding; /* of inputs, parameters and dy */
   tr_model *net;
   tr_node node;
   bool is_loss, has_weights;
@@ -116,6 +118,16 @@ static inline void widen(const tr_context *ctx, tensor *t)
   }
 }
 
+/* The same values in every precision: exact in this type, if it is one of 16
+ * bits. */
+static inline void round_values(tr_dtype dtype, tensor *t)
+{
+  for (int64_t i = 0; tr__is_half(dtype) && i < t->count; i++) {
+    float value = (float)t->values[i];
+    t->values[i] = (double)tr__half_get(dtype, tr__half_set(dtype, value));
+  }
+}
+
 static inline void case_set_params(layer_case *c)
 {
   for (int i = 0; i < c->num_params; i++) {
@@ -153,6 +165,7 @@ static inline void case_draw_inputs(layer_case *c)
     c->inputs[k] = random_tensor(c, node->name, 10 + k,
                                  c->rows * tr_shape_count(&node->shape));
     spread_values(c, 10 + k, &c->inputs[k]);
+    round_values(c->rounding, &c->inputs[k]);
     if (node->flags & TR__IS_IDS) {
       draw_ids(c, i, &c->inputs[k]);
     }
@@ -213,10 +226,12 @@ static inline void case_draw(layer_case *c)
   for (int i = 0; i < c->num_params; i++) {
     c->params[i] =
         random_tensor(c, store->params[i].name, 20 + i, store->params[i].count);
+    round_values(c->rounding, &c->params[i]);
   }
   case_set_params(c);
   const tr__node *node = &c->net->nodes[c->node.index];
   c->dy = random_tensor(c, "dy", 3, c->rows * tr_shape_count(&node->shape));
+  round_values(c->rounding, &c->dy);
   c->is_loss = (node->flags & TR__IS_LOSS) != 0;
   if (c->is_loss) {
     case_draw_targets(c);
@@ -224,13 +239,15 @@ static inline void case_draw(layer_case *c)
 }
 
 /* rows 1..5 in a plan of `spare` rows more; rows 0 on request. */
-static inline void case_build(layer_case *c,
-                              tr_context *ctx,
-                              const tr__layer_type *type,
-                              int number,
-                              int64_t spare)
+static inline void case_build_rounded(layer_case *c,
+                                      tr_context *ctx,
+                                      const tr__layer_type *type,
+                                      int number,
+                                      int64_t spare,
+                                      tr_dtype rounding)
 {
-  *c = (layer_case){.ctx = ctx, .type = type, .number = number};
+  *c = (layer_case){
+      .ctx = ctx, .type = type, .number = number, .rounding = rounding};
   const tr__random shape = case_random(number, 0);
   const tr__random random = case_random(number, 1);
   ASSERT_OK(tr_model_create(ctx, &c->net));
@@ -244,6 +261,15 @@ static inline void case_build(layer_case *c,
               tr_error_message());
   }
   case_draw(c);
+}
+
+static inline void case_build(layer_case *c,
+                              tr_context *ctx,
+                              const tr__layer_type *type,
+                              int number,
+                              int64_t spare)
+{
+  case_build_rounded(c, ctx, type, number, spare, TR_F64);
 }
 
 static inline void case_free(layer_case *c)
@@ -354,21 +380,31 @@ static inline void outcome_free(outcome *out)
 }
 
 /* One step on a fresh model. */
-static inline void case_run(tr_context *ctx,
-                            const tr__layer_type *type,
-                            int number,
-                            int64_t spare,
-                            outcome *out)
+static inline void case_run_rounded(tr_context *ctx,
+                                    const tr__layer_type *type,
+                                    int number,
+                                    int64_t spare,
+                                    tr_dtype rounding,
+                                    outcome *out)
 {
   layer_case c;
   *out = (outcome){.count = 0};
-  case_build(&c, ctx, type, number, spare);
+  case_build_rounded(&c, ctx, type, number, spare, rounding);
   case_forward(&c);
   case_output(&c, out);
   case_backward(&c);
   case_gradients(&c, out);
   case_buffers(&c, out);
   case_free(&c);
+}
+
+static inline void case_run(tr_context *ctx,
+                            const tr__layer_type *type,
+                            int number,
+                            int64_t spare,
+                            outcome *out)
+{
+  case_run_rounded(ctx, type, number, spare, TR_F64, out);
 }
 
 #endif

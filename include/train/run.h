@@ -23,7 +23,8 @@ typedef struct tr_context_opts {
   uint64_t seed;      /* of everything random in this context */
   const char *device; /* "cpu" (default), "reference" (plain C) or "strict"
                          (the reference behind a memory wall, for tests) */
-  tr_dtype dtype;     /* TR_F32 (default) or TR_F64 */
+  tr_dtype dtype;     /* TR_F32 (default), TR_F64, or mixed precision: TR_BF16
+                         or TR_F16, see below */
   tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
   void *log_user;     /* passed to log */
 } tr_context_opts;

@@ -16,7 +16,10 @@ struct tr_context {
   tr__pool *pool;
   tr__backend *backend;
   uint64_t seed;
-  tr_dtype dtype;      /* of parameters and activations */
+  tr_dtype dtype;   /* of parameters, gradients, losses, statistics: TR_F32 or
+                       TR_F64 */
+  tr_dtype compute; /* of activations and of the weights in products: dtype, or
+                       in mixed precision TR_BF16 or TR_F16 */
   int64_t loader_rows; /* most rows per rank of any loader so far; 0: none */
 
   /* A failure of this rank that is not agreed on yet: the next all-reduce of

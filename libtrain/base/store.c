@@ -46,6 +46,20 @@ tr__tensor tr__store_flat(const tr__store *store,
                        &count);
 }
 
+void tr__store_refresh(tr__store *store, tr__stream *stream)
+{
+  if (store->halves == NULL || !store->halves_are_stale) {
+    return;
+  }
+  const int64_t count = store->value_count;
+  stream->backend->ops.cast(
+      stream,
+      &(tr__cast_args){
+          .y = tr__tensor_of(store->halves, store->ctx->compute, 1, &count),
+          .x = tr__store_flat(store, store->values, 0, count)});
+  store->halves_are_stale = false;
+}
+
 tr__tensor tr__store_tail(const tr__store *store)
 {
   return tr__store_flat(store, store->grads, store->count, TR__TAIL_COUNT);

@@ -74,14 +74,17 @@ typedef struct tr__store {
   tr_context *ctx;
   tr__param *params; /* in arena order: the trained ones first */
   int num_params;
-  int num_trained;      /* that have gradients and optimizer slots */
-  int *by_name;         /* indices into params in ascending order of names */
-  int64_t count;        /* elements of gradients and slots, without the tail */
-  int64_t value_count;  /* of values: what is not trained lies behind */
-  void *values;         /* backend memory: value_count elements of ctx->dtype */
-  void *grads;          /* count + TR__TAIL_COUNT elements */
-  void *block;          /* one tr__step_block */
-  bool grads_are_clear; /* the next backward sets instead of adding */
+  int num_trained;     /* that have gradients and optimizer slots */
+  int *by_name;        /* indices into params in ascending order of names */
+  int64_t count;       /* elements of gradients and slots, without the tail */
+  int64_t value_count; /* of values: what is not trained lies behind */
+  void *values;        /* backend memory: value_count elements of ctx->dtype */
+  void *halves;        /* in mixed precision the values once more, as
+                          ctx->compute, for products; else NULL */
+  bool halves_are_stale;  /* the values have changed since */
+  void *grads;            /* count + TR__TAIL_COUNT elements */
+  void *block;            /* one tr__step_block */
+  bool grads_are_clear;   /* the next backward sets instead of adding */
   bool grads_are_reduced; /* they are the sums over all ranks */
   int64_t num_batches;    /* backward calls since the last step */
   double planned;         /* the weight that the seeds divided by */
@@ -122,6 +125,21 @@ static inline int64_t tr__store_arena_count(const tr__store *store,
 {
   return is_values ? store->value_count : store->count;
 }
+
+/* tr__store_half_bytes - of halves. */
+static inline size_t tr__store_half_bytes(const tr__store *store)
+{
+  return (size_t)store->value_count * sizeof(uint16_t);
+}
+
+/* tr__store_changed - what has written the values says so;
+ * tr__store_refresh - before they are computed with. */
+static inline void tr__store_changed(tr__store *store)
+{
+  store->halves_are_stale = true;
+}
+
+void tr__store_refresh(tr__store *store, tr__stream *stream);
 
 /* tr__store_flat - a slice of an arena as a one-dimensional tensor. */
 tr__tensor tr__store_flat(const tr__store *store,

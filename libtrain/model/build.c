@@ -70,6 +70,7 @@ tr_status tr__model_share_values(tr_model *net)
   }
   if (status == TR_OK) {
     backend->type->upload(&backend->stream, net->store.values, values, bytes);
+    tr__store_changed(&net->store);
   }
   free(values);
   return status;
@@ -122,6 +123,7 @@ static tr_status copy_values(tr_model *net, const tr_model *from)
                           values + (size_t)old->offset * size,
                           (size_t)param->count * size);
   }
+  tr__store_changed(&net->store);
   free(values);
   return status;
 }

@@ -72,7 +72,7 @@ tensor_with_rows(tr_dtype dtype, int64_t rows, const tr_shape *shape)
 
 tr__tensor tr__shape_tensor(const tr_model *net, const tr_shape *shape)
 {
-  return tensor_with_rows(net->ctx->dtype, net->max_rows, shape);
+  return tensor_with_rows(net->ctx->compute, net->max_rows, shape);
 }
 
 tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i)
@@ -103,6 +103,15 @@ size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
   return TR_OK;
 }
 
+/* Losses are sums, which 16 bits would cut short. */
+static tr_dtype output_dtype(const tr_model *net, const tr__node *node)
+{
+  if (node->flags & TR__IS_IDS) {
+    return TR_I32;
+  }
+  return node->flags & TR__IS_LOSS ? net->ctx->dtype : net->ctx->compute;
+}
+
 static tr_status infer_node(tr_model *net, tr__node *node)
 {
   for (int i = 0; i < node->num_inputs; i++) {
@@ -116,9 +125,13 @@ static tr_status infer_node(tr_model *net, tr__node *node)
   TR_TRY(node->type->infer(net, node));
   TR_ASSERT(node->num_params <= TR__MAX_NODE_PARAMS);
   TR_ASSERT(node->num_saved <= TR__MAX_NODE_SAVED);
-  bool is_ids = (node->flags & TR__IS_IDS) != 0;
-  node->output = (tr__slot){.dtype = is_ids ? TR_I32 : net->ctx->dtype,
-                            .shape = node->shape};
+  node->output =
+      (tr__slot){.dtype = output_dtype(net, node), .shape = node->shape};
+  if ((node->flags & TR__IS_INPUT) && node->output.dtype != TR_I32 &&
+      node->output.dtype != net->ctx->dtype) {
+    /* What the batch brings, before it is rounded. */
+    tr__declare_saved(node, net->ctx->dtype, node->shape);
+  }
   TR_TRY(size_slot(net, node, &node->output));
   for (int i = 0; i < node->num_saved; i++) {
     TR_TRY(size_slot(net, node, &node->saved[i]));

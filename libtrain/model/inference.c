@@ -112,6 +112,7 @@ static tr_status make_context(tr_inference *plan, int threads)
                            .backend = backend,
                            .seed = ctx->seed,
                            .dtype = ctx->dtype,
+                           .compute = ctx->compute,
                            .log = ctx->log,
                            .log_user = ctx->log_user};
   plan->part.ctx = &plan->ctx;
@@ -134,6 +135,7 @@ static tr_status join_model(tr_inference *plan)
   tr_model *part = &plan->part;
   part->store.ctx = &plan->ctx;
   part->store.values = net->store.values;
+  part->store.halves = net->store.halves;
   part->store.value_count = net->store.value_count;
   for (int i = 0; i < part->store.num_params; i++) {
     tr__param *param = &part->store.params[i];
@@ -237,10 +239,21 @@ static tr_status check_batch(const tr_inference *plan, const tr_batch *batch)
   return TR_OK;
 }
 
+/* All workspaces read the one copy of 16 bits, and whoever comes first after
+ * the parameters have changed makes it anew. */
+static void refresh(tr_inference *plan)
+{
+  tr__sharing *sharing = plan->model->sharing;
+  pthread_mutex_lock(&sharing->lock);
+  tr__store_refresh(&plan->model->store, &plan->ctx.backend->stream);
+  pthread_mutex_unlock(&sharing->lock);
+}
+
 tr_status tr_inference_forward(tr_inference *plan, const tr_batch *batch)
 {
   TR_TRY(check_batch(plan, batch));
   plan->part.rows = batch->count;
+  refresh(plan);
   begin(plan);
   tr__model_compute(&plan->part, batch);
   end(plan);
@@ -267,15 +280,8 @@ tr_inference_get_output(tr_inference *plan, tr_node node, void *values)
   TR_CHECK(output != NULL, TR_EINVAL,
            "tr_inference_get_output: the node is none of the outputs that "
            "tr_inference_create() was asked for");
-  const tr__slot *slot = &output->output;
-  size_t bytes = (size_t)plan->part.rows *
-                 (size_t)tr_shape_count(&slot->shape) *
-                 tr_dtype_size(slot->dtype);
-  tr__backend *backend = plan->ctx.backend;
-  const char *arena = plan->part.activations;
   begin(plan);
-  tr_status status = backend->type->download(&backend->stream, values,
-                                             arena + slot->offset, bytes);
+  tr_status status = tr__read_rows(&plan->part, &output->output, values);
   end(plan);
   return status;
 }

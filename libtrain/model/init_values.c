@@ -178,5 +178,6 @@ tr_status tr__init_set(tr_model *net, const tr__param *param, double *values)
   tr__tensor view = tr__store_tensor(store, store->values, param);
   backend->type->upload(&backend->stream, view.data, values,
                         (size_t)param->count * tr_dtype_size(net->ctx->dtype));
+  tr__store_changed(&net->store);
   return TR_OK;
 }

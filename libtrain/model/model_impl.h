@@ -85,6 +85,18 @@ void tr__model_remember(tr_model *net, tr_status status);
  * and the plan have set, but readable after forward where it was. */
 tr__node tr__node_as_added(const tr__node *node);
 
+/* tr__model_upload - the batch's arrays into the arena. */
+void tr__model_upload(tr_model *net, const tr_batch *batch);
+
+/* tr__input_slot - where the batch's rows go that an input node takes. */
+const tr__slot *tr__input_slot(const tr__node *node);
+
+/* tr__read_rows, tr__write_rows - this step's rows of a slot, of the context's
+ * dtype on the host; reading waits for the device. */
+tr_status tr__read_rows(tr_model *net, const tr__slot *slot, void *values);
+tr_status
+tr__write_rows(tr_model *net, const tr__slot *slot, const void *values);
+
 /* tr__model_compute - copy the batch's arrays and run every node's forward on
  * net->rows rows. */
 void tr__model_compute(tr_model *net, const tr_batch *batch);

@@ -78,7 +78,11 @@ tr__tensor tr__output(const tr__run *run, const tr__node *node);
 tr__tensor tr__input(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
 tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i);
+
+/* tr__value - parameter i as it is kept; tr__weight - as products read it, in
+ * mixed precision of 16 bits. */
 tr__tensor tr__value(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__weight(const tr__run *run, const tr__node *node, int i);
 tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
 tr__tensor tr__loss_sums(const tr__run *run);
 

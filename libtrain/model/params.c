@@ -1,4 +1,5 @@
 /* The arenas of parameters and gradients: layout, first values, access. */
+#include "base/half_impl.h"
 #include "model/model_impl.h"
 
 #include <stdlib.h>
@@ -121,6 +122,10 @@ tr_status tr__store_create(tr_model *net)
   size_t size = tr_dtype_size(net->ctx->dtype);
   size_t bytes = (size_t)store->value_count * size;
   TR_TRY(backend->type->alloc(backend, bytes, &store->values));
+  if (tr__is_half(net->ctx->compute)) {
+    bytes = tr__store_half_bytes(store);
+    TR_TRY(backend->type->alloc(backend, bytes, &store->halves));
+  }
   bytes = ((size_t)store->count + TR__TAIL_COUNT) * size;
   TR_TRY(backend->type->alloc(backend, bytes, &store->grads));
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
@@ -139,6 +144,7 @@ void tr__store_release(tr__store *store)
     backend->type->free(backend, store->block, sizeof(tr__step_block));
     backend->type->free(backend, store->grads,
                         ((size_t)store->count + TR__TAIL_COUNT) * size);
+    backend->type->free(backend, store->halves, tr__store_half_bytes(store));
     backend->type->free(backend, store->values,
                         (size_t)store->value_count * size);
   }
@@ -216,6 +222,7 @@ tr_model_set_param(tr_model *net, const char *name, const void *values)
   tr__tensor view = tr__store_tensor(&net->store, net->store.values, param);
   backend->type->upload(&backend->stream, view.data, values,
                         (size_t)param->count * tr_dtype_size(net->ctx->dtype));
+  tr__store_changed(&net->store);
   return TR_OK;
 }
 

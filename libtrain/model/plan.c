@@ -248,11 +248,15 @@ static void collect_items(planner *p)
     }
     lifetime both = {i, backward_time(p, i)};
     for (int k = 0; k < node->num_saved; k++) {
-      /* So are a loss' targets, its first saved tensor. */
+      /* So are a loss' targets, its first saved tensor; what an input saves is
+       * used up before the first node runs. */
       bool is_target = (node->flags & TR__IS_LOSS) && k == 0;
       bool is_read_back = node->wants_gradient || (node->flags & TR__IS_LOSS);
       lifetime life = {is_target ? 0 : both.begin,
                        is_read_back ? both.end : both.begin};
+      if (node->flags & TR__IS_INPUT) {
+        life = (lifetime){0, 0};
+      }
       add_item(p, node->saved[k].bytes, life, &node->saved[k].offset);
     }
     add_item(p, node->forward_bytes, (lifetime){i, i},

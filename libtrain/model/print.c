@@ -67,8 +67,9 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_model_print_plan before tr_model_build()");
-  fprintf(stream, "plan for %lld samples, %s, row-major\n",
-          (long long)net->max_rows, tr__dtype_name(net->ctx->dtype));
+  fprintf(stream, "plan for %lld samples, %s%s, row-major\n",
+          (long long)net->max_rows, tr__dtype_name(net->ctx->compute),
+          net->store.halves != NULL ? " with float32 parameters" : "");
   fprintf(stream, "%-20s %-18s %-18s %10s %12s %12s %12s\n", "node", "layer",
           "shape", "params", "output B", "saved B", "workspace B");
   for (int i = 0; i < net->num_nodes; i++) {
@@ -76,12 +77,18 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
   }
   size_t size = tr_dtype_size(net->ctx->dtype);
   size_t values = (size_t)net->store.value_count * size;
+  size_t halves =
+      net->store.halves != NULL ? tr__store_half_bytes(&net->store) : 0;
   size_t grads = ((size_t)net->store.count + TR__TAIL_COUNT) * size;
   size_t numbers = sizeof(tr__step_block) + TR__TAIL_COUNT * size;
+  fprintf(stream, "parameters %zu B, ", values);
+  if (halves > 0) {
+    fprintf(stream, "their copy of 16 bits %zu B, ", halves);
+  }
   fprintf(stream,
-          "parameters %zu B, gradients %zu B in one bucket, activations %zu "
-          "B\nnumbers of a step %zu B, total %zu B\n",
-          values, grads, net->activation_bytes, numbers,
-          values + grads + net->activation_bytes + numbers);
+          "gradients %zu B in one bucket, activations %zu B\nnumbers of a step "
+          "%zu B, total %zu B\n",
+          grads, net->activation_bytes, numbers,
+          values + halves + grads + net->activation_bytes + numbers);
   return TR_OK;
 }

@@ -23,7 +23,7 @@ static tr_status check_inputs(const tr_model *net, const tr_batch *batch)
     if (!(node->flags & TR__IS_INPUT)) {
       continue;
     }
-    const tr__slot *slot = &node->output;
+    const tr__slot *slot = tr__input_slot(node);
     size_t wanted =
         (size_t)tr_shape_count(&slot->shape) * tr_dtype_size(slot->dtype);
     size_t given = batch->input_bytes[node->ordinal];
@@ -83,33 +83,6 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
   return check_targets(net, batch);
 }
 
-static void upload_rows(tr_model *net, const tr__slot *slot, const void *rows)
-{
-  tr__backend *backend = net->ctx->backend;
-  size_t bytes = (size_t)net->rows * (size_t)tr_shape_count(&slot->shape) *
-                 tr_dtype_size(slot->dtype);
-  if (bytes > 0) {
-    char *arena = net->activations;
-    backend->type->upload(&backend->stream, arena + slot->offset, rows, bytes);
-  }
-}
-
-static void upload_batch(tr_model *net, const tr_batch *batch)
-{
-  for (int i = 0; i < net->num_nodes; i++) {
-    const tr__node *node = &net->nodes[i];
-    if (node->flags & TR__IS_INPUT) {
-      upload_rows(net, &node->output, batch->inputs[node->ordinal]);
-    }
-    if (node->flags & TR__IS_LOSS) {
-      upload_rows(net, &node->saved[0], batch->targets[node->ordinal]);
-    }
-  }
-  if (net->has_weights) {
-    upload_rows(net, &net->weights, batch->weights);
-  }
-}
-
 /* The first batch after an optimizer step fixes what all gradients up to the
  * next one are divided by; the optimizer corrects for the true weight. */
 static void upload_seed(tr_model *net)
@@ -130,7 +103,7 @@ static void upload_seed(tr_model *net)
 
 void tr__model_compute(tr_model *net, const tr_batch *batch)
 {
-  upload_batch(net, batch);
+  tr__model_upload(net, batch);
   const tr__run run = make_run(net, false);
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
@@ -154,6 +127,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
+  tr__store_refresh(&net->store, &net->ctx->backend->stream);
   tr__model_compute(net, batch);
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
@@ -206,7 +180,8 @@ tr_status tr__model_backward_from(tr_model *net, const void *gradient)
 {
   TR_CHECK(net->phase == TR__PHASE_FORWARD && net->num_losses == 0, TR_ESTATE,
            "tr__model_backward_from: no forward, or the model has a loss");
-  upload_rows(net, &net->nodes[net->num_nodes - 1].gradient, gradient);
+  TR_TRY(
+      tr__write_rows(net, &net->nodes[net->num_nodes - 1].gradient, gradient));
   add_sums(net);
   run_backward(net);
   return TR_OK;
@@ -378,13 +353,7 @@ tr_status tr_model_get_output(tr_model *net, tr_node node, void *values)
            TR_EINVAL,
            "tr_model_get_output: the node's memory is used again; call "
            "tr_model_keep() before tr_model_build()");
-  const tr__slot *slot = &net->nodes[node.index].output;
-  size_t bytes = (size_t)net->rows * (size_t)tr_shape_count(&slot->shape) *
-                 tr_dtype_size(slot->dtype);
-  tr__backend *backend = net->ctx->backend;
-  const char *arena = net->activations;
-  return backend->type->download(&backend->stream, values, arena + slot->offset,
-                                 bytes);
+  return tr__read_rows(net, &net->nodes[node.index].output, values);
 }
 
 tr_status tr__model_get_node_gradient(tr_model *net, int node, void *values)
@@ -392,10 +361,5 @@ tr_status tr__model_get_node_gradient(tr_model *net, int node, void *values)
   const tr__slot *slot = &net->nodes[node].gradient;
   TR_CHECK(net->phase == TR__PHASE_BACKWARD && slot->bytes > 0, TR_ESTATE,
            "tr__model_get_node_gradient: there is none");
-  size_t bytes = (size_t)net->rows * (size_t)tr_shape_count(&slot->shape) *
-                 tr_dtype_size(slot->dtype);
-  tr__backend *backend = net->ctx->backend;
-  const char *arena = net->activations;
-  return backend->type->download(&backend->stream, values, arena + slot->offset,
-                                 bytes);
+  return tr__read_rows(net, slot, values);
 }

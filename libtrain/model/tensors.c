@@ -39,6 +39,18 @@ tr__tensor tr__value(const tr__run *run, const tr__node *node, int i)
                           &store->params[node->params[i]]);
 }
 
+tr__tensor tr__weight(const tr__run *run, const tr__node *node, int i)
+{
+  const tr__store *store = &run->net->store;
+  tr__tensor value = tr__value(run, node, i);
+  if (store->halves != NULL) {
+    int64_t offset = store->params[node->params[i]].offset;
+    value.dtype = store->ctx->compute;
+    value.data = (uint16_t *)store->halves + offset;
+  }
+  return value;
+}
+
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;

@@ -280,6 +280,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
     backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
                           arena_bytes(store, k));
   }
+  tr__store_changed(store);
   if (run->optimizer != NULL) {
     tr__optimizer_set_steps(run->optimizer, p->numbers.step);
     move_plateau(run->optimizer, &p->numbers);

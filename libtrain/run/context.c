@@ -1,4 +1,5 @@
 /* Contexts: which device, which communicator, how many threads. */
+#include "base/half_impl.h"
 #include "base/context_impl.h"
 #include "comm/comm_mpi_impl.h"
 
@@ -59,8 +60,10 @@ static tr_status check_opts(const tr_context_opts *opts)
   TR_CHECK(opts->threads >= 0 && opts->threads <= MAX_THREADS, TR_EINVAL,
            "threads is %d, expected 0 (this rank's share of the CPUs) to %d",
            opts->threads, MAX_THREADS);
-  TR_CHECK(opts->dtype == TR_F32 || opts->dtype == TR_F64, TR_EINVAL,
-           "dtype is %s, expected float32 or float64",
+  TR_CHECK(opts->dtype == TR_F32 || opts->dtype == TR_F64 ||
+               tr__is_half(opts->dtype),
+           TR_EINVAL,
+           "dtype is %s, expected float32, float64, bfloat16 or float16",
            tr__dtype_name(opts->dtype));
   return check_device(device_of(opts));
 }
@@ -106,7 +109,8 @@ make_context(tr__comm *comm, const tr_context_opts *opts, context **out)
   *out = ctx;
   tr_context *base = &ctx->base;
   base->seed = opts->seed;
-  base->dtype = opts->dtype;
+  base->compute = opts->dtype;
+  base->dtype = tr__is_half(opts->dtype) ? TR_F32 : opts->dtype;
   base->log = opts->log != NULL ? callers_log : default_log;
   base->log_user = ctx;
   ctx->log = opts->log;

@@ -128,6 +128,7 @@ static tr_status load(tr__store *store, request *r)
   TR_TRY_GOTO(comm->type->broadcast(comm, arena, bytes, 0), done);
   tr__backend *backend = ctx->backend;
   backend->type->upload(&backend->stream, store->values, arena, bytes);
+  tr__store_changed(store);
   TR_TRY_GOTO(tr__agree(comm, backend->type->wait(&backend->stream)), done);
 
 done:

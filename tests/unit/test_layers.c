@@ -219,6 +219,38 @@ static void test_cpu_in_single_is_near_the_reference(void)
   close_contexts();
 }
 
+static void test_strict_in_16_bits_gives_the_bits_of_the_reference(void)
+{
+  open_contexts("strict", "reference", TR_BF16);
+  for_every_case(check_same_bits);
+  close_contexts();
+}
+
+/* Each value and gradient is rounded once where it is stored; what is summed
+ * over them and the reading of a rounded output in backward add a little. */
+static void check_rounding(const tr__layer_type *type, int number)
+{
+  tr_dtype dtype = tested->compute;
+  double unit = dtype == TR_BF16 ? 0x1p-8 : 0x1p-11;
+  outcome a, b;
+  case_run_rounded(tested, type, number, number % 3, dtype, &a);
+  case_run_rounded(oracle, type, number, number % 3, dtype, &b);
+  compare(type, number, &a, &b, 2 * unit);
+  outcome_free(&a);
+  outcome_free(&b);
+}
+
+static void test_16_bits_are_near_single_precision(void)
+{
+  static const tr_dtype dtypes[] = {TR_BF16, TR_F16};
+  for (int i = 0; i < 2; i++) {
+    tested = make_context("cpu", dtypes[i]);
+    oracle = make_context("reference", TR_F32);
+    for_every_case(check_rounding);
+    close_contexts();
+  }
+}
+
 static void check_larger_plan(const tr__layer_type *type, int number)
 {
   outcome a, b;
@@ -232,6 +264,9 @@ static void check_larger_plan(const tr__layer_type *type, int number)
 static void test_a_larger_plan_gives_the_same_bits(void)
 {
   open_contexts("cpu", NULL, TR_F32);
+  for_every_case(check_larger_plan);
+  close_contexts();
+  open_contexts("cpu", NULL, TR_BF16);
   for_every_case(check_larger_plan);
   close_contexts();
   open_contexts("reference", NULL, TR_F64);
@@ -313,6 +348,8 @@ static const tr_test tests[] = {
     TEST(test_strict_gives_the_bits_of_the_reference),
     TEST(test_cpu_in_double_gives_the_bits_of_the_reference),
     TEST(test_cpu_in_single_is_near_the_reference),
+    TEST(test_strict_in_16_bits_gives_the_bits_of_the_reference),
+    TEST(test_16_bits_are_near_single_precision),
     TEST(test_a_larger_plan_gives_the_same_bits),
     TEST(test_no_rows_give_zero_gradients),
     TEST(test_a_second_backward_adds_to_the_parameters_gradients),
