@@ -71,7 +71,7 @@ static const entry table[] = {
      .kind = NUMBER,
      AT(weight_decay),
      .most = 1e30},
-    {CHOICE("dtype", "f32|f64|bf16|f16", dtype), .missing = "bf16|f16"},
+    {CHOICE("dtype", "f32|f64|bf16|f16", dtype)},
     {CHOICE("conv", "auto|exact", conv)},
     {CHOICE("device", "cpu|reference|strict|cuda", device), .missing = "cuda"},
     {.name = "threads",

@@ -22,6 +22,21 @@ void example_stop_on_signals(tr_context *ctx)
   sigaction(SIGUSR1, &action, NULL);
 }
 
+/* The option's names are those of the table. */
+static tr_dtype dtype_of(const char *name)
+{
+  static const struct {
+    const char *name;
+    tr_dtype dtype;
+  } known[] = {{"f64", TR_F64}, {"bf16", TR_BF16}, {"f16", TR_F16}};
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    if (strcmp(name, known[i].name) == 0) {
+      return known[i].dtype;
+    }
+  }
+  return TR_F32;
+}
+
 /* All ranks take part in refusing options: one rank's complaint would leave
  * the others waiting. */
 void example_open_context(int argc,
@@ -32,11 +47,10 @@ void example_open_context(int argc,
   char problem[256] = "";
   tr_status status = example_options_parse(argc, argv, options, problem);
   const tr_context_opts defaults = {0};
-  const tr_context_opts opts = {
-      .threads = (int)options->threads,
-      .seed = (uint64_t)options->seed,
-      .device = options->device,
-      .dtype = strcmp(options->dtype, "f64") == 0 ? TR_F64 : TR_F32};
+  const tr_context_opts opts = {.threads = (int)options->threads,
+                                .seed = (uint64_t)options->seed,
+                                .device = options->device,
+                                .dtype = dtype_of(options->dtype)};
   TR_MUST(tr_context_create_auto(status == TR_OK ? &opts : &defaults, ctx));
   if (status != TR_OK) {
     tr_error_set(status, problem);

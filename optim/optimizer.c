@@ -5,6 +5,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Good steps before the loss scale of float16 is doubled.
+ * Source: Micikevicius et al. 2018, arXiv:1710.03740; torch.amp.GradScaler */
+enum { GROWTH_INTERVAL = 2000 };
+
 static tr_status check(tr_model *net, const tr_optimizer *wanted)
 {
   const char *name = wanted->type->name;
@@ -74,7 +78,8 @@ static tr_status equip(tr_optimizer *opt, const tr_update_opts *update)
     }
     TR_TRY(backend->type->alloc(backend, slot_bytes(opt), &opt->slots[i]));
   }
-  if (opt->clip_norm == 0 && opt->on_nonfinite == TR_NONFINITE_IGNORE) {
+  if (opt->clip_norm == 0 && opt->on_nonfinite == TR_NONFINITE_IGNORE &&
+      opt->growth_interval == 0) {
     return TR_OK;
   }
   opt->num_sums =
@@ -98,6 +103,8 @@ static tr_status create(tr_model *net,
   opt->clip_norm = update->clip_norm;
   opt->on_nonfinite = update->on_nonfinite;
   opt->plateau.scale = 1;
+  opt->growth_interval =
+      opt->store->ctx->compute == TR_F16 ? GROWTH_INTERVAL : 0;
   *out = opt;
   return equip(opt, update);
 }
@@ -260,6 +267,7 @@ static void upload_numbers(const tr_optimizer *opt)
                                 .correction1 = 1.0 - pow(opt->hyper.beta1, t),
                                 .correction2 = 1.0 - pow(opt->hyper.beta2, t),
                                 .first = opt->num_steps == 0,
+                                .step = t,
                                 .grad_scale = 1};
   size_t skip = offsetof(tr__step_block, lr);
   size_t end = offsetof(tr__step_block, grad_norm);
@@ -279,12 +287,16 @@ static void find_clip_factor(const tr_optimizer *opt)
           .x = tr__store_flat(store, store->grads, 0, store->count),
           .sums = sums});
   backend->ops.clip_factor(
-      &backend->stream, &(tr__clip_factor_args){.tail = tr__store_tail(store),
-                                                .sums = sums,
-                                                .block = tr__store_block(store),
-                                                .limit = opt->clip_norm,
-                                                .skips = opt->on_nonfinite !=
-                                                         TR_NONFINITE_IGNORE});
+      &backend->stream, &(tr__clip_factor_args){
+                            .tail = tr__store_tail(store),
+                            .sums = sums,
+                            .block = tr__store_block(store),
+                            .limit = opt->clip_norm,
+                            .beta1 = opt->hyper.beta1,
+                            .beta2 = opt->hyper.beta2,
+                            .growth_interval = opt->growth_interval,
+                            .skips = opt->on_nonfinite != TR_NONFINITE_IGNORE ||
+                                     opt->growth_interval > 0});
 }
 
 static tr_status read_block(const tr_optimizer *opt, tr__step_block *block)
@@ -299,7 +311,9 @@ static tr_status check_norm(const tr_optimizer *opt)
 {
   tr__step_block block;
   TR_TRY(read_block(opt, &block));
-  if (block.skip == 0) {
+  /* A scale above 1/2 may have been too large for float16. */
+  bool is_overflow = opt->growth_interval > 0 && block.loss_scale >= 1;
+  if (block.skip == 0 || is_overflow) {
     return TR_OK;
   }
   return tr__agree(opt->store->ctx->comm,
@@ -324,6 +338,32 @@ tr_optimizer_grad_norm(tr_optimizer *opt, double *norm, int64_t *skipped)
     *skipped = (int64_t)block.num_skipped;
   }
   return TR_OK;
+}
+
+tr_status tr_optimizer_loss_scale(tr_optimizer *opt, double *scale)
+{
+  *scale = 0;
+  tr__scaler scaler = {0};
+  TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
+  *scale = scaler.loss_scale;
+  return TR_OK;
+}
+
+tr_status tr__optimizer_get_scaler(const tr_optimizer *opt, tr__scaler *out)
+{
+  tr__step_block block;
+  TR_TRY(read_block(opt, &block));
+  *out = (tr__scaler){block.num_skipped, block.loss_scale, block.good_steps};
+  return TR_OK;
+}
+
+void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
+{
+  tr__backend *backend = opt->store->ctx->backend;
+  char *block = opt->store->block;
+  backend->type->upload(&backend->stream,
+                        block + offsetof(tr__step_block, num_skipped), scaler,
+                        sizeof *scaler);
 }
 
 static void clear_grads(tr__store *store)

@@ -260,6 +260,13 @@ static inline void case_build_rounded(layer_case *c,
     test_fail(__FILE__, __LINE__, "%s, case %d: %s", type->name, number,
               tr_error_message());
   }
+  /* Single values would overflow with the scale that training begins with. */
+  const double one = 1;
+  tr__backend *backend = ctx->backend;
+  backend->type->upload(&backend->stream,
+                        (char *)c->net->store.block +
+                            offsetof(tr__step_block, loss_scale),
+                        &one, sizeof one);
   case_draw(c);
 }
 

@@ -267,6 +267,23 @@ TR_API tr_status tr_optimizer_grad_norm(tr_optimizer *opt,
                                         double *norm,
                                         int64_t *skipped);
 
+/* tr_optimizer_loss_scale - by what the loss is multiplied in backward, so that
+ * small gradients are not lost: 1 but in float16. There it begins at 2^16; it
+ * is halved after a step whose gradient is not finite, which changes nothing
+ * but counts as a step and as skipped, and doubled after 2000 good steps. Only
+ * where it has fallen below 1, which no overflow explains, is such a gradient
+ * what on_nonfinite is about. Part of checkpoints.
+ *
+ * scale  [out]  of the next step
+ *
+ * Calls:     local; the same on every rank
+ * Errors:    TR_EDEVICE
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context; waits for the device
+ * Source:    Micikevicius et al. 2018, arXiv:1710.03740;
+ *            torch.amp.GradScaler */
+TR_API tr_status tr_optimizer_loss_scale(tr_optimizer *opt, double *scale);
+
 /* tr_optimizer_lr - the rate that the next step will use.
  *
  * Calls:     local

@@ -23,13 +23,19 @@ typedef struct tr_context_opts {
   uint64_t seed;      /* of everything random in this context */
   const char *device; /* "cpu" (default), "reference" (plain C) or "strict"
                          (the reference behind a memory wall, for tests) */
-  tr_dtype dtype;     /* TR_F32 (default), TR_F64, or mixed precision: TR_BF16
-                         or TR_F16, see below */
+  tr_dtype dtype;     /* TR_F32 (default), TR_F64, or TR_BF16 or TR_F16: mixed
+                         precision, see tr_context_create_f() */
   tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
   void *log_user;     /* passed to log */
 } tr_context_opts;
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
+ *
+ * Mixed precision, opts->dtype TR_BF16 or TR_F16: values between layers, their
+ * gradients, and the weights that products read are of 16 bits, sums are of 32.
+ * Parameters, their gradients, losses, statistics, and every array that the
+ * caller gives or gets are float, as with TR_F32, and so are checkpoints.
+ * TR_F16 scales its losses: see tr_optimizer_loss_scale().
  *
  * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
  * opts  [in]   options, or NULL for the defaults

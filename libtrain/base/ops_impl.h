@@ -19,7 +19,7 @@
 /* Numbers that change every step, in one block of backend memory, so that ops
  * which were captured once can read new ones. All double. */
 typedef struct tr__step_block {
-  double seed_scale; /* of d(loss): loss scale / planned weight */
+  double seed_scale; /* of d(loss), besides loss_scale: 1 / planned weight */
   double planned;    /* the weight that seed_scale divided by */
   double rng_step;   /* step of random numbers: optimizer step * 256 + batch */
   double rng_first;  /* place of this rank's first row in the global batch */
@@ -27,10 +27,13 @@ typedef struct tr__step_block {
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */
   double first;       /* 1 in the first step of an optimizer, else 0 */
-  double grad_scale;  /* of the mean gradient: clipping */
+  double step;        /* t: steps of the optimizer with this one */
+  double grad_scale;  /* of the mean gradient: clipping / loss_scale */
   double skip;        /* 1: updates change nothing */
   double grad_norm;   /* of the mean gradient, where clip_factor found it */
   double num_skipped; /* steps that clip_factor has skipped */
+  double loss_scale;  /* of d(loss); 1 but in float16 */
+  double good_steps;  /* since loss_scale was changed */
 } tr__step_block;
 
 /* Behind the gradients lies a tail of the same dtype that is summed with them
@@ -97,9 +100,9 @@ typedef struct tr__softmax_xent_forward_args {
   tr__tensor loss, prob, correct, x, target;
 } tr__softmax_xent_forward_args;
 
-/* dx (N, K) <- block.seed_scale * weight_i * (prob - onehot(target));
- * weight (N, or one for so many rows as N is a multiple of its count) may be
- * absent: 1. block is a tr__step_block. dx may be prob. */
+/* dx (N, K) <- block.seed_scale * block.loss_scale * weight_i * (prob -
+ * onehot(target)); weight (N, or one for so many rows as N is a multiple of its
+ * count) may be absent: 1. block is a tr__step_block. dx may be prob. */
 typedef struct tr__softmax_xent_backward_args {
   tr__tensor dx, prob, target, weight, block;
   int accumulate;

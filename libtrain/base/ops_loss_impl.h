@@ -26,8 +26,8 @@ typedef struct tr__xent_rule_forward_args {
   tr__xent_rule rule;
 } tr__xent_rule_forward_args;
 
-/* dx (N, K) <- scale * block.seed_scale * weight_i * d loss / d x;
- * weight as in softmax_xent_backward. */
+/* dx (N, K) <- scale * block.seed_scale * block.loss_scale * weight_i * d loss
+ * / d x; weight as in softmax_xent_backward. */
 typedef struct tr__xent_rule_backward_args {
   tr__tensor dx, prob, target, weight, class_weight, block;
   tr__xent_rule rule;
@@ -53,8 +53,8 @@ typedef struct tr__regression_forward_args {
   tr__regression kind;
 } tr__regression_forward_args;
 
-/* dx <- scale * block.seed_scale * weight_i / D * l'(x, target); weight (N) may
- * be absent: 1. */
+/* dx <- scale * block.seed_scale * block.loss_scale * weight_i / D * l'(x,
+ * target); weight (N) may be absent: 1. */
 typedef struct tr__regression_backward_args {
   tr__tensor dx, x, target, pos_weight, weight, block;
   double delta, scale;

@@ -26,14 +26,25 @@ typedef struct tr__sum_squares_args {
   tr__tensor x, sums;
 } tr__sum_squares_args;
 
-/* block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT]
- * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)); 1 where limit is 0
+/* S being block.loss_scale before,
+ *
+ * block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT] / S
+ * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)) / S; 1 / S where limit
+ * is 0
  * block.skip <- 1 where grad_norm is not finite and skips is not 0, else 0;
- * then block.num_skipped grows by 1. tail's dtype is the working precision;
- * block is the only output. */
+ * then block.num_skipped grows by 1.
+ * Where steps have been skipped before, correction1, correction2 and first are
+ * those of step block.step - block.num_skipped.
+ * Where growth_interval is not 0: S is halved where grad_norm is not finite,
+ * down to 1/2, which says that no scale helps; doubled after so many good
+ * steps.
+ *
+ * tail's dtype is the working precision; block is the only output. */
 typedef struct tr__clip_factor_args {
   tr__tensor tail, sums, block;
   double limit;
+  double beta1, beta2; /* of correction1 and correction2 */
+  int64_t growth_interval;
   int skips;
 } tr__clip_factor_args;
 

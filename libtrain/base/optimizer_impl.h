@@ -70,6 +70,7 @@ struct tr_optimizer {
   tr__slice *slices; /* cover the arena in ascending order; owned */
   int num_slices;
   void *norm_sums; /* of sum_squares, NULL where nobody wants the norm */
+  int64_t growth_interval; /* of the loss scale, in good steps; 0: it stays */
   int64_t num_sums;
 };
 
@@ -103,6 +104,17 @@ tr_status tr__optimizer_check(const tr_optimizer *opt);
 
 /* tr__optimizer_text - kind, numbers and schedule as lines. */
 char *tr__optimizer_text(const tr_optimizer *opt);
+
+/* What updates count on the device: saved with the run. */
+typedef struct tr__scaler {
+  double num_skipped, loss_scale, good_steps;
+} tr__scaler;
+_Static_assert(offsetof(tr__step_block, good_steps) -
+                       offsetof(tr__step_block, num_skipped) ==
+                   2 * sizeof(double),
+               "a tr__scaler is copied into the step block");
+tr_status tr__optimizer_get_scaler(const tr_optimizer *opt, tr__scaler *out);
+void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler);
 
 /* tr__optimizer_set_steps - continue at a step of an earlier run. */
 void tr__optimizer_set_steps(tr_optimizer *opt, int64_t num_steps);

@@ -6,6 +6,10 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* Gradients of float16 are mostly so small that they would be lost.
+ * Source: torch.amp.GradScaler */
+enum { FIRST_LOSS_SCALE = 1 << 16 };
+
 static bool is_no_buffer(const tr__param *param)
 {
   return !param->is_buffer;
@@ -129,6 +133,9 @@ tr_status tr__store_create(tr_model *net)
   bytes = ((size_t)store->count + TR__TAIL_COUNT) * size;
   TR_TRY(backend->type->alloc(backend, bytes, &store->grads));
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
+  const tr__step_block block = {
+      .loss_scale = net->ctx->compute == TR_F16 ? FIRST_LOSS_SCALE : 1};
+  backend->type->upload(&backend->stream, store->block, &block, sizeof block);
   store->grads_are_clear = true;
   return TR_OK;
 }
@@ -183,6 +190,19 @@ find_param(tr_model *net, const char *call, const char *name, tr__param **out)
                  call, name, tr__store_names(&net->store, sizeof list, list));
 }
 
+/* Without the loss scale. */
+static tr_status unscale(tr_model *net, float *values, int64_t count)
+{
+  tr__step_block block;
+  tr__backend *backend = net->ctx->backend;
+  TR_TRY(backend->type->download(&backend->stream, &block, net->store.block,
+                                 sizeof block));
+  for (int64_t i = 0; i < count; i++) {
+    values[i] = (float)((double)values[i] / block.loss_scale);
+  }
+  return TR_OK;
+}
+
 static tr_status read_param(tr_model *net,
                             const char *call,
                             const char *name,
@@ -196,9 +216,12 @@ static tr_status read_param(tr_model *net,
   tr__backend *backend = net->ctx->backend;
   void *arena = is_grad ? net->store.grads : net->store.values;
   tr__tensor view = tr__store_tensor(&net->store, arena, param);
-  return backend->type->download(&backend->stream, values, view.data,
+  TR_TRY(backend->type->download(&backend->stream, values, view.data,
                                  (size_t)param->count *
-                                     tr_dtype_size(net->ctx->dtype));
+                                     tr_dtype_size(net->ctx->dtype)));
+  return is_grad && net->ctx->compute == TR_F16
+             ? unscale(net, values, param->count)
+             : TR_OK;
 }
 
 tr_status tr_model_get_param(tr_model *net, const char *name, void *values)

@@ -31,8 +31,8 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
                                const tr_checkpoint *run);
 
 /* The numbers of a run, in the order in which ranks exchange them.
- * X(name) is the data set /state/<name>. plateau_best and plateau_scale are the
- * bits of doubles. */
+ * X(name) is the data set /state/<name>. plateau_best, plateau_scale and
+ * loss_scale are the bits of doubles. */
 #define TR__STATE_NUMBERS(X)                                                   \
   X(format)                                                                    \
   X(step)                                                                      \
@@ -50,7 +50,10 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(plateau_scale)                                                             \
   X(plateau_bad)                                                               \
   X(plateau_cooldown)                                                          \
-  X(plateau_reports)
+  X(plateau_reports)                                                           \
+  X(num_skipped)                                                               \
+  X(loss_scale)                                                                \
+  X(good_steps)
 
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;

@@ -271,10 +271,25 @@ static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
   plateau->num_reports = numbers->plateau_reports;
 }
 
+/* A run without a scale of its own leaves none. */
+static tr_status move_scaler(tr_optimizer *opt, const tr__run_numbers *numbers)
+{
+  tr__scaler scaler;
+  TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
+  scaler.num_skipped = (double)numbers->num_skipped;
+  if (opt->growth_interval > 0 && numbers->loss_scale != 0) {
+    memcpy(&scaler.loss_scale, &numbers->loss_scale, sizeof scaler.loss_scale);
+    scaler.good_steps = (double)numbers->good_steps;
+  }
+  tr__optimizer_set_scaler(opt, &scaler);
+  return TR_OK;
+}
+
 static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
 {
   tr__store *store = tr__model_store(run->model);
   tr__backend *backend = ctx->backend;
+  tr_status status = TR_OK;
   TR_TRY(move_loader(ctx->comm, run->loader, &p->numbers));
   for (int k = 0; k < tr__num_arenas(run); k++) {
     backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
@@ -284,12 +299,16 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   if (run->optimizer != NULL) {
     tr__optimizer_set_steps(run->optimizer, p->numbers.step);
     move_plateau(run->optimizer, &p->numbers);
+    status = move_scaler(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
     store->grads_are_clear = true;
     store->grads_are_reduced = false;
     ctx->torn = false;
   }
-  return tr__agree(ctx->comm, backend->type->wait(&backend->stream));
+  if (status == TR_OK) {
+    status = backend->type->wait(&backend->stream);
+  }
+  return tr__agree(ctx->comm, status);
 }
 
 /* From now on this process continues the run that it has read. */

@@ -21,6 +21,25 @@ typedef struct save {
   int num_views;
 } save;
 
+static tr_status collect_update(const tr_optimizer *opt,
+                                tr__run_numbers *numbers)
+{
+  const tr__plateau *plateau = &opt->plateau;
+  memcpy(&numbers->plateau_best, &plateau->best, sizeof plateau->best);
+  memcpy(&numbers->plateau_scale, &plateau->scale, sizeof plateau->scale);
+  numbers->plateau_bad = plateau->num_bad;
+  numbers->plateau_cooldown = plateau->cooldown;
+  numbers->plateau_reports = plateau->num_reports;
+  tr__scaler scaler;
+  TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
+  numbers->num_skipped = (int64_t)scaler.num_skipped;
+  if (opt->growth_interval > 0) {
+    memcpy(&numbers->loss_scale, &scaler.loss_scale, sizeof scaler.loss_scale);
+    numbers->good_steps = (int64_t)scaler.good_steps;
+  }
+  return TR_OK;
+}
+
 static tr_status collect_numbers(save *s, int64_t world)
 {
   const tr_checkpoint *run = s->run;
@@ -34,12 +53,7 @@ static tr_status collect_numbers(save *s, int64_t world)
   numbers->world = world;
   numbers->params_hash = (int64_t)hash;
   if (run->optimizer != NULL) {
-    const tr__plateau *plateau = &run->optimizer->plateau;
-    memcpy(&numbers->plateau_best, &plateau->best, sizeof plateau->best);
-    memcpy(&numbers->plateau_scale, &plateau->scale, sizeof plateau->scale);
-    numbers->plateau_bad = plateau->num_bad;
-    numbers->plateau_cooldown = plateau->cooldown;
-    numbers->plateau_reports = plateau->num_reports;
+    TR_TRY(collect_update(run->optimizer, numbers));
   }
   if (run->loader != NULL) {
     tr__loader_state state = tr__loader_get_state(run->loader);

@@ -1,6 +1,6 @@
 /* Contexts: which device, which communicator, how many threads. */
-#include "base/half_impl.h"
 #include "base/context_impl.h"
+#include "base/half_impl.h"
 #include "comm/comm_mpi_impl.h"
 
 #include <inttypes.h>

@@ -102,6 +102,22 @@ static const workload *find_workload(const char *name)
   return NULL;
 }
 
+static const struct {
+  const char *name;
+  tr_dtype dtype;
+} dtypes[] = {
+    {"f32", TR_F32}, {"f64", TR_F64}, {"bf16", TR_BF16}, {"f16", TR_F16}};
+
+static int find_dtype(const char *name)
+{
+  for (int i = 0; i < 4; i++) {
+    if (strcmp(name, dtypes[i].name) == 0) {
+      return i;
+    }
+  }
+  return -1;
+}
+
 static int read_settings(int argc, char **argv, settings *s)
 {
   s->workload = find_workload(option(argc, argv, "--workload", "mlp"));
@@ -111,14 +127,15 @@ static int read_settings(int argc, char **argv, settings *s)
   s->dtype = option(argc, argv, "--dtype", "f32");
   const char *conv = option(argc, argv, "--conv", "auto");
   s->batch = atoll(option(argc, argv, "--batch", "0"));
-  int is_known = strcmp(s->dtype, "f32") == 0 || strcmp(s->dtype, "f64") == 0;
+  int is_known = find_dtype(s->dtype) >= 0;
   int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
   if (s->workload == NULL || !is_known || !is_conv || argc % 2 == 0) {
-    fprintf(stderr,
-            "usage: bench_step [--workload mlp|convnet28|convnet224|resnet18|"
-            "resnet50|gpt] "
-            "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64] "
-            "[--conv auto|exact] [--device NAME]\n");
+    fprintf(
+        stderr,
+        "usage: bench_step [--workload mlp|convnet28|convnet224|resnet18|"
+        "resnet50|gpt] "
+        "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64|bf16|f16] "
+        "[--conv auto|exact] [--device NAME]\n");
     return 0;
   }
   if (s->batch <= 0) {
@@ -231,8 +248,7 @@ int main(int argc, char **argv)
   tr_context *ctx;
   const tr_context_opts opts = {.threads = s.threads,
                                 .device = s.device,
-                                .dtype = strcmp(s.dtype, "f64") == 0 ? TR_F64
-                                                                     : TR_F32};
+                                .dtype = dtypes[find_dtype(s.dtype)].dtype};
   TR_MUST(tr_context_create_auto(&opts, &ctx));
   tr_batch batch;
   fill_batch(&s, ctx, &batch);

@@ -159,9 +159,12 @@ void set_block(op_case *c, draws *d, int operand)
                                   .correction1 = 0.19,
                                   .correction2 = 0.002,
                                   .first = (double)draw(d, 2),
+                                  .step = 17,
                                   .grad_scale = draw(d, 2) ? 1 : 0.37,
                                   .skip = draw(d, 6) == 0,
-                                  .num_skipped = 3};
+                                  .num_skipped = (double)draw(d, 2) * 3,
+                                  .loss_scale = draw(d, 2) ? 1 : 8,
+                                  .good_steps = 4};
   c->args.tensors[operand] = block();
   c->values[operand] = malloc(sizeof numbers);
   memcpy(c->values[operand], &numbers, sizeof numbers);

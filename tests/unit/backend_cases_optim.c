@@ -127,6 +127,9 @@ void make_clip_factor(op_case *c, draws *d, bool large)
   c->args.clip_factor =
       (tr__clip_factor_args){.sums = vector(TR_F64, 1 + draw(d, 9)),
                              .limit = (double)draw(d, 3),
+                             .beta1 = 0.9,
+                             .beta2 = 0.999,
+                             .growth_interval = draw(d, 2) * (4 + draw(d, 2)),
                              .skips = (int)draw(d, 2)};
   c->is_output[0] = false;
   c->is_output[2] = true;

@@ -332,7 +332,8 @@ static void check_slices(const tr__optimizer_type *type, int number)
                                 .correction1 = 1 - b.opt->hyper.beta1,
                                 .correction2 = 1 - b.opt->hyper.beta2,
                                 .first = 1,
-                                .grad_scale = 1};
+                                .grad_scale = 1,
+                                .loss_scale = 1};
   tr__backend *backend = tested->backend;
   backend->type->upload(&backend->stream, b.net->store.block, &block,
                         sizeof block);

@@ -47,8 +47,8 @@ void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
   int64_t N = args->dx.dims[0], K = args->dx.dims[1];
   int64_t times = weight != NULL && N > 0 ? N / args->weight.dims[0] : 1;
   for (int64_t n = 0; n < N; n++) {
-    TR_REAL scale =
-        (TR_REAL)(block->seed_scale * (weight != NULL ? weight[n / times] : 1));
+    TR_REAL scale = (TR_REAL)(block->seed_scale * block->loss_scale *
+                              (weight != NULL ? weight[n / times] : 1));
     for (int64_t k = 0; k < K; k++) {
       int64_t i = n * K + k;
       TR_REAL value = scale * (prob[i] - (TR_REAL)(k == target[n]));

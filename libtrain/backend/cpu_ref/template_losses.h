@@ -111,7 +111,8 @@ void TR_FN(xent_rule_backward)(const tr__xent_rule_backward_args *args)
   }
   for (int64_t n = 0; n < N; n++) {
     double w = weight != NULL ? weight[n / times] : 1;
-    TR_FN(rule_gradient)(args, n, args->scale * block->seed_scale * w, total);
+    TR_FN(rule_gradient)
+    (args, n, args->scale * block->seed_scale * block->loss_scale * w, total);
   }
 }
 
@@ -186,7 +187,8 @@ void TR_FN(regression_backward)(const tr__regression_backward_args *args)
   const regression_rule rule = {args->kind, args->delta};
   for (int64_t n = 0; n < args->x.dims[0]; n++) {
     double w = weight != NULL ? weight[n] : 1;
-    double scale = args->scale * block->seed_scale * w / (double)D;
+    double scale =
+        args->scale * block->seed_scale * block->loss_scale * w / (double)D;
     for (int64_t i = n * D; i < (n + 1) * D; i++) {
       double slope = TR_FN(regression_slope)(
           rule, x[i], t[i], q != NULL ? q[(i - n * D) % places] : 1);

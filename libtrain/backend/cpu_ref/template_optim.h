@@ -121,6 +121,22 @@ void TR_FN(sum_squares)(const tr__sum_squares_args *args)
   }
 }
 
+static void TR_FN(move_loss_scale)(tr__step_block *block,
+                                   int64_t growth_interval,
+                                   bool is_good)
+{
+  if (!is_good) {
+    block->loss_scale = fmax(block->loss_scale / 2, 0.5);
+    block->good_steps = 0;
+    return;
+  }
+  block->good_steps += 1;
+  if (block->good_steps >= (double)growth_interval) {
+    block->loss_scale = fmin(block->loss_scale * 2, 0x1p60);
+    block->good_steps = 0;
+  }
+}
+
 void TR_FN(clip_factor)(const tr__clip_factor_args *args)
 {
   tr__step_block *block = args->block.data;
@@ -130,13 +146,23 @@ void TR_FN(clip_factor)(const tr__clip_factor_args *args)
   for (int64_t i = 0; i < tr__tensor_count(&args->sums); i++) {
     sum += sums[i];
   }
-  double norm = sqrt(sum) * (weight == 0 ? 0 : fabs(block->planned / weight));
+  double norm = sqrt(sum) * (weight == 0 ? 0 : fabs(block->planned / weight)) /
+                block->loss_scale;
   double factor = args->limit > 0 ? args->limit / (norm + 1e-6) : 1;
   bool skips = args->skips != 0 && !isfinite(norm);
   block->grad_norm = norm;
-  block->grad_scale = factor < 1 ? factor : 1;
+  block->grad_scale = (factor < 1 ? factor : 1) / block->loss_scale;
   block->skip = skips;
+  if (block->num_skipped > 0) {
+    double t = block->step - block->num_skipped;
+    block->correction1 = 1 - pow(args->beta1, t);
+    block->correction2 = 1 - pow(args->beta2, t);
+    block->first = t == 1;
+  }
   block->num_skipped += skips;
+  if (args->growth_interval > 0) {
+    TR_FN(move_loss_scale)(block, args->growth_interval, isfinite(norm));
+  }
 }
 
 void TR_FN(ema_update)(const tr__ema_update_args *args)
