@@ -213,6 +213,23 @@ static void test_double_precision_parameters_are_those_of_one_rank(void)
   }
 }
 
+/* A sum that ends on the other side of the middle of two numbers is rounded
+ * elsewhere, and training goes on from there. */
+static void test_mixed_precision_losses_are_near_those_of_one_rank(void)
+{
+  static const tr_dtype dtypes[] = {TR_BF16, TR_F16};
+  for (int d = 0; d < 2; d++) {
+    double alone[NUM_STEPS], together[NUM_STEPS];
+    run(&(job_opts){.comm = MPI_COMM_SELF, .batch = 50, .dtype = dtypes[d]},
+        false, alone);
+    run(&(job_opts){.comm = MPI_COMM_WORLD, .batch = 50, .dtype = dtypes[d]},
+        false, together);
+    for (int i = 0; i < NUM_STEPS; i++) {
+      ASSERT_NEAR(together[i], alone[i], d == 0 ? 4e-3 : 5e-4);
+    }
+  }
+}
+
 static void expect_same_on_all_ranks(uint64_t hash)
 {
   uint64_t first = hash;
@@ -220,19 +237,28 @@ static void expect_same_on_all_ranks(uint64_t hash)
   ASSERT(first == hash);
 }
 
-static void test_runs_and_threads_repeat_the_same_bits(void)
+static void check_repeated_bits(tr_dtype dtype)
 {
   static const int threads[] = {1, 1, 3};
   uint64_t hashes[3];
   double losses[3][NUM_STEPS];
   for (int i = 0; i < 3; i++) {
-    hashes[i] = run(
-        &(job_opts){.comm = MPI_COMM_WORLD, .threads = threads[i], .batch = 37},
-        false, losses[i]);
+    hashes[i] = run(&(job_opts){.comm = MPI_COMM_WORLD,
+                                .threads = threads[i],
+                                .batch = 37,
+                                .dtype = dtype},
+                    false, losses[i]);
     expect_same_on_all_ranks(hashes[i]);
     ASSERT(hashes[i] == hashes[0]);
     ASSERT(memcmp(losses[i], losses[0], sizeof losses[0]) == 0);
   }
+}
+
+static void test_runs_and_threads_repeat_the_same_bits(void)
+{
+  check_repeated_bits(TR_F32);
+  check_repeated_bits(TR_BF16);
+  check_repeated_bits(TR_F16);
 }
 
 /* Failures of one rank. */
@@ -390,6 +416,7 @@ static const tr_test tests[] = {
     TEST(test_uneven_batches_have_the_losses_of_one_rank),
     TEST(test_ranks_without_samples_take_part),
     TEST(test_double_precision_parameters_are_those_of_one_rank),
+    TEST(test_mixed_precision_losses_are_near_those_of_one_rank),
     TEST(test_runs_and_threads_repeat_the_same_bits),
     TEST(test_a_failed_read_reaches_all_ranks_in_the_same_step),
     TEST(test_a_failed_read_ends_fit_on_all_ranks),

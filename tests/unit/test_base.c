@@ -1,9 +1,12 @@
 /* Random numbers, permutations, the thread pool, statuses, shapes, traces. */
 #include "test.h"
 
+#include "base/half_impl.h"
 #include "base/pool_impl.h"
 #include "base/random_impl.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdatomic.h>
 
 /* Known answers of Random123's kat_vectors. */
@@ -281,8 +284,45 @@ static void test_dtypes_have_sizes(void)
   ASSERT_EQ(tr_dtype_size(TR_F64), 8);
   ASSERT_EQ(tr_dtype_size(TR_I32), 4);
   ASSERT_EQ(tr_dtype_size(TR_U8), 1);
+  ASSERT_EQ(tr_dtype_size(TR_BF16), 2);
+  ASSERT_EQ(tr_dtype_size(TR_F16), 2);
   ASSERT_EQ(tr_dtype_size((tr_dtype)9), 0);
   ASSERT_STR_EQ(tr_version(), "0.1.0");
+}
+
+/* All numbers of 16 bits come back, and what lies between two of them goes to
+ * the nearer one, in the middle to the even one. */
+static void check_halves(tr_dtype dtype, uint16_t largest)
+{
+  for (uint32_t bits = 0; bits < 1u << 16; bits++) {
+    float value = tr__half_get(dtype, (uint16_t)bits);
+    uint16_t back = tr__half_set(dtype, value);
+    if (isnan(value)) {
+      ASSERT(isnan(tr__half_get(dtype, back)));
+      continue;
+    }
+    ASSERT_EQ(back, bits);
+    if ((bits & 0x7fff) >= largest) {
+      continue;
+    }
+    double next = tr__half_get(dtype, (uint16_t)(bits + 1));
+    float middle = (float)((value + next) / 2);
+    ASSERT_EQ(tr__half_set(dtype, middle), bits % 2 == 0 ? bits : bits + 1);
+    float away = nextafterf(middle, (float)next);
+    ASSERT_EQ(tr__half_set(dtype, away), bits + 1);
+    ASSERT_EQ(tr__half_set(dtype, nextafterf(middle, value)), bits);
+  }
+}
+
+static void test_numbers_of_16_bits_are_rounded_to_the_nearest(void)
+{
+  check_halves(TR_BF16, 0x7f7f);
+  check_halves(TR_F16, 0x7bff);
+  /* Beyond the middle of the largest and what would be the next. */
+  ASSERT_EQ(tr__half_set(TR_F16, 65519.996f), 0x7bff);
+  ASSERT_EQ(tr__half_set(TR_F16, 65520), 0x7c00);
+  ASSERT_EQ(tr__half_set(TR_F16, -1e30f), 0xfc00);
+  ASSERT_EQ(tr__half_set(TR_BF16, FLT_MAX), 0x7f80);
 }
 
 static tr_status fails(int depth)
@@ -343,6 +383,7 @@ static void test_parts_cover_the_whole(void)
 }
 
 static const tr_test tests[] = {
+    TEST(test_numbers_of_16_bits_are_rounded_to_the_nearest),
     TEST(test_philox_gives_the_known_answers),
     TEST(test_the_counter_has_its_frozen_layout),
     TEST(test_recorded_numbers_stay),
