@@ -1,0 +1,93 @@
+/* What the parts of convolution on this backend share. */
+#ifndef TR_CPU_CONV_IMPL_H
+#define TR_CPU_CONV_IMPL_H
+
+#include "backend/cpu/cpu_impl.h"
+
+/* Columns of a task fill about so many floats: they stay in the second-level
+ * cache between their making and their use. */
+enum { TR__COLUMN_FLOATS = 1 << 17, TR__LEAST_COLUMNS = 256 };
+
+/* Sizes of a convolution; rows are those of the output through all its D. */
+typedef struct tr__conv_sizes {
+  int64_t groups, C, K; /* channels of a group */
+  int64_t taps, rows, R;
+  int64_t places, plane; /* of a channel of the output and of the image */
+  int64_t image, output; /* elements of one sample */
+} tr__conv_sizes;
+
+static inline tr__conv_sizes tr__conv_sizes_of(const tr__tensor *x,
+                                               const tr__tensor *y,
+                                               const tr__window *window)
+{
+  return (tr__conv_sizes){
+      .groups = window->groups,
+      .C = x->dims[1] / window->groups,
+      .K = y->dims[1] / window->groups,
+      .taps = tr__taps(window),
+      .rows = y->dims[2] * y->dims[3],
+      .R = y->dims[4],
+      .places = tr__places(y),
+      .plane = tr__places(x),
+      .image = tr__tensor_row(x),
+      .output = tr__tensor_row(y),
+  };
+}
+
+/* How many rows of the output one unrolling of so many rows of columns
+ * covers. */
+static inline int64_t tr__conv_rows_per_block(const tr__conv_sizes *s,
+                                              int64_t unrolled)
+{
+  int64_t columns = tr__max(TR__LEAST_COLUMNS, TR__COLUMN_FLOATS / unrolled);
+  return tr__min(s->rows, tr__max(1, (columns + s->R - 1) / s->R));
+}
+
+static inline int64_t tr__cpu_blocks(int64_t extent, int64_t block)
+{
+  return (extent + block - 1) / block;
+}
+
+/* A kernel of one element sees the image as it is. */
+static inline bool tr__conv_is_pointwise(const tr__window *w)
+{
+  bool is = true;
+  for (int i = 0; i < 3; i++) {
+    is = is && w->kernel[i] == 1 && w->stride[i] == 1 && w->padding[i] == 0;
+  }
+  return is;
+}
+
+static inline size_t tr__cpu_aligned_floats(int64_t count)
+{
+  return tr__align((size_t)count * sizeof(float), 64);
+}
+
+/* tr__conv_unroll - the columns of a patch of sample n. They keep the type of
+ * the image: unrolling is only copying. */
+void tr__conv_unroll(void *col,
+                     const tr__tensor *x,
+                     int64_t n,
+                     const tr__tensor *y,
+                     const tr__window *window,
+                     const tr__patch *patch);
+
+/* tr__cpu_factor_in - a matrix that lies in a tensor from element `first` on.
+ */
+static inline tr__cpu_factor tr__cpu_factor_in(const tr__tensor *t,
+                                               int64_t first,
+                                               int64_t stride,
+                                               bool transposed)
+{
+  return (tr__cpu_factor){(const char *)t->data +
+                              (size_t)first * tr_dtype_size(t->dtype),
+                          stride, transposed, t->dtype};
+}
+
+/* tr__cpu_set_conv_weight - the op that conv_weight.c has; its scratch memory,
+ * of all threads. */
+void tr__cpu_set_conv_weight(tr__ops *ops);
+size_t tr__cpu_conv_weight_workspace(const tr__pool *pool,
+                                     const tr__conv_backward_weight_args *args);
+
+#endif
