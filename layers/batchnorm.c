@@ -147,16 +147,16 @@ static void backward(const tr__run *run, const tr__node *node)
   tr__tensor stats = tr__saved(run, node, STATS);
   tr__tensor grad_sums = tr__saved(run, node, GRAD_SUMS);
   run->ops->batchnorm_backward_sums(
-      run->stream,
-      &(tr__batchnorm_backward_sums_args){.dy = dy,
-                                          .x = x,
-                                          .stats = stats,
-                                          .sums = grad_sums,
-                                          .dw = gradient(run, node, WEIGHT),
-                                          .db = gradient(run, node, BIAS),
-                                          .workspace = tr__workspace(run, node),
-                                          .shards = run->shards,
-                                          .accumulate = tr__grad_adds(run)});
+      run->stream, &(tr__batchnorm_backward_sums_args){
+                       .dy = dy,
+                       .x = x,
+                       .stats = stats,
+                       .sums = grad_sums,
+                       .dw = gradient(run, node, WEIGHT),
+                       .db = gradient(run, node, BIAS),
+                       .workspace = tr__workspace(run, node),
+                       .shards = run->shards,
+                       .accumulate = tr__grads_add(run, node)});
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data == NULL) {
     return;

@@ -150,7 +150,7 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
                                        .workspace = tr__workspace(run, node),
                                        .window = opts->window,
                                        .shards = run->shards,
-                                       .accumulate = tr__grad_adds(run)});
+                                       .accumulate = tr__grads_add(run, node)});
   }
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {

@@ -127,7 +127,7 @@ static void backward(const tr__run *run, const tr__node *node)
                          .workspace = tr__workspace(run, node),
                          .window = opts->window,
                          .shards = run->shards,
-                         .accumulate = tr__grad_adds(run),
+                         .accumulate = tr__grads_add(run, node),
                          .db_of_x = 1});
   }
   tr__tensor dx = tr__input_grad(run, node, 0);

@@ -143,17 +143,17 @@ static void backward(const tr__run *run, const tr__node *node)
   tr__tensor dw = gradient(run, node, WEIGHT);
   tr__tensor db = gradient(run, node, BIAS);
   if (dw.data != NULL || db.data != NULL) {
-    run->ops->norm_backward_weight(
-        run->stream,
-        &(tr__norm_backward_weight_args){.dw = dw,
-                                         .db = db,
-                                         .x = tr__input(run, node, 0),
-                                         .dy = tr__output_grad(run, node),
-                                         .stats = tr__saved(run, node, STATS),
-                                         .workspace = tr__workspace(run, node),
-                                         .norm = norm_of(node),
-                                         .shards = run->shards,
-                                         .accumulate = tr__grad_adds(run)});
+    run->ops->norm_backward_weight(run->stream,
+                                   &(tr__norm_backward_weight_args){
+                                       .dw = dw,
+                                       .db = db,
+                                       .x = tr__input(run, node, 0),
+                                       .dy = tr__output_grad(run, node),
+                                       .stats = tr__saved(run, node, STATS),
+                                       .workspace = tr__workspace(run, node),
+                                       .norm = norm_of(node),
+                                       .shards = run->shards,
+                                       .accumulate = tr__grads_add(run, node)});
   }
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {

@@ -62,7 +62,7 @@ static void backward(const tr__run *run, const tr__node *node)
                                       .dy = samples(tr__output_grad(run, node)),
                                       .workspace = tr__workspace(run, node),
                                       .shards = run->shards,
-                                      .accumulate = tr__grad_adds(run)});
+                                      .accumulate = tr__grads_add(run, node)});
   }
   tr__copy_gradient(run, node, 0);
 }

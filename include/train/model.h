@@ -183,6 +183,34 @@ TR_API tr_status tr_model_get_output(tr_model *net, tr_node node, void *values);
  * Threads:   one thread per context */
 TR_API void tr_model_keep(tr_model *net, tr_node node);
 
+/* tr_model_tie - let a layer use another one's weight instead of its own.
+ *
+ *   tr_node tok = tr_embedding(net, ids, &(tr_embedding_opts){
+ *       .num = V, .out = D, .name = "tok"});
+ *   ...
+ *   tr_node head = tr_linear(net, x, &(tr_linear_opts){
+ *       .out = V, .no_bias = 1, .name = "head"});
+ *   tr_model_tie(net, head, tok);           head.weight is tok.weight: (V, D)
+ *
+ * node  [in]  any layer that has a weight
+ * to    [in]  one declared before it, with a weight of equal shape
+ *
+ * The weight is there once, under the name of `to` and with its first values:
+ * in tr_model_visit(), in checkpoints and hashes, for optimizers and
+ * tr_model_freeze(), which freezes it for both. Its gradient is the sum over
+ * all layers that use it. A bias stays each layer's own. Of a file that has
+ * "head.weight" too, as PyTorch's state dicts have, tr_model_load() reads
+ * "tok.weight".
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered for tr_model_build(): TR_EINVAL where `to` is no layer
+ *            before the node, or one of them has no weight; TR_ESHAPE
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    Press and Wolf 2017, arXiv:1608.05859; torch: head.weight =
+ *            tok.weight */
+TR_API void tr_model_tie(tr_model *net, tr_node node, tr_node to);
+
 /* tr_model_shape - the extents of one sample at a node.
  *
  * Calls:     local, after tr_model_build()

@@ -86,6 +86,7 @@ struct tr__node {
   int inputs[TR__MAX_NODE_INPUTS]; /* node indices */
   void *opts;                      /* copy of the layer's options; owned */
   int ordinal; /* of inputs and losses: which of the batch's arrays */
+  int tied_to; /* the node before it whose weight it uses; -1: its own */
 
   /* Set by infer; what follows is cleared before a graph is planned anew. */
   unsigned flags;

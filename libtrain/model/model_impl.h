@@ -85,6 +85,9 @@ void tr__model_remember(tr_model *net, tr_status status);
  * and the plan have set, but readable after forward where it was. */
 tr__node tr__node_as_added(const tr__node *node);
 
+/* tr__is_tied_param - is parameter i of a node the weight of another one? */
+bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i);
+
 /* tr__model_compute - copy the batch's arrays and run every node's forward on
  * net->rows rows. */
 void tr__model_compute(tr_model *net, const tr_batch *batch);

@@ -99,7 +99,9 @@ int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
  * data. */
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
 
-/* tr__grad_adds - the gradient holds earlier batches: add. */
-int tr__grad_adds(const tr__run *run);
+/* tr__grads_add - the gradients of a node's parameters hold earlier batches, or
+ * those of layers behind that are tied to this one: add. Where only some of
+ * them do, the others are set to zero. */
+int tr__grads_add(const tr__run *run, const tr__node *node);
 
 #endif

@@ -12,6 +12,15 @@ static void print_inputs(const tr_model *net, const tr__node *node, FILE *out)
   }
 }
 
+static void print_tied(const tr_model *net, const tr__node *node, FILE *out)
+{
+  for (int i = 0; i < node->num_params; i++) {
+    if (tr__is_tied_param(net, node, i)) {
+      fprintf(out, " with %s", net->store.params[node->params[i]].name);
+    }
+  }
+}
+
 /* One line per node and per parameter, free of the batch and of offsets: what
  * has to be equal on all ranks, and in a checkpoint. */
 char *tr__model_text(const tr_model *net)
@@ -27,6 +36,7 @@ char *tr__model_text(const tr_model *net)
     const tr__node *node = &net->nodes[i];
     fprintf(out, "layer %s: %s", node->name, node->type->name);
     print_inputs(net, node, out);
+    print_tied(net, node, out);
     fprintf(out, ", gives %s\n", tr__shape_text(&node->shape, shape));
   }
   for (int i = 0; i < net->store.num_params; i++) {
@@ -46,7 +56,8 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
   char shape[TR__SHAPE_BYTES];
   int64_t params = 0;
   for (int i = 0; i < node->num_params; i++) {
-    params += net->store.params[node->params[i]].count;
+    bool is_tied = tr__is_tied_param(net, node, i);
+    params += is_tied ? 0 : net->store.params[node->params[i]].count;
   }
   size_t saved = 0;
   for (int i = 0; i < node->num_saved; i++) {

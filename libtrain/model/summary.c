@@ -47,9 +47,15 @@ static void print_layer(const tr_model *net,
                         FILE *stream)
 {
   counts own = {0};
+  const char *tied = NULL;
   char shape[TR__SHAPE_BYTES], forward[16] = "", backward[16] = "";
   for (int i = 0; i < node->num_params; i++) {
-    count_param(&net->store.params[node->params[i]], &own);
+    const tr__param *param = &net->store.params[node->params[i]];
+    if (tr__is_tied_param(net, node, i)) {
+      tied = param->name;
+      continue;
+    }
+    count_param(param, &own);
   }
   if (node->type->flops != NULL) {
     const tr__flops flops = node->type->flops(net, node);
@@ -58,13 +64,14 @@ static void print_layer(const tr_model *net,
     total->forward += flops.forward;
     total->backward += flops.backward;
   }
-  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s%s%s\n", node->name,
+  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s%s%s%s%s\n", node->name,
           node->type->name, tr__shape_text(&node->shape, shape),
           (long long)(own.trained + own.frozen + own.buffers), forward,
           backward, own.buffers > 0 ? "  buffers" : "",
           own.frozen == 0   ? ""
           : own.trained > 0 ? "  partly frozen"
-                            : "  frozen");
+                            : "  frozen",
+          tied != NULL ? "  with " : "", tied != NULL ? tied : "");
 }
 
 static void print_totals(const tr_model *net, tr__flops total, FILE *stream)
