@@ -165,6 +165,12 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
   }
 }
 
+void tr__conv_describe(const tr__node *node, FILE *out)
+{
+  const tr__conv_opts *opts = node->opts;
+  tr__describe_window(out, opts->ndim, &opts->window);
+}
+
 tr__flops tr__conv_flops(const tr_model *net, const tr__node *node)
 {
   tr__tensor w = tr__param_tensor(net, node, WEIGHT);

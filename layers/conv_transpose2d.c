@@ -179,6 +179,7 @@ const tr__layer_type tr__conv_transpose2d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__conv_describe,
     .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-8,

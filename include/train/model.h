@@ -45,8 +45,8 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  * Calls:     collective on the context's communicator
  * Errors:    the first error of the builder calls, with the layer's name;
  *            TR_ESHAPE, TR_EINVAL (no batch size known), TR_ENOMEM (with the
- *            bytes), TR_EMISMATCH where ranks built different models (names
- *            both sides); agreed on all ranks
+ *            bytes), TR_EMISMATCH where ranks built different models or gave a
+ *            layer other options (names both sides); agreed on all ranks
  * Ownership: nothing is kept
  * Threads:   one thread per context */
 TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
@@ -292,8 +292,8 @@ TR_API tr_status tr_model_set_param(tr_model *net,
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_params_hash(tr_model *net, uint64_t *hash);
 
-/* tr_model_print - every layer with its shape, parameters and work, as tables
- * of other frameworks show them; then the totals.
+/* tr_model_print - every layer with its shape, parameters, work and options, as
+ * tables of other frameworks show them; then the totals.
  *
  * FLOPs are those of the products (linear and convolution layers, attention), a
  * multiply-add being two, for one sample; backward's are those of the gradients

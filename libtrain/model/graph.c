@@ -115,6 +115,7 @@ add_node(tr_model *net, tr__node *node, const tr__node_spec *what)
     node->opts = malloc(what->opts_bytes);
     TR_CHECK(node->opts != NULL, TR_ENOMEM, "no memory for a layer");
     memcpy(node->opts, what->opts, what->opts_bytes);
+    node->opts_bytes = what->opts_bytes;
   }
   node->index = net->num_nodes;
   net->nodes[net->num_nodes++] = *node;

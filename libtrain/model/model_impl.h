@@ -77,6 +77,13 @@ bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
 
 #define TR__ARENA_ALIGN 256
 
+/* tr__model_options_text - tr__model_text() with the layers' options: what must
+ * be equal on all ranks. Allocated with malloc; NULL without memory. */
+char *tr__model_options_text(const tr_model *net);
+
+/* tr__node_options_text - a layer's options, "heads 2, causal". As above. */
+char *tr__node_options_text(const tr__node *node);
+
 /* tr__model_remember - keep this thread's failure as the model's, unless it has
  * one: every later tr_model_build() returns it. */
 void tr__model_remember(tr_model *net, tr_status status);

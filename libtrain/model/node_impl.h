@@ -62,6 +62,21 @@ tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i);
 /* tr__workspace_bytes - what the backend wants for an op. */
 size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
 
+/* In describe: each writes ", <name> <value>". */
+
+/* tr__describe_number - in as few digits as tell it from all others. */
+void tr__describe_number(FILE *out, const char *name, double value);
+void tr__describe_integer(FILE *out, const char *name, int64_t value);
+
+/* tr__describe_flag - ", <name>" where it is set. */
+void tr__describe_flag(FILE *out, const char *name, bool is_set);
+
+/* tr__describe_array - its hash; nothing where count is 0. */
+void tr__describe_array(FILE *out,
+                        const char *name,
+                        const double *values,
+                        int64_t count);
+
 /* In flops. */
 
 /* tr__product_flops - of a product of parameter `weight` with input 0 that

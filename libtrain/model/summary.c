@@ -1,6 +1,8 @@
 /* tr_model_print(): what a model consists of, for people. */
 #include "model/node_impl.h"
 
+#include <stdlib.h>
+
 tr__flops tr__product_flops(const tr_model *net,
                             const tr__node *node,
                             int weight,
@@ -41,6 +43,27 @@ static const char *short_text(double number, char out[16])
   return out;
 }
 
+/* What is behind a layer's numbers. */
+static void print_notes(const tr__node *node,
+                        const counts *own,
+                        const char *tied,
+                        FILE *stream)
+{
+  char *options = tr__node_options_text(node);
+  fprintf(stream, "%s%s", own->buffers > 0 ? "  buffers" : "",
+          own->frozen == 0   ? ""
+          : own->trained > 0 ? "  partly frozen"
+                             : "  frozen");
+  if (tied != NULL) {
+    fprintf(stream, "  with %s", tied);
+  }
+  if (options != NULL && options[0] != '\0') {
+    fprintf(stream, "  %s", options);
+  }
+  fprintf(stream, "\n");
+  free(options);
+}
+
 static void print_layer(const tr_model *net,
                         const tr__node *node,
                         tr__flops *total,
@@ -64,14 +87,11 @@ static void print_layer(const tr_model *net,
     total->forward += flops.forward;
     total->backward += flops.backward;
   }
-  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s%s%s%s%s\n", node->name,
+  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s", node->name,
           node->type->name, tr__shape_text(&node->shape, shape),
           (long long)(own.trained + own.frozen + own.buffers), forward,
-          backward, own.buffers > 0 ? "  buffers" : "",
-          own.frozen == 0   ? ""
-          : own.trained > 0 ? "  partly frozen"
-                            : "  frozen",
-          tied != NULL ? "  with " : "", tied != NULL ? tied : "");
+          backward);
+  print_notes(node, &own, tied, stream);
 }
 
 static void print_totals(const tr_model *net, tr__flops total, FILE *stream)
