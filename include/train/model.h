@@ -296,13 +296,19 @@ TR_API tr_status tr_model_params_hash(tr_model *net, uint64_t *hash);
  * tables of other frameworks show them; then the totals.
  *
  * FLOPs are those of the products (linear and convolution layers, attention), a
- * multiply-add being two, for one sample; backward's are those of the gradients
- * that this plan computes, so none for what is frozen.
+ * multiply-add being two, for one sample; of causal attention those of the
+ * places that see each other. Backward's are those of the gradients that this
+ * plan computes, so none for what is frozen, and of the scores that attention
+ * computes again. Not counted is what takes a few operations per value: biases,
+ * embeddings and positions, norms, pools, activations, dropout, softmax and
+ * losses, sums and products of nodes, the optimizer.
  *
  * Calls:     local
  * Errors:    TR_ESTATE before tr_model_build()
  * Ownership: stream is borrowed for the call
- * Threads:   one thread per context */
+ * Threads:   one thread per context
+ * Source:    torch.utils.flop_counter counts the same products, and of causal
+ *            attention all of them */
 TR_API tr_status tr_model_print(const tr_model *net, FILE *stream);
 
 /* tr_model_print_plan - every node, shape, layout and byte of the plan.

@@ -67,8 +67,8 @@ typedef struct tr__layer_type {
    * helpers of model/node_impl.h: ranks compare them. NULL: there are none. */
   void (*describe)(const tr__node *node, FILE *out);
 
-  /* flops - of one sample in this plan. NULL: not worth counting, a few per
-   * value. */
+  /* flops - of one sample in this plan. NULL: a few per value of input and
+   * output, which are not counted (see tr_model_print()). */
   tr__flops (*flops)(const tr_model *net, const tr__node *node);
 
   /* For the generic tests: add this layer with random legal options on inputs
