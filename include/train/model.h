@@ -197,10 +197,11 @@ TR_API void tr_model_keep(tr_model *net, tr_node node);
  *
  * The weight is there once, under the name of `to` and with its first values:
  * in tr_model_visit(), in checkpoints and hashes, for optimizers and
- * tr_model_freeze(), which freezes it for both. Its gradient is the sum over
- * all layers that use it. A bias stays each layer's own. Of a file that has
- * "head.weight" too, as PyTorch's state dicts have, tr_model_load() reads
- * "tok.weight".
+ * tr_model_freeze(), which freezes it for both. (An embedding's first values
+ * are large for a head: GPT-2 has std 0.02, see tr_model_init_param().) Its
+ * gradient is the sum over all layers that use it. A bias stays each layer's
+ * own. Of a file that has "head.weight" too, as PyTorch's state dicts have,
+ * tr_model_load() reads "tok.weight".
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered for tr_model_build(): TR_EINVAL where `to` is no layer
