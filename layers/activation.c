@@ -55,6 +55,15 @@ static void backward(const tr__run *run, const tr__node *node)
                        .accumulate = tr__input_grad_adds(run, node, 0)});
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const activation_opts *opts = node->opts;
+  if (opts->kind == TR__ACTIVATION_LEAKY_RELU) {
+    tr__describe_number(out, "slope", opts->slope);
+  }
+  tr__describe_flag(out, "tanh", opts->kind == TR__ACTIVATION_GELU_TANH);
+}
+
 static tr_node random_input(tr_model *net, const tr__random *random)
 {
   const tr_shape in = {
@@ -84,6 +93,7 @@ add(tr_model *net, tr_node x, const tr__layer_type *type, activation_opts opts)
       .infer = infer,                                                          \
       .forward = forward,                                                      \
       .backward = backward,                                                    \
+      .describe = describe,                                                    \
       .random_build = random_##layer,                                          \
       .tolerance = 1e-7,                                                       \
   };

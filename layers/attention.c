@@ -84,6 +84,13 @@ static void backward(const tr__run *run, const tr__node *node)
                        .accumulate = tr__input_grad_adds(run, node, 0)});
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const tr_attention_opts *opts = node->opts;
+  tr__describe_integer(out, "heads", opts->heads);
+  tr__describe_flag(out, "causal", opts->causal);
+}
+
 /* Scores and means: T T D multiply-adds each, half of them where causal.
  * Backward makes the scores again, then four products of that size. */
 static tr__flops flops(const tr_model *net, const tr__node *node)
@@ -111,6 +118,7 @@ const tr__layer_type tr__attention_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = describe,
     .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-7,

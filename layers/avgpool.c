@@ -83,6 +83,7 @@ const tr__layer_type tr__avgpool1d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__describe_pool,
     .random_build = random_1d,
     .tolerance = 1e-8,
 };
@@ -92,6 +93,7 @@ const tr__layer_type tr__avgpool2d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__describe_pool,
     .random_build = random_2d,
     .tolerance = 1e-8,
 };
@@ -101,6 +103,7 @@ const tr__layer_type tr__avgpool3d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__describe_pool,
     .random_build = random_3d,
     .tolerance = 1e-8,
 };

@@ -147,16 +147,16 @@ static void backward(const tr__run *run, const tr__node *node)
   tr__tensor stats = tr__saved(run, node, STATS);
   tr__tensor grad_sums = tr__saved(run, node, GRAD_SUMS);
   run->ops->batchnorm_backward_sums(
-      run->stream,
-      &(tr__batchnorm_backward_sums_args){.dy = dy,
-                                          .x = x,
-                                          .stats = stats,
-                                          .sums = grad_sums,
-                                          .dw = gradient(run, node, WEIGHT),
-                                          .db = gradient(run, node, BIAS),
-                                          .workspace = tr__workspace(run, node),
-                                          .shards = run->shards,
-                                          .accumulate = tr__grad_adds(run)});
+      run->stream, &(tr__batchnorm_backward_sums_args){
+                       .dy = dy,
+                       .x = x,
+                       .stats = stats,
+                       .sums = grad_sums,
+                       .dw = gradient(run, node, WEIGHT),
+                       .db = gradient(run, node, BIAS),
+                       .workspace = tr__workspace(run, node),
+                       .shards = run->shards,
+                       .accumulate = tr__grads_add(run, node)});
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data == NULL) {
     return;
@@ -176,6 +176,14 @@ static void backward(const tr__run *run, const tr__node *node)
                        .accumulate = tr__input_grad_adds(run, node, 0)});
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const tr_batchnorm_opts *opts = node->opts;
+  tr__describe_number(out, "eps", opts->eps);
+  tr__describe_number(out, "momentum", opts->momentum);
+  tr__describe_flag(out, "sync", opts->sync);
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   tr_shape in = {3,
@@ -183,7 +191,8 @@ static tr_node random_build(tr_model *net, const tr__random *random)
                   1 + tr__random_u32(random, 1) % 4,
                   1 + tr__random_u32(random, 2) % 5}};
   in.ndim = 1 + (int)(tr__random_u32(random, 3) % 3);
-  tr_batchnorm_opts opts = {.eps = 0.1,
+  tr_batchnorm_opts opts = {.eps = tr__random_u32(random, 6) % 2 ? 0.1 : 0.2,
+                            .momentum = tr__random_u32(random, 7) % 2 * 0.3,
                             .sync = tr__random_u32(random, 4) % 2,
                             .no_affine = tr__random_u32(random, 5) % 4 == 0};
   return tr_batchnorm(net, tr_input(net, in), &opts);
@@ -194,6 +203,7 @@ const tr__layer_type tr__batchnorm_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = describe,
     .random_build = random_build,
     /* 1 / sqrt(var) is curved. */
     .tolerance = 1e-6,

@@ -150,7 +150,7 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
                                        .workspace = tr__workspace(run, node),
                                        .window = opts->window,
                                        .shards = run->shards,
-                                       .accumulate = tr__grad_adds(run)});
+                                       .accumulate = tr__grads_add(run, node)});
   }
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {
@@ -163,6 +163,12 @@ void tr__conv_backward(const tr__run *run, const tr__node *node)
                          .window = opts->window,
                          .accumulate = tr__input_grad_adds(run, node, 0)});
   }
+}
+
+void tr__conv_describe(const tr__node *node, FILE *out)
+{
+  const tr__conv_opts *opts = node->opts;
+  tr__describe_window(out, opts->ndim, &opts->window);
 }
 
 tr__flops tr__conv_flops(const tr_model *net, const tr__node *node)

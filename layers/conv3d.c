@@ -23,6 +23,7 @@ const tr__layer_type tr__conv3d_type = {
     .infer = tr__conv_infer,
     .forward = tr__conv_forward,
     .backward = tr__conv_backward,
+    .describe = tr__conv_describe,
     .flops = tr__conv_flops,
     .random_build = random_build,
     .tolerance = 1e-8,

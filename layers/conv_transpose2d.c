@@ -127,7 +127,7 @@ static void backward(const tr__run *run, const tr__node *node)
                          .workspace = tr__workspace(run, node),
                          .window = opts->window,
                          .shards = run->shards,
-                         .accumulate = tr__grad_adds(run),
+                         .accumulate = tr__grads_add(run, node),
                          .db_of_x = 1});
   }
   tr__tensor dx = tr__input_grad(run, node, 0);
@@ -179,6 +179,7 @@ const tr__layer_type tr__conv_transpose2d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__conv_describe,
     .flops = flops,
     .random_build = random_build,
     .tolerance = 1e-8,

@@ -174,6 +174,21 @@ static void backward(const tr__run *run, const tr__node *node)
           .accumulate = plain.accumulate});
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const rule_opts *opts = node->opts;
+  if (opts == NULL) {
+    return;
+  }
+  tr__describe_number(out, "label smoothing", opts->rule.smoothing);
+  if (opts->rule.ignores) {
+    tr__describe_integer(out, "ignored target", opts->rule.ignored);
+  }
+  tr__describe_array(out, "class weights", opts->class_weights,
+                     opts->num_class_weights);
+  tr__describe_number(out, "weight", opts->weight == 0 ? 1 : opts->weight);
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   tr_shape in = {1, {1 + tr__random_u32(random, 0) % 17}};
@@ -203,6 +218,7 @@ const tr__layer_type tr__cross_entropy_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = describe,
     .random_build = random_build,
     .tolerance = 1e-7,
 };

@@ -57,6 +57,12 @@ static void backward(const tr__run *run, const tr__node *node)
   drop(run, node, &dx, &dy);
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const tr_dropout_opts *opts = node->opts;
+  tr__describe_number(out, "p", opts->p);
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   const tr_shape in = {
@@ -71,6 +77,7 @@ const tr__layer_type tr__dropout_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = describe,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

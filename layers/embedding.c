@@ -75,7 +75,7 @@ static void backward(const tr__run *run, const tr__node *node)
           .ids = list_of(tr__input(run, node, 0)),
           .workspace = tr__workspace(run, node),
           .shards = tr__shards_of(run->shards, tr_shape_count(ids)),
-          .accumulate = tr__grad_adds(run)});
+          .accumulate = tr__grads_add(run, node)});
 }
 
 static tr_node random_build(tr_model *net, const tr__random *random)

@@ -93,7 +93,7 @@ static void backward_weight(const tr__run *run, const tr__node *node)
                        .dy = rows_of(tr__output_grad(run, node)),
                        .workspace = tr__workspace(run, node),
                        .shards = tr__shards_of(run->shards, times),
-                       .accumulate = tr__grad_adds(run)});
+                       .accumulate = tr__grads_add(run, node)});
 }
 
 static void backward(const tr__run *run, const tr__node *node)

@@ -93,6 +93,7 @@ const tr__layer_type tr__maxpool1d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__describe_pool,
     .random_build = random_1d,
     .tolerance = 1e-8,
 };
@@ -102,6 +103,7 @@ const tr__layer_type tr__maxpool2d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__describe_pool,
     .random_build = random_2d,
     .tolerance = 1e-8,
 };
@@ -111,6 +113,7 @@ const tr__layer_type tr__maxpool3d_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = tr__describe_pool,
     .random_build = random_3d,
     .tolerance = 1e-8,
 };

@@ -143,17 +143,17 @@ static void backward(const tr__run *run, const tr__node *node)
   tr__tensor dw = gradient(run, node, WEIGHT);
   tr__tensor db = gradient(run, node, BIAS);
   if (dw.data != NULL || db.data != NULL) {
-    run->ops->norm_backward_weight(
-        run->stream,
-        &(tr__norm_backward_weight_args){.dw = dw,
-                                         .db = db,
-                                         .x = tr__input(run, node, 0),
-                                         .dy = tr__output_grad(run, node),
-                                         .stats = tr__saved(run, node, STATS),
-                                         .workspace = tr__workspace(run, node),
-                                         .norm = norm_of(node),
-                                         .shards = run->shards,
-                                         .accumulate = tr__grad_adds(run)});
+    run->ops->norm_backward_weight(run->stream,
+                                   &(tr__norm_backward_weight_args){
+                                       .dw = dw,
+                                       .db = db,
+                                       .x = tr__input(run, node, 0),
+                                       .dy = tr__output_grad(run, node),
+                                       .stats = tr__saved(run, node, STATS),
+                                       .workspace = tr__workspace(run, node),
+                                       .norm = norm_of(node),
+                                       .shards = run->shards,
+                                       .accumulate = tr__grads_add(run, node)});
   }
   tr__tensor dx = tr__input_grad(run, node, 0);
   if (dx.data != NULL) {
@@ -169,12 +169,26 @@ static void backward(const tr__run *run, const tr__node *node)
   }
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const norm_opts *opts = node->opts;
+  if (opts->kind == GROUP) {
+    tr__describe_integer(out, "groups", opts->groups);
+  }
+  tr__describe_number(out, "eps", opts->eps);
+}
+
+static double random_eps(const tr__random *random)
+{
+  return tr__random_u32(random, 6) % 2 ? 0.1 : 0.2;
+}
+
 static tr_node random_layernorm(tr_model *net, const tr__random *random)
 {
   const tr_shape in = {
       2,
       {1 + tr__random_u32(random, 0) % 5, 1 + tr__random_u32(random, 1) % 37}};
-  tr_layernorm_opts opts = {.eps = 0.1,
+  tr_layernorm_opts opts = {.eps = random_eps(random),
                             .no_bias = tr__random_u32(random, 2) % 3 == 0,
                             .no_affine = tr__random_u32(random, 3) % 4 == 0};
   return tr_layernorm(net, tr_input(net, in), &opts);
@@ -185,7 +199,7 @@ static tr_node random_rmsnorm(tr_model *net, const tr__random *random)
   const tr_shape in = {
       2,
       {1 + tr__random_u32(random, 0) % 5, 1 + tr__random_u32(random, 1) % 37}};
-  tr_rmsnorm_opts opts = {.eps = 0.1,
+  tr_rmsnorm_opts opts = {.eps = random_eps(random),
                           .no_affine = tr__random_u32(random, 3) % 4 == 0};
   return tr_rmsnorm(net, tr_input(net, in), &opts);
 }
@@ -199,7 +213,7 @@ static tr_node random_groupnorm(tr_model *net, const tr__random *random)
                   1 + tr__random_u32(random, 3) % 5}};
   in.ndim = 1 + (int)(tr__random_u32(random, 4) % 3);
   tr_groupnorm_opts opts = {.groups = groups,
-                            .eps = 0.1,
+                            .eps = random_eps(random),
                             .no_affine = tr__random_u32(random, 5) % 4 == 0};
   return tr_groupnorm(net, tr_input(net, in), &opts);
 }
@@ -212,6 +226,7 @@ static tr_node random_groupnorm(tr_model *net, const tr__random *random)
       .infer = infer,                                                          \
       .forward = forward,                                                      \
       .backward = backward,                                                    \
+      .describe = describe,                                                    \
       .random_build = random_##layer,                                          \
       .tolerance = 1e-6,                                                       \
   };

@@ -62,9 +62,15 @@ static void backward(const tr__run *run, const tr__node *node)
                                       .dy = samples(tr__output_grad(run, node)),
                                       .workspace = tr__workspace(run, node),
                                       .shards = run->shards,
-                                      .accumulate = tr__grad_adds(run)});
+                                      .accumulate = tr__grads_add(run, node)});
   }
   tr__copy_gradient(run, node, 0);
+}
+
+static void describe(const tr__node *node, FILE *out)
+{
+  const tr_position_opts *opts = node->opts;
+  tr__describe_number(out, "std", opts->std > 0 ? opts->std : 1);
 }
 
 static tr_node random_build(tr_model *net, const tr__random *random)
@@ -72,7 +78,9 @@ static tr_node random_build(tr_model *net, const tr__random *random)
   const tr_shape in = {
       2,
       {1 + tr__random_u32(random, 0) % 11, 1 + tr__random_u32(random, 1) % 13}};
-  return tr_position(net, tr_input(net, in), &(tr_position_opts){.std = 0.02});
+  return tr_position(
+      net, tr_input(net, in),
+      &(tr_position_opts){.std = tr__random_u32(random, 2) % 2 ? 0.02 : 0.1});
 }
 
 const tr__layer_type tr__position_type = {
@@ -80,6 +88,7 @@ const tr__layer_type tr__position_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = describe,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

@@ -108,6 +108,16 @@ static void backward(const tr__run *run, const tr__node *node)
                        .accumulate = tr__input_grad_adds(run, node, 0)});
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const regression_opts *opts = node->opts;
+  if (opts->kind == TR__REGRESSION_HUBER) {
+    tr__describe_number(out, "delta", opts->delta);
+  }
+  tr__describe_array(out, "pos_weight", opts->pos_weight, opts->num_pos_weight);
+  tr__describe_number(out, "weight", opts->weight == 0 ? 1 : opts->weight);
+}
+
 static tr_node random_input(tr_model *net, const tr__random *random)
 {
   tr_shape in = {(int)(tr__random_u32(random, 0) % 4), {0}};
@@ -136,7 +146,10 @@ static tr_node random_mae(tr_model *net, const tr__random *random)
 
 static tr_node random_huber(tr_model *net, const tr__random *random)
 {
-  return tr_huber(net, random_input(net, random), NULL);
+  const tr_huber_opts opts = {.weight = random_opts(random).weight,
+                              .delta =
+                                  tr__random_u32(random, 12) % 2 ? 0 : 0.9};
+  return tr_huber(net, random_input(net, random), &opts);
 }
 
 static tr_node random_bce(tr_model *net, const tr__random *random)
@@ -149,13 +162,15 @@ static tr_node random_bce(tr_model *net, const tr__random *random)
   return tr_bce_with_logits(
       net, tr_input(net, in),
       &(tr_bce_opts){.pos_weight = is_weighted ? weights : NULL,
-                     .num_pos_weight = is_weighted ? K : 0});
+                     .num_pos_weight = is_weighted ? K : 0,
+                     .weight = random_opts(random).weight});
 }
 
 #define TYPE(type_name, build)                                                 \
   {                                                                            \
     .name = type_name, .infer = infer, .forward = forward,                     \
-    .backward = backward, .random_build = build, .tolerance = 1e-7,            \
+    .backward = backward, .describe = describe, .random_build = build,         \
+    .tolerance = 1e-7,                                                         \
   }
 
 const tr__layer_type tr__mse_type = TYPE("mse", random_mse);

@@ -62,6 +62,14 @@ static void backward(const tr__run *run, const tr__node *node)
   run->ops->permute(run->stream, &args);
 }
 
+static void describe(const tr__node *node, FILE *out)
+{
+  const tr_transpose_opts *opts = node->opts;
+  for (int i = 0; i < node->shape.ndim; i++) {
+    fprintf(out, i == 0 ? ", order %d" : " %d", opts->order[i]);
+  }
+}
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   const tr_shape in = {3,
@@ -79,6 +87,7 @@ const tr__layer_type tr__transpose_type = {
     .infer = infer,
     .forward = forward,
     .backward = backward,
+    .describe = describe,
     .random_build = random_build,
     .tolerance = 1e-8,
 };

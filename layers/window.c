@@ -98,6 +98,44 @@ tr_status tr__infer_window(const tr_model *net,
   return TR_OK;
 }
 
+/* ", kernel 3" or ", kernel 3x5"; nothing where all are `standard`. */
+static void describe_extents(
+    FILE *out, const char *name, int ndim, const int64_t all[3], int standard)
+{
+  const int64_t *own = all + 3 - ndim;
+  bool is_standard = true, is_one = true;
+  for (int i = 0; i < ndim; i++) {
+    is_standard = is_standard && own[i] == standard;
+    is_one = is_one && own[i] == own[0];
+  }
+  if (is_standard) {
+    return;
+  }
+  tr__describe_integer(out, name, own[0]);
+  for (int i = 1; i < ndim && !is_one; i++) {
+    fprintf(out, "x%lld", (long long)own[i]);
+  }
+}
+
+void tr__describe_window(FILE *out, int ndim, const tr__window *window)
+{
+  describe_extents(out, "kernel", ndim, window->kernel, 0);
+  describe_extents(out, "stride", ndim, window->stride, 1);
+  describe_extents(out, "padding", ndim, window->padding, 0);
+  describe_extents(out, "dilation", ndim, window->dilation, 1);
+  if (window->groups != 1) {
+    tr__describe_integer(out, "groups", window->groups);
+  }
+}
+
+void tr__describe_pool(const tr__node *node, FILE *out)
+{
+  const tr__pool_opts *opts = node->opts;
+  tr__describe_window(out, opts->ndim, &opts->window);
+  tr__describe_flag(out, "without padding",
+                    opts->average == TR__AVERAGE_INSIDE);
+}
+
 tr__tensor tr__volume(tr__tensor t)
 {
   int front = 5 - t.ndim;

@@ -46,6 +46,9 @@ tr_status tr__check_image(const tr_model *net, const tr__node *node, int ndim);
 tr_status
 tr__check_window(const tr__node *node, int ndim, const tr__window *window);
 
+/* tr__describe_window - the kernel, and what is not its default. */
+void tr__describe_window(FILE *out, int ndim, const tr__window *window);
+
 /* tr__volume - a tensor (N, C, ...) with all its three spatial extents. */
 tr__tensor tr__volume(tr__tensor t);
 
@@ -62,6 +65,8 @@ tr__pool_opts tr__pool3d(const tr_pool3d_opts *opts);
 
 /* tr__infer_pool - as tr__infer_window, and padding at most half the kernel. */
 tr_status tr__infer_pool(const tr_model *net, tr__node *node);
+
+void tr__describe_pool(const tr__node *node, FILE *out);
 
 /* tr__random_pool - random legal options, and the shape of an input. */
 tr_pool3d_opts

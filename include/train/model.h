@@ -45,8 +45,8 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  * Calls:     collective on the context's communicator
  * Errors:    the first error of the builder calls, with the layer's name;
  *            TR_ESHAPE, TR_EINVAL (no batch size known), TR_ENOMEM (with the
- *            bytes), TR_EMISMATCH where ranks built different models (names
- *            both sides); agreed on all ranks
+ *            bytes), TR_EMISMATCH where ranks built different models or gave a
+ *            layer other options (names both sides); agreed on all ranks
  * Ownership: nothing is kept
  * Threads:   one thread per context */
 TR_API tr_status tr_model_build(tr_model *net, const tr_build_opts *opts);
@@ -183,6 +183,35 @@ TR_API tr_status tr_model_get_output(tr_model *net, tr_node node, void *values);
  * Threads:   one thread per context */
 TR_API void tr_model_keep(tr_model *net, tr_node node);
 
+/* tr_model_tie - let a layer use another one's weight instead of its own.
+ *
+ *   tr_node tok = tr_embedding(net, ids, &(tr_embedding_opts){
+ *       .num = V, .out = D, .name = "tok"});
+ *   ...
+ *   tr_node head = tr_linear(net, x, &(tr_linear_opts){
+ *       .out = V, .no_bias = 1, .name = "head"});
+ *   tr_model_tie(net, head, tok);           head.weight is tok.weight: (V, D)
+ *
+ * node  [in]  any layer that has a weight
+ * to    [in]  one declared before it, with a weight of equal shape
+ *
+ * The weight is there once, under the name of `to` and with its first values:
+ * in tr_model_visit(), in checkpoints and hashes, for optimizers and
+ * tr_model_freeze(), which freezes it for both. (An embedding's first values
+ * are large for a head: GPT-2 has std 0.02, see tr_model_init_param().) Its
+ * gradient is the sum over all layers that use it. A bias stays each layer's
+ * own. Of a file that has "head.weight" too, as PyTorch's state dicts have,
+ * tr_model_load() reads "tok.weight".
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered for tr_model_build(): TR_EINVAL where `to` is no layer
+ *            before the node, or one of them has no weight; TR_ESHAPE
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    Press and Wolf 2017, arXiv:1608.05859; torch: head.weight =
+ *            tok.weight */
+TR_API void tr_model_tie(tr_model *net, tr_node node, tr_node to);
+
 /* tr_model_shape - the extents of one sample at a node.
  *
  * Calls:     local, after tr_model_build()
@@ -264,17 +293,23 @@ TR_API tr_status tr_model_set_param(tr_model *net,
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_params_hash(tr_model *net, uint64_t *hash);
 
-/* tr_model_print - every layer with its shape, parameters and work, as tables
- * of other frameworks show them; then the totals.
+/* tr_model_print - every layer with its shape, parameters, work and options, as
+ * tables of other frameworks show them; then the totals.
  *
  * FLOPs are those of the products (linear and convolution layers, attention), a
- * multiply-add being two, for one sample; backward's are those of the gradients
- * that this plan computes, so none for what is frozen.
+ * multiply-add being two, for one sample; of causal attention those of the
+ * places that see each other. Backward's are those of the gradients that this
+ * plan computes, so none for what is frozen, and of the scores that attention
+ * computes again. Not counted is what takes a few operations per value: biases,
+ * embeddings and positions, norms, pools, activations, dropout, softmax and
+ * losses, sums and products of nodes, the optimizer.
  *
  * Calls:     local
  * Errors:    TR_ESTATE before tr_model_build()
  * Ownership: stream is borrowed for the call
- * Threads:   one thread per context */
+ * Threads:   one thread per context
+ * Source:    torch.utils.flop_counter counts the same products, and of causal
+ *            attention all of them */
 TR_API tr_status tr_model_print(const tr_model *net, FILE *stream);
 
 /* tr_model_print_plan - every node, shape, layout and byte of the plan.

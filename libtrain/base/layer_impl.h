@@ -63,8 +63,12 @@ typedef struct tr__layer_type {
   void (*forward)(const tr__run *run, const tr__node *node);
   void (*backward)(const tr__run *run, const tr__node *node);
 
-  /* flops - of one sample in this plan. NULL: not worth counting, a few per
-   * value. */
+  /* describe - options that neither shapes nor parameters show, with the
+   * helpers of model/node_impl.h: ranks compare them. NULL: there are none. */
+  void (*describe)(const tr__node *node, FILE *out);
+
+  /* flops - of one sample in this plan. NULL: a few per value of input and
+   * output, which are not counted (see tr_model_print()). */
   tr__flops (*flops)(const tr_model *net, const tr__node *node);
 
   /* For the generic tests: add this layer with random legal options on inputs
@@ -85,7 +89,9 @@ struct tr__node {
   int num_inputs;
   int inputs[TR__MAX_NODE_INPUTS]; /* node indices */
   void *opts;                      /* copy of the layer's options; owned */
+  size_t opts_bytes;
   int ordinal; /* of inputs and losses: which of the batch's arrays */
+  int tied_to; /* the node before it whose weight it uses; -1: its own */
 
   /* Set by infer; what follows is cleared before a graph is planned anew. */
   unsigned flags;

@@ -92,7 +92,7 @@ static tr_status agree_on(tr_model *net, const char *what, char *text)
 /* Equal models on all ranks, then equal values. */
 static tr_status join_ranks(tr_model *net)
 {
-  TR_TRY(agree_on(net, "models", tr__model_text(net)));
+  TR_TRY(agree_on(net, "models", tr__model_options_text(net)));
   TR_TRY(agree_on(net, "frozen parameters", tr__model_freeze_text(net)));
   return tr__model_share_values(net);
 }

@@ -115,6 +115,7 @@ add_node(tr_model *net, tr__node *node, const tr__node_spec *what)
     node->opts = malloc(what->opts_bytes);
     TR_CHECK(node->opts != NULL, TR_ENOMEM, "no memory for a layer");
     memcpy(node->opts, what->opts, what->opts_bytes);
+    node->opts_bytes = what->opts_bytes;
   }
   node->index = net->num_nodes;
   net->nodes[net->num_nodes++] = *node;
@@ -146,7 +147,7 @@ tr_node tr__add_node(tr_model *net, const tr__node_spec *what)
   if (net->error != TR_OK) {
     return none;
   }
-  tr__node node = {.type = what->type};
+  tr__node node = {.type = what->type, .tied_to = -1};
   tr_status status = name_node(net, &node, what->name);
   if (status == TR_OK) {
     status = add_node(net, &node, what);
@@ -171,6 +172,38 @@ void tr_model_keep(tr_model *net, tr_node node)
     return;
   }
   net->nodes[node.index].is_kept = true;
+}
+
+static bool is_node(const tr_model *net, tr_node node)
+{
+  return node.index >= 0 && node.index < net->num_nodes;
+}
+
+static tr_status tie(tr_model *net, tr_node node, tr_node to)
+{
+  TR_CHECK(!net->is_built && is_node(net, node) && is_node(net, to), TR_EINVAL,
+           "tr_model_tie: expected two nodes of a model that is being built, "
+           "got %d and %d of %d",
+           node.index, to.index, net->num_nodes);
+  tr__node *user = &net->nodes[node.index];
+  const tr__node *owner = &net->nodes[to.index];
+  TR__CHECK_NODE(to.index < node.index, user, TR_EINVAL,
+                 "tied to the %s \"%s\", expected a layer declared before it",
+                 owner->type->name, owner->name);
+  TR__CHECK_NODE(user->tied_to < 0, user, TR_EINVAL,
+                 "tied to the %s \"%s\", and to \"%s\" already",
+                 owner->type->name, owner->name,
+                 net->nodes[user->tied_to].name);
+  user->tied_to = to.index;
+  return TR_OK;
+}
+
+void tr_model_tie(tr_model *net, tr_node node, tr_node to)
+{
+  tr_status status = net->error == TR_OK ? tie(net, node, to) : TR_OK;
+  if (status != TR_OK) {
+    tr__model_remember(net, status);
+  }
 }
 
 tr_shape tr_model_shape(const tr_model *net, tr_node node)

@@ -30,12 +30,54 @@ declare(tr_model *net, tr__node *node, const char *name, const tr__param *what)
   return TR_OK;
 }
 
+/* The place of a node's weight among all parameters; -1: it has none. */
+static int weight_of(const tr_model *net, const tr__node *node)
+{
+  for (int i = 0; i < node->num_params; i++) {
+    const tr__param *param = &net->store.params[node->params[i]];
+    const char *last = strrchr(param->name, '.');
+    if (!param->is_buffer && strcmp(last, ".weight") == 0) {
+      return node->params[i];
+    }
+  }
+  return -1;
+}
+
+bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i)
+{
+  return node->tied_to >= 0 && node->params[i] == weight_of(net, node);
+}
+
+static tr_status
+tie_weight(tr_model *net, tr__node *node, const tr_shape *shape)
+{
+  const tr__node *owner = &net->nodes[node->tied_to];
+  int index = weight_of(net, owner);
+  TR__CHECK_NODE(index >= 0, node, TR_EINVAL,
+                 "tied to the %s \"%s\", which has no weight",
+                 owner->type->name, owner->name);
+  tr__param *param = &net->store.params[index];
+  char text[2][TR__SHAPE_BYTES];
+  TR__CHECK_NODE(tr__shape_equal(shape, &param->shape), node, TR_ESHAPE,
+                 "its weight is %s, expected the %s of the %s \"%s\" that it "
+                 "is tied to",
+                 tr__shape_text(shape, text[0]),
+                 tr__shape_text(&param->shape, text[1]), owner->type->name,
+                 owner->name);
+  param->num_uses++;
+  node->params[node->num_params++] = index;
+  return TR_OK;
+}
+
 tr_status tr__declare_param(tr_model *net,
                             tr__node *node,
                             const char *name,
                             tr_shape shape,
                             tr__init init)
 {
+  if (node->tied_to >= 0 && strcmp(name, "weight") == 0) {
+    return tie_weight(net, node, &shape);
+  }
   return declare(net, node, name, &(tr__param){.shape = shape, .init = init});
 }
 
@@ -123,6 +165,9 @@ static tr_status infer_node(tr_model *net, tr__node *node)
                    net->nodes[node->inputs[i]].name);
   }
   TR_TRY(node->type->infer(net, node));
+  TR__CHECK_NODE(node->tied_to < 0 || weight_of(net, node) >= 0, node,
+                 TR_EINVAL, "tied to \"%s\", but it has no weight",
+                 net->nodes[node->tied_to].name);
   TR_ASSERT(node->num_params <= TR__MAX_NODE_PARAMS);
   TR_ASSERT(node->num_saved <= TR__MAX_NODE_SAVED);
   node->output =

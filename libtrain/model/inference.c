@@ -93,6 +93,7 @@ static tr_status copy_nodes(tr_inference *plan, const char *marks)
     }
     node.is_kept = (marks[i] & 2) != 0;
     node.index = places[i] = part->num_nodes;
+    node.tied_to = -1; /* join_model() finds what it uses */
     plan->origins[part->num_nodes] = i;
     part->nodes[part->num_nodes++] = node;
   }
@@ -127,8 +128,26 @@ static tr_status make_context(tr_inference *plan, int threads)
   return backend->type->create(plan->ctx.pool, &plan->ctx.backend);
 }
 
-/* Infer has declared the part's parameters: they lie where the model's do, and
- * inputs read the arrays that they read there. */
+/* A node has declared the parameters that it has in the model: they lie where
+ * those do. */
+static tr_status join_params(tr_inference *plan, const tr__node *node)
+{
+  const tr_model *net = plan->model;
+  const tr__node *origin = &net->nodes[plan->origins[node->index]];
+  for (int i = 0; i < node->num_params; i++) {
+    tr__param *param = &plan->part.store.params[node->params[i]];
+    const tr__param *whole = &net->store.params[origin->params[i]];
+    TR_CHECK(node->num_params == origin->num_params &&
+                 tr__shape_equal(&whole->shape, &param->shape),
+             TR_ESTATE, "tr_inference_create: the model has no parameter %s",
+             param->name);
+    *param = *whole;
+  }
+  return TR_OK;
+}
+
+/* The part reads the model's parameters, and its inputs the arrays that they
+ * read there. */
 static tr_status join_model(tr_inference *plan)
 {
   const tr_model *net = plan->model;
@@ -137,15 +156,8 @@ static tr_status join_model(tr_inference *plan)
   part->store.values = net->store.values;
   part->store.halves = net->store.halves;
   part->store.value_count = net->store.value_count;
-  for (int i = 0; i < part->store.num_params; i++) {
-    tr__param *param = &part->store.params[i];
-    const tr__param *whole = tr__store_param(&net->store, param->name);
-    TR_CHECK(whole != NULL && tr__shape_equal(&whole->shape, &param->shape),
-             TR_ESTATE, "tr_inference_create: the model has no parameter %s",
-             param->name);
-    *param = *whole;
-  }
   for (int i = 0; i < part->num_nodes; i++) {
+    TR_TRY(join_params(plan, &part->nodes[i]));
     part->nodes[i].ordinal = net->nodes[plan->origins[i]].ordinal;
   }
   part->weights.bytes = 0;

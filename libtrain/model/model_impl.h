@@ -77,6 +77,13 @@ bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
 
 #define TR__ARENA_ALIGN 256
 
+/* tr__model_options_text - tr__model_text() with the layers' options: what must
+ * be equal on all ranks. Allocated with malloc; NULL without memory. */
+char *tr__model_options_text(const tr_model *net);
+
+/* tr__node_options_text - a layer's options, "heads 2, causal". As above. */
+char *tr__node_options_text(const tr__node *node);
+
 /* tr__model_remember - keep this thread's failure as the model's, unless it has
  * one: every later tr_model_build() returns it. */
 void tr__model_remember(tr_model *net, tr_status status);
@@ -96,6 +103,9 @@ const tr__slot *tr__input_slot(const tr__node *node);
 tr_status tr__read_rows(tr_model *net, const tr__slot *slot, void *values);
 tr_status
 tr__write_rows(tr_model *net, const tr__slot *slot, const void *values);
+
+/* tr__is_tied_param - is parameter i of a node the weight of another one? */
+bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i);
 
 /* tr__model_compute - copy the batch's arrays and run every node's forward on
  * net->rows rows. */

@@ -62,6 +62,21 @@ tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i);
 /* tr__workspace_bytes - what the backend wants for an op. */
 size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
 
+/* In describe: each writes ", <name> <value>". */
+
+/* tr__describe_number - in as few digits as tell it from all others. */
+void tr__describe_number(FILE *out, const char *name, double value);
+void tr__describe_integer(FILE *out, const char *name, int64_t value);
+
+/* tr__describe_flag - ", <name>" where it is set. */
+void tr__describe_flag(FILE *out, const char *name, bool is_set);
+
+/* tr__describe_array - its hash; nothing where count is 0. */
+void tr__describe_array(FILE *out,
+                        const char *name,
+                        const double *values,
+                        int64_t count);
+
 /* In flops. */
 
 /* tr__product_flops - of a product of parameter `weight` with input 0 that
@@ -103,7 +118,9 @@ int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
  * data. */
 tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
 
-/* tr__grad_adds - the gradient holds earlier batches: add. */
-int tr__grad_adds(const tr__run *run);
+/* tr__grads_add - the gradients of a node's parameters hold earlier batches, or
+ * those of layers behind that are tied to this one: add. Where only some of
+ * them do, the others are set to zero. */
+int tr__grads_add(const tr__run *run, const tr__node *node);
 
 #endif

@@ -16,7 +16,8 @@ static bool is_no_buffer(const tr__param *param)
 }
 
 /* Parameters in the order in which backward finishes their gradients: those of
- * the last layer first; then those that do not come `first`. `order[k]` is the
+ * the last layer first, but a weight that others are tied to with the layer
+ * that declared it; then those that do not come `first`. `order[k]` is the
  * declared index at place k. */
 static void order_params(const tr_model *net,
                          bool (*comes_first)(const tr__param *param),
@@ -28,7 +29,8 @@ static void order_params(const tr_model *net,
       const tr__node *node = &net->nodes[i];
       for (int k = 0; k < node->num_params; k++) {
         const tr__param *param = &net->store.params[node->params[k]];
-        if (comes_first(param) == is_first) {
+        if (comes_first(param) == is_first &&
+            !tr__is_tied_param(net, node, k)) {
           order[place++] = node->params[k];
         }
       }

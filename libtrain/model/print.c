@@ -1,8 +1,76 @@
 /* A model as text: for people, and for comparing ranks and checkpoints. */
-#include "model/model_impl.h"
+#include "model/node_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
+
+void tr__describe_number(FILE *out, const char *name, double value)
+{
+  char text[32];
+  int digits = 1;
+  do {
+    snprintf(text, sizeof text, "%.*g", digits, value);
+  } while (strtod(text, NULL) != value && digits++ < 17);
+  fprintf(out, ", %s %s", name, text);
+}
+
+void tr__describe_integer(FILE *out, const char *name, int64_t value)
+{
+  fprintf(out, ", %s %lld", name, (long long)value);
+}
+
+void tr__describe_flag(FILE *out, const char *name, bool is_set)
+{
+  if (is_set) {
+    fprintf(out, ", %s", name);
+  }
+}
+
+void tr__describe_array(FILE *out,
+                        const char *name,
+                        const double *values,
+                        int64_t count)
+{
+  if (count > 0) {
+    size_t bytes = (size_t)count * sizeof *values;
+    fprintf(out, ", %s of hash %016llx", name,
+            (unsigned long long)XXH3_64bits(values, bytes));
+  }
+}
+
+static void print_options(const tr__node *node, FILE *out)
+{
+  if (node->type->describe != NULL) {
+    node->type->describe(node, out);
+  }
+}
+
+/* The text that has been written; NULL without memory. */
+static char *finish(FILE *out, char **text)
+{
+  if (fclose(out) != 0) {
+    free(*text);
+    return NULL;
+  }
+  return *text;
+}
+
+char *tr__node_options_text(const tr__node *node)
+{
+  char *text = NULL;
+  size_t bytes = 0;
+  FILE *out = open_memstream(&text, &bytes);
+  if (out == NULL) {
+    return NULL;
+  }
+  print_options(node, out);
+  text = finish(out, &text);
+  if (text != NULL && text[0] != '\0') {
+    memmove(text, text + 2, strlen(text) - 1); /* the first ", " */
+  }
+  return text;
+}
 
 static void print_inputs(const tr_model *net, const tr__node *node, FILE *out)
 {
@@ -12,9 +80,17 @@ static void print_inputs(const tr_model *net, const tr__node *node, FILE *out)
   }
 }
 
-/* One line per node and per parameter, free of the batch and of offsets: what
- * has to be equal on all ranks, and in a checkpoint. */
-char *tr__model_text(const tr_model *net)
+static void print_tied(const tr_model *net, const tr__node *node, FILE *out)
+{
+  for (int i = 0; i < node->num_params; i++) {
+    if (tr__is_tied_param(net, node, i)) {
+      fprintf(out, " with %s", net->store.params[node->params[i]].name);
+    }
+  }
+}
+
+/* One line per node and per parameter, free of the batch and of offsets. */
+static char *write_text(const tr_model *net, bool has_options)
 {
   char *text = NULL, shape[TR__SHAPE_BYTES];
   size_t bytes = 0;
@@ -27,6 +103,10 @@ char *tr__model_text(const tr_model *net)
     const tr__node *node = &net->nodes[i];
     fprintf(out, "layer %s: %s", node->name, node->type->name);
     print_inputs(net, node, out);
+    print_tied(net, node, out);
+    if (has_options) {
+      print_options(node, out);
+    }
     fprintf(out, ", gives %s\n", tr__shape_text(&node->shape, shape));
   }
   for (int i = 0; i < net->store.num_params; i++) {
@@ -34,11 +114,17 @@ char *tr__model_text(const tr_model *net)
     fprintf(out, "parameter %s %s\n", param->name,
             tr__shape_text(&param->shape, shape));
   }
-  if (fclose(out) != 0) {
-    free(text);
-    return NULL;
-  }
-  return text;
+  return finish(out, &text);
+}
+
+char *tr__model_text(const tr_model *net)
+{
+  return write_text(net, false);
+}
+
+char *tr__model_options_text(const tr_model *net)
+{
+  return write_text(net, true);
 }
 
 static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
@@ -46,7 +132,8 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
   char shape[TR__SHAPE_BYTES];
   int64_t params = 0;
   for (int i = 0; i < node->num_params; i++) {
-    params += net->store.params[node->params[i]].count;
+    bool is_tied = tr__is_tied_param(net, node, i);
+    params += is_tied ? 0 : net->store.params[node->params[i]].count;
   }
   size_t saved = 0;
   for (int i = 0; i < node->num_saved; i++) {

@@ -1,6 +1,8 @@
 /* tr_model_print(): what a model consists of, for people. */
 #include "model/node_impl.h"
 
+#include <stdlib.h>
+
 tr__flops tr__product_flops(const tr_model *net,
                             const tr__node *node,
                             int weight,
@@ -41,15 +43,42 @@ static const char *short_text(double number, char out[16])
   return out;
 }
 
+/* What is behind a layer's numbers. */
+static void print_notes(const tr__node *node,
+                        const counts *own,
+                        const char *tied,
+                        FILE *stream)
+{
+  char *options = tr__node_options_text(node);
+  fprintf(stream, "%s%s", own->buffers > 0 ? "  buffers" : "",
+          own->frozen == 0   ? ""
+          : own->trained > 0 ? "  partly frozen"
+                             : "  frozen");
+  if (tied != NULL) {
+    fprintf(stream, "  with %s", tied);
+  }
+  if (options != NULL && options[0] != '\0') {
+    fprintf(stream, "  %s", options);
+  }
+  fprintf(stream, "\n");
+  free(options);
+}
+
 static void print_layer(const tr_model *net,
                         const tr__node *node,
                         tr__flops *total,
                         FILE *stream)
 {
   counts own = {0};
+  const char *tied = NULL;
   char shape[TR__SHAPE_BYTES], forward[16] = "", backward[16] = "";
   for (int i = 0; i < node->num_params; i++) {
-    count_param(&net->store.params[node->params[i]], &own);
+    const tr__param *param = &net->store.params[node->params[i]];
+    if (tr__is_tied_param(net, node, i)) {
+      tied = param->name;
+      continue;
+    }
+    count_param(param, &own);
   }
   if (node->type->flops != NULL) {
     const tr__flops flops = node->type->flops(net, node);
@@ -58,13 +87,11 @@ static void print_layer(const tr_model *net,
     total->forward += flops.forward;
     total->backward += flops.backward;
   }
-  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s%s%s\n", node->name,
+  fprintf(stream, "%-24s %-18s %-18s %12lld %10s %10s", node->name,
           node->type->name, tr__shape_text(&node->shape, shape),
           (long long)(own.trained + own.frozen + own.buffers), forward,
-          backward, own.buffers > 0 ? "  buffers" : "",
-          own.frozen == 0   ? ""
-          : own.trained > 0 ? "  partly frozen"
-                            : "  frozen");
+          backward);
+  print_notes(node, &own, tied, stream);
 }
 
 static void print_totals(const tr_model *net, tr__flops total, FILE *stream)

@@ -62,9 +62,42 @@ tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
   return grad;
 }
 
-int tr__grad_adds(const tr__run *run)
+/* A layer behind this one, where backward has been, uses the parameter too. */
+static bool is_used_behind(const tr__run *run, const tr__node *node, int i)
 {
-  return !run->net->store.grads_are_clear;
+  const tr_model *net = run->net;
+  int param = node->params[i];
+  if (net->store.params[param].num_uses == 1) {
+    return false;
+  }
+  for (int k = node->index + 1; k < net->num_nodes; k++) {
+    const tr__node *other = &net->nodes[k];
+    for (int j = 0; j < other->num_params && other->wants_gradient; j++) {
+      if (other->params[j] == param) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+int tr__grads_add(const tr__run *run, const tr__node *node)
+{
+  bool is_begun[TR__MAX_NODE_PARAMS], adds = false;
+  if (!run->net->store.grads_are_clear) {
+    return 1;
+  }
+  for (int i = 0; i < node->num_params; i++) {
+    is_begun[i] = is_used_behind(run, node, i);
+    adds |= is_begun[i];
+  }
+  for (int i = 0; i < node->num_params && adds; i++) {
+    const tr__tensor grad = tr__grad(run, node, i);
+    if (!is_begun[i] && grad.data != NULL) {
+      run->ops->fill(run->stream, &(tr__fill_args){.y = grad});
+    }
+  }
+  return adds;
 }
 
 tr__tensor tr__workspace(const tr__run *run, const tr__node *node)

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Records 20 AdamW steps of two nets in PyTorch, for test_golden_sequence.c.
+"""Records 20 AdamW steps of three nets in PyTorch, for test_golden_sequence.c.
 
-    record_sequence.py            write gpt.txt and shapes.txt beside this script
+    record_sequence.py            write gpt.txt, gpt_tied.txt and shapes.txt
+                                  beside this script
     record_sequence.py --check    record again and compare, as TAP
 
-`gpt` is a small one of workloads.py; `shapes` is the class Shapes below, which
-has what `gpt` has not. The keys are those of record.py's runs.
+`gpt` is a small one of workloads.py, `gpt_tied` the same whose head has the
+weight of the embedding; `shapes` is the class Shapes below, which has what
+`gpt` has not. The keys are those of record.py's runs.
 """
 
 import sys
@@ -46,6 +48,12 @@ class Shapes(nn.Module):
         gated = a * self.gate(x)
         mixed = self.mix(gated.permute(0, 2, 1)).reshape(n, t, -1)
         return self.back(torch.cat([mixed, a, gated], dim=2))
+
+
+class TiedGpt(workloads.Gpt):
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.head.weight = self.tok.weight
 
 
 def batch(net, step):
@@ -94,7 +102,8 @@ def record_net(make, sizes):
     return rec
 
 
-NETS = {"gpt": (workloads.Gpt, GPT), "shapes": (Shapes, SHAPES)}
+NETS = {"gpt": (workloads.Gpt, GPT), "gpt_tied": (TiedGpt, GPT),
+        "shapes": (Shapes, SHAPES)}
 
 
 def main():

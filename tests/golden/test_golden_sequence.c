@@ -1,6 +1,7 @@
-/* A small `gpt`, and a net of the layers that it has not, against PyTorch:
- * gradients of the first step, 20 losses. */
+/* A small `gpt`, one with a tied head, and a net of the layers that it has not,
+ * against PyTorch: gradients of the first step, 20 losses. */
 #include "golden.h"
+#include "model/model_impl.h"
 #include "models.h"
 
 /* Of a tensor's largest value, and of a loss. */
@@ -60,14 +61,30 @@ static void set_params(subject *g)
   }
 }
 
-static void build_gpt(subject *g)
+static tr_node build_gpt_of(subject *g)
 {
   const example_gpt_opts opts = {.layers = (int)g->sizes[GPT_LAYERS],
                                  .heads = g->sizes[GPT_HEADS],
                                  .width = g->sizes[GPT_WIDTH]};
   g->context = g->sizes[GPT_CONTEXT];
   g->classes = g->sizes[GPT_CLASSES];
-  example_gpt_sized(g->model, (tr_shape){1, {g->context}}, g->classes, &opts);
+  return example_gpt_sized(g->model, (tr_shape){1, {g->context}}, g->classes,
+                           &opts);
+}
+
+static void build_gpt(subject *g)
+{
+  build_gpt_of(g);
+}
+
+/* As GPT-2's. */
+static void build_tied_gpt(subject *g)
+{
+  tr_node head = build_gpt_of(g), tok = {0};
+  while (strcmp(g->model->nodes[tok.index].name, "tok") != 0) {
+    tok.index++;
+  }
+  tr_model_tie(g->model, head, tok);
 }
 
 static tr_node dense(const subject *g, tr_node x, int64_t out, const char *name)
@@ -195,11 +212,20 @@ one_step(subject *g, tr_optimizer *opt, int step, double tolerance)
   return loss;
 }
 
+/* Each net is named after its recording. */
+static const struct {
+  const char *name;
+  void (*build)(subject *g);
+} nets[] = {
+    {"gpt", build_gpt}, {"gpt_tied", build_tied_gpt}, {"shapes", build_shapes}};
+
 static void check_run(const char *name, const char *device, tr_dtype dtype)
 {
   recording *rec = recording_open(name);
-  bool is_gpt = strcmp(name, "gpt") == 0;
-  subject g = {.dtype = dtype, .build = is_gpt ? build_gpt : build_shapes};
+  subject g = {.dtype = dtype};
+  for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
+    g.build = strcmp(nets[i].name, name) == 0 ? nets[i].build : g.build;
+  }
   open_subject(&g, rec, device);
   tr_adam_opts adam = tr_adamw_defaults();
   adam.lr = recording_number(rec, "rate");
@@ -241,6 +267,16 @@ static void test_gpt_in_single_matches_pytorch(void)
   check_single("gpt");
 }
 
+static void test_a_tied_gpt_in_double_matches_pytorch(void)
+{
+  check_double("gpt_tied");
+}
+
+static void test_a_tied_gpt_in_single_matches_pytorch(void)
+{
+  check_single("gpt_tied");
+}
+
 static void test_other_shapes_in_double_match_pytorch(void)
 {
   check_double("shapes");
@@ -254,6 +290,8 @@ static void test_other_shapes_in_single_match_pytorch(void)
 static const tr_test tests[] = {
     TEST(test_gpt_in_double_matches_pytorch),
     TEST(test_gpt_in_single_matches_pytorch),
+    TEST(test_a_tied_gpt_in_double_matches_pytorch),
+    TEST(test_a_tied_gpt_in_single_matches_pytorch),
     TEST(test_other_shapes_in_double_match_pytorch),
     TEST(test_other_shapes_in_single_match_pytorch),
 };

@@ -41,6 +41,30 @@ static void test_ranks_that_freeze_differently_are_refused(void)
   end(&ctx, &net);
 }
 
+/* Nothing but an option of one layer differs, and no shape shows it. */
+static void test_ranks_with_other_options_are_refused_with_both_sides(void)
+{
+  tr_context *ctx;
+  tr_model *net;
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &ctx));
+  ASSERT_OK(tr_model_create(ctx, &net));
+  int last = tr_context_size(ctx) - 1;
+  bool is_causal = tr_context_rank(ctx) == 0;
+  tr_attention(net, tr_input(net, (tr_shape){2, {4, 12}}),
+               &(tr_attention_opts){.heads = 2, .causal = is_causal});
+  tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
+  ASSERT_EQ(status, last > 0 ? TR_EMISMATCH : TR_OK);
+  if (last > 0) {
+    ASSERT_STR_EQ(tr_error_message(),
+                  "models differ: rank 0 has \"layer attention_1: attention of "
+                  "input_1, heads 2, causal, gives (4, 4)\", rank 1 has "
+                  "\"layer attention_1: attention of input_1, heads 2, gives "
+                  "(4, 4)\"");
+  }
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
 /* One rank cannot build again: the others learn of it, and all stay. */
 static void test_one_ranks_workspace_stops_a_second_build_on_all(void)
 {
@@ -93,6 +117,7 @@ static void test_initialisers_give_all_ranks_the_values_of_one(void)
 
 static const tr_test tests[] = {
     TEST(test_ranks_that_freeze_differently_are_refused),
+    TEST(test_ranks_with_other_options_are_refused_with_both_sides),
     TEST(test_one_ranks_workspace_stops_a_second_build_on_all),
     TEST(test_initialisers_give_all_ranks_the_values_of_one),
 };

@@ -70,8 +70,125 @@ static void test_printing_before_the_build_is_refused(void)
   tr_context_destroy(&ctx);
 }
 
+/* Multiply-adds of one sample by the layers' formulas. Each input comes from a
+ * layer with parameters, so backward has its gradient to compute. */
+
+typedef struct counted {
+  const char *name;
+  tr_node (*add)(tr_model *net);
+  double forward, backward;
+} counted;
+
+/* (channels, ...) from something that is trained. */
+static tr_node trained(tr_model *net, int ndim, const int64_t *dims)
+{
+  tr_node x = tr_input(net, tr_shape_of(ndim, dims));
+  return tr_position(net, x, &(tr_position_opts){0});
+}
+
+static tr_node add_linear(tr_model *net)
+{
+  tr_node x = trained(net, 2, (int64_t[]){7, 3});
+  return tr_linear(net, x, &(tr_linear_opts){.out = 5});
+}
+
+static tr_node add_tied(tr_model *net)
+{
+  tr_node tok =
+      tr_embedding(net, tr_input_ids(net, tr_shape_of(1, (int64_t[]){7})),
+                   &(tr_embedding_opts){.num = 5, .out = 3});
+  tr_node head = tr_linear(net, tok, &(tr_linear_opts){.out = 5});
+  tr_model_tie(net, head, tok);
+  return head;
+}
+
+static tr_node add_conv1d(tr_model *net)
+{
+  tr_node x = trained(net, 2, (int64_t[]){4, 9});
+  return tr_conv1d(net, x,
+                   &(tr_conv1d_opts){.out = 6, .kernel = 3, .dilation = 2});
+}
+
+static tr_node add_conv2d(tr_model *net)
+{
+  tr_node x = trained(net, 3, (int64_t[]){4, 9, 7});
+  const tr_conv2d_opts opts = {
+      .out = 6, .stride = 2, .padding = 1, .groups = 2, .kernel_hw = {3, 5}};
+  return tr_conv2d(net, x, &opts);
+}
+
+static tr_node add_conv3d(tr_model *net)
+{
+  tr_node x = trained(net, 4, (int64_t[]){2, 3, 4, 5});
+  return tr_conv3d(net, x, &(tr_conv3d_opts){.out = 3, .kernel = 2});
+}
+
+static tr_node add_transposed(tr_model *net)
+{
+  tr_node x = trained(net, 3, (int64_t[]){4, 3, 5});
+  return tr_conv_transpose2d(
+      net, x, &(tr_conv_transpose2d_opts){.out = 6, .kernel = 3, .stride = 2});
+}
+
+static tr_node add_attention(tr_model *net)
+{
+  tr_node x = trained(net, 2, (int64_t[]){7, 36});
+  return tr_attention(net, x, &(tr_attention_opts){.heads = 3});
+}
+
+static tr_node add_causal(tr_model *net)
+{
+  tr_node x = trained(net, 2, (int64_t[]){7, 36});
+  return tr_attention(net, x, &(tr_attention_opts){.heads = 3, .causal = 1});
+}
+
+/* Of a convolution: places of the output, channels of it, and weights that each
+ * reads; as many again for each of two gradients. Of attention: scores and
+ * means, then scores again and four products. */
+static const counted layers[] = {
+    {"linear", add_linear, 7 * 3 * 5, 2 * 7 * 3 * 5},
+    {"tied linear", add_tied, 7 * 3 * 5, 2 * 7 * 3 * 5},
+    {"conv1d", add_conv1d, 5 * 6 * 4 * 3, 2 * 5 * 6 * 4 * 3},
+    {"conv2d", add_conv2d, 5 * 3 * 6 * 2 * 15, 2 * 5 * 3 * 6 * 2 * 15},
+    {"conv3d", add_conv3d, 24 * 3 * 2 * 8, 2 * 24 * 3 * 2 * 8},
+    {"conv_transpose2d", add_transposed, 15 * 4 * 6 * 9, 2 * 15 * 4 * 6 * 9},
+    {"attention", add_attention, 2 * 7 * 7 * 12, 5 * 7 * 7 * 12},
+    {"causal attention", add_causal, 2 * 28 * 12, 5 * 28 * 12},
+};
+
+static void check_counted(tr_context *ctx, const counted *layer, bool is_frozen)
+{
+  tr_model *net;
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node added = layer->add(net);
+  if (is_frozen) {
+    ASSERT_OK(tr_model_freeze(net, "*", 1));
+  }
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 7}));
+  const tr__node *node = &net->nodes[added.index];
+  const tr__flops flops = node->type->flops(net, node);
+  double backward = is_frozen ? 0 : 2 * layer->backward;
+  if (flops.forward != 2 * layer->forward || flops.backward != backward) {
+    test_fail(__FILE__, __LINE__, "%s: %g and %g, expected %g and %g",
+              layer->name, flops.forward, flops.backward, 2 * layer->forward,
+              backward);
+  }
+  tr_model_destroy(&net);
+}
+
+static void test_flops_are_those_of_the_formulas(void)
+{
+  tr_context *ctx = make_context("reference", TR_F32);
+  for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
+    check_counted(ctx, &layers[i], false);
+    check_counted(ctx, &layers[i], true);
+  }
+  tr_context_destroy(&ctx);
+}
+
 static const tr_test tests[] = {
     TEST(test_layers_are_printed_with_shape_parameters_and_flops),
+    TEST(test_flops_are_those_of_the_formulas),
     TEST(test_printing_before_the_build_is_refused),
 };
 
