@@ -65,6 +65,7 @@ static const tr__op_info table[TR__NUM_OPS] = {
     PLAIN(regression_backward, block),
     PLAIN(rmsprop_update, block),
     PLAIN(adagrad_update, block),
+    WITH_WORKSPACE(muon_update),
     PLAIN(sum_squares, sums),
     PLAIN(clip_factor, block),
     PLAIN(ema_update, p),
