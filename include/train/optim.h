@@ -277,12 +277,13 @@ TR_API tr_muon_opts tr_muon_defaults(void);
  *   x <- 3.4445 x - 4.7750 s x + 2.0315 s^2 x,   s = x x^T
  *   p <- p (1 - lr weight_decay) - lr scale x
  *
- * |u| is the root of the sum of squares; where R > C the transpose of x takes
- * its place. x ends with singular values of about 0.7 to 1.2; where g is 0, it
- * is 0. A parameter with two extents or more is the matrix of its first extent
- * R by all others, C: the filters of a convolution are its rows. Those with one
- * extent, and those in groups with by_adamw, are updated as tr_adamw_create()
- * does. Everything is in the context's precision; PyTorch iterates in bfloat16.
+ * |u| is the root of the sum of squares; where R > C, x^T takes the place of x.
+ * The singular values of x end between 0.68 and 1.21, but those that begin
+ * below 0.003 |u|; where u is 0, x is 0. A parameter with two extents or more
+ * is the matrix of its first extent R by all others, C: the filters of a
+ * convolution are its rows. Those with one extent, and those in groups with
+ * by_adamw, are updated as tr_adamw_create() does. Everything is in the
+ * context's precision; PyTorch iterates in bfloat16.
  *
  * Memory: two numbers per parameter, as Adam. Those of matrices need only one,
  * but slots lie at the parameters' offsets: the second is 0, in checkpoints
