@@ -50,10 +50,10 @@ static const entry table[] = {
      AT(steps),
      .least = 1,
      .most = 1e15},
-    {CHOICE("optimizer", "sgd|momentum|adam|adamw", optimizer)},
+    {CHOICE("optimizer", "sgd|momentum|adam|adamw|muon", optimizer)},
     {.name = "lr",
      .value = "X",
-     .help = "learning rate [0.001 for Adam, 0.01 for SGD]",
+     .help = "learning rate [0.01 for SGD, 0.001 for the others]",
      .kind = NUMBER,
      AT(lr),
      .least = 1e-30,
@@ -289,6 +289,26 @@ static tr_schedule make_schedule(const example_options *options, int64_t steps)
   return schedule;
 }
 
+/* At AdamW's rates, which the last layer and what is no matrix have too. */
+static tr_status create_muon(const example_options *options,
+                             tr_model *net,
+                             tr_schedule schedule,
+                             tr_optimizer **out)
+{
+  tr_muon_opts muon = tr_muon_defaults();
+  muon.scale = TR_MUON_SCALE_MATCH_RMS_ADAMW;
+  muon.schedule = schedule;
+  muon.update = (tr_update_opts){.groups = options->by_adamw,
+                                 .num_groups = options->num_by_adamw};
+  if (options->lr >= 0) {
+    muon.lr = muon.adamw_lr = options->lr;
+  }
+  if (options->weight_decay >= 0) {
+    muon.weight_decay = muon.adamw_weight_decay = options->weight_decay;
+  }
+  return tr_muon_create(net, &muon, out);
+}
+
 tr_status example_optimizer_create(const example_options *options,
                                    tr_model *net,
                                    int64_t steps,
@@ -303,6 +323,9 @@ tr_status example_optimizer_create(const example_options *options,
         .weight_decay = options->weight_decay < 0 ? 0 : options->weight_decay,
         .schedule = schedule};
     return tr_sgd_create(net, &sgd, out);
+  }
+  if (strcmp(name, "muon") == 0) {
+    return create_muon(options, net, schedule, out);
   }
   int is_adamw = strcmp(name, "adamw") == 0;
   tr_adam_opts adam = is_adamw ? tr_adamw_defaults() : tr_adam_defaults();

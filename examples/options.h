@@ -12,6 +12,9 @@ typedef struct example_options {
   /* 0 for the batch: the program's default */
   double lr, weight_decay; /* negative: the optimizer's default */
   int no_shuffle, resume, no_checkpoint, print_plan, help;
+  /* The program's, not the command line's: what Muon leaves to AdamW. */
+  const tr_param_group *by_adamw;
+  int num_by_adamw;
 } example_options;
 
 /* example_options_parse - read the command line over the defaults.

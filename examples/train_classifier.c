@@ -65,6 +65,11 @@ int main(int argc, char **argv)
 
   tr_dataset *data[2];
   example_run run;
+  const tr_param_group last = {
+      .pattern = strcmp(options.model, "mlp") == 0 ? "fc3.*" : "fc.*",
+      .by_adamw = 1};
+  options.by_adamw = &last;
+  options.num_by_adamw = 1;
   open_data(ctx, &options, data, run.loaders);
   build_model(ctx, &options, data[0], &run.net);
   example_train(ctx, &options, &run);

@@ -141,6 +141,13 @@ write_text(const example_options *options, const tr_dataset *data, writer *w)
   free(w->values);
 }
 
+/* What Muon leaves to AdamW, as Jordan 2024 advises. */
+static const tr_param_group by_adamw[] = {
+    {.pattern = "tok.*", .by_adamw = 1},
+    {.pattern = "pos.*", .by_adamw = 1},
+    {.pattern = "head.*", .by_adamw = 1},
+};
+
 int main(int argc, char **argv)
 {
   example_options options;
@@ -161,6 +168,8 @@ int main(int argc, char **argv)
   tr_dataset *data[2];
   example_run run;
   options.lr = options.lr < 0 ? 3e-4 : options.lr;
+  options.by_adamw = by_adamw;
+  options.num_by_adamw = sizeof by_adamw / sizeof by_adamw[0];
   open_data(ctx, &options, data, run.loaders);
   tr_node logits = build_model(ctx, &options, data[0], &run.net);
   example_train(ctx, &options, &run);

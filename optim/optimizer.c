@@ -44,6 +44,9 @@ static tr_status check(tr_model *net, const tr_optimizer *wanted)
            "%s: nesterov with momentum %g and dampening %g, expected more "
            "than 0 and none",
            name, hyper->momentum, hyper->dampening);
+  if (wanted->type->check != NULL) {
+    TR_TRY(wanted->type->check(wanted));
+  }
   return tr__schedule_check(&wanted->schedule);
 }
 
@@ -77,6 +80,11 @@ static tr_status equip(tr_optimizer *opt, const tr_update_opts *update)
       opt->slot_names[i] = opt->type->slots[i];
     }
     TR_TRY(backend->type->alloc(backend, slot_bytes(opt), &opt->slots[i]));
+  }
+  if (opt->type->workspace != NULL) {
+    opt->workspace_bytes = opt->type->workspace(opt);
+    TR_TRY(
+        backend->type->alloc(backend, opt->workspace_bytes, &opt->workspace));
   }
   if (opt->clip_norm == 0 && opt->on_nonfinite == TR_NONFINITE_IGNORE &&
       opt->growth_interval == 0) {
@@ -155,6 +163,7 @@ void tr_optimizer_destroy(tr_optimizer **opt)
     backend->type->free(backend, (*opt)->slots[i], slot_bytes(*opt));
   }
   backend->type->free(backend, (*opt)->norm_sums, sums_bytes(*opt));
+  backend->type->free(backend, (*opt)->workspace, (*opt)->workspace_bytes);
   free((*opt)->slices);
   free(*opt);
   *opt = NULL;
@@ -193,10 +202,15 @@ static void print_slices(const tr_optimizer *opt, FILE *out)
           (int)opt->on_nonfinite);
   for (int i = 0; i < opt->num_slices; i++) {
     const tr__slice *slice = &opt->slices[i];
-    fprintf(out, "elements %lld to %lld lr_scale %.17g weight_decay %.17g\n",
+    fprintf(out, "elements %lld to %lld lr_scale %.17g weight_decay %.17g",
             (long long)slice->offset,
             (long long)(slice->offset + slice->count - 1), slice->lr_scale,
             slice->weight_decay);
+    if (slice->rows > 0) {
+      fprintf(out, " matrix %lld %lld", (long long)slice->rows,
+              (long long)slice->columns);
+    }
+    fprintf(out, "\n");
   }
 }
 
@@ -220,6 +234,8 @@ char *tr__optimizer_text(const tr_optimizer *opt)
   fprintf(out, "alpha %.17g\ncentered %d\n", hyper->alpha, hyper->centered);
   fprintf(out, "lr_decay %.17g\nfirst_sum %.17g\n", hyper->lr_decay,
           hyper->first_sum);
+  fprintf(out, "scale %d adamw_lr %.17g adamw_weight_decay %.17g\n",
+          (int)hyper->scale, hyper->adamw_lr, hyper->adamw_weight_decay);
   print_schedule(schedule, out);
   print_slices(opt, out);
   if (fclose(out) != 0) {

@@ -10,5 +10,6 @@ extern const tr__optimizer_type tr__adam_type;
 extern const tr__optimizer_type tr__adamw_type;
 extern const tr__optimizer_type tr__rmsprop_type;
 extern const tr__optimizer_type tr__adagrad_type;
+extern const tr__optimizer_type tr__muon_type;
 
 #endif

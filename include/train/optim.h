@@ -65,6 +65,8 @@ typedef struct tr_param_group {
   double lr_scale;     /* times the rate; 0: 1 */
   double decay_scale;  /* times weight_decay; 0: 1 */
   int no_weight_decay; /* 1: no decay */
+  int by_adamw;        /* 1: tr_muon_create() leaves matrices among them to
+                          AdamW, as embeddings and the last layer should be */
 } tr_param_group;
 
 /* What happens in a step whose gradient is not finite on any rank. */
@@ -234,6 +236,70 @@ TR_API tr_adagrad_opts tr_adagrad_defaults(void);
 TR_API tr_status tr_adagrad_create(tr_model *net,
                                    const tr_adagrad_opts *opts,
                                    tr_optimizer **out);
+
+/* By what the orthogonal update of a matrix (R, C) is multiplied. */
+typedef enum tr_muon_scale {
+  TR_MUON_SCALE_ORIGINAL = 0,       /* sqrt(max(1, R/C)) */
+  TR_MUON_SCALE_MATCH_RMS_ADAMW = 1 /* 0.2 sqrt(max(R, C)): updates as large as
+                                       AdamW's, at AdamW's rates */
+} tr_muon_scale;
+
+typedef struct tr_muon_opts {
+  double lr;           /* of matrices; required */
+  double momentum;     /* 0 <= momentum < 1 */
+  int nesterov;        /* 1: with momentum */
+  tr_muon_scale scale; /* of the update */
+  double weight_decay; /* of matrices: scales the parameter itself */
+  double adamw_lr;     /* of all that is no matrix; required */
+  double beta1;        /* AdamW's from here on, as in tr_adam_opts */
+  double beta2;
+  double eps;
+  double adamw_weight_decay;
+  tr_schedule schedule; /* of both rates: its share times each of them */
+  tr_update_opts update;
+} tr_muon_opts;
+
+/* tr_muon_defaults - lr 1e-3, momentum 0.95, nesterov, original scale, decay
+ * 0.1; adamw_lr 1e-3 and the other numbers of tr_adamw_defaults().
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API tr_muon_opts tr_muon_defaults(void);
+
+/* tr_muon_create - momentum whose update of each matrix is orthogonalised, and
+ * AdamW for all other parameters.
+ *
+ *   m <- momentum m + (1 - momentum) g
+ *   u = m, with nesterov (1 - momentum) g + momentum m
+ *   x = u / max(|u|, 1e-7), then five times
+ *   x <- 3.4445 x - 4.7750 s x + 2.0315 s^2 x,   s = x x^T
+ *   p <- p (1 - lr weight_decay) - lr scale x
+ *
+ * |u| is the root of the sum of squares; where R > C, x^T takes the place of x.
+ * The singular values of x end between 0.68 and 1.21, but those that begin
+ * below 0.003 |u|; where u is 0, x is 0. A parameter with two extents or more
+ * is the matrix of its first extent R by all others, C: the filters of a
+ * convolution are its rows. Those with one extent, and those in groups with
+ * by_adamw, are updated as tr_adamw_create() does. Everything is in the
+ * context's precision; PyTorch iterates in bfloat16.
+ *
+ * Memory: two numbers per parameter, as Adam. Those of matrices need only one,
+ * but slots lie at the parameters' offsets: the second is 0, in checkpoints
+ * too. Besides, scratch for the largest matrix: 2 (R C + n n) numbers, n the
+ * smaller extent.
+ *
+ * Calls:     collective on the model's communicator
+ * Errors:    as tr_sgd_create()
+ * Ownership: as tr_sgd_create()
+ * Threads:   one thread per context
+ * Exact:     bitwise repeatable for fixed ranks and backend, any threads
+ * Source:    Jordan 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025,
+ *            arXiv:2502.16982 (match_rms_adamw); torch.optim.Muon */
+TR_API tr_status tr_muon_create(tr_model *net,
+                                const tr_muon_opts *opts,
+                                tr_optimizer **out);
 
 /* tr_optimizer_step - update the parameters, then clear the gradients.
  *

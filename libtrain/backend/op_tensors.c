@@ -82,6 +82,7 @@ static const tr__op_info table[TR__NUM_OPS] = {
     PLAIN(adagrad_update, block, 0),
     PLAIN(sum_squares, sums, 0),
     PLAIN(clip_factor, block, 0),
+    WITH_WORKSPACE(muon_update, 0),
     PLAIN(ema_update, p, 0),
     PLAIN(swap, b, 0),
 };

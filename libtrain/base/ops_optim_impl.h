@@ -17,6 +17,29 @@ typedef struct tr__adagrad_update_args {
   double lr_scale, eps, weight_decay;
 } tr__adagrad_update_args;
 
+/* Newton-Schulz iterations and their polynomial: Jordan 2024, as
+ * torch.optim.Muon has them. */
+#define TR__MUON_STEPS 5
+#define TR__MUON_A     3.4445
+#define TR__MUON_B     (-4.7750)
+#define TR__MUON_C     2.0315
+#define TR__MUON_EPS   1e-7
+
+/* Muon for one matrix p (R, C); g as in sgd_update, without decay.
+ *
+ * m <- m + (1 - momentum) (g - m)
+ * x <- m, with Nesterov g + momentum (m - g);  x <- x / max(|x|, eps)
+ * x <- A x + (B s + C s^2) x with s = x x^T, so many times as there are steps;
+ * where R > C, x^T takes the place of x
+ * p <- p (1 - lr weight_decay) - lr scale x
+ *
+ * |x| is the root of the sum of squares, summed in double. */
+typedef struct tr__muon_update_args {
+  tr__tensor p, grad, m, tail, block, workspace;
+  double lr_scale, momentum, weight_decay, scale;
+  int nesterov;
+} tr__muon_update_args;
+
 /* So many elements make one sum of sum_squares. */
 #define TR__SQUARES_BLOCK 16384
 
@@ -62,6 +85,7 @@ typedef struct tr__swap_args {
 #define TR__OPS_OPTIM(X)                                                       \
   X(rmsprop_update)                                                            \
   X(adagrad_update)                                                            \
+  X(muon_update)                                                               \
   X(sum_squares)                                                               \
   X(clip_factor)                                                               \
   X(ema_update)                                                                \

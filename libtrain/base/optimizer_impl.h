@@ -20,6 +20,7 @@ typedef enum tr__grain {
 typedef struct tr__slice {
   int64_t offset, count; /* elements */
   double lr_scale, weight_decay;
+  int64_t rows, columns; /* where the grain is a matrix and this is one; or 0 */
 } tr__slice;
 
 typedef struct tr__optimizer_type {
@@ -30,6 +31,13 @@ typedef struct tr__optimizer_type {
 
   /* update - one slice of the arena. */
   void (*update)(tr_optimizer *opt, const tr__slice *slice);
+
+  /* check - of numbers that only this type has; NULL: there are none. */
+  tr_status (*check)(const tr_optimizer *wanted);
+
+  /* workspace - bytes of scratch that update wants, once the slices are cut;
+   * NULL: none. */
+  size_t (*workspace)(const tr_optimizer *opt);
 
   /* For the generic tests: an optimizer with legal random options. */
   tr_status (*random_create)(tr_model *net,
@@ -42,6 +50,8 @@ typedef struct tr__hyper {
   double lr, momentum, dampening, beta1, beta2, alpha, eps, weight_decay;
   double lr_decay, first_sum;
   int nesterov, centered;
+  double adamw_lr, adamw_weight_decay; /* of what is no matrix */
+  tr_muon_scale scale;
 } tr__hyper;
 
 /* Where a schedule by metric stands; saved with the run. */
@@ -72,6 +82,8 @@ struct tr_optimizer {
   void *norm_sums; /* of sum_squares, NULL where nobody wants the norm */
   int64_t growth_interval; /* of the loss scale, in good steps; 0: it stays */
   int64_t num_sums;
+  void *workspace; /* of the type's updates, one after the other */
+  size_t workspace_bytes;
 };
 
 /* tr__optimizer_create - agree on the options, allocate the slots. Slots are

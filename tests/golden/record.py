@@ -22,6 +22,7 @@ from torch import nn
 
 import record_conv
 import record_losses
+import record_muon
 import record_optim
 import record_resnet
 import workloads
@@ -314,6 +315,7 @@ FILES = {
     "schedules": record_schedules,
     "losses": lambda: record_losses.record(Recording()),
     "optim": lambda: record_optim.record(Recording()),
+    "muon": lambda: record_muon.record(Recording()),
     **{name: (lambda name=name: record_run(name)) for name in RUNS},
 }
 

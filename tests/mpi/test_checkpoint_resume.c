@@ -31,6 +31,7 @@ typedef struct run_opts {
   uint64_t seed;
   int width;           /* of the hidden layer; 0: 9 */
   bool sgd;            /* instead of AdamW */
+  bool muon;           /* instead of AdamW */
   int64_t num_samples; /* 0: SAMPLES */
 } run_opts;
 
@@ -102,6 +103,9 @@ static run begin(run_opts opts)
   if (opts.sgd) {
     tr_sgd_opts sgd = {.lr = 0.05, .momentum = 0.9};
     ASSERT_OK(tr_sgd_create(r.net, &sgd, &r.opt));
+  } else if (opts.muon) {
+    tr_muon_opts muon = tr_muon_defaults();
+    ASSERT_OK(tr_muon_create(r.net, &muon, &r.opt));
   } else {
     tr_adamw_opts adamw = tr_adamw_defaults();
     ASSERT_OK(tr_adamw_create(r.net, &adamw, &r.opt));
@@ -230,6 +234,14 @@ static void test_the_same_holds_in_doubles_with_momentum_and_strictly(void)
       (run_opts){.comm = MPI_COMM_NULL, .device = "strict", .sgd = true}, 5);
   resume_gives_the_same_bits(
       (run_opts){.comm = MPI_COMM_NULL, .device = "reference"}, 9);
+}
+
+static void test_muon_resumes_with_the_same_bits(void)
+{
+  run_opts opts = {.comm = MPI_COMM_NULL, .muon = true};
+  resume_gives_the_same_bits(opts, 5);
+  opts.device = "strict";
+  resume_gives_the_same_bits(opts, 8);
 }
 
 static void test_one_rank_saves_and_all_ranks_resume(void)
@@ -478,6 +490,7 @@ static void test_calls_with_wrong_arguments_are_refused(void)
 static const tr_test tests[] = {
     TEST(test_a_resumed_run_has_the_bits_of_the_undisturbed_one),
     TEST(test_the_same_holds_in_doubles_with_momentum_and_strictly),
+    TEST(test_muon_resumes_with_the_same_bits),
     TEST(test_one_rank_saves_and_all_ranks_resume),
     TEST(test_an_empty_or_missing_directory_changes_nothing),
     TEST(test_a_damaged_checkpoint_is_named_and_the_one_before_taken),

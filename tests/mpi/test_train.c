@@ -19,6 +19,7 @@ typedef struct job_opts {
   int64_t batch;
   tr_dtype dtype;
   int fails_at; /* this rank's read that fails; 0: none */
+  bool muon;    /* instead of SGD */
 } job_opts;
 
 typedef struct job {
@@ -87,7 +88,7 @@ static tr_dataset *open_blobs(tr_context *ctx, int fails_at)
   return data;
 }
 
-static void start_model(job *j)
+static void start_model(job *j, const job_opts *opts)
 {
   ASSERT_OK(tr_model_create(j->ctx, &j->net));
   tr_node x = tr_flatten(j->net, tr_input(j->net, tr_dataset_shape(j->data)));
@@ -96,8 +97,16 @@ static void start_model(job *j)
   x = tr_linear(j->net, x, &(tr_linear_opts){.out = 10, .name = "fc2"});
   tr_cross_entropy(j->net, x);
   ASSERT_OK(tr_model_build(j->net, NULL));
-  tr_sgd_opts opts = {.lr = 0.1, .momentum = 0.9};
-  ASSERT_OK(tr_sgd_create(j->net, &opts, &j->opt));
+  if (opts->muon) {
+    const tr_param_group last = {.pattern = "fc2.*", .by_adamw = 1};
+    tr_muon_opts muon = tr_muon_defaults();
+    muon.lr = 0.02;
+    muon.update = (tr_update_opts){.groups = &last, .num_groups = 1};
+    ASSERT_OK(tr_muon_create(j->net, &muon, &j->opt));
+    return;
+  }
+  tr_sgd_opts sgd = {.lr = 0.1, .momentum = 0.9};
+  ASSERT_OK(tr_sgd_create(j->net, &sgd, &j->opt));
 }
 
 static void start(job *j, const job_opts *opts, bool has_blobs)
@@ -115,7 +124,7 @@ static void start(job *j, const job_opts *opts, bool has_blobs)
   }
   tr_loader_opts loader = {.batch = opts->batch, .shuffle = 1};
   ASSERT_OK(tr_loader_create(j->ctx, j->data, &loader, &j->loader));
-  start_model(j);
+  start_model(j, opts);
 }
 
 static void end(job *j)
@@ -171,13 +180,14 @@ static uint64_t run(const job_opts *opts, bool has_blobs, double *losses)
   return hash;
 }
 
-static void expect_losses_of_one_rank(int64_t batch, bool has_blobs)
+static void expect_losses_of_one_rank(job_opts opts, bool has_blobs)
 {
   double alone[NUM_STEPS], together[NUM_STEPS];
-  run(&(job_opts){.comm = MPI_COMM_SELF, .threads = 1, .batch = batch},
-      has_blobs, alone);
-  run(&(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = batch},
-      has_blobs, together);
+  opts.threads = 1;
+  opts.comm = MPI_COMM_SELF;
+  run(&opts, has_blobs, alone);
+  opts.comm = MPI_COMM_WORLD;
+  run(&opts, has_blobs, together);
   for (int i = 0; i < NUM_STEPS; i++) {
     ASSERT_NEAR(together[i], alone[i], rank_tolerance);
   }
@@ -186,19 +196,24 @@ static void expect_losses_of_one_rank(int64_t batch, bool has_blobs)
 
 static void test_losses_are_those_of_one_rank(void)
 {
-  expect_losses_of_one_rank(64, false);
+  expect_losses_of_one_rank((job_opts){.batch = 64}, false);
 }
 
 /* 100 samples in batches of 30: the last has 10, unequal parts everywhere. */
 static void test_uneven_batches_have_the_losses_of_one_rank(void)
 {
-  expect_losses_of_one_rank(30, true);
+  expect_losses_of_one_rank((job_opts){.batch = 30}, true);
 }
 
 /* The last batch has a single sample: most ranks have none. */
 static void test_ranks_without_samples_take_part(void)
 {
-  expect_losses_of_one_rank(33, true);
+  expect_losses_of_one_rank((job_opts){.batch = 33}, true);
+}
+
+static void test_muon_has_the_losses_of_one_rank(void)
+{
+  expect_losses_of_one_rank((job_opts){.batch = 30, .muon = true}, true);
 }
 
 static void test_double_precision_parameters_are_those_of_one_rank(void)
@@ -237,17 +252,15 @@ static void expect_same_on_all_ranks(uint64_t hash)
   ASSERT(first == hash);
 }
 
-static void check_repeated_bits(tr_dtype dtype)
+static void expect_the_same_bits(job_opts opts)
 {
   static const int threads[] = {1, 1, 3};
   uint64_t hashes[3];
   double losses[3][NUM_STEPS];
+  opts.comm = MPI_COMM_WORLD;
   for (int i = 0; i < 3; i++) {
-    hashes[i] = run(&(job_opts){.comm = MPI_COMM_WORLD,
-                                .threads = threads[i],
-                                .batch = 37,
-                                .dtype = dtype},
-                    false, losses[i]);
+    opts.threads = threads[i];
+    hashes[i] = run(&opts, false, losses[i]);
     expect_same_on_all_ranks(hashes[i]);
     ASSERT(hashes[i] == hashes[0]);
     ASSERT(memcmp(losses[i], losses[0], sizeof losses[0]) == 0);
@@ -256,9 +269,10 @@ static void check_repeated_bits(tr_dtype dtype)
 
 static void test_runs_and_threads_repeat_the_same_bits(void)
 {
-  check_repeated_bits(TR_F32);
-  check_repeated_bits(TR_BF16);
-  check_repeated_bits(TR_F16);
+  expect_the_same_bits((job_opts){.batch = 37});
+  expect_the_same_bits((job_opts){.batch = 37, .muon = true});
+  expect_the_same_bits((job_opts){.batch = 37, .dtype = TR_BF16});
+  expect_the_same_bits((job_opts){.batch = 37, .dtype = TR_F16});
 }
 
 /* Failures of one rank. */
@@ -394,6 +408,32 @@ static void test_different_models_are_refused_with_both_sides(void)
   tr_context_destroy(&ctx);
 }
 
+static void test_different_optimizers_are_refused_with_both_sides(void)
+{
+  job j;
+  start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .batch = 20, .muon = true},
+        true);
+  tr_optimizer_destroy(&j.opt);
+  const tr_param_group all = {.by_adamw = 1};
+  bool is_other = rank() == size() - 1;
+  tr_muon_opts opts[3] = {tr_muon_defaults(), tr_muon_defaults(),
+                          tr_muon_defaults()};
+  opts[0].adamw_lr = is_other ? 0.5 : 0.25;
+  opts[1].scale =
+      is_other ? TR_MUON_SCALE_MATCH_RMS_ADAMW : TR_MUON_SCALE_ORIGINAL;
+  opts[2].update = (tr_update_opts){.groups = &all, .num_groups = is_other};
+  static const char *const texts[3][2] = {
+      {"adamw_lr 0.25", "adamw_lr 0.5"},
+      {"scale 0", "scale 1"},
+      {"matrix 10 32", "weight_decay 0.01"}};
+  for (int i = 0; i < 3 && size() > 1; i++) {
+    ASSERT_EQ(tr_muon_create(j.net, &opts[i], &j.opt), TR_EMISMATCH);
+    ASSERT(strstr(tr_error_message(), texts[i][0]) != NULL);
+    ASSERT(strstr(tr_error_message(), texts[i][1]) != NULL);
+  }
+  end(&j);
+}
+
 static void test_one_ranks_bad_model_is_refused_on_all(void)
 {
   tr_context *ctx;
@@ -415,6 +455,7 @@ static const tr_test tests[] = {
     TEST(test_losses_are_those_of_one_rank),
     TEST(test_uneven_batches_have_the_losses_of_one_rank),
     TEST(test_ranks_without_samples_take_part),
+    TEST(test_muon_has_the_losses_of_one_rank),
     TEST(test_double_precision_parameters_are_those_of_one_rank),
     TEST(test_mixed_precision_losses_are_near_those_of_one_rank),
     TEST(test_runs_and_threads_repeat_the_same_bits),
@@ -424,6 +465,7 @@ static const tr_test tests[] = {
     TEST(test_a_stop_request_ends_all_ranks_at_the_same_step),
     TEST(test_ranks_at_different_steps_are_found),
     TEST(test_different_models_are_refused_with_both_sides),
+    TEST(test_different_optimizers_are_refused_with_both_sides),
     TEST(test_one_ranks_bad_model_is_refused_on_all),
 };
 

@@ -110,6 +110,30 @@ void make_adagrad_update(op_case *c, draws *d, bool large)
   set_block(c, d, 4);
 }
 
+/* Square, wide and tall; large ones have several tiles in each extent. */
+void make_muon_update(op_case *c, draws *d, bool large)
+{
+  int64_t dims[2] = {1 + draw(d, large ? 200 : 20),
+                     1 + draw(d, large ? 400 : 20)};
+  if (large && draw(d, 2)) {
+    dims[1] = 1 + draw(d, 100);
+  }
+  tr__tensor p = tr__tensor_of(NULL, TR_F32, 2, dims);
+  c->args.muon_update =
+      (tr__muon_update_args){.p = p,
+                             .grad = p,
+                             .m = p,
+                             .workspace = absent,
+                             .lr_scale = 0.5 * (double)(1 + draw(d, 3)),
+                             .momentum = 0.95,
+                             .weight_decay = draw(d, 2) ? 0.1 : 0,
+                             .scale = 0.2 * (double)(1 + draw(d, 9)),
+                             .nesterov = (int)draw(d, 2)};
+  c->is_output[2] = true;
+  set_tail(c, d, 3);
+  set_block(c, d, 4);
+}
+
 void make_sum_squares(op_case *c, draws *d, bool large)
 {
   tr__tensor x = arena(d, large);

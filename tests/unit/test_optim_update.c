@@ -142,6 +142,88 @@ static void plain_adagrad(plain *s, const tr__hyper *h, double g, double lr)
   s->p -= lr * g / (sqrt(s->v) + h->eps);
 }
 
+/* x (n, N), n <= N: five times 3.4445 x - 4.7750 s x + 2.0315 s^2 x, with s =
+ * x x^T as numbers of its own. */
+static void plain_newton_schulz(double *x, int64_t n, int64_t N)
+{
+  double s[MAX_COUNT], y[MAX_COUNT], z[MAX_COUNT];
+  for (int step = 0; step < 5; step++) {
+    for (int64_t i = 0; i < n * n; i++) {
+      s[i] = 0;
+      for (int64_t k = 0; k < N; k++) {
+        s[i] += x[i / n * N + k] * x[i % n * N + k];
+      }
+    }
+    for (int power = 0; power < 2; power++) {
+      double *to = power == 0 ? y : z;
+      const double *from = power == 0 ? x : y;
+      for (int64_t i = 0; i < n * N; i++) {
+        to[i] = 0;
+        for (int64_t k = 0; k < n; k++) {
+          to[i] += s[i / N * n + k] * from[k * N + i % N];
+        }
+      }
+    }
+    for (int64_t i = 0; i < n * N; i++) {
+      x[i] = 3.4445 * x[i] - 4.7750 * y[i] + 2.0315 * z[i];
+    }
+  }
+}
+
+/* The matrix of a slice, lying where its rows are no longer than columns. */
+static void plain_muon(const tr_optimizer *opt,
+                       const tr__slice *slice,
+                       plain *states,
+                       const double *grads,
+                       double lr)
+{
+  const tr__hyper *h = &opt->hyper;
+  int64_t R = slice->rows, C = slice->columns;
+  double x[MAX_COUNT], norm = 0, scale = sqrt(fmax(1, (double)R / (double)C));
+  int64_t place[MAX_COUNT];
+  for (int64_t i = 0; i < R * C; i++) {
+    double g = grads[i], *m = &states[i].m;
+    *m = h->momentum * *m + (1 - h->momentum) * g;
+    place[i] = R > C ? i % C * R + i / C : i;
+    x[place[i]] = h->nesterov ? (1 - h->momentum) * g + h->momentum * *m : *m;
+    norm += x[place[i]] * x[place[i]];
+  }
+  for (int64_t i = 0; i < R * C; i++) {
+    x[i] /= sqrt(norm);
+  }
+  plain_newton_schulz(x, tr__min(R, C), tr__max(R, C));
+  if (h->scale == TR_MUON_SCALE_MATCH_RMS_ADAMW) {
+    scale = 0.2 * sqrt((double)tr__max(R, C));
+  }
+  for (int64_t i = 0; i < R * C; i++) {
+    double *p = &states[i].p;
+    *p = *p * (1 - lr * slice->weight_decay) - lr * scale * x[place[i]];
+  }
+}
+
+/* AdamW for the slices that are no matrices. */
+static void plain_muon_step(const tr_optimizer *opt,
+                            plain *states,
+                            const double *grads,
+                            double lr,
+                            int t)
+{
+  const tr__hyper *h = &opt->hyper;
+  for (int k = 0; k < opt->num_slices; k++) {
+    const tr__slice *slice = &opt->slices[k];
+    int64_t first = slice->offset;
+    if (slice->rows > 0) {
+      plain_muon(opt, slice, states + first, grads + first, lr);
+      continue;
+    }
+    double rate = lr * h->adamw_lr / h->lr;
+    for (int64_t i = first; i < first + slice->count; i++) {
+      states[i].p *= 1 - rate * h->adamw_weight_decay;
+      plain_adam(&states[i], h, grads[i], rate, t);
+    }
+  }
+}
+
 static void
 plain_step(const tr_optimizer *opt, plain *s, double g, double lr, int t)
 {
@@ -170,6 +252,23 @@ plain_step(const tr_optimizer *opt, plain *s, double g, double lr, int t)
   test_fail(__FILE__, __LINE__, "no plain formula of %s", opt->type->name);
 }
 
+/* Backward divided by 6 samples; the three weigh 3 * weight in all. */
+static void plain_update(
+    const subject *s, plain *states, double *grads, double weight, int t)
+{
+  double lr = tr_optimizer_lr(s->opt);
+  for (int64_t i = 0; i < s->count; i++) {
+    grads[i] *= 6 / (3 * weight);
+  }
+  if (strcmp(s->opt->type->name, "muon") == 0) {
+    plain_muon_step(s->opt, states, grads, lr, t);
+    return;
+  }
+  for (int64_t i = 0; i < s->count; i++) {
+    plain_step(s->opt, &states[i], grads[i], lr, t);
+  }
+}
+
 static void plain_run(subject *s, int number, double *p)
 {
   plain states[MAX_COUNT] = {{0}};
@@ -179,16 +278,12 @@ static void plain_run(subject *s, int number, double *p)
     states[i].v = is_padding(s, i) ? 0 : s->opt->hyper.first_sum;
   }
   for (int step = 0; step < NUM_STEPS; step++) {
-    double lr = tr_optimizer_lr(s->opt), weight = weight_of(step);
+    double weight = weight_of(step);
     ASSERT_EQ(tr_optimizer_num_steps(s->opt), step);
     set_gradient(s, number, step, weight);
     get(s, s->net->store.grads, grads);
+    plain_update(s, states, grads, weight, step + 1);
     ASSERT_OK(tr_optimizer_step(s->opt));
-    /* Backward divided by 6 samples; the three weigh 3 * weight in all. */
-    for (int64_t i = 0; i < s->count; i++) {
-      double g = grads[i] * 6 / (3 * weight);
-      plain_step(s->opt, &states[i], g, lr, step + 1);
-    }
   }
   for (int64_t i = 0; i < s->count; i++) {
     p[i] = states[i].p;
@@ -317,6 +412,25 @@ static void test_single_precision_is_near_double(void)
   compare_devices("reference", "reference", TR_F32, TR_F64, check_near);
 }
 
+/* The smallest that the grain allows. */
+static void update_in_slices(subject *s)
+{
+  tr_optimizer *opt = s->opt;
+  if (opt->type->grain != TR__GRAIN_ELEMENT) {
+    for (int i = opt->num_slices - 1; i >= 0; i--) {
+      opt->type->update(opt, &opt->slices[i]);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < s->count; i += 64) {
+    tr__slice slice = {.offset = i,
+                       .count = 64,
+                       .lr_scale = 1,
+                       .weight_decay = opt->hyper.weight_decay};
+    opt->type->update(opt, &slice);
+  }
+}
+
 static void check_slices(const tr__optimizer_type *type, int number)
 {
   double whole[MAX_COUNT], sliced[MAX_COUNT];
@@ -337,13 +451,7 @@ static void check_slices(const tr__optimizer_type *type, int number)
   tr__backend *backend = tested->backend;
   backend->type->upload(&backend->stream, b.net->store.block, &block,
                         sizeof block);
-  for (int64_t i = 0; i < b.count; i += 64) {
-    tr__slice slice = {.offset = i,
-                       .count = 64,
-                       .lr_scale = 1,
-                       .weight_decay = b.opt->hyper.weight_decay};
-    type->update(b.opt, &slice);
-  }
+  update_in_slices(&b);
   get(&a, a.net->store.values, whole);
   get(&b, b.net->store.values, sliced);
   ASSERT_TENSOR_NEAR(type->name, TR_F64, sliced, whole, a.count, 0);

@@ -143,6 +143,9 @@ static size_t workspace(tr__backend *backend, tr__op op, const void *args)
       op == TR__OP_batchnorm_backward_sums) {
     return tr__ref_workspace(backend, op, args);
   }
+  if (op == TR__OP_muon_update) {
+    return tr__cpu_muon_workspace(args);
+  }
   return tr__cpu_conv_workspace(backend->pool, op, args);
 }
 
@@ -163,6 +166,7 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   tr__cpu_set_sequence(&(*out)->ops);
   tr__cpu_set_attention(&(*out)->ops);
   tr__cpu_set_norm(&(*out)->ops);
+  tr__cpu_set_muon(&(*out)->ops);
   /* The pool's threads are the only ones. */
   openblas_set_num_threads(1);
   return TR_OK;

@@ -155,6 +155,9 @@ void tr__cpu_set_sequence(tr__ops *ops);
 void tr__cpu_set_attention(tr__ops *ops);
 void tr__cpu_set_norm(tr__ops *ops);
 
+void tr__cpu_set_muon(tr__ops *ops);
+size_t tr__cpu_muon_workspace(const tr__muon_update_args *args);
+
 size_t tr__cpu_attention_workspace(const tr__pool *pool, tr__op op);
 
 #endif

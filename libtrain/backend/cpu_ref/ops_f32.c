@@ -19,3 +19,5 @@
 #include "backend/cpu_ref/template_batchnorm.h"
 #include "backend/cpu_ref/template_optim.h"
 #include "backend/cpu_ref/template_sequence.h"
+
+#include "backend/cpu_ref/template_muon.h"

@@ -156,6 +156,18 @@ static size_t norm_sums(tr__op op, const void *args)
          (size_t)tr__ref_chunks(x->dims[1]);
 }
 
+tr__muon_scratch tr__ref_muon_scratch(const tr__tensor *p)
+{
+  int64_t R = p->dims[0], C = tr__tensor_row(p), n = tr__min(R, C);
+  size_t size = tr_dtype_size(p->dtype);
+  size_t matrix = tr__align((size_t)R * (size_t)C * size, 64);
+  size_t square = tr__align((size_t)n * (size_t)n * size, 64);
+  return (tr__muon_scratch){.next = matrix,
+                            .gram = 2 * matrix,
+                            .poly = 2 * matrix + square,
+                            .bytes = 2 * (matrix + square)};
+}
+
 size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
 {
   (void)backend;
@@ -191,6 +203,10 @@ size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
   if (op == TR__OP_norm_backward_weight || op == TR__OP_batchnorm_sums ||
       op == TR__OP_batchnorm_backward_sums) {
     return norm_sums(op, args);
+  }
+  if (op == TR__OP_muon_update) {
+    const tr__muon_update_args *a = args;
+    return tr__ref_muon_scratch(&a->p).bytes;
   }
   return 0;
 }

@@ -51,6 +51,34 @@ size_t tr__ref_chunk_bytes(const tr__shards *shards, size_t bytes);
 TR__REF_CHUNK_OPS(TR__REF_DECLARE)
 #undef TR__REF_DECLARE
 
+/* Scratch of muon_update for p (R, C), n the smaller of both: where, in bytes,
+ * x and its successor (R, C), s and its polynomial (n, n) begin. */
+typedef struct tr__muon_scratch {
+  size_t x, next, gram, poly, bytes;
+} tr__muon_scratch;
+
+tr__muon_scratch tr__ref_muon_scratch(const tr__tensor *p);
+
+/* tr__ref_muon_begin - m and, in x, what is to be orthogonalised, of `count`
+ * elements from `begin` on; returns their sum of squares.
+ * tr__ref_muon_end - p from what x has become. */
+double tr__ref_muon_begin_f32(const tr__muon_update_args *args,
+                              float *x,
+                              int64_t begin,
+                              int64_t count);
+double tr__ref_muon_begin_f64(const tr__muon_update_args *args,
+                              double *x,
+                              int64_t begin,
+                              int64_t count);
+void tr__ref_muon_end_f32(const tr__muon_update_args *args,
+                          const float *x,
+                          int64_t begin,
+                          int64_t count);
+void tr__ref_muon_end_f64(const tr__muon_update_args *args,
+                          const double *x,
+                          int64_t begin,
+                          int64_t count);
+
 /* tr__ref_ops - the table of all ops; a backend overrides what it has. */
 tr__ops tr__ref_ops(void);
 
