@@ -10,11 +10,17 @@ static tr_context *ctx;
 static tr_model *net;
 static tr_optimizer *opt;
 
-static void open_model(const char *device, const tr_sgd_opts *opts)
+static void open_context(const char *device, tr_dtype dtype)
 {
   ASSERT_OK(tr_context_create_auto(
-      &(tr_context_opts){.device = device, .threads = 1}, &ctx));
+      &(tr_context_opts){.device = device, .threads = 1, .dtype = dtype},
+      &ctx));
   ASSERT_OK(tr_model_create(ctx, &net));
+}
+
+static void open_model(const char *device, const tr_sgd_opts *opts)
+{
+  open_context(device, TR_F32);
   tr_node x = tr_input(net, (tr_shape){1, {3}});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 4, .name = "fc1"});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 2, .name = "fc2"});
@@ -90,6 +96,33 @@ static void test_a_stop_changes_nothing_and_the_run_can_go_on(void)
     ASSERT_EQ(tr_optimizer_num_steps(opt), 1);
     ASSERT_OK(step(1));
     ASSERT_EQ(tr_optimizer_num_steps(opt), 2);
+    close_model();
+  }
+}
+
+static void test_a_skipped_step_leaves_no_trace_in_running_statistics(void)
+{
+  for (int i = 0; i < 3; i++) {
+    float values[3];
+    open_context(devices[i], TR_F32);
+    tr_node x = tr_input(net, (tr_shape){1, {3}});
+    x = tr_batchnorm(net, x, &(tr_batchnorm_opts){.name = "norm"});
+    tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 2}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+    ASSERT_OK(tr_sgd_create(
+        net,
+        &(tr_sgd_opts){.lr = 0.1,
+                       .update = {.on_nonfinite = TR_NONFINITE_SKIP}},
+        &opt));
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e30f};
+    for (int k = 0; k < 4; k++) {
+      ASSERT_OK(step(bad[k]));
+      ASSERT_OK(tr_model_get_param(net, "norm.running_mean", values));
+      ASSERT(isfinite(values[0]) && values[0] == 0);
+      ASSERT(values[1] > 0);
+      ASSERT_OK(tr_model_get_param(net, "norm.running_var", values));
+      ASSERT(values[0] == 1 && values[1] > 1);
+    }
     close_model();
   }
 }
@@ -228,6 +261,7 @@ static void test_averages_survive_a_stop(void)
 static const tr_test tests[] = {
     TEST(test_a_skipped_step_counts_and_changes_nothing),
     TEST(test_a_stop_changes_nothing_and_the_run_can_go_on),
+    TEST(test_a_skipped_step_leaves_no_trace_in_running_statistics),
     TEST(test_the_norm_is_there_where_it_was_asked_for),
     TEST(test_groups_become_slices_that_cover_the_arena),
     TEST(test_a_schedule_by_metric_survives_a_stop),
