@@ -294,20 +294,48 @@ static tr_status read_block(const tr_optimizer *opt, tr__step_block *block)
                                  sizeof *block);
 }
 
-/* The gradients of all ranks are the same, so every rank finds the same. */
-static tr_status check_norm(const tr_optimizer *opt)
+/* The mean loss of all batches since the last step. Without weight it is the
+ * model's 0, unless the sum is not finite. */
+static tr_status read_loss(const tr_optimizer *opt, double *loss)
+{
+  const tr__store *store = opt->store;
+  tr__backend *backend = store->ctx->backend;
+  bool is_double = store->ctx->dtype == TR_F64;
+  double wide[TR__TAIL_COUNT];
+  float narrow[TR__TAIL_COUNT];
+  TR_TRY(backend->type->download(
+      &backend->stream, is_double ? (void *)wide : narrow,
+      tr__store_tail(store).data,
+      TR__TAIL_COUNT * tr_dtype_size(store->ctx->dtype)));
+  double sum = is_double ? wide[TR__TAIL_LOSS] : (double)narrow[TR__TAIL_LOSS];
+  double weight =
+      is_double ? wide[TR__TAIL_WEIGHT] : (double)narrow[TR__TAIL_WEIGHT];
+  *loss = weight != 0 || !isfinite(sum) ? sum / weight : 0;
+  return TR_OK;
+}
+
+/* Loss and gradients are the same on all ranks, so every rank finds the
+ * same. */
+static tr_status check_finite(const tr_optimizer *opt)
 {
   tr__step_block block;
   TR_TRY(read_block(opt, &block));
   if (block.skip == 0) {
     return TR_OK;
   }
-  return tr__agree(opt->store->ctx->comm,
-                   TR_FAIL(TR_ENUMERIC,
-                           "the gradient of step %lld is not finite; nothing "
-                           "was changed; lower the rate (lr is %g)",
-                           (long long)opt->num_steps + 1,
-                           tr_optimizer_lr(opt)));
+  double loss;
+  char value[32] = "not finite";
+  TR_TRY(read_loss(opt, &loss));
+  if (!isfinite(loss)) {
+    snprintf(value, sizeof value, "%g", isnan(loss) ? (double)NAN : loss);
+  }
+  return tr__agree(
+      opt->store->ctx->comm,
+      TR_FAIL(TR_ENUMERIC,
+              "the %s of step %lld is %s; nothing was changed; lower the rate "
+              "(lr is %g)",
+              isfinite(loss) ? "gradient" : "loss",
+              (long long)opt->num_steps + 1, value, tr_optimizer_lr(opt)));
 }
 
 tr_status
@@ -324,13 +352,6 @@ tr_optimizer_grad_norm(tr_optimizer *opt, double *norm, int64_t *skipped)
     *skipped = (int64_t)block.num_skipped;
   }
   return TR_OK;
-}
-
-static void clear_grads(tr__store *store)
-{
-  store->grads_are_clear = true;
-  store->num_batches = 0;
-  store->grads_are_reduced = false;
 }
 
 tr_status tr_optimizer_step(tr_optimizer *opt)
@@ -350,9 +371,9 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
     find_clip_factor(opt);
   }
   if (opt->on_nonfinite == TR_NONFINITE_STOP) {
-    tr_status status = check_norm(opt);
+    tr_status status = check_finite(opt);
     if (status != TR_OK) {
-      clear_grads(store);
+      tr__store_clear_grads(store);
       return tr_error_push(status, __FILE__, __LINE__);
     }
   }
@@ -361,6 +382,6 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   }
   opt->num_steps++;
   store->num_steps++;
-  clear_grads(store);
+  tr__store_clear_grads(store);
   return TR_OK;
 }

@@ -67,9 +67,12 @@ typedef struct tr_param_group {
   int no_weight_decay; /* 1: no decay */
 } tr_param_group;
 
-/* What happens in a step whose gradient is not finite on any rank. */
+/* What happens in a step whose loss or gradient is NaN or Inf: the sums over
+ * all ranks and all batches since the last step, so that all ranks decide
+ * alike. A loss of an evaluation is reported as it is. */
 typedef enum tr_nonfinite {
-  TR_NONFINITE_IGNORE = 0, /* nobody looks */
+  TR_NONFINITE_IGNORE = 0, /* tr_optimizer_step() does not look; the trainer
+                              looks at the loss and ends with TR_ENUMERIC */
   TR_NONFINITE_SKIP = 1,   /* the step counts and changes nothing */
   TR_NONFINITE_STOP = 2    /* the step fails with TR_ENUMERIC on all ranks and
                               changes nothing; waits for the device */
@@ -245,7 +248,9 @@ TR_API tr_status tr_adagrad_create(tr_model *net,
  * Calls:     logically collective: after tr_model_allreduce_grads(), or on one
  *            rank after tr_model_backward()
  * Errors:    TR_ESTATE without gradients; TR_ENUMERIC on all ranks with
- *            TR_NONFINITE_STOP: the gradients are cleared, nothing else changed
+ *            TR_NONFINITE_STOP: the gradients are cleared, nothing else is
+ *            changed (forward has given finite values to BatchNorm's running
+ *            ones)
  * Ownership: nothing is created or kept
  * Threads:   one thread per context; asynchronous on the context's stream
  * Exact:     bitwise repeatable for fixed ranks and backend
@@ -253,7 +258,8 @@ TR_API tr_status tr_adagrad_create(tr_model *net,
 TR_API tr_status tr_optimizer_step(tr_optimizer *opt);
 
 /* tr_optimizer_grad_norm - the norm of the last step's mean gradient before
- * it was clipped, and the steps that were skipped so far by this process.
+ * it was clipped, and the updates that were left out so far because loss or
+ * gradient was not finite, by this process.
  *
  * norm     [out]  root of the sum of squares over all parameters
  * skipped  [out]  may be NULL

@@ -28,9 +28,9 @@ typedef struct tr__sum_squares_args {
 
 /* block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT]
  * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)); 1 where limit is 0
- * block.skip <- 1 where grad_norm is not finite and skips is not 0, else 0;
- * then block.num_skipped grows by 1. tail's dtype is the working precision;
- * block is the only output. */
+ * block.skip <- 1 where skips is not 0 and grad_norm or tail[LOSS] is not
+ * finite, else 0; block.num_skipped <- block.num_skipped + block.skip. tail's
+ * dtype is the working precision; block is the only output. */
 typedef struct tr__clip_factor_args {
   tr__tensor tail, sums, block;
   double limit;

@@ -100,6 +100,14 @@ tr__store *tr__model_store(tr_model *net);
 /* tr__model_context - the context that a model was created on. */
 tr_context *tr__model_context(const tr_model *net);
 
+/* tr__store_clear_grads - forget the gradients: a step begins anew. */
+static inline void tr__store_clear_grads(tr__store *store)
+{
+  store->grads_are_clear = true;
+  store->num_batches = 0;
+  store->grads_are_reduced = false;
+}
+
 /* tr__store_param - a parameter by name, or NULL. */
 tr__param *tr__store_param(const tr__store *store, const char *name);
 

@@ -259,11 +259,12 @@ move_loader(tr__comm *comm, tr_loader *loader, const tr__run_numbers *numbers)
  * instead begins anew. */
 static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
 {
+  tr__plateau *plateau = &opt->plateau;
+  *plateau = (tr__plateau){.scale = 1};
   if (opt->schedule.kind != TR_SCHEDULE_PLATEAU ||
       numbers->plateau_reports == 0) {
     return;
   }
-  tr__plateau *plateau = &opt->plateau;
   memcpy(&plateau->best, &numbers->plateau_best, sizeof plateau->best);
   memcpy(&plateau->scale, &numbers->plateau_scale, sizeof plateau->scale);
   plateau->num_bad = numbers->plateau_bad;
@@ -284,8 +285,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
     tr__optimizer_set_steps(run->optimizer, p->numbers.step);
     move_plateau(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
-    store->grads_are_clear = true;
-    store->grads_are_reduced = false;
+    tr__store_clear_grads(store);
     ctx->torn = false;
   }
   return tr__agree(ctx->comm, backend->type->wait(&backend->stream));
