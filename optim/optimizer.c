@@ -98,6 +98,8 @@ static tr_status create(tr_model *net,
   opt->clip_norm = update->clip_norm;
   opt->on_nonfinite = update->on_nonfinite;
   opt->plateau.scale = 1;
+  opt->lr_scale = 1;
+  tr__optimizer_set_skipped(opt, 0);
   *out = opt;
   return equip(opt, update);
 }
@@ -225,8 +227,22 @@ char *tr__optimizer_text(const tr_optimizer *opt)
 double tr_optimizer_lr(const tr_optimizer *opt)
 {
   double lr = tr__schedule_lr(&opt->schedule, opt->hyper.lr, opt->num_steps);
-  return opt->plateau.scale * lr /
+  return opt->lr_scale * opt->plateau.scale * lr /
          (1 + (double)opt->num_steps * opt->hyper.lr_decay);
+}
+
+double tr_optimizer_lr_scale(const tr_optimizer *opt)
+{
+  return opt->lr_scale;
+}
+
+tr_status tr_optimizer_set_lr_scale(tr_optimizer *opt, double scale)
+{
+  TR_CHECK(scale > 0 && isfinite(scale), TR_EINVAL,
+           "tr_optimizer_set_lr_scale: scale is %g, expected more than 0",
+           scale);
+  opt->lr_scale = scale;
+  return TR_OK;
 }
 
 tr_status tr_optimizer_report(tr_optimizer *opt, double metric)
@@ -266,6 +282,15 @@ static void upload_numbers(const tr_optimizer *opt)
   tr__backend *backend = opt->store->ctx->backend;
   backend->type->upload(&backend->stream, (char *)opt->store->block + skip,
                         (const char *)&block + skip, end - skip);
+}
+
+void tr__optimizer_set_skipped(const tr_optimizer *opt, int64_t skipped)
+{
+  tr__backend *backend = opt->store->ctx->backend;
+  double count = (double)skipped;
+  size_t at = offsetof(tr__step_block, num_skipped);
+  backend->type->upload(&backend->stream, (char *)opt->store->block + at,
+                        &count, sizeof count);
 }
 
 static void find_clip_factor(const tr_optimizer *opt)
@@ -336,6 +361,14 @@ static tr_status check_finite(const tr_optimizer *opt)
               "(lr is %g)",
               isfinite(loss) ? "gradient" : "loss",
               (long long)opt->num_steps + 1, value, tr_optimizer_lr(opt)));
+}
+
+tr_status tr__optimizer_get_skipped(const tr_optimizer *opt, int64_t *skipped)
+{
+  tr__step_block block;
+  TR_TRY(read_block(opt, &block));
+  *skipped = (int64_t)block.num_skipped;
+  return TR_OK;
 }
 
 tr_status

@@ -259,7 +259,7 @@ TR_API tr_status tr_optimizer_step(tr_optimizer *opt);
 
 /* tr_optimizer_grad_norm - the norm of the last step's mean gradient before
  * it was clipped, and the updates that were left out so far because loss or
- * gradient was not finite, by this process.
+ * gradient was not finite. Their number is part of checkpoints.
  *
  * norm     [out]  root of the sum of squares over all parameters
  * skipped  [out]  may be NULL
@@ -280,6 +280,24 @@ TR_API tr_status tr_optimizer_grad_norm(tr_optimizer *opt,
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API double tr_optimizer_lr(const tr_optimizer *opt);
+
+/* tr_optimizer_lr_scale - what the rate is multiplied by, on top of the
+ * schedule: 1, or what roll-backs and tr_optimizer_set_lr_scale() made it.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API double tr_optimizer_lr_scale(const tr_optimizer *opt);
+
+/* tr_optimizer_set_lr_scale - multiply the rate by scale from the next step
+ * on, in place of the scale before. It is part of checkpoints.
+ *
+ * Calls:     logically collective: the same scale on every rank
+ * Errors:    TR_EINVAL where scale is not finite or not more than 0
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_optimizer_set_lr_scale(tr_optimizer *opt, double scale);
 
 /* tr_optimizer_report - tell a schedule of kind TR_SCHEDULE_PLATEAU how good
  * the model is, once per evaluation.

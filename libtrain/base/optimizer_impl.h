@@ -59,7 +59,9 @@ struct tr_optimizer {
   tr__hyper hyper;
   tr_schedule schedule;
   tr__plateau plateau;
-  double clip_norm; /* 0: none */
+  double lr_scale;       /* of the rate; saved with the run */
+  int64_t num_rollbacks; /* of the run; saved with it */
+  double clip_norm;      /* 0: none */
   tr_nonfinite on_nonfinite;
   int num_slots;              /* in use: 0 for SGD without momentum */
   void *slots[TR__MAX_SLOTS]; /* arenas of slot_count elements */
@@ -106,5 +108,10 @@ char *tr__optimizer_text(const tr_optimizer *opt);
 
 /* tr__optimizer_set_steps - continue at a step of an earlier run. */
 void tr__optimizer_set_steps(tr_optimizer *opt, int64_t num_steps);
+
+/* tr__optimizer_get_skipped, tr__optimizer_set_skipped - the updates that were
+ * left out so far; a number in backend memory. */
+tr_status tr__optimizer_get_skipped(const tr_optimizer *opt, int64_t *skipped);
+void tr__optimizer_set_skipped(const tr_optimizer *opt, int64_t skipped);
 
 #endif

@@ -31,8 +31,8 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
                                const tr_checkpoint *run);
 
 /* The numbers of a run, in the order in which ranks exchange them.
- * X(name) is the data set /state/<name>. plateau_best and plateau_scale are the
- * bits of doubles. */
+ * X(name) is the data set /state/<name>. plateau_best, plateau_scale and
+ * lr_scale are the bits of doubles. */
 #define TR__STATE_NUMBERS(X)                                                   \
   X(format)                                                                    \
   X(step)                                                                      \
@@ -52,9 +52,16 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(plateau_cooldown)                                                          \
   X(plateau_reports)
 
+/* Those that older checkpoints do not have: then they are 0. */
+#define TR__LATER_NUMBERS(X)                                                   \
+  X(lr_scale)                                                                  \
+  X(rollbacks)                                                                 \
+  X(skipped)
+
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;
   TR__STATE_NUMBERS(TR__STATE_FIELD)
+  TR__LATER_NUMBERS(TR__STATE_FIELD)
 #undef TR__STATE_FIELD
 } tr__run_numbers;
 
@@ -94,5 +101,20 @@ tr_status tr__checkpoint_save_with(tr_context *ctx,
                                    const tr__file_ops *ops,
                                    const char *dir,
                                    const tr_checkpoint *run);
+
+/* Which checkpoint was read; save 0: none was there. */
+typedef struct tr__resumed {
+  int64_t step, save;
+} tr__resumed;
+
+/* tr__checkpoint_resume_from - tr_checkpoint_resume() that says what it took.
+ *
+ * is_own  only what this run has saved or was resumed from, not what another
+ *         one has left in the directory */
+tr_status tr__checkpoint_resume_from(tr_context *ctx,
+                                     const char *dir,
+                                     const tr_checkpoint *run,
+                                     bool is_own,
+                                     tr__resumed *out);
 
 #endif

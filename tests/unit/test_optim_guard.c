@@ -280,6 +280,39 @@ static void test_a_schedule_by_metric_survives_a_stop(void)
   ASSERT_EQ(system(command), 0);
 }
 
+static void test_scale_and_skipped_steps_survive_a_stop(void)
+{
+  const tr_sgd_opts opts = {.lr = 0.1,
+                            .update = {.on_nonfinite = TR_NONFINITE_SKIP}};
+  char dir[] = "/tmp/scale.XXXXXX";
+  ASSERT(mkdtemp(dir) != NULL);
+  for (int i = 0; i < 3; i++) {
+    double norm;
+    int64_t skipped;
+    open_model(devices[i], &opts);
+    for (int k = 0; k < 3; k++) {
+      ASSERT_OK(step(k == 1 ? 1 : NAN));
+    }
+    ASSERT_OK(tr_optimizer_set_lr_scale(opt, 0.25));
+    ASSERT_NEAR(tr_optimizer_lr(opt), 0.025, 1e-16);
+    tr_checkpoint run = {.model = net, .optimizer = opt};
+    ASSERT_OK(tr_checkpoint_save(ctx, dir, &run));
+    close_model();
+    open_model(devices[i], &opts);
+    run = (tr_checkpoint){.model = net, .optimizer = opt};
+    ASSERT_OK(tr_checkpoint_resume(ctx, dir, &run));
+    ASSERT_NEAR(tr_optimizer_lr_scale(opt), 0.25, 0);
+    ASSERT_NEAR(tr_optimizer_lr(opt), 0.025, 1e-16);
+    ASSERT_OK(step(NAN));
+    ASSERT_OK(tr_optimizer_grad_norm(opt, &norm, &skipped));
+    ASSERT_EQ(skipped, 3);
+    close_model();
+  }
+  char command[64];
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  ASSERT_EQ(system(command), 0);
+}
+
 static void test_a_resume_forgets_what_came_after_the_save(void)
 {
   char dir[] = "/tmp/forgets.XXXXXX";
@@ -373,6 +406,7 @@ static const tr_test tests[] = {
     TEST(test_the_norm_is_there_where_it_was_asked_for),
     TEST(test_groups_become_slices_that_cover_the_arena),
     TEST(test_a_schedule_by_metric_survives_a_stop),
+    TEST(test_scale_and_skipped_steps_survive_a_stop),
     TEST(test_a_resume_forgets_what_came_after_the_save),
     TEST(test_averages_refuse_a_bad_decay),
     TEST(test_averages_survive_a_stop),
