@@ -48,8 +48,8 @@ static tr_status check_update(const char *name, const tr_update_opts *update)
   TR_CHECK(update->clip_norm >= 0 && isfinite(update->clip_norm), TR_EINVAL,
            "%s: clip_norm is %g, expected at least 0", name, update->clip_norm);
   int policy = (int)update->on_nonfinite;
-  TR_CHECK(policy >= TR_NONFINITE_IGNORE && policy <= TR_NONFINITE_STOP,
-           TR_EINVAL, "%s: on_nonfinite is %d, expected 0 to 2", name, policy);
+  TR_CHECK(policy >= TR_NONFINITE_IGNORE && policy <= TR_NONFINITE_ROLLBACK,
+           TR_EINVAL, "%s: on_nonfinite is %d, expected 0 to 3", name, policy);
   return TR_OK;
 }
 
@@ -403,7 +403,7 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   if (opt->norm_sums != NULL) {
     find_clip_factor(opt);
   }
-  if (opt->on_nonfinite == TR_NONFINITE_STOP) {
+  if (opt->on_nonfinite >= TR_NONFINITE_STOP) {
     tr_status status = check_finite(opt);
     if (status != TR_OK) {
       tr__store_clear_grads(store);
