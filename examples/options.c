@@ -111,6 +111,7 @@ static const entry table[] = {
      .least = 1,
      .most = 1e15},
     {CHOICE("on-save-error", "warn|stop", on_save_error)},
+    {CHOICE("on-nonfinite", "stop|skip|rollback|ignore", on_nonfinite)},
     {.name = "resume",
      .help = "continue from the newest checkpoint",
      .kind = FLAG,
@@ -244,6 +245,7 @@ tr_status example_options_parse(int argc,
                                .conv = "auto",
                                .checkpoint = "run",
                                .on_save_error = "warn",
+                               .on_nonfinite = "ignore",
                                .lr = -1,
                                .weight_decay = -1};
   for (int i = 1; i < argc; i++) {
@@ -309,6 +311,19 @@ static tr_status create_muon(const example_options *options,
   return tr_muon_create(net, &muon, out);
 }
 
+static tr_nonfinite policy_of(const example_options *options)
+{
+  static const char *const names[] = {[TR_NONFINITE_IGNORE] = "ignore",
+                                      [TR_NONFINITE_SKIP] = "skip",
+                                      [TR_NONFINITE_STOP] = "stop",
+                                      [TR_NONFINITE_ROLLBACK] = "rollback"};
+  int policy = TR_NONFINITE_ROLLBACK;
+  while (policy > 0 && strcmp(options->on_nonfinite, names[policy]) != 0) {
+    policy--;
+  }
+  return (tr_nonfinite)policy;
+}
+
 tr_status example_optimizer_create(const example_options *options,
                                    tr_model *net,
                                    int64_t steps,
@@ -316,12 +331,14 @@ tr_status example_optimizer_create(const example_options *options,
 {
   const char *name = options->optimizer;
   tr_schedule schedule = make_schedule(options, steps);
+  const tr_update_opts update = {.on_nonfinite = policy_of(options)};
   if (strcmp(name, "sgd") == 0 || strcmp(name, "momentum") == 0) {
     const tr_sgd_opts sgd = {
         .lr = options->lr < 0 ? 0.01 : options->lr,
         .momentum = strcmp(name, "momentum") == 0 ? 0.9 : 0,
         .weight_decay = options->weight_decay < 0 ? 0 : options->weight_decay,
-        .schedule = schedule};
+        .schedule = schedule,
+        .update = update};
     return tr_sgd_create(net, &sgd, out);
   }
   if (strcmp(name, "muon") == 0) {
@@ -334,6 +351,7 @@ tr_status example_optimizer_create(const example_options *options,
     adam.weight_decay = options->weight_decay;
   }
   adam.schedule = schedule;
+  adam.update = update;
   return is_adamw ? tr_adamw_create(net, &adam, out)
                   : tr_adam_create(net, &adam, out);
 }

@@ -6,7 +6,7 @@
 
 typedef struct example_options {
   const char *model, *data, *optimizer, *schedule, *dtype, *device, *init;
-  const char *checkpoint, *log, *conv, *on_save_error;
+  const char *checkpoint, *log, *conv, *on_save_error, *on_nonfinite;
   int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
   int64_t threads, seed;
   /* 0 for the batch: the program's default */

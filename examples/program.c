@@ -75,6 +75,10 @@ static void report(tr_context *ctx, const tr_report *result)
               "%.0f samples/s  params %016" PRIx64,
               (long long)result->steps, result->test_accuracy,
               result->test_loss, result->samples_per_s, result->params_hash);
+  if (result->skipped > 0 || result->rollbacks > 0) {
+    tr_log_root(ctx, "not finite: %lld steps skipped, %lld roll-backs",
+                (long long)result->skipped, (long long)result->rollbacks);
+  }
 }
 
 void example_train(tr_context *ctx,

@@ -55,8 +55,8 @@ static tr_status check_update(const char *name, const tr_update_opts *update)
   TR_CHECK(update->clip_norm >= 0 && isfinite(update->clip_norm), TR_EINVAL,
            "%s: clip_norm is %g, expected at least 0", name, update->clip_norm);
   int policy = (int)update->on_nonfinite;
-  TR_CHECK(policy >= TR_NONFINITE_IGNORE && policy <= TR_NONFINITE_STOP,
-           TR_EINVAL, "%s: on_nonfinite is %d, expected 0 to 2", name, policy);
+  TR_CHECK(policy >= TR_NONFINITE_IGNORE && policy <= TR_NONFINITE_ROLLBACK,
+           TR_EINVAL, "%s: on_nonfinite is %d, expected 0 to 3", name, policy);
   return TR_OK;
 }
 
@@ -113,6 +113,9 @@ static tr_status create(tr_model *net,
   opt->plateau.scale = 1;
   opt->growth_interval =
       opt->store->ctx->compute == TR_F16 ? GROWTH_INTERVAL : 0;
+  opt->lr_scale = 1;
+  tr__optimizer_set_scaler(
+      opt, &(tr__scaler){.loss_scale = tr__first_loss_scale(opt->store->ctx)});
   *out = opt;
   return equip(opt, update);
 }
@@ -248,8 +251,22 @@ char *tr__optimizer_text(const tr_optimizer *opt)
 double tr_optimizer_lr(const tr_optimizer *opt)
 {
   double lr = tr__schedule_lr(&opt->schedule, opt->hyper.lr, opt->num_steps);
-  return opt->plateau.scale * lr /
+  return opt->lr_scale * opt->plateau.scale * lr /
          (1 + (double)opt->num_steps * opt->hyper.lr_decay);
+}
+
+double tr_optimizer_lr_scale(const tr_optimizer *opt)
+{
+  return opt->lr_scale;
+}
+
+tr_status tr_optimizer_set_lr_scale(tr_optimizer *opt, double scale)
+{
+  TR_CHECK(scale > 0 && isfinite(scale), TR_EINVAL,
+           "tr_optimizer_set_lr_scale: scale is %g, expected more than 0",
+           scale);
+  opt->lr_scale = scale;
+  return TR_OK;
 }
 
 tr_status tr_optimizer_report(tr_optimizer *opt, double metric)
@@ -322,22 +339,53 @@ static tr_status read_block(const tr_optimizer *opt, tr__step_block *block)
                                  sizeof *block);
 }
 
-/* The gradients of all ranks are the same, so every rank finds the same. */
-static tr_status check_norm(const tr_optimizer *opt)
+/* The mean loss of all batches since the last step. Without weight it is the
+ * model's 0, unless the sum is not finite. */
+static tr_status read_loss(const tr_optimizer *opt, double *loss)
+{
+  const tr__store *store = opt->store;
+  tr__backend *backend = store->ctx->backend;
+  bool is_double = store->ctx->dtype == TR_F64;
+  double wide[TR__TAIL_COUNT];
+  float narrow[TR__TAIL_COUNT];
+  TR_TRY(backend->type->download(
+      &backend->stream, is_double ? (void *)wide : narrow,
+      tr__store_tail(store).data,
+      TR__TAIL_COUNT * tr_dtype_size(store->ctx->dtype)));
+  double sum = is_double ? wide[TR__TAIL_LOSS] : (double)narrow[TR__TAIL_LOSS];
+  double weight =
+      is_double ? wide[TR__TAIL_WEIGHT] : (double)narrow[TR__TAIL_WEIGHT];
+  *loss = weight != 0 || !isfinite(sum) ? sum / weight : 0;
+  return TR_OK;
+}
+
+/* Loss and gradients are the same on all ranks, so every rank finds the
+ * same. */
+static tr_status check_finite(const tr_optimizer *opt)
 {
   tr__step_block block;
   TR_TRY(read_block(opt, &block));
-  /* A scale above 1/2 may have been too large for float16. */
-  bool is_overflow = opt->growth_interval > 0 && block.loss_scale >= 1;
-  if (block.skip == 0 || is_overflow) {
+  if (block.skip == 0) {
     return TR_OK;
   }
-  return tr__agree(opt->store->ctx->comm,
-                   TR_FAIL(TR_ENUMERIC,
-                           "the gradient of step %lld is not finite; nothing "
-                           "was changed; lower the rate (lr is %g)",
-                           (long long)opt->num_steps + 1,
-                           tr_optimizer_lr(opt)));
+  double loss = 0;
+  char value[32] = "not finite";
+  TR_TRY(read_loss(opt, &loss));
+  /* A scale above 1/2 may have been too large for float16's gradients. */
+  bool is_overflow = opt->growth_interval > 0 && block.loss_scale >= 1;
+  if (isfinite(loss) && is_overflow) {
+    return TR_OK;
+  }
+  if (!isfinite(loss)) {
+    snprintf(value, sizeof value, "%g", isnan(loss) ? (double)NAN : loss);
+  }
+  return tr__agree(
+      opt->store->ctx->comm,
+      TR_FAIL(TR_ENUMERIC,
+              "the %s of step %lld is %s; nothing was changed; lower the rate "
+              "(lr is %g)",
+              isfinite(loss) ? "gradient" : "loss",
+              (long long)opt->num_steps + 1, value, tr_optimizer_lr(opt)));
 }
 
 tr_status
@@ -382,13 +430,6 @@ void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
                         sizeof *scaler);
 }
 
-static void clear_grads(tr__store *store)
-{
-  store->grads_are_clear = true;
-  store->num_batches = 0;
-  store->grads_are_reduced = false;
-}
-
 tr_status tr_optimizer_step(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
@@ -405,10 +446,10 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   if (opt->norm_sums != NULL) {
     find_clip_factor(opt);
   }
-  if (opt->on_nonfinite == TR_NONFINITE_STOP) {
-    tr_status status = check_norm(opt);
+  if (opt->on_nonfinite >= TR_NONFINITE_STOP) {
+    tr_status status = check_finite(opt);
     if (status != TR_OK) {
-      clear_grads(store);
+      tr__store_clear_grads(store);
       return tr_error_push(status, __FILE__, __LINE__);
     }
   }
@@ -418,6 +459,6 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   tr__store_changed(store);
   opt->num_steps++;
   store->num_steps++;
-  clear_grads(store);
+  tr__store_clear_grads(store);
   return TR_OK;
 }

@@ -185,6 +185,8 @@ typedef struct tr_batchnorm_opts {
  *               running_mean <- (1 - momentum) running_mean + momentum mean
  *               running_var  <- likewise with var n / (n - 1)
  *               num_batches_tracked <- num_batches_tracked + 1
+ *               (the running values of a channel stay where a new one would be
+ *               NaN or Inf)
  *   evaluation  mean, var are the running ones (tr_model_set_training())
  *
  * weight (C) starts at 1, bias (C) at 0. The running values are buffers of

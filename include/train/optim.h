@@ -69,12 +69,34 @@ typedef struct tr_param_group {
                           AdamW, as embeddings and the last layer should be */
 } tr_param_group;
 
-/* What happens in a step whose gradient is not finite on any rank. */
+/* What happens in a step whose loss or gradient is NaN or Inf: the sums over
+ * all ranks and all batches since the last step, so that all ranks decide
+ * alike. A loss of an evaluation is reported as it is.
+ *
+ * The trainer does all of TR_NONFINITE_ROLLBACK (tr_trainer_opts). In a loop of
+ * one's own tr_optimizer_step() fails as with TR_NONFINITE_STOP, and going back
+ * is two calls; they count the roll-backs themselves, and end:
+ *
+ *   tr_status status = tr_optimizer_step(opt);
+ *   if (status == TR_ENUMERIC && rollbacks++ < 3) {
+ *     double scale = 0.5 * tr_optimizer_lr_scale(opt);
+ *     TR_MUST(tr_checkpoint_resume(ctx, "run", &run));
+ *     TR_MUST(tr_optimizer_set_lr_scale(opt, scale));
+ *     continue;
+ *   }
+ *   TR_MUST(status);
+ *
+ * Save once before the first step, so that there is always one to go back to;
+ * without any, tr_checkpoint_resume() changes nothing. */
 typedef enum tr_nonfinite {
-  TR_NONFINITE_IGNORE = 0, /* nobody looks */
-  TR_NONFINITE_SKIP = 1,   /* the step counts and changes nothing */
-  TR_NONFINITE_STOP = 2    /* the step fails with TR_ENUMERIC on all ranks and
-                              changes nothing; waits for the device */
+  TR_NONFINITE_IGNORE = 0,  /* tr_optimizer_step() does not look; the trainer
+                               looks at the loss and ends with TR_ENUMERIC */
+  TR_NONFINITE_SKIP = 1,    /* the step counts and changes nothing */
+  TR_NONFINITE_STOP = 2,    /* the step fails with TR_ENUMERIC on all ranks and
+                               changes nothing; waits for the device */
+  TR_NONFINITE_ROLLBACK = 3 /* the trainer goes back to the newest checkpoint
+                               and on with a smaller rate; without a trainer
+                               as TR_NONFINITE_STOP; waits for the device */
 } tr_nonfinite;
 
 /* What all optimizers can do. Zero-initialise; every zero is the default. */
@@ -311,7 +333,9 @@ TR_API tr_status tr_muon_create(tr_model *net,
  * Calls:     logically collective: after tr_model_allreduce_grads(), or on one
  *            rank after tr_model_backward()
  * Errors:    TR_ESTATE without gradients; TR_ENUMERIC on all ranks with
- *            TR_NONFINITE_STOP: the gradients are cleared, nothing else changed
+ *            TR_NONFINITE_STOP and TR_NONFINITE_ROLLBACK: the gradients are
+ *            cleared, nothing else is changed (forward has given finite values
+ *            to BatchNorm's running ones)
  * Ownership: nothing is created or kept
  * Threads:   one thread per context; asynchronous on the context's stream
  * Exact:     bitwise repeatable for fixed ranks and backend
@@ -319,7 +343,8 @@ TR_API tr_status tr_muon_create(tr_model *net,
 TR_API tr_status tr_optimizer_step(tr_optimizer *opt);
 
 /* tr_optimizer_grad_norm - the norm of the last step's mean gradient before
- * it was clipped, and the steps that were skipped so far by this process.
+ * it was clipped, and the updates that were left out so far because loss or
+ * gradient was not finite. Their number is part of checkpoints.
  *
  * norm     [out]  root of the sum of squares over all parameters
  * skipped  [out]  may be NULL
@@ -357,6 +382,24 @@ TR_API tr_status tr_optimizer_loss_scale(tr_optimizer *opt, double *scale);
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API double tr_optimizer_lr(const tr_optimizer *opt);
+
+/* tr_optimizer_lr_scale - what the rate is multiplied by, on top of the
+ * schedule: 1, or what roll-backs and tr_optimizer_set_lr_scale() made it.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API double tr_optimizer_lr_scale(const tr_optimizer *opt);
+
+/* tr_optimizer_set_lr_scale - multiply the rate by scale from the next step
+ * on, in place of the scale before. It is part of checkpoints.
+ *
+ * Calls:     logically collective: the same scale on every rank
+ * Errors:    TR_EINVAL where scale is not finite or not more than 0
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_optimizer_set_lr_scale(tr_optimizer *opt, double scale);
 
 /* tr_optimizer_report - tell a schedule of kind TR_SCHEDULE_PLATEAU how good
  * the model is, once per evaluation.

@@ -171,7 +171,18 @@ typedef enum tr_on_save_error {
 } tr_on_save_error;
 
 /* Zero-initialise; model, optimizer, loader and one of epochs and steps are
- * required, all else is optional. */
+ * required, all else is optional.
+ *
+ * Where the optimizer's update.on_nonfinite is TR_NONFINITE_ROLLBACK, a loss,
+ * gradient or state that is NaN or Inf on any rank takes all ranks back to the
+ * newest complete checkpoint of this run in checkpoint_dir: parameters,
+ * optimizer, schedule and place in the data. The rate is multiplied by
+ * rollback_factor, for a run that repeats itself would come to the same end;
+ * the product of all of them is part of later checkpoints. After max_rollbacks
+ * to one and the same checkpoint the run ends with TR_ENUMERIC, as it does
+ * where there is no checkpoint_dir. A run that is killed and resumed rolls back
+ * as the undisturbed one does. What the trainer does not know, such as averages
+ * (tr_ema), does not go back. */
 typedef struct tr_trainer_opts {
   tr_model *model;            /* borrowed until tr_trainer_destroy() */
   tr_optimizer *optimizer;    /* borrowed until tr_trainer_destroy() */
@@ -182,9 +193,11 @@ typedef struct tr_trainer_opts {
   const char *checkpoint_dir; /* NULL: no checkpoints */
   int64_t save_every;         /* steps between saves; 0: once per epoch */
   tr_on_save_error on_save_error;
-  const char *log_path; /* JSON lines, rank 0; NULL: none */
-  FILE *progress;       /* progress on rank 0; NULL: none. A terminal gets a
-                           bar, anything else plain lines */
+  const char *log_path;   /* JSON lines, rank 0; NULL: none */
+  FILE *progress;         /* progress on rank 0; NULL: none. A terminal gets a
+                             bar, anything else plain lines */
+  double rollback_factor; /* of the rate, at a roll-back; less than 1; 0: 0.5 */
+  int64_t max_rollbacks;  /* to the same checkpoint; 0: 3 */
 } tr_trainer_opts;
 
 /* What tr_trainer_fit() reports; the same on all ranks. */
@@ -196,17 +209,19 @@ typedef struct tr_report {
   double samples_per_s; /* training throughput of this call */
   double peak_rss_mib;  /* largest resident memory of any rank */
   uint64_t params_hash; /* see tr_model_params_hash() */
+  int64_t skipped;      /* steps of those that TR_NONFINITE_SKIP left out */
+  int64_t rollbacks;    /* since the very first start */
 } tr_report;
 
 /* tr_trainer_create - bind model, optimizer, data and checkpoints.
  *
  * Calls:     collective on the model's communicator
- * Errors:    TR_EINVAL, TR_EIO (log file), TR_ESHAPE where samples do not fit
- *            the model, TR_EMISMATCH where ranks give different options (names
- *            both sides); agreed on all ranks
- * Ownership: *out is owned by the caller; what opts points to is borrowed
- *            until tr_trainer_destroy()
- * Threads:   one thread per context */
+ * Errors:    TR_EINVAL (with roll-back options also where the optimizer has
+ *            another policy), TR_EIO (log file), TR_ESHAPE where samples do not
+ * fit the model, TR_EMISMATCH where ranks give different options (names both
+ * sides); agreed on all ranks Ownership: *out is owned by the caller; what opts
+ * points to is borrowed until tr_trainer_destroy() Threads:   one thread per
+ * context */
 TR_API tr_status tr_trainer_create(tr_context *ctx,
                                    const tr_trainer_opts *opts,
                                    tr_trainer **out);
@@ -222,11 +237,15 @@ TR_API tr_status tr_trainer_resume(tr_trainer *trainer);
 
 /* tr_trainer_step - forward, backward, all-reduce and update on one batch.
  *
- * The same as the four calls of the explicit loop.
+ * The same as the four calls of the explicit loop, and a roll-back where that
+ * is the policy: then tr_optimizer_num_steps() and the trainer's loader stand
+ * where the checkpoint was saved, and batch is no longer there.
  *
  * Calls:     collective on the model's communicator
  * Errors:    as tr_model_forward(), tr_model_backward(),
- *            tr_model_allreduce_grads(), tr_optimizer_step()
+ *            tr_model_allreduce_grads(), tr_optimizer_step(); TR_ENUMERIC
+ *            where the loss is not finite, unless such steps are skipped: the
+ *            gradients are cleared, and the caller may go on
  * Ownership: batch is borrowed for the call
  * Threads:   one thread per context
  * Exact:     bitwise repeatable for fixed ranks and backend */
@@ -234,20 +253,24 @@ TR_API tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch);
 
 /* tr_trainer_fit - train until the end, with evaluation, saves and progress.
  *
- * Saves every save_every steps (or once per epoch), and at the end. A request
- * to stop (tr_context_request_stop() on any rank) ends it after the current
- * step, with a checkpoint.
+ * Saves every save_every steps (or once per epoch), and at the end. With
+ * TR_NONFINITE_ROLLBACK it also saves before its first step, unless the trainer
+ * has saved or resumed before, so that there is always a checkpoint to go back
+ * to. A request to stop (tr_context_request_stop() on any rank) ends it after
+ * the current step, with a checkpoint.
  *
  * report  [out]  may be NULL
  *
  * Calls:     collective on the model's communicator
- * Errors:    those of its parts; TR_ENUMERIC where the loss is not finite;
- *            TR_ESTOPPED after a requested stop (checkpoint saved); TR_EIO
- *            where the last save fails. Agreed on all ranks.
+ * Errors:    those of its parts; TR_ENUMERIC where the loss is not finite,
+ *            unless such steps are skipped or rolled back, and where roll-backs
+ *            do not help; TR_ESTOPPED after a requested stop (checkpoint
+ *            saved); TR_EIO where the last save fails. Agreed on all ranks.
  * Ownership: nothing is created or kept
  * Threads:   one thread per context
  * Exact:     bitwise repeatable for fixed ranks and backend, over any number
- *            of stops and resumes */
+ *            of stops and resumes. With roll-backs a requested stop is not
+ *            without trace: its checkpoint is one more to go back to */
 TR_API tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report);
 
 /* tr_trainer_evaluate - exact mean loss and accuracy over a loader's samples.

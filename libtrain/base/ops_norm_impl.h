@@ -101,6 +101,7 @@ typedef struct tr__batchnorm_sums_args {
  * 1 / sqrt(var + eps); and where there was any value,
  *   running_mean <- (1 - momentum) running_mean + momentum mean
  *   running_var  <- likewise with var n / (n - 1);  batches <- batches + 1
+ * but those of a channel stay where one of both would not be finite.
  * Without sums: stats of the running values, which stay. */
 typedef struct tr__batchnorm_stats_args {
   tr__tensor running_mean, running_var, batches, stats, sums;

@@ -54,8 +54,8 @@ typedef struct tr__sum_squares_args {
  * block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT] / S
  * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)) / S; 1 / S where limit
  * is 0
- * block.skip <- 1 where grad_norm is not finite and skips is not 0, else 0;
- * then block.num_skipped grows by 1.
+ * block.skip <- 1 where skips is not 0 and grad_norm or tail[LOSS] is not
+ * finite, else 0; block.num_skipped <- block.num_skipped + block.skip
  * Where steps have been skipped before, correction1, correction2 and first are
  * those of step block.step - block.num_skipped.
  * Where growth_interval is not 0: S is halved where grad_norm is not finite,

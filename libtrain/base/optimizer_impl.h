@@ -69,7 +69,9 @@ struct tr_optimizer {
   tr__hyper hyper;
   tr_schedule schedule;
   tr__plateau plateau;
-  double clip_norm; /* 0: none */
+  double lr_scale;       /* of the rate; saved with the run */
+  int64_t num_rollbacks; /* of the run; saved with it */
+  double clip_norm;      /* 0: none */
   tr_nonfinite on_nonfinite;
   int num_slots;              /* in use: 0 for SGD without momentum */
   void *slots[TR__MAX_SLOTS]; /* arenas of slot_count elements */

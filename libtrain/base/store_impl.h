@@ -103,6 +103,14 @@ tr__store *tr__model_store(tr_model *net);
 /* tr__model_context - the context that a model was created on. */
 tr_context *tr__model_context(const tr_model *net);
 
+/* tr__store_clear_grads - forget the gradients: a step begins anew. */
+static inline void tr__store_clear_grads(tr__store *store)
+{
+  store->grads_are_clear = true;
+  store->num_batches = 0;
+  store->grads_are_reduced = false;
+}
+
 /* tr__store_param - a parameter by name, or NULL. */
 tr__param *tr__store_param(const tr__store *store, const char *name);
 
@@ -124,6 +132,13 @@ static inline int64_t tr__store_arena_count(const tr__store *store,
                                             bool is_values)
 {
   return is_values ? store->value_count : store->count;
+}
+
+/* tr__first_loss_scale - gradients of float16 are mostly so small that they
+ * would be lost. Source: torch.amp.GradScaler */
+static inline double tr__first_loss_scale(const tr_context *ctx)
+{
+  return ctx->compute == TR_F16 ? 65536 : 1;
 }
 
 /* tr__store_half_bytes - of halves. */

@@ -6,10 +6,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Gradients of float16 are mostly so small that they would be lost.
- * Source: torch.amp.GradScaler */
-enum { FIRST_LOSS_SCALE = 1 << 16 };
-
 static bool is_no_buffer(const tr__param *param)
 {
   return !param->is_buffer;
@@ -135,8 +131,7 @@ tr_status tr__store_create(tr_model *net)
   bytes = ((size_t)store->count + TR__TAIL_COUNT) * size;
   TR_TRY(backend->type->alloc(backend, bytes, &store->grads));
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
-  const tr__step_block block = {
-      .loss_scale = net->ctx->compute == TR_F16 ? FIRST_LOSS_SCALE : 1};
+  const tr__step_block block = {.loss_scale = tr__first_loss_scale(net->ctx)};
   backend->type->upload(&backend->stream, store->block, &block, sizeof block);
   store->grads_are_clear = true;
   return TR_OK;

@@ -32,7 +32,7 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
 
 /* The numbers of a run, in the order in which ranks exchange them.
  * X(name) is the data set /state/<name>. plateau_best, plateau_scale and
- * loss_scale are the bits of doubles. */
+ * lr_scale and loss_scale are the bits of doubles. */
 #define TR__STATE_NUMBERS(X)                                                   \
   X(format)                                                                    \
   X(step)                                                                      \
@@ -50,14 +50,20 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(plateau_scale)                                                             \
   X(plateau_bad)                                                               \
   X(plateau_cooldown)                                                          \
-  X(plateau_reports)                                                           \
-  X(num_skipped)                                                               \
+  X(plateau_reports)
+
+/* Those that older checkpoints do not have: then they are 0. */
+#define TR__LATER_NUMBERS(X)                                                   \
+  X(lr_scale)                                                                  \
+  X(rollbacks)                                                                 \
+  X(skipped)                                                                   \
   X(loss_scale)                                                                \
   X(good_steps)
 
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;
   TR__STATE_NUMBERS(TR__STATE_FIELD)
+  TR__LATER_NUMBERS(TR__STATE_FIELD)
 #undef TR__STATE_FIELD
 } tr__run_numbers;
 
@@ -97,5 +103,20 @@ tr_status tr__checkpoint_save_with(tr_context *ctx,
                                    const tr__file_ops *ops,
                                    const char *dir,
                                    const tr_checkpoint *run);
+
+/* Which checkpoint was read; save 0: none was there. */
+typedef struct tr__resumed {
+  int64_t step, save;
+} tr__resumed;
+
+/* tr__checkpoint_resume_from - tr_checkpoint_resume() that says what it took.
+ *
+ * is_own  only what this run has saved or was resumed from, not what another
+ *         one has left in the directory */
+tr_status tr__checkpoint_resume_from(tr_context *ctx,
+                                     const char *dir,
+                                     const tr_checkpoint *run,
+                                     bool is_own,
+                                     tr__resumed *out);
 
 #endif

@@ -13,6 +13,7 @@ typedef struct found {
   unsigned char run_id[TR__SEAL_RUN_BYTES];
   char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
   int64_t save, last_save; /* of this one, of the newest that can be listed */
+  bool is_own;             /* other runs' are not looked at */
 } found;
 
 static void release_found(found *f)
@@ -50,23 +51,28 @@ static tr_status try_one(tr_context *ctx,
 static tr_status find_newest(tr_context *ctx,
                              const tr__file_ops *ops,
                              const char *dir,
+                             const unsigned char *run_id,
                              found *out)
 {
   tr__listing listing;
   char newest[TR__MESSAGE_BYTES / 2] = "";
   TR_TRY(tr__run_dir_list(ops, dir, &listing));
   tr_status status = TR_OK;
+  int count = 0;
   for (int i = 0; i < listing.count; i++) {
-    status = try_one(ctx, ops, dir, &listing.items[i], out);
+    const tr__listed *item = &listing.items[i];
+    if (out->is_own && tr__is_foreign(item, &listing, run_id)) {
+      continue;
+    }
+    status = try_one(ctx, ops, dir, item, out);
     if (status == TR_OK || status == TR_ENOMEM) {
       break;
     }
-    if (i == 0) {
+    if (count++ == 0) {
       snprintf(newest, sizeof newest, "%.*s", (int)sizeof newest - 1,
                tr_error_message());
     }
   }
-  int count = listing.count;
   out->last_save = listing.last_save;
   tr__listing_release(&listing);
   TR_CHECK(status == TR_OK || status == TR_ENOMEM, TR_EDATA,
@@ -123,15 +129,29 @@ static tr_status find_text(const found *f, const char *name, const char **out)
   return TR_OK;
 }
 
+static const tr__sealed_entry *
+find_state(const found *f, const char *name, char full[TR__VIEW_NAME_BYTES])
+{
+  snprintf(full, TR__VIEW_NAME_BYTES, "/state/%s", name);
+  return tr__sealed_find(&f->sealed, full);
+}
+
 static tr_status find_number(const found *f, const char *name, int64_t *out)
 {
   char full[TR__VIEW_NAME_BYTES];
-  snprintf(full, sizeof full, "/state/%s", name);
-  const tr__sealed_entry *entry = tr__sealed_find(&f->sealed, full);
+  const tr__sealed_entry *entry = find_state(f, name, full);
   TR_CHECK(entry != NULL && entry->bytes == sizeof *out, TR_EDATA,
            "%s: has no number %s", f->path, full);
   memcpy(out, entry->data, sizeof *out);
   return TR_OK;
+}
+
+/* A number that older checkpoints do not have. */
+static tr_status find_later(const found *f, const char *name, int64_t *out)
+{
+  char full[TR__VIEW_NAME_BYTES];
+  *out = 0;
+  return find_state(f, name, full) != NULL ? find_number(f, name, out) : TR_OK;
 }
 
 static tr_status compare(const found *f, const tr_checkpoint *run)
@@ -211,6 +231,9 @@ static tr_status pack(const found *f, const tr_checkpoint *run, parcel *out)
 #define PACK_NUMBER(name) TR_TRY(find_number(f, #name, &out->numbers.name));
   TR__STATE_NUMBERS(PACK_NUMBER)
 #undef PACK_NUMBER
+#define PACK_LATER(name) TR_TRY(find_later(f, #name, &out->numbers.name));
+  TR__LATER_NUMBERS(PACK_LATER)
+#undef PACK_LATER
   for (int k = 0; k < tr__num_arenas(run); k++) {
     TR_TRY(pack_arena(f, tr__model_store(run->model), tr__arena_slot(run, k),
                       out->arenas[k]));
@@ -259,11 +282,12 @@ move_loader(tr__comm *comm, tr_loader *loader, const tr__run_numbers *numbers)
  * instead begins anew. */
 static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
 {
+  tr__plateau *plateau = &opt->plateau;
+  *plateau = (tr__plateau){.scale = 1};
   if (opt->schedule.kind != TR_SCHEDULE_PLATEAU ||
       numbers->plateau_reports == 0) {
     return;
   }
-  tr__plateau *plateau = &opt->plateau;
   memcpy(&plateau->best, &numbers->plateau_best, sizeof plateau->best);
   memcpy(&plateau->scale, &numbers->plateau_scale, sizeof plateau->scale);
   plateau->num_bad = numbers->plateau_bad;
@@ -276,13 +300,26 @@ static tr_status move_scaler(tr_optimizer *opt, const tr__run_numbers *numbers)
 {
   tr__scaler scaler;
   TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
-  scaler.num_skipped = (double)numbers->num_skipped;
+  scaler.num_skipped = (double)numbers->skipped;
   if (opt->growth_interval > 0 && numbers->loss_scale != 0) {
     memcpy(&scaler.loss_scale, &numbers->loss_scale, sizeof scaler.loss_scale);
     scaler.good_steps = (double)numbers->good_steps;
   }
   tr__optimizer_set_scaler(opt, &scaler);
   return TR_OK;
+}
+
+static tr_status move_optimizer(tr_optimizer *opt,
+                                const tr__run_numbers *numbers)
+{
+  tr__optimizer_set_steps(opt, numbers->step);
+  move_plateau(opt, numbers);
+  opt->lr_scale = 1;
+  if (numbers->lr_scale != 0) {
+    memcpy(&opt->lr_scale, &numbers->lr_scale, sizeof opt->lr_scale);
+  }
+  opt->num_rollbacks = numbers->rollbacks;
+  return move_scaler(opt, numbers);
 }
 
 static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
@@ -297,12 +334,9 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   }
   tr__store_changed(store);
   if (run->optimizer != NULL) {
-    tr__optimizer_set_steps(run->optimizer, p->numbers.step);
-    move_plateau(run->optimizer, &p->numbers);
-    status = move_scaler(run->optimizer, &p->numbers);
+    status = move_optimizer(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
-    store->grads_are_clear = true;
-    store->grads_are_reduced = false;
+    tr__store_clear_grads(store);
     ctx->torn = false;
   }
   if (status == TR_OK) {
@@ -331,26 +365,33 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
   tr__checkpoint_cache *cache;
   TR_TRY(tr__checkpoint_cache_of(store, &cache));
   TR_TRY(lock_for_reading(store, ops, dir));
-  TR_TRY(find_newest(ctx, ops, dir, out));
-  if (out->bytes != NULL && cache->has_dir) {
+  TR_TRY(find_newest(ctx, ops, dir, cache->run_id, out));
+  /* Those that were refused before stay refused. */
+  bool refused = out->bytes != NULL && out->save < out->last_save;
+  if (refused && cache->has_dir) {
     cache->dir.refused_after = out->save;
     cache->dir.refused_to = out->last_save;
   }
   return TR_OK;
 }
 
-tr_status
-tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
+tr_status tr__checkpoint_resume_from(tr_context *ctx,
+                                     const char *dir,
+                                     const tr_checkpoint *run,
+                                     bool is_own,
+                                     tr__resumed *out)
 {
   tr__comm *comm = ctx->comm;
   tr_status status;
-  found f = {0};
+  found f = {.is_own = is_own};
   parcel p = {0};
+  *out = (tr__resumed){0};
   TR_TRY(tr__agree(comm, tr__checkpoint_check(ctx, dir, run)));
   TR_TRY_GOTO(tr__agree(comm, search(ctx, dir, run, &f)), done);
-  int64_t is_there = f.bytes != NULL;
-  TR_TRY_GOTO(comm->type->broadcast(comm, &is_there, sizeof is_there, 0), done);
-  if (is_there == 0) {
+  /* Saves count from 1. */
+  int64_t save = f.bytes != NULL ? f.save : 0;
+  TR_TRY_GOTO(comm->type->broadcast(comm, &save, sizeof save, 0), done);
+  if (save == 0) {
     goto done;
   }
   status = make_parcel(run, &p);
@@ -364,9 +405,17 @@ tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
   if (comm->rank == 0) {
     take_over(run, &f);
   }
+  *out = (tr__resumed){.step = p.numbers.step, .save = save};
 
 done:
   release_parcel(&p);
   release_found(&f);
   return status;
+}
+
+tr_status
+tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
+{
+  tr__resumed taken;
+  return tr__checkpoint_resume_from(ctx, dir, run, false, &taken);
 }

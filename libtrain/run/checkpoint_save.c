@@ -8,7 +8,9 @@
 enum { DEFAULT_KEEP = 2, NUM_TEXTS = 4 };
 
 #define COUNT_ONE(name) +1
-enum { NUM_NUMBERS = TR__STATE_NUMBERS(COUNT_ONE) };
+enum {
+  NUM_NUMBERS = TR__STATE_NUMBERS(COUNT_ONE) TR__LATER_NUMBERS(COUNT_ONE)
+};
 #undef COUNT_ONE
 
 /* A save in progress on rank 0. */
@@ -21,18 +23,21 @@ typedef struct save {
   int num_views;
 } save;
 
-static tr_status collect_update(const tr_optimizer *opt,
-                                tr__run_numbers *numbers)
+static tr_status collect_optimizer(const tr_optimizer *opt,
+                                   tr__run_numbers *numbers)
 {
   const tr__plateau *plateau = &opt->plateau;
+  numbers->step = tr_optimizer_num_steps(opt);
   memcpy(&numbers->plateau_best, &plateau->best, sizeof plateau->best);
   memcpy(&numbers->plateau_scale, &plateau->scale, sizeof plateau->scale);
   numbers->plateau_bad = plateau->num_bad;
   numbers->plateau_cooldown = plateau->cooldown;
   numbers->plateau_reports = plateau->num_reports;
+  memcpy(&numbers->lr_scale, &opt->lr_scale, sizeof opt->lr_scale);
+  numbers->rollbacks = opt->num_rollbacks;
   tr__scaler scaler;
   TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
-  numbers->num_skipped = (int64_t)scaler.num_skipped;
+  numbers->skipped = (int64_t)scaler.num_skipped;
   if (opt->growth_interval > 0) {
     memcpy(&numbers->loss_scale, &scaler.loss_scale, sizeof scaler.loss_scale);
     numbers->good_steps = (int64_t)scaler.good_steps;
@@ -47,13 +52,11 @@ static tr_status collect_numbers(save *s, int64_t world)
   uint64_t hash;
   TR_TRY(tr_model_params_hash(run->model, &hash));
   numbers->format = TR__SEAL_VERSION;
-  numbers->step =
-      run->optimizer != NULL ? tr_optimizer_num_steps(run->optimizer) : 0;
   numbers->seed = (int64_t)s->store->ctx->seed;
   numbers->world = world;
   numbers->params_hash = (int64_t)hash;
   if (run->optimizer != NULL) {
-    TR_TRY(collect_update(run->optimizer, numbers));
+    TR_TRY(collect_optimizer(run->optimizer, numbers));
   }
   if (run->loader != NULL) {
     tr__loader_state state = tr__loader_get_state(run->loader);
@@ -108,6 +111,7 @@ static tr_status make_views(save *s)
   }
 #define VIEW_NUMBER(name) view_number(s, #name);
   TR__STATE_NUMBERS(VIEW_NUMBER)
+  TR__LATER_NUMBERS(VIEW_NUMBER)
 #undef VIEW_NUMBER
   view_text(s, "library", s->texts.library);
   view_text(s, "model", s->texts.model);
@@ -146,6 +150,7 @@ static tr_status fill_image(const save *s, tr__image *image)
 #define FILL_NUMBER(name)                                                      \
   memcpy(tr__image_at(image, at++), &s->numbers.name, sizeof(int64_t));
   TR__STATE_NUMBERS(FILL_NUMBER)
+  TR__LATER_NUMBERS(FILL_NUMBER)
 #undef FILL_NUMBER
   strcpy(tr__image_at(image, at++), s->texts.library);
   strcpy(tr__image_at(image, at++), s->texts.model);

@@ -58,6 +58,26 @@ void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry)
   end_line(log);
 }
 
+void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back)
+{
+  if (log->file == NULL) {
+    return;
+  }
+  fprintf(log->file, "{\"rollback\":true,\"from_step\":%lld,\"to_step\":%lld",
+          (long long)back->from_step, (long long)back->to_step);
+  put_number(log, "loss", back->loss);
+  put_number(log, "lr_scale", back->lr_scale);
+  end_line(log);
+}
+
+/* Where there were any. */
+static void put_count(const tr__joblog *log, const char *key, int64_t count)
+{
+  if (count > 0) {
+    fprintf(log->file, ",\"%s\":%lld", key, (long long)count);
+  }
+}
+
 void tr__joblog_final(tr__joblog *log, const tr_report *report)
 {
   if (log->file == NULL) {
@@ -71,6 +91,8 @@ void tr__joblog_final(tr__joblog *log, const tr_report *report)
           ",\"params_hash\":\"%016" PRIx64 "\",\"samples_per_s\":%.1f,"
           "\"peak_rss_mib\":%.1f",
           report->params_hash, report->samples_per_s, report->peak_rss_mib);
+  put_count(log, "skipped", report->skipped);
+  put_count(log, "rollbacks", report->rollbacks);
   end_line(log);
 }
 

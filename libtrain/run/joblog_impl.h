@@ -23,6 +23,12 @@ tr_status tr__joblog_open(const char *path, tr_dtype dtype, tr__joblog *log);
 /* tr__joblog_restart - drop what an earlier run wrote. */
 void tr__joblog_restart(tr__joblog *log);
 
+typedef struct tr__joblog_back {
+  int64_t from_step, to_step; /* that was not finite, of the checkpoint */
+  double loss, lr_scale;      /* lr_scale from now on */
+} tr__joblog_back;
+
+void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back);
 void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry);
 void tr__joblog_final(tr__joblog *log, const tr_report *report);
 

@@ -4,6 +4,7 @@
 #include "model/model_impl.h"
 #include "run/joblog_impl.h"
 #include "run/progress_impl.h"
+#include "run/rollback_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ struct tr_trainer {
   char *checkpoint_dir; /* owned copy, NULL: none */
   tr__joblog log;
   tr__progress progress;
+  tr__rollback rollback;
   int64_t saved_step;     /* of the newest checkpoint of this run; -1: none */
   int64_t evaluated_step; /* of test_loss and test_accuracy; -1: none */
   double train_seconds;   /* spent in steps */
@@ -44,6 +46,29 @@ static tr_status check_shape(const tr_model *net, const tr_loader *loader)
   return TR_OK;
 }
 
+static bool rolls_back(const tr_trainer_opts *opts)
+{
+  return opts->optimizer->on_nonfinite == TR_NONFINITE_ROLLBACK;
+}
+
+static tr_status check_rollback(const tr_trainer_opts *opts)
+{
+  TR_CHECK(opts->rollback_factor >= 0 && opts->rollback_factor < 1, TR_EINVAL,
+           "tr_trainer_create: rollback_factor is %g, expected more than 0 "
+           "and less than 1, or 0 for the default",
+           opts->rollback_factor);
+  TR_CHECK(opts->max_rollbacks >= 0, TR_EINVAL,
+           "tr_trainer_create: max_rollbacks is %lld, expected at least 0",
+           (long long)opts->max_rollbacks);
+  TR_CHECK(rolls_back(opts) ||
+               (opts->rollback_factor == 0 && opts->max_rollbacks == 0),
+           TR_EINVAL,
+           "tr_trainer_create: rollback_factor is %g and max_rollbacks %lld, "
+           "but the optimizer's on_nonfinite is not TR_NONFINITE_ROLLBACK",
+           opts->rollback_factor, (long long)opts->max_rollbacks);
+  return TR_OK;
+}
+
 static tr_status check_opts(const tr_trainer_opts *opts)
 {
   TR_CHECK(
@@ -58,6 +83,7 @@ static tr_status check_opts(const tr_trainer_opts *opts)
   TR_CHECK(opts->save_every >= 0, TR_EINVAL,
            "tr_trainer_create: save_every is %lld, expected at least 0",
            (long long)opts->save_every);
+  TR_TRY(check_rollback(opts));
   TR_TRY(check_shape(opts->model, opts->loader));
   TR_TRY(check_shape(opts->model, opts->test_loader));
   return TR_OK;
@@ -72,6 +98,9 @@ make_trainer(tr_context *ctx, const tr_trainer_opts *opts, tr_trainer **out)
   *out = trainer;
   trainer->ctx = ctx;
   trainer->opts = *opts;
+  trainer->rollback = (tr__rollback){
+      .factor = opts->rollback_factor > 0 ? opts->rollback_factor : 0.5,
+      .most = opts->max_rollbacks > 0 ? opts->max_rollbacks : 3};
   trainer->saved_step = -1;
   trainer->evaluated_step = -1;
   trainer->report.test_loss = NAN;
@@ -91,13 +120,15 @@ tr_status tr_trainer_create(tr_context *ctx,
   *out = NULL;
   tr_status status = tr__agree(ctx->comm, make_trainer(ctx, opts, out));
   if (status == TR_OK) {
-    char text[256];
+    char text[320];
     snprintf(text, sizeof text,
              "epochs %lld\nsteps %lld\nsave_every %lld\ncheckpoints %d\n"
-             "on_save_error %d\ntest %d\n",
+             "on_save_error %d\ntest %d\nrollback_factor %.17g\n"
+             "max_rollbacks %lld\n",
              (long long)opts->epochs, (long long)opts->steps,
              (long long)opts->save_every, opts->checkpoint_dir != NULL,
-             (int)opts->on_save_error, opts->test_loader != NULL);
+             (int)opts->on_save_error, opts->test_loader != NULL,
+             opts->rollback_factor, (long long)opts->max_rollbacks);
     status = tr__agree_text(ctx->comm, "options of the trainer", text);
   }
   if (status != TR_OK) {
@@ -135,41 +166,82 @@ tr_status tr_trainer_resume(tr_trainer *trainer)
   TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
                         "tr_trainer_resume\n"));
   const tr_checkpoint run = checkpoint_of(trainer);
-  TR_TRY(tr_checkpoint_resume(trainer->ctx, trainer->checkpoint_dir, &run));
-  return TR_OK;
-}
-
-/* A step that all ranks refuse for the same reason: the sums of the loss are
- * the same everywhere, so every rank comes here. */
-static tr_status check_loss(const tr_trainer *trainer, double loss)
-{
-  bool skips = trainer->opts.optimizer->on_nonfinite == TR_NONFINITE_SKIP;
-  if (isfinite(loss) || skips) {
-    return TR_OK;
+  tr__resumed taken;
+  TR_TRY(tr__checkpoint_resume_from(trainer->ctx, trainer->checkpoint_dir, &run,
+                                    false, &taken));
+  if (taken.save > 0) {
+    trainer->saved_step = taken.step;
   }
-  return tr__agree(
-      trainer->ctx->comm,
-      TR_FAIL(TR_ENUMERIC,
-              "the loss of step %lld is %g; lower the rate (lr is %g)",
-              (long long)tr_optimizer_num_steps(trainer->opts.optimizer) + 1,
-              loss, tr_optimizer_lr(trainer->opts.optimizer)));
-}
-
-tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch)
-{
-  tr_model *net = trainer->opts.model;
-  TR_TRY(tr_model_forward(net, batch));
-  TR_TRY(tr_model_backward(net));
-  TR_TRY(tr_model_allreduce_grads(net));
-  TR_TRY(tr_model_loss(net, &trainer->report.train_loss));
-  TR_TRY(check_loss(trainer, trainer->report.train_loss));
-  TR_TRY(tr_optimizer_step(trainer->opts.optimizer));
   return TR_OK;
 }
 
 static int64_t num_steps(const tr_trainer *trainer)
 {
   return tr_optimizer_num_steps(trainer->opts.optimizer);
+}
+
+static tr_status roll_back(tr_trainer *trainer, bool is_state)
+{
+  const tr_optimizer *opt = trainer->opts.optimizer;
+  const tr_checkpoint run = checkpoint_of(trainer);
+  const tr__setback cause = {.step = num_steps(trainer) + !is_state,
+                             .is_state = is_state,
+                             .loss = trainer->report.train_loss,
+                             .lr = tr_optimizer_lr(opt)};
+  int64_t step;
+  tr__progress_end(&trainer->progress);
+  TR_TRY(tr__roll_back(trainer->ctx, &trainer->rollback,
+                       trainer->checkpoint_dir, &run, &cause, &step));
+  tr__joblog_rollback(&trainer->log,
+                      &(tr__joblog_back){.from_step = cause.step,
+                                         .to_step = step,
+                                         .loss = cause.loss,
+                                         .lr_scale = opt->lr_scale});
+  trainer->saved_step = step;
+  trainer->evaluated_step = -1;
+  return TR_OK;
+}
+
+/* Where the optimizer does not look. The sums of the loss are the same on all
+ * ranks, so every rank comes here. */
+static tr_status check_loss(const tr_trainer *trainer, double loss)
+{
+  const tr_optimizer *opt = trainer->opts.optimizer;
+  if (isfinite(loss) || opt->on_nonfinite != TR_NONFINITE_IGNORE) {
+    return TR_OK;
+  }
+  tr__store_clear_grads(opt->store);
+  return tr__agree(
+      trainer->ctx->comm,
+      TR_FAIL(TR_ENUMERIC,
+              "the loss of step %lld is %g; lower the rate (lr is %g)",
+              (long long)tr_optimizer_num_steps(opt) + 1,
+              isnan(loss) ? (double)NAN : loss, tr_optimizer_lr(opt)));
+}
+
+/* is_back  [out]  the state is that of a checkpoint instead */
+static tr_status
+try_step(tr_trainer *trainer, const tr_batch *batch, bool *is_back)
+{
+  tr_model *net = trainer->opts.model;
+  *is_back = false;
+  TR_TRY(tr_model_forward(net, batch));
+  TR_TRY(tr_model_backward(net));
+  TR_TRY(tr_model_allreduce_grads(net));
+  TR_TRY(tr_model_loss(net, &trainer->report.train_loss));
+  TR_TRY(check_loss(trainer, trainer->report.train_loss));
+  tr_status status = tr_optimizer_step(trainer->opts.optimizer);
+  if (status == TR_ENUMERIC && rolls_back(&trainer->opts)) {
+    *is_back = true;
+    return roll_back(trainer, false);
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
+tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch)
+{
+  bool is_back;
+  return try_step(trainer, batch, &is_back);
 }
 
 static bool is_done(const tr_trainer *trainer)
@@ -191,6 +263,9 @@ static tr_status save(tr_trainer *trainer, bool is_last)
   if (status == TR_OK) {
     trainer->saved_step = num_steps(trainer);
     return TR_OK;
+  }
+  if (status == TR_ENUMERIC && rolls_back(&trainer->opts)) {
+    return roll_back(trainer, true);
   }
   bool goes_on = !is_last && status == TR_EIO &&
                  trainer->opts.on_save_error == TR_SAVE_ERROR_WARN;
@@ -273,11 +348,16 @@ static tr_status end_epoch(tr_trainer *trainer)
 static tr_status one_step(tr_trainer *trainer, const tr_batch *batch)
 {
   double lr = tr_optimizer_lr(trainer->opts.optimizer), begin = tr__now();
-  TR_TRY(tr_trainer_step(trainer, batch));
+  int64_t count = batch->global_count;
+  bool is_back;
+  TR_TRY(try_step(trainer, batch, &is_back));
+  if (is_back) {
+    return TR_OK;
+  }
   double seconds = tr__now() - begin;
   trainer->train_seconds += seconds;
-  trainer->train_samples += batch->global_count;
-  double rate = (double)batch->global_count / seconds;
+  trainer->train_samples += count;
+  double rate = (double)count / seconds;
   tr__joblog_step(
       &trainer->log,
       &(tr__joblog_entry){.step = num_steps(trainer),
@@ -337,20 +417,42 @@ static tr_status peak_rss(tr_context *ctx, double *mib)
   return TR_OK;
 }
 
-static tr_status finish(tr_trainer *trainer)
+static tr_status fill_report(tr_trainer *trainer)
 {
   tr_report *report = &trainer->report;
-  TR_TRY(evaluate(trainer));
-  tr_status saved = save(trainer, true);
+  const tr_optimizer *opt = trainer->opts.optimizer;
   report->steps = num_steps(trainer);
   report->samples_per_s =
       trainer->train_seconds > 0
           ? (double)trainer->train_samples / trainer->train_seconds
           : 0;
   TR_TRY(tr_model_params_hash(trainer->opts.model, &report->params_hash));
-  TR_TRY(peak_rss(trainer->ctx, &report->peak_rss_mib));
-  tr__joblog_final(&trainer->log, report);
+  report->rollbacks = opt->num_rollbacks;
+  tr__scaler scaler;
+  TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
+  report->skipped = (int64_t)scaler.num_skipped;
+  return peak_rss(trainer->ctx, &report->peak_rss_mib);
+}
+
+/* A last state that cannot be saved may lead back: then the run goes on. */
+static tr_status finish(tr_trainer *trainer, bool *is_over)
+{
+  TR_TRY(evaluate(trainer));
+  tr_status saved = save(trainer, true);
+  if (saved == TR_OK && !is_done(trainer)) {
+    return TR_OK;
+  }
+  *is_over = true;
+  TR_TRY(fill_report(trainer));
+  tr__joblog_final(&trainer->log, &trainer->report);
   return saved;
+}
+
+/* There shall always be a checkpoint to go back to. */
+static tr_status save_first(tr_trainer *trainer)
+{
+  bool wants = rolls_back(&trainer->opts) && trainer->saved_step < 0;
+  return wants ? save(trainer, false) : TR_OK;
 }
 
 static tr__progress_total total_of(const tr_trainer *trainer)
@@ -378,9 +480,13 @@ tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
   if (num_steps(trainer) == 0) {
     tr__joblog_restart(&trainer->log);
   }
-  tr_status status = train(trainer);
-  if (status == TR_OK) {
-    status = finish(trainer);
+  bool is_over = false;
+  tr_status status = save_first(trainer);
+  while (status == TR_OK && !is_over) {
+    status = train(trainer);
+    if (status == TR_OK) {
+      status = finish(trainer, &is_over);
+    }
   }
   tr__progress_end(&trainer->progress);
   if (report != NULL) {

@@ -185,7 +185,7 @@ def option_rows():
                       2, '--%s is "%s", expected' % (name, value),
                       ranks=(1, 3) if value == values[0] else (1,))
     for name in ("model", "optimizer", "schedule", "dtype", "conv", "device",
-                 "on-save-error"):
+                 "on-save-error", "on-nonfinite"):
         yield Row("--%s of no known kind" % name, None, ["--" + name, "zzz"],
                   2, '--%s is "zzz", expected' % name,
                   ranks=(1, 3) if name == "model" else (1,))
@@ -342,6 +342,35 @@ def checkpoint_rows():
               ["--batch", "4"] + resume, 0, "")
 
 
+def nonfinite_rows():
+    nan = ["--data", "data.h5", "--steps", "2", "--on-nonfinite"]
+    yield Row("samples that are not numbers: stop", hdf5("nan"),
+              nan + ["stop"], 65, "the loss of step 1 is nan; nothing was")
+    yield Row("samples that are not numbers: ignore", hdf5("nan"),
+              nan + ["ignore"], 65, "the loss of step 1 is nan")
+    yield Row("samples that are not numbers: skip", hdf5("nan"),
+              nan + ["skip"], 0, "")
+    yield Row("samples that are not numbers: roll-backs end", hdf5("nan"),
+              nan + ["rollback"], 65, "after 3 roll-backs to the checkpoint "
+              "of step 0, which stays in run", warnings=3)
+    yield Row("samples that are not numbers: nothing to go back to",
+              hdf5("nan"), nan + ["rollback", "--no-checkpoint"], 65,
+              "no checkpoints are kept to go back to")
+    # The first update overflows, whatever the samples are.
+    huge = ["--data", "data", "--steps", "2", "--optimizer", "sgd", "--lr",
+            "1e30", "--warmup", "1"]
+    yield Row("a rate far too large: stop", idx(),
+              huge + ["--on-nonfinite", "stop"], 65, "of step 2 is")
+    yield Row("a rate far too large: roll-backs end", idx(),
+              huge + ["--on-nonfinite", "rollback"], 65,
+              "of step 2 is ", warnings=3)
+    yield Row("a checkpoint, then roll-backs that end",
+              both(damage([], None), hdf5("nan")),
+              ["--data", "data", "--resume", "--steps", "6", "--optimizer",
+               "adamw", "--lr", "1e30", "--on-nonfinite", "rollback"], 65,
+              "after 3 roll-backs to the checkpoint of step 4", warnings=3)
+
+
 def save_rows():
     data = ["--data", "data", "--steps", "3"]
     often = data + ["--save-every", "1"]
@@ -386,6 +415,8 @@ def mismatch_rows():
             ("schedule", ["--schedule", "cosine"], ["--schedule", "step"]),
             ("weight-decay", ["--weight-decay", "0"],
              ["--weight-decay", "1"]),
+            ("on-nonfinite", ["--on-nonfinite", "skip"],
+             ["--on-nonfinite", "rollback"]),
             ("no-shuffle", [], ["--no-shuffle"]),
             ("no-checkpoint", [], ["--no-checkpoint"])):
         yield Row("ranks with another --" + what, idx(), data + mine, 78,
@@ -407,8 +438,8 @@ def mismatch_rows():
 
 
 def all_rows():
-    for rows in (save_rows, checkpoint_rows, mismatch_rows, hdf5_rows,
-                 idx_rows, option_rows):
+    for rows in (save_rows, checkpoint_rows, nonfinite_rows, mismatch_rows,
+                 hdf5_rows, idx_rows, option_rows):
         yield from rows()
 
 

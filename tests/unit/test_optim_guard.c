@@ -10,11 +10,17 @@ static tr_context *ctx;
 static tr_model *net;
 static tr_optimizer *opt;
 
-static void open_model(const char *device, const tr_sgd_opts *opts)
+static void open_context(const char *device, tr_dtype dtype)
 {
   ASSERT_OK(tr_context_create_auto(
-      &(tr_context_opts){.device = device, .threads = 1}, &ctx));
+      &(tr_context_opts){.device = device, .threads = 1, .dtype = dtype},
+      &ctx));
   ASSERT_OK(tr_model_create(ctx, &net));
+}
+
+static void open_model(const char *device, const tr_sgd_opts *opts)
+{
+  open_context(device, TR_F32);
   tr_node x = tr_input(net, (tr_shape){1, {3}});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 4, .name = "fc1"});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 2, .name = "fc2"});
@@ -30,7 +36,7 @@ static void close_model(void)
   tr_context_destroy(&ctx);
 }
 
-static tr_status step(float input)
+static void gather(float input)
 {
   float x[6] = {input, 1, 2, 3, 4, 5};
   int32_t targets[2] = {0, 1};
@@ -38,6 +44,11 @@ static tr_status step(float input)
       .count = 2, .global_count = 2, .inputs = {x}, .targets = {targets}};
   ASSERT_OK(tr_model_forward(net, &batch));
   ASSERT_OK(tr_model_backward(net));
+}
+
+static tr_status step(float input)
+{
+  gather(input);
   ASSERT_OK(tr_model_allreduce_grads(net));
   return tr_optimizer_step(opt);
 }
@@ -85,11 +96,113 @@ static void test_a_stop_changes_nothing_and_the_run_can_go_on(void)
                               .update = {.on_nonfinite = TR_NONFINITE_STOP}});
     ASSERT_OK(step(1));
     uint64_t before = hash();
-    ASSERT_FAILS(step(NAN), TR_ENUMERIC, "gradient of step 2 is not finite");
+    ASSERT_FAILS(step(NAN), TR_ENUMERIC, "the loss of step 2 is nan");
     ASSERT_EQ(hash() == before, 1);
     ASSERT_EQ(tr_optimizer_num_steps(opt), 1);
     ASSERT_OK(step(1));
     ASSERT_EQ(tr_optimizer_num_steps(opt), 2);
+    close_model();
+  }
+}
+
+/* A squared error that overflows, with a gradient that does not. */
+static void open_squares(const char *device, tr_dtype dtype, tr_nonfinite what)
+{
+  open_context(device, dtype);
+  tr_node x = tr_input(net, (tr_shape){1, {1}});
+  tr_mse(net, tr_linear(net, x, &(tr_linear_opts){.out = 1, .no_bias = 1}),
+         NULL);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_sgd_create(
+      net, &(tr_sgd_opts){.lr = 0.1, .update = {.on_nonfinite = what}}, &opt));
+}
+
+static tr_status step_squares(double target)
+{
+  bool is_double = ctx->dtype == TR_F64;
+  double x = 1 / target, t = target;
+  float narrow_x = (float)x, narrow_t = (float)t;
+  tr_batch batch = {.count = 1,
+                    .global_count = 1,
+                    .inputs = {is_double ? (void *)&x : &narrow_x},
+                    .targets = {is_double ? (void *)&t : &narrow_t}};
+  ASSERT_OK(tr_model_forward(net, &batch));
+  ASSERT_OK(tr_model_backward(net));
+  ASSERT_OK(tr_model_allreduce_grads(net));
+  return tr_optimizer_step(opt);
+}
+
+static void test_a_bad_loss_counts_where_the_gradient_is_finite(void)
+{
+  for (int i = 0; i < 6; i++) {
+    tr_dtype dtype = i % 2 == 0 ? TR_F32 : TR_F64;
+    double large = dtype == TR_F32 ? 1e25 : 1e200, norm;
+    int64_t skipped;
+    open_squares(devices[i / 2], dtype, TR_NONFINITE_SKIP);
+    uint64_t before = hash();
+    ASSERT_OK(step_squares(large));
+    ASSERT_OK(tr_optimizer_grad_norm(opt, &norm, &skipped));
+    ASSERT(isfinite(norm) && norm > 0);
+    ASSERT_EQ(skipped, 1);
+    ASSERT_EQ(hash() == before, 1);
+    ASSERT_OK(step_squares(1));
+    ASSERT_EQ(hash() == before, 0);
+    close_model();
+    open_squares(devices[i / 2], dtype, TR_NONFINITE_STOP);
+    ASSERT_FAILS(step_squares(large), TR_ENUMERIC, "the loss of step 1 is inf");
+    ASSERT_EQ(hash() == before, 1);
+    ASSERT_OK(step_squares(1));
+    close_model();
+  }
+}
+
+static void test_one_bad_batch_of_several_spoils_their_step(void)
+{
+  for (int i = 0; i < 3; i++) {
+    for (int bad = 0; bad < 3; bad++) {
+      open_model(devices[i],
+                 &(tr_sgd_opts){.lr = 0.1,
+                                .update = {.on_nonfinite = TR_NONFINITE_STOP}});
+      uint64_t before = hash();
+      for (int k = 0; k < 3; k++) {
+        gather(k == bad ? NAN : 1);
+      }
+      ASSERT_OK(tr_model_allreduce_grads(net));
+      ASSERT_FAILS(tr_optimizer_step(opt), TR_ENUMERIC, "step 1 is nan");
+      ASSERT_EQ(hash() == before, 1);
+      gather(1);
+      gather(2);
+      ASSERT_OK(tr_model_allreduce_grads(net));
+      ASSERT_OK(tr_optimizer_step(opt));
+      ASSERT_EQ(hash() == before, 0);
+      close_model();
+    }
+  }
+}
+
+static void test_a_skipped_step_leaves_no_trace_in_running_statistics(void)
+{
+  for (int i = 0; i < 3; i++) {
+    float values[3];
+    open_context(devices[i], TR_F32);
+    tr_node x = tr_input(net, (tr_shape){1, {3}});
+    x = tr_batchnorm(net, x, &(tr_batchnorm_opts){.name = "norm"});
+    tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 2}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+    ASSERT_OK(tr_sgd_create(
+        net,
+        &(tr_sgd_opts){.lr = 0.1,
+                       .update = {.on_nonfinite = TR_NONFINITE_SKIP}},
+        &opt));
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e30f};
+    for (int k = 0; k < 4; k++) {
+      ASSERT_OK(step(bad[k]));
+      ASSERT_OK(tr_model_get_param(net, "norm.running_mean", values));
+      ASSERT(isfinite(values[0]) && values[0] == 0);
+      ASSERT(values[1] > 0);
+      ASSERT_OK(tr_model_get_param(net, "norm.running_var", values));
+      ASSERT(values[0] == 1 && values[1] > 1);
+    }
     close_model();
   }
 }
@@ -167,6 +280,65 @@ static void test_a_schedule_by_metric_survives_a_stop(void)
   ASSERT_EQ(system(command), 0);
 }
 
+static void test_scale_and_skipped_steps_survive_a_stop(void)
+{
+  const tr_sgd_opts opts = {.lr = 0.1,
+                            .update = {.on_nonfinite = TR_NONFINITE_SKIP}};
+  char dir[] = "/tmp/scale.XXXXXX";
+  ASSERT(mkdtemp(dir) != NULL);
+  for (int i = 0; i < 3; i++) {
+    double norm;
+    int64_t skipped;
+    open_model(devices[i], &opts);
+    for (int k = 0; k < 3; k++) {
+      ASSERT_OK(step(k == 1 ? 1 : NAN));
+    }
+    ASSERT_OK(tr_optimizer_set_lr_scale(opt, 0.25));
+    ASSERT_NEAR(tr_optimizer_lr(opt), 0.025, 1e-16);
+    tr_checkpoint run = {.model = net, .optimizer = opt};
+    ASSERT_OK(tr_checkpoint_save(ctx, dir, &run));
+    close_model();
+    open_model(devices[i], &opts);
+    run = (tr_checkpoint){.model = net, .optimizer = opt};
+    ASSERT_OK(tr_checkpoint_resume(ctx, dir, &run));
+    ASSERT_NEAR(tr_optimizer_lr_scale(opt), 0.25, 0);
+    ASSERT_NEAR(tr_optimizer_lr(opt), 0.025, 1e-16);
+    ASSERT_OK(step(NAN));
+    ASSERT_OK(tr_optimizer_grad_norm(opt, &norm, &skipped));
+    ASSERT_EQ(skipped, 3);
+    close_model();
+  }
+  char command[64];
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  ASSERT_EQ(system(command), 0);
+}
+
+static void test_a_resume_forgets_what_came_after_the_save(void)
+{
+  char dir[] = "/tmp/forgets.XXXXXX";
+  ASSERT(mkdtemp(dir) != NULL);
+  open_model("cpu", &(tr_sgd_opts){.lr = 0.1,
+                                   .schedule = {.kind = TR_SCHEDULE_PLATEAU,
+                                                .gamma = 0.5}});
+  const tr_checkpoint run = {.model = net, .optimizer = opt};
+  ASSERT_OK(step(1));
+  ASSERT_OK(tr_checkpoint_save(ctx, dir, &run));
+  for (int i = 0; i < 2; i++) {
+    ASSERT_OK(tr_optimizer_report(opt, 1));
+  }
+  ASSERT_NEAR(tr_optimizer_lr(opt), 0.05, 1e-16);
+  /* Half a step: its number is part of the random numbers of dropout. */
+  gather(1);
+  ASSERT_OK(tr_checkpoint_resume(ctx, dir, &run));
+  ASSERT_NEAR(tr_optimizer_lr(opt), 0.1, 1e-16);
+  ASSERT_EQ(opt->store->num_batches, 0);
+  ASSERT(opt->store->grads_are_clear);
+  close_model();
+  char command[64];
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  ASSERT_EQ(system(command), 0);
+}
+
 static void test_averages_refuse_a_bad_decay(void)
 {
   tr_ema *ema = (tr_ema *)&net;
@@ -228,9 +400,14 @@ static void test_averages_survive_a_stop(void)
 static const tr_test tests[] = {
     TEST(test_a_skipped_step_counts_and_changes_nothing),
     TEST(test_a_stop_changes_nothing_and_the_run_can_go_on),
+    TEST(test_a_bad_loss_counts_where_the_gradient_is_finite),
+    TEST(test_one_bad_batch_of_several_spoils_their_step),
+    TEST(test_a_skipped_step_leaves_no_trace_in_running_statistics),
     TEST(test_the_norm_is_there_where_it_was_asked_for),
     TEST(test_groups_become_slices_that_cover_the_arena),
     TEST(test_a_schedule_by_metric_survives_a_stop),
+    TEST(test_scale_and_skipped_steps_survive_a_stop),
+    TEST(test_a_resume_forgets_what_came_after_the_save),
     TEST(test_averages_refuse_a_bad_decay),
     TEST(test_averages_survive_a_stop),
 };

@@ -153,6 +153,19 @@ void TR_FN(batchnorm_sums)(const tr__batchnorm_sums_args *args)
   }
 }
 
+/* A step that is not finite may be skipped, but what it leaves in the running
+ * values would stay. */
+static inline void TR_FN(batchnorm_run)(TR_REAL *running_mean,
+                                        TR_REAL *running_var,
+                                        TR_REAL mean,
+                                        TR_REAL var)
+{
+  if (isfinite(mean) && isfinite(var)) {
+    *running_mean = mean;
+    *running_var = var;
+  }
+}
+
 void TR_FN(batchnorm_stats)(const tr__batchnorm_stats_args *args)
 {
   TR_REAL *running_mean = args->running_mean.data;
@@ -167,10 +180,10 @@ void TR_FN(batchnorm_stats)(const tr__batchnorm_stats_args *args)
       mean = sums[c] / n;
       var = fmax(sums[C + c] / n - mean * mean, 0);
       double unbiased = n > 1 ? var * n / (n - 1) : var;
-      running_mean[c] =
-          (TR_REAL)(keep * (double)running_mean[c] + args->momentum * mean);
-      running_var[c] =
-          (TR_REAL)(keep * (double)running_var[c] + args->momentum * unbiased);
+      TR_FN(batchnorm_run)
+      (running_mean + c, running_var + c,
+       (TR_REAL)(keep * (double)running_mean[c] + args->momentum * mean),
+       (TR_REAL)(keep * (double)running_var[c] + args->momentum * unbiased));
     }
     stats[c] = mean;
     stats[C + c] = 1 / sqrt(var + args->eps);

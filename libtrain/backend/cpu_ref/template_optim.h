@@ -142,6 +142,7 @@ void TR_FN(clip_factor)(const tr__clip_factor_args *args)
   tr__step_block *block = args->block.data;
   const double *sums = args->sums.data;
   double weight = ((const TR_REAL *)args->tail.data)[TR__TAIL_WEIGHT];
+  double loss = ((const TR_REAL *)args->tail.data)[TR__TAIL_LOSS];
   double sum = 0;
   for (int64_t i = 0; i < tr__tensor_count(&args->sums); i++) {
     sum += sums[i];
@@ -149,7 +150,7 @@ void TR_FN(clip_factor)(const tr__clip_factor_args *args)
   double norm = sqrt(sum) * (weight == 0 ? 0 : fabs(block->planned / weight)) /
                 block->loss_scale;
   double factor = args->limit > 0 ? args->limit / (norm + 1e-6) : 1;
-  bool skips = args->skips != 0 && !isfinite(norm);
+  bool skips = args->skips != 0 && !(isfinite(norm) && isfinite(loss));
   block->grad_norm = norm;
   block->grad_scale = (factor < 1 ? factor : 1) / block->loss_scale;
   block->skip = skips;

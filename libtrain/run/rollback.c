@@ -1,0 +1,95 @@
+/* Going back to a checkpoint after a step that was not finite.
+ *
+ * All ranks have the same sums of loss and gradient, so all of them come here
+ * in the same step. The rate's scale is taken from this process, not from the
+ * checkpoint: it was saved before it was known to be too large. */
+#include "run/rollback_impl.h"
+
+#include <math.h>
+
+enum { CAUSE_BYTES = 160 };
+
+static void describe(const tr__setback *cause, char out[CAUSE_BYTES])
+{
+  long long step = (long long)cause->step;
+  if (cause->is_state) {
+    snprintf(out, CAUSE_BYTES,
+             "the state after step %lld is not finite (loss %g, lr is %g)",
+             step, cause->loss, cause->lr);
+  } else if (isfinite(cause->loss)) {
+    snprintf(out, CAUSE_BYTES,
+             "the gradient of step %lld is not finite (loss %g, lr is %g)",
+             step, cause->loss, cause->lr);
+  } else {
+    snprintf(out, CAUSE_BYTES, "the loss of step %lld is %g (lr is %g)", step,
+             isnan(cause->loss) ? (double)NAN : cause->loss, cause->lr);
+  }
+}
+
+static void count(tr__rollback *rollback, const tr__resumed *taken)
+{
+  bool is_same = rollback->save == taken->save;
+  rollback->times = is_same ? rollback->times + 1 : 1;
+  rollback->save = taken->save;
+}
+
+static tr_status check_limit(const tr__rollback *rollback,
+                             const tr__resumed *taken,
+                             const char *what,
+                             const char *dir)
+{
+  TR_CHECK(rollback->times <= rollback->most, TR_ENUMERIC,
+           "%s, after %lld roll-backs to the checkpoint of step %lld, which "
+           "stays in %s; lower the rate",
+           what, (long long)rollback->most, (long long)taken->step, dir);
+  return TR_OK;
+}
+
+/* The checkpoint, on all ranks; TR_ENUMERIC where there is none. */
+static tr_status go_back(tr_context *ctx,
+                         const char *dir,
+                         const tr_checkpoint *run,
+                         const char *what,
+                         tr__resumed *taken)
+{
+  TR_CHECK(dir != NULL, TR_ENUMERIC,
+           "%s, and no checkpoints are kept to go back to; lower the rate",
+           what);
+  tr_status status = tr__checkpoint_resume_from(ctx, dir, run, true, taken);
+  if (status != TR_OK) {
+    tr__warn_root(ctx, "%s, and going back to a checkpoint fails", what);
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  TR_CHECK(taken->save > 0, TR_ENUMERIC,
+           "%s, and %s has no checkpoint of this run to go back to; lower the "
+           "rate",
+           what, dir);
+  return TR_OK;
+}
+
+tr_status tr__roll_back(tr_context *ctx,
+                        tr__rollback *rollback,
+                        const char *dir,
+                        const tr_checkpoint *run,
+                        const tr__setback *cause,
+                        int64_t *to_step)
+{
+  tr_optimizer *opt = run->optimizer;
+  double scale = rollback->factor * opt->lr_scale;
+  int64_t rollbacks = opt->num_rollbacks + 1;
+  char what[CAUSE_BYTES];
+  tr__resumed taken;
+  describe(cause, what);
+  TR_TRY(tr__agree(ctx->comm, go_back(ctx, dir, run, what, &taken)));
+  count(rollback, &taken);
+  TR_TRY(tr__agree(ctx->comm, check_limit(rollback, &taken, what, dir)));
+  opt->num_rollbacks = rollbacks;
+  TR_TRY(tr_optimizer_set_lr_scale(opt, scale));
+  tr__warn_root(ctx,
+                "%s: back to the checkpoint of step %lld with %g of the rate, "
+                "%lld of at most %lld times",
+                what, (long long)taken.step, rollback->factor,
+                (long long)rollback->times, (long long)rollback->most);
+  *to_step = taken.step;
+  return TR_OK;
+}
