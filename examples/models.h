@@ -29,6 +29,14 @@ void example_resnet(tr_model *net,
                     int64_t classes,
                     const example_resnet_opts *opts);
 
+/* example_resnet_init - the first values of torchvision's residual networks;
+ * after tr_model_build().
+ *
+ * Weights of convolutions are normal with deviation sqrt(2 / fan_out); the rest
+ * starts as it is built: BatchNorm at 1 and 0, fc as PyTorch's Linear.
+ * Collective. */
+tr_status example_resnet_init(tr_model *net);
+
 /* example_resnet18 - 2, 2, 2, 2 blocks of two convolutions, width 64. */
 void example_resnet18(tr_model *net, tr_shape shape, int64_t classes);
 

@@ -107,6 +107,14 @@ void example_resnet(tr_model *net,
   tr_cross_entropy(net, x);
 }
 
+tr_status example_resnet_init(tr_model *net)
+{
+  const tr_init_opts he = {
+      .kind = "kaiming_normal", .mode = "fan_out", .nonlinearity = "relu"};
+  TR_TRY(tr_model_init_param(net, "*conv?.weight", &he));
+  return tr_model_init_param(net, "*.downsample.0.weight", &he);
+}
+
 void example_resnet18(tr_model *net, tr_shape shape, int64_t classes)
 {
   const example_resnet_opts opts = {.blocks = {2, 2, 2, 2}, .width = 64};

@@ -41,6 +41,9 @@ static void build_model(tr_context *ctx,
     example_mlp(*net, shape, classes);
   }
   TR_MUST(tr_model_build(*net, NULL));
+  if (strncmp(options->model, "resnet", 6) == 0) {
+    TR_MUST(example_resnet_init(*net));
+  }
   if (options->init != NULL) {
     TR_MUST(tr_model_load(*net, options->init));
   }

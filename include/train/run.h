@@ -120,8 +120,10 @@ TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
 /* tr_model_load - set parameters from /params/<name> of any HDF5 file.
  *
  * The file needs no seal; where it has one, as every file of a checkpoint, the
- * seal is checked first. Every parameter of the model must be there with its
- * shape; floating-point values are converted to the model's type.
+ * seal is checked first. Every parameter and buffer of the model must be there
+ * with its shape; floating-point values are converted to the model's type. A
+ * PyTorch state dict written under its own names is such a file: BatchNorm's
+ * num_batches_tracked may be int64, as it is there.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_ENOINPUT, TR_EDATA, TR_ESHAPE, TR_EMISMATCH; agreed. On

@@ -101,9 +101,11 @@ typedef struct request {
   hid_t set, space, type, list; /* negative where not open */
 } request;
 
+/* A single number may be an int64, as PyTorch counts batches. */
 static tr_status check_type(const request *r)
 {
-  TR_CHECK(H5Tequal(r->type, H5T_IEEE_F32LE) > 0 ||
+  bool is_count = r->shape->ndim == 0 && H5Tequal(r->type, H5T_STD_I64LE) > 0;
+  TR_CHECK(is_count || H5Tequal(r->type, H5T_IEEE_F32LE) > 0 ||
                H5Tequal(r->type, H5T_IEEE_F64LE) > 0 ||
                H5Tequal(r->type, H5T_IEEE_F32BE) > 0 ||
                H5Tequal(r->type, H5T_IEEE_F64BE) > 0,

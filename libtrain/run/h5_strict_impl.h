@@ -2,7 +2,8 @@
  *
  * Only what a file of plain numbers needs is accepted: hard links, data stored
  * in the file itself, fixed extents that are known before anything is
- * allocated, IEEE floating-point types, the usual filters. Links to other
+ * allocated, IEEE floating-point types (and int64 for a number without
+ * extents), the usual filters. Links to other
  * files, external storage, virtual data sets and plugins are refused. */
 #ifndef TR_H5_STRICT_IMPL_H
 #define TR_H5_STRICT_IMPL_H

@@ -110,6 +110,21 @@ void golden_train(tr_context *ctx,
                   double losses[GOLDEN_STEPS],
                   golden_net *out);
 
+/* golden_check_losses - each within tolerance times itself; prints how far the
+ * worst is off. */
+void golden_check_losses(const char *what,
+                         const double *losses,
+                         const double *expected,
+                         int64_t count,
+                         double tolerance);
+
+/* golden_check_resnet - the names and every loss of a run of resnet.txt; the
+ * tolerance is a share of the loss. */
+void golden_check_resnet(const char *run,
+                         tr_dtype dtype,
+                         const char *device,
+                         double tolerance);
+
 /* golden_check_sampled - a tensor against what was sampled of it: each value
  * to tolerance times the tensor's largest, sums to tolerance times the sum of
  * absolute values. */

@@ -29,6 +29,7 @@ import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS = 20
+LAYER_STEPS = 10
 RATES = 50
 
 # Optimizers by number, as net.c reads them.
@@ -291,7 +292,24 @@ def record_layers():
         rec.numbers(f"{name}/loss", [loss.item()], 12)
         for param_name, param in net.named_parameters():
             rec.numbers(f"{name}/grad/{param_name}", param.grad, 12)
+        rec.numbers(f"{name}/losses",
+                    layer_losses(net, count, scale, weighted))
     return rec
+
+
+def layer_losses(net, count, scale, weighted):
+    """Losses of ten steps; in every third the first half of the samples."""
+    opt = torch.optim.SGD(net.parameters(), 0.1 / scale**2)
+    losses = []
+    for step in range(LAYER_STEPS):
+        rows = (count + 1) // 2 if step % 3 == 2 else count
+        opt.zero_grad()
+        loss = workloads.loss_of(
+            net, *workloads.batch(net, step, rows, scale, weighted))
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
 
 
 def record_schedules():

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Records what PyTorch computes for activations and normalisation.
+"""Records what PyTorch computes for activations, normalisation and the layers
+of sequences and shapes.
 
     record_norm.py          write norm.txt beside this script
     record_norm.py --check  record again and compare, as TAP
@@ -8,10 +9,11 @@ A case is a layer `norm` on an input of some shape, then flatten, a linear
 layer `back` with 4 outputs and cross-entropy, all in fp64: the layer's output,
 the gradients of the input and the parameters in the first of 10 steps of SGD,
 the 10 losses, parameters and buffers at the end and then the loss in
-evaluation. Numbers come from names, as workloads.py says.
+evaluation. Every third step has the first half of the samples only. Numbers come from names, as workloads.py says.
 """
 
 import argparse
+import copy
 import math
 import sys
 
@@ -24,6 +26,40 @@ import workloads
 
 STEPS = 10
 RATE = 0.1
+
+
+
+class Function(nn.Module):
+    """A layer without parameters, as a function of its input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Position(nn.Module):
+    def __init__(self, *extents):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(extents))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+def attention(heads, causal):
+    def function(x):
+        n, t, width = x.shape
+        q, k, v = (part.view(n, t, heads, -1).transpose(1, 2)
+                   for part in x.chunk(3, dim=2))
+        y = nn.functional.scaled_dot_product_attention(q, k, v,
+                                                       is_causal=causal)
+        return y.transpose(1, 2).reshape(n, t, width // 3)
+
+    return Function(function)
+
 
 # name: (extents of a sample, samples, layer, layer and numbers as in
 # test_golden_norm.c)
@@ -64,6 +100,31 @@ CASES = {
     "batchnorm3d": ((2, 2, 3, 2), 2, nn.BatchNorm3d(2), "batchnorm"),
     "batchnorm_plain": ((4, 3), 4, nn.BatchNorm1d(4, affine=False),
                         "batchnorm 0 0 1"),
+    "linear": ((4, 5), 3, nn.Linear(5, 3), "linear 3"),
+    "linear_one": ((1, 1), 1, nn.Linear(1, 1), "linear 1"),
+    "attention": ((5, 18), 2, attention(3, False), "attention 3 0"),
+    "attention_causal": ((3, 12), 3, attention(2, True), "attention 2 1"),
+    "attention_primes": ((7, 15), 2, attention(1, True), "attention 1 1"),
+    "attention_one_place": ((1, 12), 3, attention(2, True), "attention 2 1"),
+    "attention_one_number": ((7, 3), 1, attention(1, False), "attention 1 0"),
+    "position": ((5, 3), 3, Position(5, 3), "position"),
+    "position_one": ((1, 1), 1, Position(1, 1), "position"),
+    "upsample2d": ((2, 1, 3), 3, nn.Upsample(scale_factor=2), "upsample2d 2"),
+    "upsample2d_one": ((1, 1, 1), 1, nn.Upsample(scale_factor=3),
+                       "upsample2d 3"),
+    "add": ((3, 5), 3, Function(lambda x: x + torch.tanh(x)), "add"),
+    "add_itself": ((1,), 1, Function(lambda x: x + x), "add 1"),
+    "mul": ((3, 5), 3, Function(lambda x: x * torch.tanh(x)), "mul"),
+    "mul_itself": ((7,), 1, Function(lambda x: x * x), "mul 1"),
+    "concat": ((3, 5), 3, Function(lambda x: torch.cat([x, torch.tanh(x)], 1)),
+               "concat 0"),
+    "concat_last": ((3, 1), 2,
+                    Function(lambda x: torch.cat([x, torch.tanh(x)], 2)),
+                    "concat 1"),
+    "transpose": ((2, 3, 5), 2, Function(lambda x: x.permute(0, 3, 1, 2)),
+                  "transpose 2 0 1"),
+    "reshape": ((4, 3), 3, Function(lambda x: x.reshape(-1, 6, 2)),
+                "reshape 6"),
 }
 
 
@@ -77,7 +138,9 @@ def record_case(rec, name):
     net = nn.Sequential()
     net.add_module("norm", layer)
     net.add_module("flat", nn.Flatten())
-    net.add_module("back", nn.Linear(math.prod(shape), 4))
+    with torch.no_grad():  # a copy: statistics stay as they are
+        out = copy.deepcopy(layer)(torch.zeros(2, *shape))
+    net.add_module("back", nn.Linear(math.prod(out.shape[1:]), 4))
     net.double()
     with torch.no_grad():
         for key, param in net.named_parameters():
@@ -94,8 +157,9 @@ def record_case(rec, name):
     opt = torch.optim.SGD(net.parameters(), RATE)
     losses = []
     for step in range(STEPS):
-        out = net.norm(x)
-        loss = nn.functional.cross_entropy(net.back(net.flat(out)), y)
+        rows = (samples + 1) // 2 if step % 3 == 2 else samples
+        out = net.norm(x[:rows])
+        loss = nn.functional.cross_entropy(net.back(net.flat(out)), y[:rows])
         opt.zero_grad()
         x.grad = None
         loss.backward()

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Records 20 AdamW steps of three nets in PyTorch, for test_golden_sequence.c.
+"""Records 20 AdamW steps of nets in PyTorch fp64, for test_golden_sequence.c.
 
-    record_sequence.py            write gpt.txt, gpt_tied.txt and shapes.txt
-                                  beside this script
+    record_sequence.py            write gpt*.txt and shapes.txt beside this script
     record_sequence.py --check    record again and compare, as TAP
 
 `gpt` is a small one of workloads.py, `gpt_tied` the same whose head has the
-weight of the embedding; `shapes` is the class Shapes below, which has what
-`gpt` has not. The keys are those of record.py's runs.
+weight of the embedding; `gpt_full` is the workload with a batch
+that plain C can pay in fp64, `gpt_workload` the workload as it is. `shapes` is
+the class Shapes below, which has what `gpt` has not. The keys are those of
+record.py's runs.
 """
 
 import sys
@@ -19,9 +20,8 @@ from torch import nn
 import record
 import workloads
 
-BATCH = 4
-RATE = 3e-3
 GPT = dict(layers=2, heads=2, width=32, context=16, classes=65)
+FULL = dict(layers=4, heads=6, width=192, context=128, classes=65)
 # Context, inputs, width, heads, classes.
 SHAPES = dict(context=6, inputs=4, width=6, heads=3, classes=5)
 
@@ -56,54 +56,53 @@ class TiedGpt(workloads.Gpt):
         self.head.weight = self.tok.weight
 
 
-def batch(net, step):
+def batch(net, step, count):
     """Ids or numbers, and a target for each place."""
-    ids, targets = workloads.tokens(net, step, BATCH)
+    ids, targets = workloads.tokens(net, step, count)
     if isinstance(net, workloads.Gpt):
         return ids, targets
     inputs = net.front.in_features
-    x = workloads.values(f"x{step}", BATCH * net.context * inputs)
+    x = workloads.values(f"x{step}", count * net.context * inputs)
     x = torch.from_numpy(x.astype(np.float32)).to(net.front.weight.dtype)
-    return x.view(BATCH, net.context, inputs), targets
+    return x.view(count, net.context, inputs), targets
 
 
-def run(rec, net):
-    dtype = next(net.parameters()).dtype
-    bits = 64 if dtype == torch.float64 else 32
-    digits = 17 if bits == 64 else 9
+def run(rec, net, batches, rate, samples):
     workloads.set_params(net)
-    opt = torch.optim.AdamW(net.parameters(), RATE)
+    opt = torch.optim.AdamW(net.parameters(), rate)
     losses = []
     for step in range(record.STEPS):
-        x, targets = batch(net, step)
+        x, targets = batch(net, step, batches[step % len(batches)])
         opt.zero_grad()
         loss = nn.functional.cross_entropy(net(x).flatten(0, 1),
                                            targets.flatten())
         loss.backward()
         losses.append(loss.item())
         for name, param in net.named_parameters() if step == 0 else ():
-            if bits == 64:
-                rec.integers(f"{name}/at",
-                             record.positions(name, param.grad, 48))
-            at = [int(v) for v in rec.lines[f"{name}/at"].split()]
-            record.tensor(rec, f"first/grad{bits}/{name}", at, param.grad,
-                          digits)
+            at = record.positions(name, param.grad, samples)
+            rec.integers(f"{name}/at", at)
+            record.tensor(rec, f"first/grad64/{name}", at, param.grad, 12)
         opt.step()
-    rec.numbers(f"loss{bits}", losses, digits)
+    rec.numbers("loss64", losses)
 
 
-def record_net(make, sizes):
+def record_net(make, sizes, batches, rate, samples):
     rec = record.Recording()
     rec.integers("sizes", sizes.values())
-    rec.integers("batch", [BATCH])
-    rec.numbers("rate", [RATE])
-    for dtype in (torch.float64, torch.float32):
-        run(rec, make(dtype=dtype, **sizes))
+    rec.integers("batch", batches)
+    rec.numbers("rate", [rate])
+    run(rec, make(dtype=torch.float64, **sizes), batches, rate, samples)
     return rec
 
 
-NETS = {"gpt": (workloads.Gpt, GPT), "gpt_tied": (TiedGpt, GPT),
-        "shapes": (Shapes, SHAPES)}
+# name: net, sizes, batch sizes in turn, rate, samples of each gradient
+NETS = {
+    "gpt": (workloads.Gpt, GPT, [4, 4, 1], 3e-3, 48),
+    "gpt_tied": (TiedGpt, GPT, [4, 4, 1], 3e-3, 48),
+    "shapes": (Shapes, SHAPES, [4, 4, 1], 3e-3, 48),
+    "gpt_full": (workloads.Gpt, FULL, [2, 2, 2, 2, 1], 3e-4, 8),
+    "gpt_workload": (workloads.Gpt, FULL, [16, 16, 16, 16, 9], 3e-4, 4),
+}
 
 
 def main():

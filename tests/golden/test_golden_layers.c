@@ -1,12 +1,14 @@
-/* Every layer and the loss against PyTorch: outputs of every node, parameter
- * gradients, and through the filter in front of it each layer's input
- * gradient. */
+/* Layers and the loss against PyTorch's fp64: outputs of every node, parameter
+ * gradients, ten steps, and through the filter in front of it each layer's
+ * input gradient. */
 #include "golden.h"
 
 /* Of a tensor's largest value. fp64: both sides round sums of up to some
  * hundred products; fp32: the same, as design section 4 states it. */
 #define TOLERANCE_F64 1e-9
 #define TOLERANCE_F32 1e-5
+
+enum { STEPS = 10 };
 
 typedef struct layer_run {
   const recording *rec;
@@ -101,6 +103,41 @@ static void check_case(const layer_run *run)
   tr_context_destroy(&ctx);
 }
 
+static void check_training(const layer_run *run)
+{
+  const recording *rec = run->rec;
+  int64_t rows = (int64_t)recording_number(rec, "%s/batch", run->name);
+  double scale = recording_number(rec, "%s/scale", run->name);
+  golden_net_opts net_opts = {.text = recording_text(rec, "%s/net", run->name),
+                              .rows = rows};
+  golden_batch_opts opts = {
+      .scale = scale,
+      .weighted = recording_number(rec, "%s/weighted", run->name) != 0};
+  tr_context *ctx = golden_context(run->dtype, run->device);
+  golden_net net;
+  golden_net_create(ctx, &net_opts, &net);
+  tr_optimizer *opt;
+  const tr_sgd_opts sgd = {.lr = 0.1 / (scale * scale)};
+  ASSERT_OK(tr_sgd_create(net.model, &sgd, &opt));
+  double losses[STEPS];
+  for (opts.step = 0; opts.step < STEPS; opts.step++) {
+    opts.count = opts.step % 3 == 2 ? (rows + 1) / 2 : rows;
+    tr_batch batch = golden_batch(&net, &opts);
+    ASSERT_OK(tr_model_forward(net.model, &batch));
+    ASSERT_OK(tr_model_backward(net.model));
+    ASSERT_OK(tr_model_allreduce_grads(net.model));
+    ASSERT_OK(tr_optimizer_step(opt));
+    ASSERT_OK(tr_model_loss(net.model, &losses[opts.step]));
+  }
+  double *expected = recording_numbers(rec, NULL, "%s/losses", run->name);
+  ASSERT_TENSOR_NEAR(run->name, TR_F64, losses, expected, STEPS,
+                     run->tolerance);
+  free(expected);
+  tr_optimizer_destroy(&opt);
+  golden_net_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
 /* Nodes that are kept are not fused with their neighbours, so each case runs
  * both ways. */
 static void
@@ -122,6 +159,7 @@ check_cases_as(const char *prefix, const char *device, tr_dtype dtype)
                      .tolerance =
                          dtype == TR_F64 ? TOLERANCE_F64 : TOLERANCE_F32};
     check_case(&run);
+    check_training(&run);
     run.keep = 1;
     check_case(&run);
     found++;

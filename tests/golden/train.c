@@ -94,6 +94,31 @@ void golden_train(tr_context *ctx,
   free(sizes);
 }
 
+void golden_check_losses(const char *what,
+                         const double *losses,
+                         const double *expected,
+                         int64_t count,
+                         double tolerance)
+{
+  double worst = 0;
+  int64_t where = 0;
+  for (int64_t i = 0; i < count; i++) {
+    double difference = fabs(losses[i] - expected[i]) / fabs(expected[i]);
+    if (!(difference <= worst)) {
+      worst = difference;
+      where = i;
+    }
+  }
+  printf("# %s: losses are within %.2g of PyTorch's\n", what, worst);
+  if (!(worst <= tolerance)) {
+    test_fail(__FILE__, __LINE__,
+              "%s: loss %lld is %.17g, PyTorch's %.17g, difference %.3g of it, "
+              "allowed %.3g",
+              what, (long long)where, losses[where], expected[where], worst,
+              tolerance);
+  }
+}
+
 static void check_value(const golden_sampled *sampled,
                         const char *what,
                         double got,

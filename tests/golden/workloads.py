@@ -1,4 +1,5 @@
-"""The workloads `mlp`, `convnet` and `gpt`: their exact definition, with PyTorch twins.
+"""The workloads `mlp`, `convnet`, `resnet` and `gpt`: their exact definition, with
+PyTorch twins.
 
 A net is written as a text, one layer after another, that the C tests read too
 (net.c), so that there is one definition and not two:
@@ -23,7 +24,18 @@ NAME.weight and NAME.bias. There is no normalisation and no dropout.
     mlp          32     Adam, rate 1e-3
     convnet28    64     AdamW, rate 1e-3
     convnet224   8      AdamW, rate 1e-3
+    resnet18     32     SGD, rate 0.1, momentum 0.9, weight decay 5e-4
+    resnet50     32     SGD, rate 0.1, momentum 0.9, weight decay 5e-4
     gpt          16     AdamW, rate 3e-4
+
+`resnet18` and `resnet50` are the class ResNet below: torchvision's networks
+under torchvision's names, 50 as v1.5, for 32x32 and for 224x224 images. Images
+smaller than 64x64 have a 3x3 stem of stride 1 without a pool behind it.
+Convolutions have no bias and start normal with deviation sqrt(2 / fan_out),
+fan_out being out K K (kaiming_normal_); BatchNorm starts at weight 1 and bias
+0, its epsilon is 1e-5 and its momentum 0.1; `fc` starts as nn.Linear does.
+Everything decays, biases and normalisation too. example_resnet() and
+example_resnet_init() are the twin.
 
 `gpt` is the class Gpt below, with 4 layers, 6 heads, width 192, context 128 and
 65 tokens: nothing is tied, nothing is dropped, LayerNorm's epsilon is 1e-5, and
@@ -114,6 +126,71 @@ class Gpt(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.ln(x))
+
+
+class Residual(nn.Module):
+    """Torchvision's BasicBlock or Bottleneck."""
+
+    def __init__(self, channels, width, stride, is_bottleneck):
+        super().__init__()
+        out = 4 * width if is_bottleneck else width
+        if is_bottleneck:
+            shapes = [(channels, width, 1, 1), (width, width, 3, stride),
+                      (width, out, 1, 1)]
+        else:
+            shapes = [(channels, width, 3, stride), (width, width, 3, 1)]
+        self.count = len(shapes)
+        for i, (c, k, size, s) in enumerate(shapes, 1):
+            setattr(self, f"conv{i}",
+                    nn.Conv2d(c, k, size, s, size // 2, bias=False))
+            setattr(self, f"bn{i}", nn.BatchNorm2d(k))
+        self.downsample = None
+        if stride != 1 or channels != out:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride, bias=False),
+                nn.BatchNorm2d(out))
+
+    def forward(self, x):
+        y = x
+        for i in range(1, self.count + 1):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+            y = torch.relu(y) if i < self.count else y
+        return torch.relu(y + (x if self.downsample is None
+                               else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """The twin of example_resnet(); the default is resnet18 on CIFAR."""
+
+    def __init__(self, blocks=(2, 2, 2, 2), width=64, is_bottleneck=0,
+                 channels=3, height=32, classes=10):
+        super().__init__()
+        self.is_large = height >= 64
+        size, stride = (7, 2) if self.is_large else (3, 1)
+        self.conv1 = nn.Conv2d(channels, width, size, stride, size // 2,
+                               bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        last = width
+        for stage, count in enumerate(blocks):
+            layer = []
+            for i in range(count):
+                stride = 2 if i == 0 and stage > 0 else 1
+                layer.append(Residual(last, width << stage, stride,
+                                      is_bottleneck))
+                last = (width << stage) * (4 if is_bottleneck else 1)
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
+        self.fc = nn.Linear(last, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out",
+                                        nonlinearity="relu")
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x)))
+        if self.is_large:
+            x = nn.functional.max_pool2d(x, 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(x.mean(dim=(2, 3)))
 
 
 def tokens(net, step, count):

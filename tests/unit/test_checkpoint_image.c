@@ -149,6 +149,24 @@ static void test_two_hundred_large_data_sets_lie_apart_and_reopen(void)
   tr__image_destroy(&image);
 }
 
+/* Smaller than 8 bytes, as a counter of BatchNorm or a bias of one output. */
+static void test_single_floats_lie_at_multiples_of_eight(void)
+{
+  enum { COUNT = 60 };
+  static tr__view views[COUNT];
+  tr__image *image;
+  for (int i = 0; i < COUNT; i++) {
+    views[i] = (tr__view){.type = TR__VIEW_F32, .ndim = i % 2, .dims = {1}};
+    snprintf(views[i].name, sizeof views[i].name, "/params/bn%d.count", i);
+  }
+  ASSERT_OK(tr__image_create(views, COUNT, &image));
+  for (int i = 0; i < COUNT; i++) {
+    ASSERT_EQ(image->entries[i].offset % 8, 0);
+    ASSERT_EQ(image->entries[i].bytes, 4);
+  }
+  tr__image_destroy(&image);
+}
+
 static void test_views_that_are_no_data_sets_are_refused(void)
 {
   tr__view twice[2] = {sample_view("/params/w", TR__VIEW_F32, 2, 2),
@@ -171,6 +189,7 @@ static const tr_test tests[] = {
     TEST(test_the_same_views_give_the_same_bytes_at_any_time),
     TEST(test_an_image_is_kept_for_the_same_views_only),
     TEST(test_two_hundred_large_data_sets_lie_apart_and_reopen),
+    TEST(test_single_floats_lie_at_multiples_of_eight),
     TEST(test_views_that_are_no_data_sets_are_refused),
 };
 TEST_MAIN(tests)

@@ -182,6 +182,32 @@ static void test_other_types_are_refused(void)
   }
 }
 
+/* PyTorch's num_batches_tracked is one. */
+static void test_an_int64_is_read_where_one_number_is_expected(void)
+{
+  const int64_t counted = 123456;
+  const tr_shape scalar = {0};
+  hid_t file = create("count.h5"), space = H5Screate(H5S_SCALAR);
+  hid_t set = H5Dcreate2(file, "/params/n", H5T_STD_I64LE, space, H5P_DEFAULT,
+                         H5P_DEFAULT, H5P_DEFAULT);
+  ASSERT(set >= 0 && H5Dwrite(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL,
+                              H5P_DEFAULT, &counted) >= 0);
+  H5Dclose(set);
+  H5Sclose(space);
+  add(file, "/params/w", H5T_STD_I64LE, H5P_DEFAULT, extents);
+  H5Fclose(file);
+  refuses("count.h5", TR_EDATA, "not of a type float32 or float64");
+  tr__h5_file strict;
+  float narrow = 0;
+  double wide = 0;
+  ASSERT_OK(tr__h5_open(path_of("count.h5"), &strict));
+  ASSERT_OK(tr__h5_read(&strict, "/params/n", &scalar, TR_F32, &narrow));
+  ASSERT_OK(tr__h5_read(&strict, "/params/n", &scalar, TR_F64, &wide));
+  tr__h5_close(&strict);
+  ASSERT_NEAR(narrow, 123456, 0);
+  ASSERT_NEAR(wide, 123456, 0);
+}
+
 /* The other file is a good one, so that only the refusal keeps it out. */
 static void test_links_that_lead_elsewhere_are_refused(void)
 {
@@ -288,6 +314,7 @@ static const tr_test tests[] = {
     TEST(test_a_missing_data_set_and_a_group_in_its_place_are_refused),
     TEST(test_another_shape_is_refused_before_anything_is_read),
     TEST(test_other_types_are_refused),
+    TEST(test_an_int64_is_read_where_one_number_is_expected),
     TEST(test_links_that_lead_elsewhere_are_refused),
     TEST(test_values_in_other_files_are_refused),
     TEST(test_other_filters_and_giant_chunks_are_refused),
