@@ -189,11 +189,10 @@ def option_rows():
         yield Row("--%s of no known kind" % name, None, ["--" + name, "zzz"],
                   2, '--%s is "zzz", expected' % name,
                   ranks=(1, 3) if name == "model" else (1,))
-    for name, value in (("dtype", "bf16"), ("dtype", "f16"),
-                        ("device", "cuda"), ("virtual-shards", "2")):
+    for name, value in (("device", "cuda"), ("virtual-shards", "2")):
         yield Row("--%s %s is not here" % (name, value), None,
                   ["--" + name, value], 69, "is not supported by libtrain",
-                  ranks=(1, 3) if name in ("device", "dtype") else (1,))
+                  ranks=(1, 3) if name == "device" else (1,))
     yield Row("--resume with --no-checkpoint", None,
               ["--resume", "--no-checkpoint"], 2, "exclude each other")
 

@@ -123,7 +123,7 @@ static void test_context_refuses_bad_options(void)
       TR_EINVAL, "threads is 4097");
   ASSERT_FAILS(
       tr_context_create_auto(&(tr_context_opts){.dtype = TR_I32}, &ctx),
-      TR_EINVAL, "expected float32 or float64");
+      TR_EINVAL, "expected float32, float64, bfloat16 or float16");
   ASSERT_FAILS(tr_context_create_auto(NULL, NULL), TR_EINVAL, "out is NULL");
 }
 

@@ -53,7 +53,7 @@ static TR__CLONES void finish_planes(tr__cpu_matrix y,
 static int64_t forward_floats(const tr__conv_sizes *s)
 {
   int64_t columns = tr__conv_rows_per_block(s, s->C * s->taps) * s->R;
-  return s->K * columns + tr__cpu_gemm_floats(s->K, columns);
+  return s->K * columns + tr__cpu_gemm_floats(s->K, columns, s->C * s->taps);
 }
 
 static void forward_task(void *arg, int64_t task, int thread)
@@ -113,7 +113,7 @@ static int64_t backward_floats(const tr__conv_sizes *s)
 {
   int64_t channels = channels_per_block(s);
   return channels * s->plane +
-         tr__cpu_gemm_floats(channels * s->taps, s->places);
+         tr__cpu_gemm_floats(channels * s->taps, s->places, s->K);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)

@@ -249,8 +249,8 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
 /* What the product of a tile wants, or a plane of either image. */
 static int64_t weight_floats(const tr__conv_sizes *s)
 {
-  int64_t product =
-      tr__cpu_gemm_floats(rows_per_tile(s), channels_per_tile(s) * s->taps);
+  int64_t product = tr__cpu_gemm_floats(
+      rows_per_tile(s), channels_per_tile(s) * s->taps, s->places);
   return tr__max(product, tr__max(s->places, s->plane));
 }
 

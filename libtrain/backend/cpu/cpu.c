@@ -6,6 +6,7 @@
 #include <cblas.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 typedef struct thread_memory {
   void *data;
@@ -25,6 +26,29 @@ tr__cpu_call_of(tr__stream *stream, tr__op op, const void *args, int64_t floats)
   return (tr__cpu_call){stream->backend, args, is_half ? floats : 0};
 }
 
+static void unmap(thread_memory *own)
+{
+  if (own->bytes > 0) {
+    munmap(own->data, own->bytes);
+  }
+  *own = (thread_memory){NULL, 0};
+}
+
+/* Mapped, not allocated: what is outgrown goes back at once, and does not stay
+ * between the pieces of the heap. */
+static bool grow(thread_memory *own, size_t bytes)
+{
+  unmap(own);
+  size_t rounded = tr__align(bytes, (size_t)1 << 16);
+  void *data = mmap(NULL, rounded, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    return false;
+  }
+  *own = (thread_memory){data, rounded};
+  return true;
+}
+
 bool tr__cpu_get_wide(const tr__cpu_call *call, int thread, float **wide)
 {
   cpu_backend *self = (cpu_backend *)call->backend;
@@ -34,16 +58,12 @@ bool tr__cpu_get_wide(const tr__cpu_call *call, int thread, float **wide)
   if (bytes == 0) {
     return true;
   }
-  if (own->bytes < bytes) {
-    free(own->data);
-    own->data = aligned_alloc(64, tr__align(bytes, 64));
-    own->bytes = own->data != NULL ? bytes : 0;
-  }
-  if (own->data == NULL) {
+  if (own->bytes < bytes && !grow(own, bytes)) {
     atomic_store(&self->status, TR_ENOMEM);
+    return false;
   }
   *wide = own->data;
-  return own->data != NULL;
+  return true;
 }
 
 static tr_status wait(tr__stream *stream)
@@ -176,7 +196,7 @@ static void destroy(tr__backend *backend)
 {
   cpu_backend *self = (cpu_backend *)backend;
   for (int i = 0; i < tr__pool_num_threads(backend->pool); i++) {
-    free(self->wide[i].data);
+    unmap(&self->wide[i]);
   }
   free(self);
 }

@@ -42,7 +42,7 @@ void tr__cpu_gemm_wide(tr__cpu_matrix c,
                        const int64_t sizes[3],
                        int accumulate,
                        float *scratch);
-int64_t tr__cpu_gemm_floats(int64_t m, int64_t n);
+int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p);
 
 /* tr__cpu_open_tile - the part of an output that a task works on, `rows` rows
  * of `columns` elements from element `first` on, `stride` apart: where it lies

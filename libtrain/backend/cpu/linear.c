@@ -32,9 +32,9 @@ tile_of(int64_t task, int64_t M, int64_t N, int64_t tile_rows, int64_t width)
 /* Wide copies of a task: the tile of its output, then the product's. */
 enum { TILE_FLOATS = TILE_ROWS * TILE_COLUMNS };
 
-static int64_t wide_floats(void)
+static int64_t wide_floats(int64_t inner)
 {
-  return TILE_FLOATS + tr__cpu_gemm_floats(TILE_ROWS, TILE_COLUMNS);
+  return TILE_FLOATS + tr__cpu_gemm_floats(TILE_ROWS, TILE_COLUMNS, inner);
 }
 
 static const void *at(const tr__tensor *t, int64_t i)
@@ -71,8 +71,8 @@ static void linear_forward(tr__stream *stream,
     tr__ref_linear_forward_f64(args);
     return;
   }
-  tr__cpu_call call =
-      tr__cpu_call_of(stream, TR__OP_linear_forward, args, wide_floats());
+  tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_forward, args,
+                                      wide_floats(tr__tensor_row(&args->x)));
   tr__pool_run(stream->backend->pool,
                tiles(args->x.dims[0], TILE_ROWS) *
                    tiles(args->w.dims[0], TILE_COLUMNS),
@@ -107,7 +107,7 @@ static void linear_backward_input(tr__stream *stream,
     return;
   }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_backward_input,
-                                      args, wide_floats());
+                                      args, wide_floats(args->w.dims[0]));
   tr__pool_run(stream->backend->pool,
                tiles(args->dx.dims[0], TILE_ROWS) *
                    tiles(tr__tensor_row(&args->dx), TILE_COLUMNS),
@@ -222,7 +222,7 @@ static void linear_backward_weight(tr__stream *stream,
   }
   tr__cpu_call call =
       tr__cpu_call_of(stream, TR__OP_linear_backward_weight, args,
-                      tr__cpu_gemm_floats(TILE_K, TILE_D));
+                      tr__cpu_gemm_floats(TILE_K, TILE_D, args->x.dims[0]));
   tr__pool_run(stream->backend->pool,
                tiles(args->dw.dims[0], TILE_K) *
                    tiles(tr__tensor_row(&args->x), TILE_D),

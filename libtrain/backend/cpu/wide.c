@@ -5,9 +5,9 @@
 /* So many elements of a product's inner extent are widened at a time. */
 enum { BLOCK = 256 };
 
-int64_t tr__cpu_gemm_floats(int64_t m, int64_t n)
+int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p)
 {
-  return (m + n) * BLOCK;
+  return (m + n) * tr__min(p, BLOCK);
 }
 
 /* Elements `first` to `first` + `inner` - 1 along the inner extent of a factor
@@ -50,7 +50,7 @@ void tr__cpu_gemm_wide(tr__cpu_matrix c,
     tr__cpu_factor left =
         widen_block(a, true, (int64_t[3]){m, first, inner}, scratch);
     tr__cpu_factor right = widen_block(b, false, (int64_t[3]){n, first, inner},
-                                       scratch + m * BLOCK);
+                                       scratch + m * tr__min(p, BLOCK));
     tr__cpu_gemm(c, left, right, (int64_t[3]){m, n, inner},
                  accumulate || first > 0);
   }
