@@ -185,7 +185,7 @@ typedef struct tr_report {
   int64_t steps;        /* optimizer steps since the very first start */
   double train_loss;    /* of the last step */
   double test_loss;     /* mean over the test samples; NaN without a test */
-  double test_accuracy; /* 0..1; NaN without a test */
+  double test_accuracy; /* 0..1; NaN without a test, or classes */
   double samples_per_s; /* training throughput of this call */
   double peak_rss_mib;  /* largest resident memory of any rank */
   uint64_t params_hash; /* see tr_model_params_hash() */
@@ -245,7 +245,9 @@ TR_API tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report);
 
 /* tr_trainer_evaluate - exact mean loss and accuracy over a loader's samples.
  *
- * loss, accuracy  [out]  over every sample once, the same on all ranks
+ * loss, accuracy  [out]  over every sample once, the same on all ranks; the
+ *                        accuracy is NaN where the first loss is one of
+ *                        regression
  *
  * Calls:     collective on the model's communicator
  * Errors:    TR_EDATA and others of the data set; TR_ECOMM; agreed

@@ -674,6 +674,10 @@ static void test_bad_batches_are_refused(void)
   batch.input_bytes[0] = 3;
   ASSERT_FAILS(tr_model_forward(net, &batch), TR_ESHAPE,
                "inputs[0] has 3 bytes per sample");
+  batch = one;
+  batch.target_bytes[0] = 8;
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_ESHAPE,
+               "targets[0] has 8 bytes per sample");
   double values[4];
   ASSERT_FAILS(tr_model_get_param(net, "fc.wait", values), TR_EINVAL,
                "\"fc.wait\"; there are fc.bias fc.weight");
