@@ -117,7 +117,7 @@ static bool set_properties(layout *l, buffer *b)
          H5Pset_obj_track_times(l->create, 0) >= 0 &&
          H5Pset_fapl_core(l->access, 4096, 0) >= 0 &&
          H5Pset_libver_bounds(l->access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
-         H5Pset_alignment(l->access, 8, 64) >= 0 &&
+         H5Pset_alignment(l->access, 4, 64) >= 0 &&
          H5Pset_file_image_callbacks(l->access, &callbacks) >= 0 &&
          H5Pset_obj_track_times(l->group, 0) >= 0 &&
          H5Pset_obj_track_times(l->data, 0) >= 0 &&
