@@ -73,6 +73,7 @@ typedef struct tr_checkpoint {
   tr_loader *loader;       /* may be NULL: no position in the data */
   int keep;                /* complete checkpoints that stay; 0: 2 */
   tr_ema *ema;             /* may be NULL: no averages; not swapped in */
+  int must_exist;          /* 1: resuming fails where there is no checkpoint */
 } tr_checkpoint;
 
 /* tr_checkpoint_save - make the state of a run durable.
@@ -98,14 +99,15 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
  *
  * A damaged checkpoint is refused with a warning that names the damaged data
  * set, and the one before it is taken. Where dir holds no checkpoint, nothing
- * changes. Any number of ranks can read what any other number wrote.
+ * changes, or with run->must_exist the call fails. Any number of ranks can read
+ * what any other number wrote.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EDATA where all checkpoints are damaged, TR_EMISMATCH where
  *            model or optimizer differ from the saved ones (names both sides),
- *            TR_EIO; agreed on all ranks. On failure nothing has changed.
- * Ownership: nothing is kept
- * Threads:   one thread per context; waits for the device */
+ *            TR_ENOINPUT with must_exist, TR_EIO; agreed on all ranks. On
+ * failure nothing has changed. Ownership: nothing is kept Threads:   one thread
+ * per context; waits for the device */
 TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
                                       const char *dir,
                                       const tr_checkpoint *run);

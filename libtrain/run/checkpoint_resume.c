@@ -331,6 +331,9 @@ tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
   int64_t is_there = f.bytes != NULL;
   TR_TRY_GOTO(comm->type->broadcast(comm, &is_there, sizeof is_there, 0), done);
   if (is_there == 0) {
+    status = run->must_exist ? TR_FAIL(TR_ENOINPUT, "%s: no checkpoint", dir)
+                             : TR_OK;
+    status = tr__agree(comm, status);
     goto done;
   }
   status = make_parcel(run, &p);
