@@ -13,7 +13,7 @@ typedef struct tr__dataset_info {
   const tr__dataset_type *type;
   tr_shape shape;
   int64_t num_samples;
-  int64_t num_classes;
+  int64_t num_classes;   /* 0: targets are numbers of the context's type */
   int64_t target_values; /* per sample; 0: 1 */
   bool has_ids;          /* x is int32 */
 } tr__dataset_info;

@@ -40,6 +40,7 @@ tr_status tr__dataset_new(tr_context *ctx,
       .ctx = ctx,
       .dtype = info->has_ids ? TR_I32 : ctx->dtype,
       .shape = info->shape,
+      .target_dtype = info->num_classes > 0 ? TR_I32 : ctx->dtype,
       .target_values = tr__max(info->target_values, 1),
       .num_samples = info->num_samples,
       .num_classes = info->num_classes,
@@ -112,11 +113,8 @@ int64_t tr_dataset_target_values(const tr_dataset *data)
   return data->target_values;
 }
 
-tr_status tr_dataset_read(const tr_dataset *data,
-                          const int64_t *ids,
-                          int64_t count,
-                          void *x,
-                          int32_t *y)
+tr_status tr_dataset_read(
+    const tr_dataset *data, const int64_t *ids, int64_t count, void *x, void *y)
 {
   TR_CHECK(count >= 0, TR_EINVAL, "%s: count is %lld, expected 0 or more",
            data->name, (long long)count);

@@ -214,8 +214,9 @@ static tr_status digits_read(const tr_dataset *data,
                              const int64_t *ids,
                              int64_t count,
                              void *x,
-                             int32_t *y)
+                             void *targets)
 {
+  int32_t *y = targets;
   const digits *state = data->state;
   float pixels[PIXELS];
   for (int64_t i = 0; i < count; i++) {

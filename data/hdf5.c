@@ -223,8 +223,9 @@ static tr_status hdf5_read(const tr_dataset *data,
                            const int64_t *ids,
                            int64_t count,
                            void *x,
-                           int32_t *y)
+                           void *targets)
 {
+  int32_t *y = targets;
   const hdf5 *state = data->state;
   for (int64_t i = 0; i < count;) {
     int64_t run = 1;

@@ -99,8 +99,9 @@ static tr_status idx_read(const tr_dataset *data,
                           const int64_t *ids,
                           int64_t count,
                           void *x,
-                          int32_t *y)
+                          void *targets)
 {
+  int32_t *y = targets;
   const idx *state = data->state;
   int64_t pixels = tr_shape_count(&data->shape);
   tr__permutation order = tr__permutation_of(SPLIT_SEED, 0, state->total);

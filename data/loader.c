@@ -110,9 +110,20 @@ static void give_empty(tr_loader *loader, const tr__slot *slot, tr_batch *batch)
   tr__context_set_pending(loader->ctx, tr_loader_status(loader));
 }
 
-static size_t sample_bytes(const tr_dataset *data)
+static tr_batch batch_of(const tr_dataset *data, const tr__slot *slot)
 {
-  return (size_t)tr_shape_count(&data->shape) * tr_dtype_size(data->dtype);
+  int64_t inputs = tr_shape_count(&data->shape), targets = data->target_values;
+  size_t width = tr_dtype_size(data->dtype);
+  size_t target_width = tr_dtype_size(data->target_dtype);
+  bool has_classes = data->target_dtype == TR_I32;
+  return (tr_batch){.count = slot->step.count,
+                    .first = slot->step.first,
+                    .global_count = slot->step.global_count,
+                    .inputs = {slot->x},
+                    .targets = {slot->y},
+                    .target_values = {has_classes ? targets : 0},
+                    .input_bytes = {(size_t)inputs * width},
+                    .target_bytes = {(size_t)targets * target_width}};
 }
 
 int tr_loader_next(tr_loader *loader, tr_batch *batch)
@@ -127,13 +138,7 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
     return 0;
   }
   const tr__slot *slot = tr__ring_take(loader->ring);
-  *batch = (tr_batch){.count = slot->step.count,
-                      .first = slot->step.first,
-                      .global_count = slot->step.global_count,
-                      .inputs = {slot->x},
-                      .targets = {slot->y},
-                      .target_values = {loader->data->target_values},
-                      .input_bytes = {sample_bytes(loader->data)}};
+  *batch = batch_of(loader->data, slot);
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);
     return 1;

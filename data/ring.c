@@ -102,7 +102,7 @@ static tr_status alloc_slots(tr__ring *ring)
   for (int i = 0; i < ring->num_slots; i++) {
     tr__slot *slot = &ring->slots[i];
     slot->ids = calloc((size_t)ring->rows, sizeof *slot->ids);
-    slot->y = calloc((size_t)targets, sizeof *slot->y);
+    slot->y = calloc((size_t)targets, tr_dtype_size(ring->data->target_dtype));
     int failed = posix_memalign(&slot->x, BUFFER_ALIGN, (size_t)bytes);
     slot->x = failed ? NULL : slot->x;
     TR_CHECK(slot->ids != NULL && slot->y != NULL && slot->x != NULL, TR_ENOMEM,

@@ -8,8 +8,8 @@
 typedef struct tr__slot {
   tr__sampler_step step;
   int64_t *ids;
-  void *x;    /* (rows, shape...) of the data set's element type */
-  int32_t *y; /* (rows, target_values) */
+  void *x; /* (rows, shape...) of the data set's element type */
+  void *y; /* (rows, target_values) of its targets' type */
   bool is_ready;
   tr_status status; /* of reading it */
   char message[TR__MESSAGE_BYTES];

@@ -25,8 +25,9 @@ static tr_status text_read(const tr_dataset *data,
                            const int64_t *ids,
                            int64_t count,
                            void *x,
-                           int32_t *y)
+                           void *targets)
 {
+  int32_t *y = targets;
   const text *state = data->state;
   for (int64_t i = 0; i < count; i++) {
     const uint8_t *window = state->ids + state->first + ids[i] * state->stride;

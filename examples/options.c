@@ -11,6 +11,8 @@ typedef enum kind { TEXT, COUNT, NUMBER, FLAG } kind;
 /* One option: where its value goes and what it may be. */
 typedef struct entry {
   const char *name, *value, *help;
+  const char *unset; /* what happens without the option; NULL: its default */
+  int programs;      /* that have it; 0: all */
   kind kind;
   size_t offset;
   const char *choices; /* of a TEXT, separated by '|'; NULL: any */
@@ -24,21 +26,30 @@ typedef struct entry {
   AT(field)
 
 static const entry table[] = {
-    {CHOICE("model", "mlp|convnet|resnet18|resnet50", model)},
+    {CHOICE("model", "mlp|convnet|resnet18|resnet50", model),
+     .programs = TRAIN_CLASSIFIER},
     {.name = "data",
      .value = "PATH",
-     .help = "HDF5 file or folder of IDX files [embedded digits]",
+     .help = "HDF5 file or folder of IDX files",
+     .unset = "embedded digits",
+     .programs = TRAIN_CLASSIFIER,
+     AT(data)},
+    {.name = "data",
+     .value = "FILE",
+     .help = "the text to learn from; required",
+     .programs = TRAIN_GPT,
      AT(data)},
     {.name = "batch",
      .value = "N",
-     .help = "samples per step, over all ranks [64]",
+     .help = "samples per step, over all ranks",
      .kind = COUNT,
      AT(batch),
      .least = 1,
      .most = 1e9},
     {.name = "epochs",
      .value = "N",
-     .help = "end after N epochs [10]",
+     .help = "end after N epochs",
+     .unset = "10, unless --steps says when",
      .kind = COUNT,
      AT(epochs),
      .least = 1,
@@ -53,7 +64,8 @@ static const entry table[] = {
     {CHOICE("optimizer", "sgd|momentum|adam|adamw|muon", optimizer)},
     {.name = "lr",
      .value = "X",
-     .help = "learning rate [0.01 for SGD, 0.001 for the others]",
+     .help = "learning rate",
+     .unset = "0.001 for Adam, 0.01 for SGD",
      .kind = NUMBER,
      AT(lr),
      .least = 1e-30,
@@ -61,29 +73,41 @@ static const entry table[] = {
     {CHOICE("schedule", "constant|cosine|step", schedule)},
     {.name = "warmup",
      .value = "N",
-     .help = "steps in which the rate rises to its value [0]",
+     .help = "steps in which the rate rises to its value",
+     .unset = "0",
      .kind = COUNT,
      AT(warmup),
      .most = 1e15},
     {.name = "weight-decay",
      .value = "X",
-     .help = "[PyTorch's for the optimizer]",
+     .help = "how fast weights shrink",
+     .unset = "PyTorch's for the optimizer",
      .kind = NUMBER,
      AT(weight_decay),
      .most = 1e30},
-    {CHOICE("dtype", "f32|f64|bf16|f16", dtype)},
+    {.name = "clip-norm",
+     .value = "X",
+     .help = "scale larger gradients down to this norm",
+     .unset = "never",
+     .kind = NUMBER,
+     AT(clip_norm),
+     .most = 1e30},
+    {CHOICE("dtype", "f32|f64|bf16|f16", dtype),
+     .programs = TRAIN_CLASSIFIER | TRAIN_GPT},
     {CHOICE("conv", "auto|exact", conv)},
     {CHOICE("device", "cpu|reference|strict|cuda", device), .missing = "cuda"},
     {.name = "threads",
      .value = "N",
-     .help = "of each rank [its share of the CPUs]",
+     .help = "of each rank",
+     .unset = "its share of the CPUs",
      .kind = COUNT,
      AT(threads),
      .least = 1,
      .most = 4096},
     {.name = "seed",
      .value = "N",
-     .help = "of everything random [0]",
+     .help = "of everything random",
+     .unset = "0",
      .kind = COUNT,
      AT(seed),
      .most = 1e18},
@@ -97,7 +121,7 @@ static const entry table[] = {
      AT(init)},
     {.name = "checkpoint",
      .value = "DIR",
-     .help = "where checkpoints are kept [run]",
+     .help = "where checkpoints are kept",
      AT(checkpoint)},
     {.name = "no-checkpoint",
      .help = "keep none",
@@ -105,7 +129,8 @@ static const entry table[] = {
      AT(no_checkpoint)},
     {.name = "save-every",
      .value = "STEPS",
-     .help = "between checkpoints [an epoch]",
+     .help = "between checkpoints",
+     .unset = "an epoch",
      .kind = COUNT,
      AT(save_every),
      .least = 1,
@@ -124,6 +149,31 @@ static const entry table[] = {
      AT(virtual_shards),
      .least = 1,
      .most = 1e6},
+    {.name = "generate",
+     .help = "only write, from the newest checkpoint",
+     .kind = FLAG,
+     .programs = TRAIN_GPT,
+     AT(generate)},
+    {.name = "prompt",
+     .value = "TEXT",
+     .help = "what the written text begins with",
+     .unset = "a new line",
+     .programs = TRAIN_GPT,
+     AT(prompt)},
+    {.name = "length",
+     .value = "N",
+     .help = "characters to write",
+     .kind = COUNT,
+     .programs = TRAIN_GPT,
+     AT(length),
+     .most = 1e9},
+    {.name = "temperature",
+     .value = "X",
+     .help = "1: as it learned; less: more careful; 0: the likeliest",
+     .kind = NUMBER,
+     .programs = TRAIN_GPT,
+     AT(temperature),
+     .most = 100},
     {.name = "print-plan",
      .help = "show layers, shapes and bytes before training",
      .kind = FLAG,
@@ -133,15 +183,57 @@ static const entry table[] = {
 
 enum { NUM_OPTIONS = sizeof table / sizeof table[0] };
 
-void example_options_help(const char *program, FILE *out)
+static int has_option(example_program program, const entry *option)
 {
-  fprintf(out, "usage: %s [options]\n", program);
+  return option->programs == 0 || (option->programs & (int)program) != 0;
+}
+
+static const void *field_of(const example_options *options, const entry *option)
+{
+  return (const char *)options + option->offset;
+}
+
+/* The default in brackets: a value, or else in words. */
+static void write_default(const example_options *defaults,
+                          const entry *option,
+                          char text[64])
+{
+  const void *field = field_of(defaults, option);
+  const char *name = option->unset;
+  double number = 0;
+  if (option->kind == COUNT) {
+    number = (double)*(const int64_t *)field;
+  }
+  if (option->kind == NUMBER) {
+    number = *(const double *)field;
+  }
+  if (option->kind == TEXT && option->unset == NULL) {
+    name = *(const char *const *)field;
+  }
+  text[0] = '\0';
+  if (number > 0) {
+    snprintf(text, 64, " [%g]", number);
+  } else if (name != NULL) {
+    snprintf(text, 64, " [%s]", name);
+  }
+}
+
+void example_options_help(const example_options *defaults, FILE *out)
+{
+  static const char *const names[] = {[TRAIN_CLASSIFIER] = "train_classifier",
+                                      [TRAIN_GPT] = "train_gpt",
+                                      [TRAIN_SURROGATE] = "train_surrogate"};
+  fprintf(out, "usage: %s [options]\n", names[defaults->program]);
   for (int i = 0; i < NUM_OPTIONS; i++) {
-    char left[64];
+    if (!has_option(defaults->program, &table[i])) {
+      continue;
+    }
+    char left[64], unset[64];
     const char *value = table[i].value;
     snprintf(left, sizeof left, "--%s%s%s", table[i].name,
              value != NULL ? " " : "", value != NULL ? value : "");
-    fprintf(out, "  %-22s %s\n", left, table[i].help);
+    write_default(defaults, &table[i], unset);
+    fprintf(out, "  %-22s %s%s\n", left, table[i].help, unset);
   }
 }
 
@@ -207,10 +299,11 @@ static tr_status set_number(const entry *option,
   return TR_OK;
 }
 
-static const entry *find_option(const char *argument)
+static const entry *find_option(example_program program, const char *argument)
 {
   for (int i = 0; i < NUM_OPTIONS && strncmp(argument, "--", 2) == 0; i++) {
-    if (strcmp(argument + 2, table[i].name) == 0) {
+    if (strcmp(argument + 2, table[i].name) == 0 &&
+        has_option(program, &table[i])) {
       return &table[i];
     }
   }
@@ -232,24 +325,32 @@ static tr_status check_together(const example_options *options,
   return TR_OK;
 }
 
+example_options example_options_of(example_program program)
+{
+  return (example_options){.program = program,
+                           .model = "mlp",
+                           .batch = 64,
+                           .optimizer = "adamw",
+                           .schedule = "constant",
+                           .dtype = "f32",
+                           .device = "cpu",
+                           .conv = "auto",
+                           .checkpoint = "run",
+                           .on_save_error = "warn",
+                           .on_nonfinite = "ignore",
+                           .lr = -1,
+                           .weight_decay = -1,
+                           .length = 400,
+                           .temperature = 0.8};
+}
+
 tr_status example_options_parse(int argc,
                                 char **argv,
                                 example_options *options,
                                 char problem[256])
 {
-  *options = (example_options){.model = "mlp",
-                               .optimizer = "adamw",
-                               .schedule = "constant",
-                               .dtype = "f32",
-                               .device = "cpu",
-                               .conv = "auto",
-                               .checkpoint = "run",
-                               .on_save_error = "warn",
-                               .on_nonfinite = "ignore",
-                               .lr = -1,
-                               .weight_decay = -1};
   for (int i = 1; i < argc; i++) {
-    const entry *option = find_option(argv[i]);
+    const entry *option = find_option(options->program, argv[i]);
     if (option == NULL) {
       snprintf(problem, 256, "unknown option \"%.60s\"; --help lists them",
                argv[i]);
@@ -331,7 +432,8 @@ tr_status example_optimizer_create(const example_options *options,
 {
   const char *name = options->optimizer;
   tr_schedule schedule = make_schedule(options, steps);
-  const tr_update_opts update = {.on_nonfinite = policy_of(options)};
+  const tr_update_opts update = {.clip_norm = options->clip_norm,
+                                 .on_nonfinite = policy_of(options)};
   if (strcmp(name, "sgd") == 0 || strcmp(name, "momentum") == 0) {
     const tr_sgd_opts sgd = {
         .lr = options->lr < 0 ? 0.01 : options->lr,

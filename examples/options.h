@@ -4,18 +4,35 @@
 
 #include <train/train.h>
 
+/* Which programs have an option. */
+typedef enum example_program {
+  TRAIN_CLASSIFIER = 1,
+  TRAIN_GPT = 2,
+  TRAIN_SURROGATE = 4
+} example_program;
+
 typedef struct example_options {
+  example_program program;
   const char *model, *data, *optimizer, *schedule, *dtype, *device, *init;
   const char *checkpoint, *log, *conv, *on_save_error, *on_nonfinite;
   int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
   int64_t threads, seed;
-  /* 0 for the batch: the program's default */
   double lr, weight_decay; /* negative: the optimizer's default */
+  double clip_norm;        /* 0: gradients are taken as they are */
   int no_shuffle, resume, no_checkpoint, print_plan, help;
+  /* of train_gpt, which writes a text */
+  const char *prompt; /* "": a line's end */
+  int64_t length;
+  double temperature;
+  int generate;
   /* The program's, not the command line's: what Muon leaves to AdamW. */
   const tr_param_group *by_adamw;
   int num_by_adamw;
 } example_options;
+
+/* example_options_of - a program's options before its command line is read; it
+ * may set other defaults. */
+example_options example_options_of(example_program program);
 
 /* example_options_parse - read the command line over the defaults.
  *
@@ -26,8 +43,8 @@ tr_status example_options_parse(int argc,
                                 example_options *options,
                                 char problem[256]);
 
-/* example_options_help - what the options are. */
-void example_options_help(const char *program, FILE *out);
+/* example_options_help - what the program's options are, and their defaults. */
+void example_options_help(const example_options *defaults, FILE *out);
 
 /* example_optimizer_create - the optimizer that the options name; `steps` is
  * the length of the run, for the schedule. */

@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +40,13 @@ static tr_dtype dtype_of(const char *name)
 
 /* All ranks take part in refusing options: one rank's complaint would leave
  * the others waiting. */
-void example_open_context(int argc,
-                          char **argv,
-                          example_options *options,
-                          tr_context **ctx)
+int example_open_context(int argc,
+                         char **argv,
+                         example_options *options,
+                         tr_context **ctx)
 {
   char problem[256] = "";
+  const example_options program_defaults = *options;
   tr_status status = example_options_parse(argc, argv, options, problem);
   const tr_context_opts defaults = {0};
   const tr_context_opts opts = {.threads = (int)options->threads,
@@ -56,6 +58,31 @@ void example_open_context(int argc,
     tr_error_set(status, problem);
   }
   TR_MUST(tr_context_agree(*ctx, status));
+  if (!options->help) {
+    return 1;
+  }
+  if (tr_context_rank(*ctx) == 0) {
+    example_options_help(&program_defaults, stdout);
+  }
+  tr_context_destroy(ctx);
+  return 0;
+}
+
+void example_build(tr_context *ctx,
+                   const example_options *options,
+                   tr_model *net,
+                   tr_status (*first_values)(tr_model *net))
+{
+  TR_MUST(tr_model_build(net, NULL)); /* names the first bad layer, if any */
+  if (first_values != NULL) {
+    TR_MUST(first_values(net));
+  }
+  if (options->init != NULL) {
+    TR_MUST(tr_model_load(net, options->init));
+  }
+  if (options->print_plan && tr_context_rank(ctx) == 0) {
+    TR_MUST(tr_model_print_plan(net, stdout));
+  }
 }
 
 static int64_t run_length(const example_options *options,
@@ -70,11 +97,16 @@ static int64_t run_length(const example_options *options,
 
 static void report(tr_context *ctx, const tr_report *result)
 {
+  char accuracy[64] = "";
+  if (!isnan(result->test_accuracy)) {
+    snprintf(accuracy, sizeof accuracy, "test accuracy %.4f  ",
+             result->test_accuracy);
+  }
   tr_log_root(ctx,
-              "done: %lld steps  test accuracy %.4f  test loss %.4f  "
-              "%.0f samples/s  params %016" PRIx64,
-              (long long)result->steps, result->test_accuracy,
-              result->test_loss, result->samples_per_s, result->params_hash);
+              "done: %lld steps  %stest loss %.5g  %.0f samples/s  params "
+              "%016" PRIx64,
+              (long long)result->steps, accuracy, result->test_loss,
+              result->samples_per_s, result->params_hash);
   if (result->skipped > 0 || result->rollbacks > 0) {
     tr_log_root(ctx, "not finite: %lld steps skipped, %lld roll-backs",
                 (long long)result->skipped, (long long)result->rollbacks);

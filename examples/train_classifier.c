@@ -15,8 +15,7 @@ static void open_data(tr_context *ctx,
 {
   const char *splits[2] = {"train", "test"};
   for (int i = 0; i < 2; i++) {
-    const tr_loader_opts opts = {.batch =
-                                     options->batch > 0 ? options->batch : 64,
+    const tr_loader_opts opts = {.batch = options->batch,
                                  .shuffle = i == 0 && !options->no_shuffle};
     TR_MUST(tr_dataset_open(ctx, options->data, splits[i], &data[i]));
     TR_MUST(tr_loader_create(ctx, data[i], &opts, &loaders[i]));
@@ -40,28 +39,15 @@ static void build_model(tr_context *ctx,
   } else {
     example_mlp(*net, shape, classes);
   }
-  TR_MUST(tr_model_build(*net, NULL));
-  if (strncmp(options->model, "resnet", 6) == 0) {
-    TR_MUST(example_resnet_init(*net));
-  }
-  if (options->init != NULL) {
-    TR_MUST(tr_model_load(*net, options->init));
-  }
-  if (options->print_plan && tr_context_rank(ctx) == 0) {
-    TR_MUST(tr_model_print_plan(*net, stdout));
-  }
+  int is_resnet = strncmp(options->model, "resnet", 6) == 0;
+  example_build(ctx, options, *net, is_resnet ? example_resnet_init : NULL);
 }
 
 int main(int argc, char **argv)
 {
-  example_options options;
+  example_options options = example_options_of(TRAIN_CLASSIFIER);
   tr_context *ctx;
-  example_open_context(argc, argv, &options, &ctx);
-  if (options.help) {
-    if (tr_context_rank(ctx) == 0) {
-      example_options_help("train_classifier", stdout);
-    }
-    tr_context_destroy(&ctx);
+  if (!example_open_context(argc, argv, &options, &ctx)) {
     return EXIT_SUCCESS;
   }
   example_stop_on_signals(ctx);

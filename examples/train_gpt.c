@@ -2,7 +2,9 @@
  *
  * A transformer learns each character from up to 128 before it, on all ranks
  * of the job, with checkpoints as in train_classifier; at the end it writes a
- * text of its own. */
+ * text of its own. With --generate it only writes, from the newest checkpoint:
+ *
+ *   train_gpt --data input.txt --generate --prompt "ROMEO:" --length 1000 */
 #include "models.h"
 #include "program.h"
 
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTEXT = 128, BATCH = 16, SAMPLED = 400 };
+enum { CONTEXT = 128, BATCH = 16 };
 
 static void open_data(tr_context *ctx,
                       const example_options *options,
@@ -20,12 +22,35 @@ static void open_data(tr_context *ctx,
   const char *splits[2] = {"train", "test"};
   for (int i = 0; i < 2; i++) {
     const tr_text_opts text = {.context = CONTEXT, .split = splits[i]};
-    const tr_loader_opts opts = {.batch = options->batch > 0 ? options->batch
-                                                             : BATCH,
+    const tr_loader_opts opts = {.batch = options->batch,
                                  .shuffle = i == 0 && !options->no_shuffle};
     TR_MUST(tr_text_open(ctx, options->data, &text, &data[i]));
     TR_MUST(tr_loader_create(ctx, data[i], &opts, &loaders[i]));
   }
+}
+
+/* 0 where the text has no such character. */
+static int32_t id_of(const tr_dataset *data, char character)
+{
+  int64_t id = tr_dataset_num_classes(data) - 1;
+  while (id > 0 && tr_text_code(data, id) != (unsigned char)character) {
+    id--;
+  }
+  return (int32_t)id;
+}
+
+/* Before training, so that nobody waits for it in vain. */
+static void
+check_prompt(tr_context *ctx, const tr_dataset *data, const char *prompt)
+{
+  tr_status status = TR_OK;
+  for (const char *c = prompt; *c != '\0'; c++) {
+    if (tr_text_code(data, id_of(data, *c)) != (unsigned char)*c) {
+      status = tr_error_set(TR_EUSAGE, "--prompt has a character that the text "
+                                       "has not");
+    }
+  }
+  TR_MUST(tr_context_agree(ctx, status));
 }
 
 static tr_node build_model(tr_context *ctx,
@@ -37,25 +62,20 @@ static tr_node build_model(tr_context *ctx,
   TR_MUST(tr_model_create(ctx, net));
   tr_node logits = example_gpt_sized(*net, tr_dataset_shape(data),
                                      tr_dataset_num_classes(data), &opts);
-  TR_MUST(tr_model_build(*net, NULL));
-  if (options->init != NULL) {
-    TR_MUST(tr_model_load(*net, options->init));
-  }
-  if (options->print_plan && tr_context_rank(ctx) == 0) {
-    TR_MUST(tr_model_print_plan(*net, stdout));
-  }
+  example_build(ctx, options, *net, NULL);
   return logits;
 }
 
-/* What the sampling of one text keeps. */
+/* What the writing of one text keeps. */
 typedef struct writer {
-  tr_model *net;
+  tr_inference *plan;
   tr_node logits;
   int64_t classes;
+  double temperature;
   int is_double;
-  void *values; /* (CONTEXT, classes) */
+  void *values; /* (CONTEXT, classes): the logits behind each character */
   uint64_t state;
-  int32_t ids[CONTEXT];
+  int32_t ids[CONTEXT]; /* the characters that the next one follows */
   int64_t length;
 } writer;
 
@@ -75,70 +95,79 @@ static double logit(const writer *w, int64_t k)
                       : (double)((const float *)w->values)[i];
 }
 
-/* Draws by softmax(logits / 0.8): a little more careful than it learned. */
+/* Draws by softmax(logits / temperature); the most likely one where that is 0.
+ */
 static int32_t draw(writer *w)
 {
-  const double temperature = 0.8;
-  double largest = logit(w, 0), sum = 0;
+  int64_t best = 0;
   for (int64_t k = 1; k < w->classes; k++) {
-    largest = fmax(largest, logit(w, k));
+    best = logit(w, k) > logit(w, best) ? k : best;
   }
+  if (w->temperature == 0) {
+    return (int32_t)best;
+  }
+  double largest = logit(w, best), sum = 0;
   for (int64_t k = 0; k < w->classes; k++) {
-    sum += exp((logit(w, k) - largest) / temperature);
+    sum += exp((logit(w, k) - largest) / w->temperature);
   }
   double left = next_uniform(w) * sum;
   for (int64_t k = 0; k < w->classes; k++) {
-    left -= exp((logit(w, k) - largest) / temperature);
+    left -= exp((logit(w, k) - largest) / w->temperature);
     if (left < 0) {
       return (int32_t)k;
     }
   }
-  return (int32_t)(w->classes - 1);
+  return (int32_t)best;
+}
+
+static void append(writer *w, int32_t id)
+{
+  if (w->length == CONTEXT) {
+    /* The window moves on by half of it, not by one: that is as good. */
+    w->length = CONTEXT / 2;
+    memmove(w->ids, w->ids + CONTEXT / 2, sizeof w->ids / 2);
+  }
+  w->ids[w->length++] = id;
 }
 
 /* The next character behind the ids. What lies behind them in the window is
  * seen by none of them. */
 static int32_t write_next(writer *w)
 {
-  static const int32_t targets[CONTEXT];
-  const tr_batch batch = {.count = 1,
-                          .global_count = 1,
-                          .inputs = {w->ids},
-                          .targets = {targets},
-                          .target_values = {CONTEXT}};
-  TR_MUST(tr_model_forward(w->net, &batch));
-  TR_MUST(tr_model_get_output(w->net, w->logits, w->values));
+  const tr_batch batch = {.count = 1, .inputs = {w->ids}};
+  TR_MUST(tr_inference_forward(w->plan, &batch));
+  TR_MUST(tr_inference_get_output(w->plan, w->logits, w->values));
   int32_t id = draw(w);
-  if (w->length == CONTEXT) {
-    /* The window moves on by half of it, not by one: cheaper, and no worse. */
-    w->length = CONTEXT / 2;
-    memmove(w->ids, w->ids + CONTEXT / 2, sizeof w->ids / 2);
-  }
-  w->ids[w->length++] = id;
+  append(w, id);
   return id;
 }
 
-static void
-write_text(const example_options *options, const tr_dataset *data, writer *w)
+static void write_text(const example_options *options,
+                       const tr_dataset *data,
+                       tr_model *net,
+                       tr_node logits)
 {
-  w->classes = tr_dataset_num_classes(data);
-  w->is_double = strcmp(options->dtype, "f64") == 0;
-  w->state = 0x9e3779b97f4a7c15u ^ (uint64_t)options->seed;
-  w->values = malloc((size_t)(CONTEXT * w->classes) * sizeof(double));
-  if (w->values == NULL) {
+  writer w = {.logits = logits,
+              .classes = tr_dataset_num_classes(data),
+              .temperature = options->temperature,
+              .is_double = strcmp(options->dtype, "f64") == 0,
+              .state = 0x9e3779b97f4a7c15u ^ (uint64_t)options->seed};
+  w.values = malloc((size_t)(CONTEXT * w.classes) * sizeof(double));
+  if (w.values == NULL) {
     TR_MUST(tr_error_set(TR_ENOMEM, "no memory to write a text"));
   }
-  /* It begins behind a line's end, where the text has lines. */
-  for (int64_t id = 0; id < w->classes; id++) {
-    w->ids[0] = tr_text_code(data, id) == '\n' ? (int32_t)id : w->ids[0];
+  TR_MUST(tr_inference_create(net, &(tr_inference_opts){.batch = 1}, &w.plan));
+  fputs(options->prompt, stdout);
+  const char *first = options->prompt[0] != '\0' ? options->prompt : "\n";
+  for (const char *c = first; *c != '\0'; c++) {
+    append(&w, id_of(data, *c));
   }
-  w->length = 1;
-  tr_model_set_training(w->net, 0);
-  for (int i = 0; i < SAMPLED; i++) {
-    putchar(tr_text_code(data, write_next(w)));
+  for (int64_t i = 0; i < options->length; i++) {
+    putchar(tr_text_code(data, write_next(&w)));
   }
   putchar('\n');
-  free(w->values);
+  tr_inference_destroy(&w.plan);
+  free(w.values);
 }
 
 /* What Muon leaves to AdamW, as Jordan 2024 advises. */
@@ -150,32 +179,35 @@ static const tr_param_group by_adamw[] = {
 
 int main(int argc, char **argv)
 {
-  example_options options;
+  example_options options = example_options_of(TRAIN_GPT);
+  options.batch = BATCH;
+  options.lr = 3e-4;
+  options.prompt = "";
   tr_context *ctx;
-  example_open_context(argc, argv, &options, &ctx);
-  if (options.help || options.data == NULL) {
-    if (tr_context_rank(ctx) == 0 && options.help) {
-      example_options_help("train_gpt", stdout);
-    }
-    if (!options.help) {
-      tr_log_root(ctx, "train_gpt wants a text: --data FILE");
-    }
-    tr_context_destroy(&ctx);
-    return options.help ? EXIT_SUCCESS : 2;
+  if (!example_open_context(argc, argv, &options, &ctx)) {
+    return EXIT_SUCCESS;
+  }
+  if (options.data == NULL) {
+    tr_error_set(TR_EUSAGE, "train_gpt wants a text: --data FILE");
+    TR_MUST(tr_context_agree(ctx, TR_EUSAGE));
   }
   example_stop_on_signals(ctx);
 
   tr_dataset *data[2];
   example_run run;
-  options.lr = options.lr < 0 ? 3e-4 : options.lr;
   options.by_adamw = by_adamw;
   options.num_by_adamw = sizeof by_adamw / sizeof by_adamw[0];
   open_data(ctx, &options, data, run.loaders);
+  check_prompt(ctx, data[0], options.prompt);
   tr_node logits = build_model(ctx, &options, data[0], &run.net);
-  example_train(ctx, &options, &run);
+  if (options.generate) {
+    const tr_checkpoint saved = {.model = run.net, .must_exist = 1};
+    TR_MUST(tr_checkpoint_resume(ctx, options.checkpoint, &saved));
+  } else {
+    example_train(ctx, &options, &run);
+  }
   if (tr_context_rank(ctx) == 0) {
-    writer w = {.net = run.net, .logits = logits};
-    write_text(&options, data[0], &w);
+    write_text(&options, data[0], run.net, logits);
   }
 
   tr_model_destroy(&run.net); /* in the reverse order of creation */

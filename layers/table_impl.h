@@ -32,6 +32,7 @@ extern const tr__layer_type tr__mul_type;
 extern const tr__layer_type tr__concat_type;
 extern const tr__layer_type tr__reshape_type;
 extern const tr__layer_type tr__transpose_type;
+extern const tr__layer_type tr__upsample1d_type;
 extern const tr__layer_type tr__upsample2d_type;
 extern const tr__layer_type tr__input_ids_type;
 extern const tr__layer_type tr__embedding_type;

@@ -24,12 +24,15 @@ typedef struct tr_batch {
   const void *targets[TR_MAX_INPUTS];
   /* (count) in the context's element type; NULL: every sample weighs 1 */
   const void *weights;
-  /* class numbers per sample in each target, as of the tokens of a text; 0: 1
-   */
+  /* class numbers per sample in each target, as of the tokens of a text; 0: 1,
+   * and where targets are numbers, none */
   int64_t target_values[TR_MAX_INPUTS];
   /* bytes of one sample in each input, so that a model which wants another
    * shape or type refuses it; 0: what the model wants */
   size_t input_bytes[TR_MAX_INPUTS];
+  /* likewise bytes of one sample in each target, together with target_values;
+   * 0: what the loss wants */
+  size_t target_bytes[TR_MAX_INPUTS];
 } tr_batch;
 
 /* A numbered set of samples; the same on every rank, read in parts. */
@@ -109,25 +112,31 @@ TR_API tr_status tr_dataset_open(tr_context *ctx,
                                  const char *split,
                                  tr_dataset **out);
 
+/* Zero-initialise; x, num_samples, shape and either y or targets are required.
+ */
+typedef struct tr_array_opts {
+  const void *x;    /* (num_samples, shape...) in the context's element type */
+  const int32_t *y; /* (num_samples) classes 0..num_classes-1 */
+  int64_t num_samples;
+  int64_t num_classes;   /* with y */
+  tr_shape shape;        /* of one sample's input */
+  const void *targets;   /* instead of y, for regression: (num_samples,
+                            target_shape...) in the context's element type */
+  tr_shape target_shape; /* of one sample's target */
+} tr_array_opts;
+
 /* tr_array_open - a data set over the caller's own arrays.
  *
- * x      [in]  (num_samples, shape...) in the context's element type
- * y      [in]  (num_samples) classes 0..num_classes-1
+ * With y its targets are classes, with targets they are numbers: those of a
+ * regression, say the state of a field some time after the one in x.
  *
  * Every rank gives the same samples, or at least may be asked for any.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EINVAL, TR_EDATA for a label out of range; agreed
- * Ownership: x and y are borrowed until tr_dataset_destroy(); *out is owned by
- *            the caller
+ * Ownership: x, y and targets are borrowed until tr_dataset_destroy(); *out is
+ *            owned by the caller
  * Threads:   one thread per context */
-typedef struct tr_array_opts {
-  const void *x;
-  const int32_t *y;
-  int64_t num_samples;
-  int64_t num_classes;
-  tr_shape shape;
-} tr_array_opts;
 TR_API tr_status tr_array_open(tr_context *ctx,
                                const tr_array_opts *opts,
                                tr_dataset **out);
@@ -182,7 +191,8 @@ TR_API tr_shape tr_dataset_shape(const tr_dataset *data);
  * Threads:   any thread */
 TR_API int64_t tr_dataset_num_samples(const tr_dataset *data);
 
-/* tr_dataset_num_classes - how many classes its labels name.
+/* tr_dataset_num_classes - how many classes its labels name; 0 where its
+ * targets are numbers.
  *
  * Calls:     local
  * Errors:    none
@@ -190,7 +200,8 @@ TR_API int64_t tr_dataset_num_samples(const tr_dataset *data);
  * Threads:   any thread */
 TR_API int64_t tr_dataset_num_classes(const tr_dataset *data);
 
-/* tr_dataset_target_values - how many labels one sample has; mostly 1.
+/* tr_dataset_target_values - how many labels or numbers the target of one
+ * sample has; mostly 1.
  *
  * Calls:     local
  * Errors:    none
@@ -203,7 +214,8 @@ TR_API int64_t tr_dataset_target_values(const tr_dataset *data);
  * ids    [in]   (count) sample numbers, 0 <= id < num_samples
  * x      [out]  (count, shape...) in the context's element type, or int32
  *               ids of a text
- * y      [out]  (count, target_values) classes
+ * y      [out]  (count, target_values) classes as int32, or numbers in the
+ *               context's element type
  *
  * Calls:     local
  * Errors:    TR_EINVAL, TR_EDATA, TR_EIO
@@ -213,7 +225,7 @@ TR_API tr_status tr_dataset_read(const tr_dataset *data,
                                  const int64_t *ids,
                                  int64_t count,
                                  void *x,
-                                 int32_t *y);
+                                 void *y);
 
 /* tr_dataset_destroy - close a data set; after its loaders.
  *

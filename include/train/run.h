@@ -80,6 +80,7 @@ typedef struct tr_checkpoint {
   tr_loader *loader;       /* may be NULL: no position in the data */
   int keep;                /* complete checkpoints that stay; 0: 2 */
   tr_ema *ema;             /* may be NULL: no averages; not swapped in */
+  int must_exist;          /* 1: resuming fails where there is no checkpoint */
 } tr_checkpoint;
 
 /* tr_checkpoint_save - make the state of a run durable.
@@ -105,12 +106,14 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
  *
  * A damaged checkpoint is refused with a warning that names the damaged data
  * set, and the one before it is taken. Where dir holds no checkpoint, nothing
- * changes. Any number of ranks can read what any other number wrote.
+ * changes, or with run->must_exist the call fails. Any number of ranks can read
+ * what any other number wrote.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EDATA where all checkpoints are damaged, TR_EMISMATCH where
  *            model or optimizer differ from the saved ones (names both sides),
- *            TR_EIO; agreed on all ranks. On failure nothing has changed.
+ *            TR_ENOINPUT with must_exist, TR_EIO; agreed on all ranks. On
+ *            failure nothing has changed.
  * Ownership: nothing is kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
@@ -207,7 +210,7 @@ typedef struct tr_report {
   int64_t steps;        /* optimizer steps since the very first start */
   double train_loss;    /* of the last step */
   double test_loss;     /* mean over the test samples; NaN without a test */
-  double test_accuracy; /* 0..1; NaN without a test */
+  double test_accuracy; /* 0..1; NaN without a test, or classes */
   double samples_per_s; /* training throughput of this call */
   double peak_rss_mib;  /* largest resident memory of any rank */
   uint64_t params_hash; /* see tr_model_params_hash() */
@@ -220,10 +223,11 @@ typedef struct tr_report {
  * Calls:     collective on the model's communicator
  * Errors:    TR_EINVAL (with roll-back options also where the optimizer has
  *            another policy), TR_EIO (log file), TR_ESHAPE where samples do not
- * fit the model, TR_EMISMATCH where ranks give different options (names both
- * sides); agreed on all ranks Ownership: *out is owned by the caller; what opts
- * points to is borrowed until tr_trainer_destroy() Threads:   one thread per
- * context */
+ *            fit the model, TR_EMISMATCH where ranks give different options
+ *            (names both sides); agreed on all ranks
+ * Ownership: *out is owned by the caller; what opts points to is borrowed until
+ *            tr_trainer_destroy()
+ * Threads:   one thread per context */
 TR_API tr_status tr_trainer_create(tr_context *ctx,
                                    const tr_trainer_opts *opts,
                                    tr_trainer **out);
@@ -277,7 +281,9 @@ TR_API tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report);
 
 /* tr_trainer_evaluate - exact mean loss and accuracy over a loader's samples.
  *
- * loss, accuracy  [out]  over every sample once, the same on all ranks
+ * loss, accuracy  [out]  over every sample once, the same on all ranks; the
+ *                        accuracy is NaN where the first loss is one of
+ *                        regression
  *
  * Calls:     collective on the model's communicator
  * Errors:    TR_EDATA and others of the data set; TR_ECOMM; agreed

@@ -75,6 +75,19 @@ TR_API tr_node tr_transpose(tr_model *net,
                             tr_node x,
                             const tr_transpose_opts *opts);
 
+/* tr_upsample1d - sequences of `scale` times the length.
+ *
+ *   y[n,c,l] = x[n, c, l / scale], rounded down
+ *
+ *   x (N, C, L), y (N, C, scale L)
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    torch.nn.Upsample, mode "nearest" */
+TR_API tr_node tr_upsample1d(tr_model *net, tr_node x, int64_t scale);
+
 /* tr_upsample2d - images of `scale` times the height and width.
  *
  *   y[n,c,h,w] = x[n, c, h / scale, w / scale], rounded down

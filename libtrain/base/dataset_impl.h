@@ -10,13 +10,13 @@ typedef struct tr__dataset_type {
   const char *name;
 
   /* read - samples by number into x (count, shape...) of data->dtype and y
-   * (count, target_values); ids are in range. Called from several threads at
-   * once. */
+   * (count, target_values) of data->target_dtype; ids are in range. Called from
+   * several threads at once. */
   tr_status (*read)(const tr_dataset *data,
                     const int64_t *ids,
                     int64_t count,
                     void *x,
-                    int32_t *y);
+                    void *y);
   void (*close)(tr_dataset *data); /* releases data->state */
 } tr__dataset_type;
 
@@ -25,7 +25,8 @@ struct tr_dataset {
   tr_context *ctx; /* borrowed */
   tr_dtype dtype;  /* of what read() delivers: the context's, or TR_I32 */
   tr_shape shape;
-  int64_t target_values; /* classes of one sample; 0: 1 */
+  tr_dtype target_dtype; /* TR_I32 for classes, the context's for numbers */
+  int64_t target_values; /* of one sample; 0: 1 */
   int64_t num_samples;
   int64_t num_classes;
   char *name;  /* path and split, for messages; owned */

@@ -40,27 +40,43 @@ static tr_status check_inputs(const tr_model *net, const tr_batch *batch)
   return TR_OK;
 }
 
-/* What a batch says of its targets, so that none is read behind its end. */
+/* What a batch says of a loss' targets, so that none is read behind its end. */
+static tr_status check_target(const tr__node *node, const tr_batch *batch)
+{
+  int k = node->ordinal;
+  const tr__slot *slot = &node->saved[0];
+  int64_t wanted = tr_shape_count(&slot->shape);
+  size_t bytes = (size_t)wanted * tr_dtype_size(slot->dtype);
+  bool wants_classes = slot->dtype == TR_I32;
+  int64_t classes = tr__max(batch->target_values[k], wants_classes);
+  bool is_told = batch->target_bytes[k] != 0; /* who says the bytes says all */
+  char text[TR__SHAPE_BYTES];
+  TR_CHECK(batch->targets[k] != NULL || batch->count == 0, TR_EINVAL,
+           "tr_model_forward: targets[%d] is missing", k);
+  TR_CHECK(
+      wants_classes || classes == 0 || !is_told, TR_EINVAL,
+      "tr_model_forward: targets[%d] are classes, %s \"%s\" wants numbers: "
+      "%s",
+      k, node->type->name, node->name, tr__shape_text(&slot->shape, text));
+  TR_CHECK(!wants_classes || classes == wanted, TR_EINVAL,
+           "tr_model_forward: targets[%d] has %lld classes per sample, %s "
+           "\"%s\" wants %lld",
+           k, (long long)classes, node->type->name, node->name,
+           (long long)wanted);
+  TR_CHECK(!is_told || batch->target_bytes[k] == bytes, TR_ESHAPE,
+           "tr_model_forward: targets[%d] has %zu bytes per sample, %s \"%s\" "
+           "wants %zu: %s of %s",
+           k, batch->target_bytes[k], node->type->name, node->name, bytes,
+           tr__shape_text(&slot->shape, text), tr__dtype_name(slot->dtype));
+  return TR_OK;
+}
+
 static tr_status check_targets(const tr_model *net, const tr_batch *batch)
 {
   for (int i = 0; i < net->num_nodes; i++) {
-    const tr__node *node = &net->nodes[i];
-    if (!(node->flags & TR__IS_LOSS)) {
-      continue;
+    if (net->nodes[i].flags & TR__IS_LOSS) {
+      TR_TRY(check_target(&net->nodes[i], batch));
     }
-    int64_t wanted = tr_shape_count(&node->saved[0].shape);
-    int64_t given = tr__max(batch->target_values[node->ordinal], 1);
-    TR_CHECK(batch->targets[node->ordinal] != NULL || batch->count == 0,
-             TR_EINVAL, "tr_model_forward: targets[%d] is missing",
-             node->ordinal);
-    if (node->saved[0].dtype != TR_I32) {
-      continue;
-    }
-    TR_CHECK(wanted == given, TR_EINVAL,
-             "tr_model_forward: targets[%d] has %lld classes per sample, %s "
-             "\"%s\" wants %lld",
-             node->ordinal, (long long)given, node->type->name, node->name,
-             (long long)wanted);
   }
   return TR_OK;
 }

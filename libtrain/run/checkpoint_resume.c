@@ -392,6 +392,9 @@ tr_status tr__checkpoint_resume_from(tr_context *ctx,
   int64_t save = f.bytes != NULL ? f.save : 0;
   TR_TRY_GOTO(comm->type->broadcast(comm, &save, sizeof save, 0), done);
   if (save == 0) {
+    status = run->must_exist ? TR_FAIL(TR_ENOINPUT, "%s: no checkpoint", dir)
+                             : TR_OK;
+    status = tr__agree(comm, status);
     goto done;
   }
   status = make_parcel(run, &p);

@@ -77,7 +77,7 @@ static void show(tr__progress *progress, const tr__progress_now *now)
   }
   const char *prefix = progress->is_terminal ? "\r[" : "";
   fprintf(progress->stream,
-          "%s%s%s%sstep %lld/%lld  loss %.4f  %.0f samples/s  %s left%s",
+          "%s%s%s%sstep %lld/%lld  loss %.5g  %.0f samples/s  %s left%s",
           prefix, progress->is_terminal ? bar : "",
           progress->is_terminal ? "] " : "", where, (long long)now->step,
           (long long)total->steps, now->loss, now->samples_per_s, left,

@@ -25,15 +25,28 @@ struct tr_trainer {
   tr_report report;
 };
 
+/* The first node that has a flag; NULL where there is none. */
+static const tr__node *find_node(const tr_model *net, int flag)
+{
+  for (int i = 0; i < net->num_nodes; i++) {
+    if (net->nodes[i].flags & flag) {
+      return &net->nodes[i];
+    }
+  }
+  return NULL;
+}
+
+/* Only what names classes can be right or wrong. */
+static bool has_accuracy(const tr_model *net)
+{
+  const tr__node *loss = find_node(net, TR__IS_LOSS);
+  return loss != NULL && loss->saved[0].dtype == TR_I32;
+}
+
 /* A batch carries no shape, so that of its data set has to fit the model. */
 static tr_status check_shape(const tr_model *net, const tr_loader *loader)
 {
-  const tr__node *input = NULL;
-  for (int i = 0; i < net->num_nodes && input == NULL; i++) {
-    if (net->nodes[i].flags & TR__IS_INPUT) {
-      input = &net->nodes[i];
-    }
-  }
+  const tr__node *input = find_node(net, TR__IS_INPUT);
   if (loader == NULL || input == NULL) {
     return TR_OK;
   }
@@ -43,6 +56,12 @@ static tr_status check_shape(const tr_model *net, const tr_loader *loader)
            "%s: samples are %s, the model's input \"%s\" wants %s", data->name,
            tr__shape_text(&data->shape, got), input->name,
            tr__shape_text(&input->output.shape, expected));
+  const tr__node *loss = find_node(net, TR__IS_LOSS);
+  bool has_classes = data->target_dtype == TR_I32;
+  TR_CHECK(loss == NULL || has_classes == has_accuracy(net), TR_ESHAPE,
+           "%s: targets are %s, the loss \"%s\" wants %s", data->name,
+           has_classes ? "classes" : "numbers", loss->name,
+           has_classes ? "numbers" : "classes");
   return TR_OK;
 }
 
@@ -311,6 +330,9 @@ tr_status tr_trainer_evaluate(tr_trainer *trainer,
     *loss = sums[TR__TAIL_LOSS] / sums[TR__TAIL_WEIGHT];
     *accuracy = sums[TR__TAIL_CORRECT] / sums[TR__TAIL_WEIGHT];
   }
+  if (!has_accuracy(trainer->opts.model)) {
+    *accuracy = NAN;
+  }
   return TR_OK;
 }
 
@@ -327,17 +349,27 @@ static tr_status evaluate(tr_trainer *trainer)
   return TR_OK;
 }
 
+static void show_epoch(tr_trainer *trainer)
+{
+  const tr_report *report = &trainer->report;
+  char accuracy[32] = "";
+  if (has_accuracy(trainer->opts.model)) {
+    snprintf(accuracy, sizeof accuracy, "  accuracy %.4f",
+             report->test_accuracy);
+  }
+  tr__progress_line(&trainer->progress,
+                    "epoch %lld  step %lld  loss %.5g  test loss %.5g%s",
+                    (long long)tr_loader_epoch(trainer->opts.loader),
+                    (long long)num_steps(trainer), report->train_loss,
+                    report->test_loss, accuracy);
+}
+
 static tr_status end_epoch(tr_trainer *trainer)
 {
   TR_TRY(tr_loader_status(trainer->opts.loader));
   TR_TRY(evaluate(trainer));
   if (trainer->opts.test_loader != NULL) {
-    tr__progress_line(&trainer->progress,
-                      "epoch %lld  step %lld  loss %.4f  test loss %.4f  "
-                      "accuracy %.4f",
-                      (long long)tr_loader_epoch(trainer->opts.loader),
-                      (long long)num_steps(trainer), trainer->report.train_loss,
-                      trainer->report.test_loss, trainer->report.test_accuracy);
+    show_epoch(trainer);
   }
   if (trainer->opts.save_every == 0 && !is_done(trainer)) {
     return save(trainer, false);

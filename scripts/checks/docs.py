@@ -23,7 +23,10 @@ def doc_comments():
                 found.append("%s:%d: no comment that begins with \"%s - \"" %
                              (path, line, name))
                 continue
-            places = [comment.group(0).find(word) for word in WANTED]
+            # At the beginning of a line: a formatter that joins lines which
+            # are too long hides the word among others.
+            places = [comment.group(0).find("\n * " + word)
+                      for word in WANTED]
             missing = [word for word, at in zip(WANTED, places) if at < 0]
             if missing:
                 found.append("%s:%d: %s lacks %s" %

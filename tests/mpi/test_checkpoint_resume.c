@@ -288,6 +288,10 @@ static void test_an_empty_or_missing_directory_changes_nothing(void)
   ASSERT(access(dir, F_OK) != 0);
   ASSERT_EQ(hash_of(&r), hash);
   ASSERT_EQ(tr_optimizer_num_steps(r.opt), 3);
+  r.checkpoint.must_exist = 1;
+  ASSERT_FAILS(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint), TR_ENOINPUT,
+               "no checkpoint");
+  ASSERT_EQ(hash_of(&r), hash);
   end(&r);
 }
 

@@ -33,7 +33,7 @@ static tr_status read_blobs(const tr_dataset *data,
                             const int64_t *ids,
                             int64_t count,
                             void *x,
-                            int32_t *y)
+                            void *y)
 {
   blobs *state = data->state;
   for (int64_t i = 0; i < count; i++) {
@@ -41,9 +41,10 @@ static tr_status read_blobs(const tr_dataset *data,
                                .sample = ids[i],
                                .stream =
                                    tr__random_stream(TR__PURPOSE_TEST, 3)};
-    y[i] = (int32_t)(ids[i] % CLASSES);
+    int32_t class = (int32_t)(ids[i] % CLASSES);
+    ((int32_t *)y)[i] = class;
     for (int k = 0; k < FEATURES; k++) {
-      double value = tr__random_uniform(&random, k) + (k == y[i]);
+      double value = tr__random_uniform(&random, k) + (k == class);
       put(data->dtype, x, FEATURES * i + k, value);
     }
     if (ids[i] == state->bad && atomic_fetch_sub(&state->times, 1) > 0) {

@@ -42,8 +42,9 @@ static tr_status read_blobs(const tr_dataset *data,
                             const int64_t *ids,
                             int64_t count,
                             void *x,
-                            int32_t *y)
+                            void *targets)
 {
+  int32_t *y = targets;
   blobs *state = data->state;
   int number = 1 + atomic_fetch_add(&state->reads, 1);
   TR_CHECK(number != state->fails_at, TR_EIO, "blobs: part %d is damaged",
@@ -80,6 +81,7 @@ static tr_dataset *open_blobs(tr_context *ctx, int fails_at)
   *data = (tr_dataset){.type = &blobs_type,
                        .ctx = ctx,
                        .dtype = ctx->dtype,
+                       .target_dtype = TR_I32,
                        .shape = {1, {16}},
                        .num_samples = 100,
                        .num_classes = 10,
@@ -348,6 +350,66 @@ static void test_a_failed_read_ends_evaluation_on_all_ranks(void)
   end(&j);
 }
 
+/* 12 samples (i, 1), to learn the target i + 2: exact weights exist. */
+static void test_a_regression_is_fitted_and_has_no_accuracy(void)
+{
+  enum { COUNT = 12 };
+  float x[COUNT][2], y[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    x[i][0] = (float)i / COUNT;
+    x[i][1] = 1;
+    y[i] = x[i][0] + 2;
+  }
+  job j = {.ctx = NULL};
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &j.ctx));
+  const tr_array_opts arrays = {
+      .x = x, .targets = y, .num_samples = COUNT, .shape = {1, {2}}};
+  ASSERT_OK(tr_array_open(j.ctx, &arrays, &j.data));
+  const tr_loader_opts batches = {.batch = 5, .shuffle = 1};
+  tr_loader *test_loader;
+  ASSERT_OK(tr_loader_create(j.ctx, j.data, &batches, &j.loader));
+  ASSERT_OK(tr_loader_create(j.ctx, j.data, &batches, &test_loader));
+  ASSERT_OK(tr_model_create(j.ctx, &j.net));
+  tr_node in = tr_input(j.net, tr_dataset_shape(j.data));
+  tr_mse(j.net, tr_linear(j.net, in, &(tr_linear_opts){.out = 1}), NULL);
+  ASSERT_OK(tr_model_build(j.net, NULL));
+  const tr_sgd_opts sgd = {.lr = 0.3, .momentum = 0.5};
+  ASSERT_OK(tr_sgd_create(j.net, &sgd, &j.opt));
+  const tr_trainer_opts opts = {.model = j.net,
+                                .optimizer = j.opt,
+                                .loader = j.loader,
+                                .test_loader = test_loader,
+                                .steps = 600};
+  tr_trainer *trainer;
+  tr_report report;
+  ASSERT_OK(tr_trainer_create(j.ctx, &opts, &trainer));
+  ASSERT_OK(tr_trainer_fit(trainer, &report));
+  ASSERT_NEAR(report.test_loss, 0, 1e-6);
+  ASSERT(isnan(report.test_accuracy));
+  tr_trainer_destroy(&trainer);
+  tr_loader_destroy(&test_loader);
+  end(&j);
+}
+
+static void test_targets_of_another_kind_are_refused(void)
+{
+  job j;
+  start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .batch = 8}, true);
+  tr_optimizer_destroy(&j.opt);
+  tr_model_destroy(&j.net);
+  ASSERT_OK(tr_model_create(j.ctx, &j.net));
+  tr_node in = tr_input(j.net, tr_dataset_shape(j.data));
+  tr_mse(j.net, tr_linear(j.net, in, &(tr_linear_opts){.out = 1}), NULL);
+  ASSERT_OK(tr_model_build(j.net, NULL));
+  ASSERT_OK(tr_sgd_create(j.net, &(tr_sgd_opts){.lr = 0.1}, &j.opt));
+  const tr_trainer_opts opts = {
+      .model = j.net, .optimizer = j.opt, .loader = j.loader, .steps = 1};
+  tr_trainer *trainer;
+  ASSERT_FAILS(tr_trainer_create(j.ctx, &opts, &trainer), TR_ESHAPE,
+               "targets are classes, the loss \"mse_1\" wants numbers");
+  end(&j);
+}
+
 static void test_a_stop_request_ends_all_ranks_at_the_same_step(void)
 {
   job j;
@@ -462,6 +524,8 @@ static const tr_test tests[] = {
     TEST(test_a_failed_read_reaches_all_ranks_in_the_same_step),
     TEST(test_a_failed_read_ends_fit_on_all_ranks),
     TEST(test_a_failed_read_ends_evaluation_on_all_ranks),
+    TEST(test_a_regression_is_fitted_and_has_no_accuracy),
+    TEST(test_targets_of_another_kind_are_refused),
     TEST(test_a_stop_request_ends_all_ranks_at_the_same_step),
     TEST(test_ranks_at_different_steps_are_found),
     TEST(test_different_models_are_refused_with_both_sides),

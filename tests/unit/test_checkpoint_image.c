@@ -113,6 +113,25 @@ static void test_an_image_is_kept_for_the_same_views_only(void)
   tr__image_destroy(&image);
 }
 
+/* Such as the bias of a layer with one output, between texts of any length. */
+static void test_a_single_float_is_aligned_wherever_it_stands(void)
+{
+  enum { COUNT = 40 };
+  tr__view views[COUNT];
+  tr__image *image;
+  for (int i = 0; i < COUNT; i++) {
+    views[i] = (tr__view){.type = i % 2 ? TR__VIEW_F32 : TR__VIEW_TEXT,
+                          .ndim = 1,
+                          .dims = {i % 2 ? 1 : 1 + i % 7}};
+    snprintf(views[i].name, sizeof views[i].name, "/params/v%d", i);
+  }
+  ASSERT_OK(tr__image_create(views, COUNT, &image));
+  for (int i = 1; i < COUNT; i += 2) {
+    ASSERT_EQ((uintptr_t)tr__image_at(image, i) % sizeof(float), 0);
+  }
+  tr__image_destroy(&image);
+}
+
 /* Many parameters make libhdf5 keep the links of a group in a heap. */
 static void test_two_hundred_large_data_sets_lie_apart_and_reopen(void)
 {
@@ -188,6 +207,7 @@ static const tr_test tests[] = {
     TEST(test_h5dump_reads_the_sealed_file),
     TEST(test_the_same_views_give_the_same_bytes_at_any_time),
     TEST(test_an_image_is_kept_for_the_same_views_only),
+    TEST(test_a_single_float_is_aligned_wherever_it_stands),
     TEST(test_two_hundred_large_data_sets_lie_apart_and_reopen),
     TEST(test_single_floats_lie_at_multiples_of_eight),
     TEST(test_views_that_are_no_data_sets_are_refused),

@@ -13,8 +13,9 @@ static tr_status read_numbers(const tr_dataset *data,
                               const int64_t *ids,
                               int64_t count,
                               void *x,
-                              int32_t *y)
+                              void *targets)
 {
+  int32_t *y = targets;
   const numbers *state = data->state;
   for (int64_t i = 0; i < count; i++) {
     TR_CHECK(ids[i] != state->broken, TR_EIO, "numbers: %lld is broken",
@@ -366,6 +367,48 @@ static void test_arrays_are_served_and_checked(void)
   ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "required");
 }
 
+/* Sample i is (i, 10 i), its target (i, 2 i, 3 i). */
+static void test_arrays_of_numbers_have_numbers_as_targets(void)
+{
+  alone a;
+  tr_dataset *data;
+  tr_loader *loader;
+  tr_context *ctx = alone_init(&a, 1, 2, TR_F32);
+  float x[5][2], targets[5][3];
+  for (int i = 0; i < 5; i++) {
+    memcpy(x[i], (float[]){(float)i, (float)(10 * i)}, sizeof x[i]);
+    memcpy(targets[i], (float[]){(float)i, (float)(2 * i), (float)(3 * i)},
+           sizeof targets[i]);
+  }
+  tr_array_opts opts = {.x = x,
+                        .targets = targets,
+                        .num_samples = 5,
+                        .shape = {1, {2}},
+                        .target_shape = {2, {1, 3}}};
+  ASSERT_OK(tr_array_open(ctx, &opts, &data));
+  ASSERT_EQ(tr_dataset_num_classes(data), 0);
+  ASSERT_EQ(tr_dataset_target_values(data), 3);
+  const tr_loader_opts batches = {.batch = 4};
+  ASSERT_OK(tr_loader_create(ctx, data, &batches, &loader));
+  tr_batch batch;
+  ASSERT(tr_loader_next(loader, &batch));
+  ASSERT_EQ(batch.count, 2);
+  ASSERT(memcmp(batch.inputs[0], x[2], sizeof x[2] * 2) == 0);
+  ASSERT(memcmp(batch.targets[0], targets[2], sizeof targets[2] * 2) == 0);
+  ASSERT_EQ(batch.target_values[0], 0);
+  ASSERT_EQ(batch.target_bytes[0], sizeof targets[0]);
+  tr_loader_destroy(&loader);
+  tr_dataset_destroy(&data);
+  opts.num_classes = 2;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL,
+               "num_classes is 2, expected 0 with targets");
+  opts.num_classes = 0;
+  opts.target_shape.dims[1] = 0;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "target_shape");
+  opts.y = (int32_t[]){0, 0, 0, 0, 0};
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "either");
+}
+
 static const tr_test tests[] = {
     TEST(test_every_sample_comes_once_in_one_order_for_all_ranks),
     TEST(test_a_new_epoch_has_a_new_order_unless_shuffle_is_off),
@@ -375,6 +418,7 @@ static const tr_test tests[] = {
     TEST(test_a_batch_may_be_smaller_than_ranks_or_larger_than_all),
     TEST(test_bad_options_are_refused),
     TEST(test_arrays_are_served_and_checked),
+    TEST(test_arrays_of_numbers_have_numbers_as_targets),
 };
 
 TEST_MAIN(tests)

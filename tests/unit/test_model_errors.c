@@ -209,6 +209,11 @@ static void upsample_by_nothing(tr_model *net)
   tr_upsample2d(net, image(net, 2, 2), 0);
 }
 
+static void upsample_of_image(tr_model *net)
+{
+  tr_upsample1d(net, image(net, 2, 2), 2);
+}
+
 static void relu_of_ids(tr_model *net)
 {
   tr_relu(net, tr_input_ids(net, (tr_shape){1, {4}}));
@@ -423,6 +428,7 @@ static const bad_model bad_models[] = {
     {attention_of_no_thirds, TR_ESHAPE, {"attention_1", "(2, 4)", "(T, 3 D)"}},
     {attention_of_odd_heads, TR_EINVAL, {"attention_1", "heads is 3", "D = 4"}},
     {upsample_of_vector, TR_ESHAPE, {"upsample2d_1", "(3)", "(C, H, W)"}},
+    {upsample_of_image, TR_ESHAPE, {"upsample1d_1", "(C, L)"}},
     {upsample_by_nothing, TR_EINVAL, {"upsample2d_1", "scale is 0"}},
     {transpose_twice, TR_EINVAL, {"transpose_1", "order[1] is 0", "once"}},
     {transpose_outside, TR_EINVAL, {"transpose_1", "order[0] is 3"}},
@@ -674,6 +680,10 @@ static void test_bad_batches_are_refused(void)
   batch.input_bytes[0] = 3;
   ASSERT_FAILS(tr_model_forward(net, &batch), TR_ESHAPE,
                "inputs[0] has 3 bytes per sample");
+  batch = one;
+  batch.target_bytes[0] = 8;
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_ESHAPE,
+               "targets[0] has 8 bytes per sample");
   double values[4];
   ASSERT_FAILS(tr_model_get_param(net, "fc.wait", values), TR_EINVAL,
                "\"fc.wait\"; there are fc.bias fc.weight");

@@ -395,6 +395,31 @@ static void test_many_ranks_at_one_step_are_not_lost(void)
   tr_context_destroy(&ctx);
 }
 
+static void test_bad_targets_of_a_regression_are_refused(void)
+{
+  tr_context *ctx = make_context("reference", TR_F64);
+  tr_model *net;
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_mse(net, tr_input(net, (tr_shape){2, {1, 3}}), NULL);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  const double numbers[3] = {1, 2, 3};
+  tr_batch batch = {.count = 1,
+                    .global_count = 1,
+                    .inputs = {numbers},
+                    .targets = {numbers},
+                    .target_bytes = {sizeof numbers}};
+  ASSERT_OK(tr_model_forward(net, &batch));
+  batch.target_bytes[0] = sizeof(double);
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_ESHAPE,
+               "targets[0] has 8 bytes per sample, mse \"mse_1\" wants 24");
+  batch.target_bytes[0] = sizeof numbers;
+  batch.target_values[0] = 1;
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL,
+               "targets[0] are classes, mse \"mse_1\" wants numbers");
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
 static const tr_test tests[] = {
     TEST(test_accumulated_parts_of_a_batch_equal_the_whole),
     TEST(test_the_planned_count_does_not_matter),
@@ -404,6 +429,7 @@ static const tr_test tests[] = {
     TEST(test_visit_shows_names_in_ascending_order),
     TEST(test_what_is_set_is_what_is_got),
     TEST(test_first_values_are_uniform_within_the_bound),
+    TEST(test_bad_targets_of_a_regression_are_refused),
     TEST(test_params_hash_is_the_hash_of_its_definition),
     TEST(test_many_ranks_at_one_step_are_not_lost),
 };

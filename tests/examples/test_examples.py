@@ -1,0 +1,181 @@
+"""Every example runs, goes on where it stopped, and is the same on any ranks.
+
+usage: test_examples.py MPIRUN PROGRAM...
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, os.pardir, "reliability"))
+import job  # noqa: E402
+
+LIMIT_S = 100
+NEAR = 1e-5  # of losses on other numbers of ranks: other orders of sums
+TEXT = "To be, or not to be, that is the question:\n" * 100
+
+
+class Failure(Exception):
+    pass
+
+
+class Example:
+    """One program in a folder of its own."""
+
+    def __init__(self, mpirun, program, scratch):
+        self.mpirun = mpirun
+        self.program = os.path.abspath(program)
+        self.name = os.path.basename(program)
+        self.folder = os.path.join(scratch, self.name)
+        os.makedirs(self.folder)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def run(self, *options, ranks=1, code=0):
+        """The output; a Failure where the program ends with another code."""
+        command = [*job.mpirun(self.mpirun, ranks), self.program, *options]
+        result = job.run(command, self.folder, LIMIT_S)
+        if result.code != code:
+            raise Failure("%s ended with %s, expected %d:\n%s" % (
+                " ".join(command), result.code, code, result.output))
+        return result.output
+
+    def log(self, *options, ranks=1):
+        """The lines of its log."""
+        self.run(*options, "--log", "log", "--threads", "1", ranks=ranks)
+        with open(self.path("log"), encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+
+def losses(log):
+    return [line["loss"] for line in log if "loss" in line]
+
+
+def expect(is_so, *what):
+    if not is_so:
+        raise Failure(" ".join(map(str, what)))
+
+
+def digits(example):
+    """digits trains for an epoch, and knows that it has"""
+    expect("epoch 1" in example.run("1", ranks=2), "no line of the epoch")
+    expect("epoch" not in example.run("1"), "the epoch was trained again")
+
+
+def same_on_any_ranks(example, *options):
+    one = losses(example.log("--no-checkpoint", "--steps", "4", *options))
+    expect(len(one) == 4, "losses", one)
+    for ranks in (2, 3):
+        more = losses(example.log("--no-checkpoint", "--steps", "4", *options,
+                                  ranks=ranks))
+        apart = max(abs(a / b - 1) for a, b in zip(one, more))
+        expect(apart < NEAR, ranks, "ranks", more, "one", one)
+
+
+def goes_on(example, *options):
+    whole = example.log("--steps", "2", "--checkpoint", "whole", *options)
+    example.log("--steps", "1", "--schedule", "constant", *options)
+    parts = example.log("--steps", "2", "--resume", *options)
+    expect(losses(whole) == losses(parts), whole, parts)
+    expect(whole[-1]["params_hash"] == parts[-1]["params_hash"], whole, parts)
+
+
+def classifier_ranks(example):
+    """train_classifier has the losses of one rank on 2 and 3"""
+    same_on_any_ranks(example)
+
+
+def classifier_resumes(example):
+    """train_classifier goes on with the same bits"""
+    goes_on(example)
+
+
+def with_text(example):
+    with open(example.path("text"), "w", encoding="utf-8") as file:
+        file.write(TEXT)
+    return "--data", "text", "--batch", "4", "--length", "20"
+
+
+def gpt_ranks(example):
+    """train_gpt has the losses of one rank on 2 and 3"""
+    same_on_any_ranks(example, *with_text(example))
+
+
+def gpt_resumes(example):
+    """train_gpt goes on with the same bits"""
+    goes_on(example, *with_text(example))
+
+
+def gpt_writes(example):
+    """train_gpt writes the same text again, from its checkpoint"""
+    options = *with_text(example), "--prompt", "To be"
+    trained = example.run(*options, "--steps", "2", ranks=2).split("To be")
+    written = example.run(*options, "--generate")
+    expect(written.startswith("To be") and len(written) == 26, repr(written))
+    expect(written == "To be" + trained[-1], repr(trained), repr(written))
+    other = example.run(*options, "--generate", "--seed", "1")
+    expect(written != other, "another seed wrote the same")
+    likely = [example.run(*options, "--generate", "--temperature", "0",
+                          "--seed", seed) for seed in ("0", "1")]
+    expect(likely[0] == likely[1], "the likeliest text depends on the seed")
+
+
+def gpt_refuses(example):
+    """train_gpt says what is missing"""
+    options = with_text(example)
+    output = example.run(ranks=2, code=2)
+    expect("wants a text" in output, output)
+    output = example.run(*options, "--generate", "--checkpoint", "none",
+                         code=66)
+    expect("no checkpoint" in output, output)
+    output = example.run(*options, "--prompt", "x#", ranks=2, code=2)
+    expect("the text has not" in output, output)
+
+
+def surrogate_ranks(example):
+    """train_surrogate has the losses of one rank on 2 and 3"""
+    same_on_any_ranks(example)
+
+
+def surrogate_resumes(example):
+    """train_surrogate goes on with the same bits"""
+    goes_on(example, "--schedule", "constant")
+
+
+def surrogate_errors(example):
+    """train_surrogate shows its errors, and no accuracy"""
+    output = example.run("--steps", "2", "--no-checkpoint", ranks=2)
+    for line in ("the network, one interval", "a state that stays as it is",
+                 "the network, five in a row"):
+        expect(line in output, line, "is not in", output)
+    expect("accuracy" not in output, output)
+
+
+CLAIMS = {
+    "digits": [digits],
+    "train_classifier": [classifier_ranks, classifier_resumes],
+    "train_gpt": [gpt_ranks, gpt_resumes, gpt_writes, gpt_refuses],
+    "train_surrogate": [surrogate_ranks, surrogate_resumes, surrogate_errors],
+}
+
+
+def main():
+    mpirun, programs = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    tap = job.Tap(sum(len(CLAIMS[os.path.basename(p)]) for p in programs))
+    with tempfile.TemporaryDirectory() as scratch:
+        for program in programs:
+            example = Example(mpirun, program, scratch)
+            for claim in CLAIMS[example.name]:
+                try:
+                    claim(example)
+                    tap.report(claim.__doc__)
+                except Failure as failure:
+                    tap.report(claim.__doc__, str(failure).splitlines())
+    return 1 if tap.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
