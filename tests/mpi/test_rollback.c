@@ -29,11 +29,8 @@ static void put(tr_dtype dtype, void *x, int64_t i, double value)
   }
 }
 
-static tr_status read_blobs(const tr_dataset *data,
-                            const int64_t *ids,
-                            int64_t count,
-                            void *x,
-                            void *y)
+static tr_status read_blobs(
+    const tr_dataset *data, const int64_t *ids, int64_t count, void *x, void *y)
 {
   blobs *state = data->state;
   for (int64_t i = 0; i < count; i++) {
