@@ -2,7 +2,7 @@
 #ifndef TR_ROLLBACK_IMPL_H
 #define TR_ROLLBACK_IMPL_H
 
-#include "run/checkpoint_impl.h"
+#include "checkpoint/checkpoint_impl.h"
 
 typedef struct tr__rollback {
   double factor; /* of the rate */

@@ -2,6 +2,7 @@
 #include "base/dataset_impl.h"
 #include "base/optimizer_impl.h"
 #include "model/model_impl.h"
+#include "run/evaluate_impl.h"
 #include "run/joblog_impl.h"
 #include "run/progress_impl.h"
 #include "run/rollback_impl.h"
@@ -24,46 +25,6 @@ struct tr_trainer {
   int64_t train_samples;
   tr_report report;
 };
-
-/* The first node that has a flag; NULL where there is none. */
-static const tr__node *find_node(const tr_model *net, int flag)
-{
-  for (int i = 0; i < net->num_nodes; i++) {
-    if (net->nodes[i].flags & flag) {
-      return &net->nodes[i];
-    }
-  }
-  return NULL;
-}
-
-/* Only what names classes can be right or wrong. */
-static bool has_accuracy(const tr_model *net)
-{
-  const tr__node *loss = find_node(net, TR__IS_LOSS);
-  return loss != NULL && loss->saved[0].dtype == TR_I32;
-}
-
-/* A batch carries no shape, so that of its data set has to fit the model. */
-static tr_status check_shape(const tr_model *net, const tr_loader *loader)
-{
-  const tr__node *input = find_node(net, TR__IS_INPUT);
-  if (loader == NULL || input == NULL) {
-    return TR_OK;
-  }
-  char expected[TR__SHAPE_BYTES], got[TR__SHAPE_BYTES];
-  const tr_dataset *data = tr__loader_dataset(loader);
-  TR_CHECK(tr__shape_equal(&input->output.shape, &data->shape), TR_ESHAPE,
-           "%s: samples are %s, the model's input \"%s\" wants %s", data->name,
-           tr__shape_text(&data->shape, got), input->name,
-           tr__shape_text(&input->output.shape, expected));
-  const tr__node *loss = find_node(net, TR__IS_LOSS);
-  bool has_classes = data->target_dtype == TR_I32;
-  TR_CHECK(loss == NULL || has_classes == has_accuracy(net), TR_ESHAPE,
-           "%s: targets are %s, the loss \"%s\" wants %s", data->name,
-           has_classes ? "classes" : "numbers", loss->name,
-           has_classes ? "numbers" : "classes");
-  return TR_OK;
-}
 
 static bool rolls_back(const tr_trainer_opts *opts)
 {
@@ -103,8 +64,8 @@ static tr_status check_opts(const tr_trainer_opts *opts)
            "tr_trainer_create: save_every is %lld, expected at least 0",
            (long long)opts->save_every);
   TR_TRY(check_rollback(opts));
-  TR_TRY(check_shape(opts->model, opts->loader));
-  TR_TRY(check_shape(opts->model, opts->test_loader));
+  TR_TRY(tr__check_samples(opts->model, opts->loader));
+  TR_TRY(tr__check_samples(opts->model, opts->test_loader));
   return TR_OK;
 }
 
@@ -298,42 +259,12 @@ static tr_status save(tr_trainer *trainer, bool is_last)
   return TR_OK;
 }
 
-static tr_status sum_batches(tr_model *net, tr_loader *loader, double *sums)
-{
-  tr_batch batch;
-  while (tr_loader_next(loader, &batch)) {
-    double part[TR__TAIL_FAILED];
-    TR_TRY(tr_model_forward(net, &batch));
-    TR_TRY(tr__model_local_sums(net, part));
-    for (int i = 0; i < TR__TAIL_FAILED; i++) {
-      sums[i] += part[i];
-    }
-  }
-  return tr_loader_status(loader);
-}
-
 tr_status tr_trainer_evaluate(tr_trainer *trainer,
                               tr_loader *loader,
                               double *loss,
                               double *accuracy)
 {
-  *loss = *accuracy = NAN;
-  tr__comm *comm = trainer->ctx->comm;
-  double sums[TR__TAIL_FAILED] = {0};
-  /* No messages between the batches: a rank that fails is heard afterwards. */
-  tr_model_set_training(trainer->opts.model, 0);
-  tr_status status = sum_batches(trainer->opts.model, loader, sums);
-  tr_model_set_training(trainer->opts.model, 1);
-  TR_TRY(tr__agree(comm, status));
-  TR_TRY(comm->type->sum_f64(comm, sums, TR__TAIL_FAILED));
-  if (sums[TR__TAIL_WEIGHT] > 0) {
-    *loss = sums[TR__TAIL_LOSS] / sums[TR__TAIL_WEIGHT];
-    *accuracy = sums[TR__TAIL_CORRECT] / sums[TR__TAIL_WEIGHT];
-  }
-  if (!has_accuracy(trainer->opts.model)) {
-    *accuracy = NAN;
-  }
-  return TR_OK;
+  return tr__evaluate(trainer->opts.model, loader, loss, accuracy);
 }
 
 static tr_status evaluate(tr_trainer *trainer)
@@ -353,7 +284,7 @@ static void show_epoch(tr_trainer *trainer)
 {
   const tr_report *report = &trainer->report;
   char accuracy[32] = "";
-  if (has_accuracy(trainer->opts.model)) {
+  if (tr__has_accuracy(trainer->opts.model)) {
     snprintf(accuracy, sizeof accuracy, "  accuracy %.4f",
              report->test_accuracy);
   }

@@ -6,8 +6,9 @@ from common import code_files, read
 
 ROOMS = {
     "libtrain/base/": "base", "libtrain/backend/": "backend",
-    "libtrain/model/": "model", "libtrain/run/": "run", "layers/": "layers",
-    "optim/": "optim", "comm/": "comm", "data/": "data",
+    "libtrain/model/": "model", "libtrain/checkpoint/": "checkpoint",
+    "libtrain/run/": "run", "layers/": "layers", "optim/": "optim",
+    "comm/": "comm", "data/": "data",
     "examples/": "examples", "include/train/": "include",
 }
 ALL = set(ROOMS.values()) - {"examples", "include"}
@@ -15,7 +16,8 @@ MAY_INCLUDE = {
     "base": {"base"}, "backend": {"backend", "base"},
     "model": {"model", "base"}, "layers": {"layers", "model", "base"},
     "optim": {"optim", "base"}, "comm": {"comm", "base"},
-    "data": {"data", "base"}, "run": ALL, "examples": {"examples"},
+    "data": {"data", "base"}, "checkpoint": {"checkpoint", "data", "base"},
+    "run": ALL, "examples": {"examples"},
     "include": set(),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

@@ -13,7 +13,7 @@ WRITES_THE_LOG = ("libtrain/run/context.c", "libtrain/run/log.c",
 VENDOR = (
     (r"mpi\.h", ("comm/", "include/train/mpi.h")),
     (r"cblas\.h", ("libtrain/backend/cpu/",)),
-    (r"hdf5\w*\.h", ("data/", "libtrain/run/", "libtrain/base/h5_lock")),
+    (r"hdf5\w*\.h", ("data/", "libtrain/checkpoint/", "libtrain/base/h5_lock")),
     (r"(?:cuda|cublas|cudnn|nccl)\w*\.h",
      ("libtrain/backend/cuda/", "comm/comm_nccl", "tests/cuda_on_cpu/")),
 )

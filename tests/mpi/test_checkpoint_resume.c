@@ -1,8 +1,8 @@
 /* Saving and resuming a run on 1-4 ranks: the same bits, or a clear refusal. */
 #include "base/random_impl.h"
+#include "checkpoint/checkpoint_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "model/model_impl.h"
-#include "run/checkpoint_impl.h"
 #include "test.h"
 
 #include <errno.h>

@@ -3,8 +3,8 @@
 #include "test.h"
 
 #include "base/dataset_impl.h"
+#include "checkpoint/checkpoint_impl.h"
 #include "model/model_impl.h"
-#include "run/checkpoint_impl.h"
 
 #include <limits.h>
 #include <train/mpi.h>

@@ -2,7 +2,7 @@
 #ifndef TR_CHECKPOINT_SAMPLE_H
 #define TR_CHECKPOINT_SAMPLE_H
 
-#include "run/seal_impl.h"
+#include "checkpoint/seal_impl.h"
 #include "test.h"
 
 /* A whole file in memory; what tr__seal_emit() fills. */

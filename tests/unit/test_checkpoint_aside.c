@@ -1,7 +1,7 @@
 /* A run that did not resume and the checkpoints that it finds. */
 #include "checkpoint_sample.h"
 
-#include "run/run_dir_impl.h"
+#include "checkpoint/run_dir_impl.h"
 
 #include <signal.h>
 #include <sys/stat.h>

@@ -1,6 +1,6 @@
 #include "checkpoint_sample.h"
 
-#include "run/run_dir_impl.h"
+#include "checkpoint/run_dir_impl.h"
 
 #include <dirent.h>
 #include <errno.h>

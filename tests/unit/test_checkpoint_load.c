@@ -1,5 +1,5 @@
 /* Files that anybody may have written: read as meant, or refused by name. */
-#include "run/h5_strict_impl.h"
+#include "checkpoint/h5_strict_impl.h"
 #include "test.h"
 
 #include <unistd.h>

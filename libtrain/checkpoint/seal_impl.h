@@ -17,7 +17,7 @@
 #ifndef TR_SEAL_IMPL_H
 #define TR_SEAL_IMPL_H
 
-#include "run/image_impl.h"
+#include "checkpoint/image_impl.h"
 
 #define TR__SEAL_VERSION     1u
 #define TR__SEAL_RUN_BYTES   16

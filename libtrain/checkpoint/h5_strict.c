@@ -1,4 +1,4 @@
-#include "run/h5_strict_impl.h"
+#include "checkpoint/h5_strict_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* What saving and resuming share: the state of a run and what is kept of it
  * between saves. */
-#include "run/checkpoint_impl.h"
+#include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

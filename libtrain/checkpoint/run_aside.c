@@ -4,7 +4,7 @@
  * is committed beside those of the run before, and supersedes them by its save
  * number; only then they go to DIR/previous, data first, so that a manifest in
  * DIR keeps its data file from being cleaned away. */
-#include "run/run_dir_impl.h"
+#include "checkpoint/run_dir_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>

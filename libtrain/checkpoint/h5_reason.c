@@ -1,4 +1,4 @@
-#include "run/h5_impl.h"
+#include "checkpoint/h5_impl.h"
 
 #include <string.h>
 

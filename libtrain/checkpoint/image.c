@@ -1,9 +1,9 @@
 /* The HDF5 image: libhdf5 writes a file into memory (core driver, no backing
  * store), and when it closes the file the buffer is taken over. Nothing that
  * libhdf5 does reaches the disk: after a failed write it is unusable. */
-#include "run/image_impl.h"
+#include "checkpoint/image_impl.h"
 
-#include "run/h5_impl.h"
+#include "checkpoint/h5_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

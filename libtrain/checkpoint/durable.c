@@ -4,7 +4,7 @@
  * A failed fsync is never repeated: the kernel may have dropped the pages and
  * a second call would succeed without them (fsyncgate, 2018). The file is
  * given up and the next save writes a new one. */
-#include "run/durable_impl.h"
+#include "checkpoint/durable_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

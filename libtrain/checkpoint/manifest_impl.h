@@ -13,7 +13,7 @@
 #ifndef TR_MANIFEST_IMPL_H
 #define TR_MANIFEST_IMPL_H
 
-#include "run/seal_impl.h"
+#include "checkpoint/seal_impl.h"
 
 #define TR__FILE_NAME_BYTES 64
 #define TR__MANIFEST_BYTES  512

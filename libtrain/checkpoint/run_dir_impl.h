@@ -6,8 +6,8 @@
 #ifndef TR_RUN_DIR_IMPL_H
 #define TR_RUN_DIR_IMPL_H
 
-#include "run/durable_impl.h"
-#include "run/manifest_impl.h"
+#include "checkpoint/durable_impl.h"
+#include "checkpoint/manifest_impl.h"
 
 typedef struct tr__run_dir {
   const tr__file_ops *ops;

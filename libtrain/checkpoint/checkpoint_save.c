@@ -1,6 +1,6 @@
 /* tr_checkpoint_save(): rank 0 copies the state into the image and commits it;
  * the other ranks wait for the outcome. */
-#include "run/checkpoint_impl.h"
+#include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "run/manifest_impl.h"
+#include "checkpoint/manifest_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* CRC32C (Castagnoli): the reflected polynomial 0x82f63b78, start and end
  * inverted. Source: RFC 3720, appendix B.4. */
-#include "run/seal_impl.h"
+#include "checkpoint/seal_impl.h"
 
 #include <string.h>
 

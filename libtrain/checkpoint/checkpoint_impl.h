@@ -4,7 +4,7 @@
 
 #include "base/dataset_impl.h"
 #include "base/optimizer_impl.h"
-#include "run/run_dir_impl.h"
+#include "checkpoint/run_dir_impl.h"
 
 #include <train/run.h>
 

@@ -1,4 +1,4 @@
-#include "run/seal_impl.h"
+#include "checkpoint/seal_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Opening a checkpoint directory: making it and holding its lock. */
-#include "run/run_dir_impl.h"
+#include "checkpoint/run_dir_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "run/run_dir_impl.h"
+#include "checkpoint/run_dir_impl.h"
 
 #include <dirent.h>
 #include <errno.h>

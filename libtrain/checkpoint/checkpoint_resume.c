@@ -1,6 +1,6 @@
 /* tr_checkpoint_resume(): rank 0 finds the newest checkpoint that is whole and
  * fits; all ranks get its bytes before any of them changes anything. */
-#include "run/checkpoint_impl.h"
+#include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #ifndef TR_H5_STRICT_IMPL_H
 #define TR_H5_STRICT_IMPL_H
 
-#include "run/h5_impl.h"
+#include "checkpoint/h5_impl.h"
 
 typedef struct tr__h5_file {
   tr__hdf5_section section;
