@@ -73,6 +73,7 @@ static tr_dataset *open_blobs(tr_context *ctx, int64_t bad, int times)
                        .shape = {1, {FEATURES}},
                        .num_samples = SAMPLES,
                        .num_classes = CLASSES,
+                       .target_dtype = TR_I32,
                        .name = strdup("blobs"),
                        .state = state};
   return data;
