@@ -15,9 +15,11 @@ typedef struct tr__op_info {
   bool writes_half; /* of these, the op writes tensor 0, and no other */
 } tr__op_info;
 
-/* Room for the arguments of any op. */
+#define TR__MAX_OPERANDS 8
+
+/* Room for the arguments of any op; the tensors that they begin with. */
 typedef union tr__any_args {
-  tr__tensor tensors[1];
+  tr__tensor tensors[TR__MAX_OPERANDS];
 #define TR__MEMBER(op) tr__##op##_args op;
   TR__OPS(TR__MEMBER)
 #undef TR__MEMBER
