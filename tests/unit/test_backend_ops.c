@@ -153,8 +153,9 @@ static void compare(tr__op op, const char *name, int cases, bool is_large)
 /* Inputs that are exact in 16 bits. */
 static void round_inputs(op_case *c, tr_dtype dtype)
 {
-  for (int t = 0; t < MAX_OPERANDS; t++) {
-    bool is_half = tr__op_info_of(c->op)->halves >> t & 1;
+  const tr__op_info *info = tr__op_info_of(c->op);
+  for (int t = 0; t < info->num_tensors; t++) {
+    bool is_half = info->halves >> t & 1;
     double *values = c->values[c->alias[t] >= 0 ? c->alias[t] : t];
     int64_t count = tr__tensor_count(&c->args.tensors[t]);
     for (int64_t i = 0; is_half && values != NULL && i < count; i++) {
