@@ -66,6 +66,9 @@ static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
   if (algorithm == TR__ALGORITHM_MPI) {
     return &tr__mpi_allreduce;
   }
+  if (algorithm == TR__ALGORITHM_SHM) {
+    return &tr__mpi_shm;
+  }
   bool fits = bytes <= (int64_t)TR__SCRATCH_BYTES &&
               request->count <= comm->base.tr__int_limit;
   return algorithm == TR__ALGORITHM_DOUBLING && fits ? &tr__mpi_doubling
@@ -171,6 +174,10 @@ static tr_status mpi_barrier(tr__comm *base)
 static void mpi_destroy(tr__comm *base)
 {
   tr__comm_mpi *comm = mine(base);
+  tr__shm_destroy(comm);
+  if (comm->node != MPI_COMM_NULL && tr__mpi_is_active()) {
+    MPI_Comm_free(&comm->node);
+  }
   if (comm->comm != MPI_COMM_NULL && tr__mpi_is_active()) {
     MPI_Comm_free(&comm->comm);
   }
@@ -189,6 +196,8 @@ const tr__comm_type tr__comm_mpi_type = {
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,
     .barrier = mpi_barrier,
+    .alloc = tr__shm_alloc,
+    .free = tr__shm_free,
 };
 
 /* Compare the CPUs of the ranks of this node. */
@@ -213,10 +222,10 @@ static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
 
 static tr_status look_at_node(tr__comm_mpi *comm)
 {
-  MPI_Comm node;
   TR_TRY_MPI(MPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0,
-                                 MPI_INFO_NULL, &node));
-  MPI_Comm_size(node, &comm->base.local_size);
+                                 MPI_INFO_NULL, &comm->node));
+  TR_TRY_MPI(MPI_Comm_set_errhandler(comm->node, MPI_ERRORS_RETURN));
+  MPI_Comm_size(comm->node, &comm->base.local_size);
   cpu_set_t *sets = calloc((size_t)comm->base.local_size, sizeof *sets);
   tr_status status = TR_OK;
   if (sets == NULL) {
@@ -224,11 +233,10 @@ static tr_status look_at_node(tr__comm_mpi *comm)
                      comm->base.local_size);
   }
   TR_TRY_GOTO(tr__agree(&comm->base, status), done);
-  TR_TRY_GOTO(count_sharers(&comm->base, node, sets), done);
+  TR_TRY_GOTO(count_sharers(&comm->base, comm->node, sets), done);
 
 done:
   free(sets);
-  MPI_Comm_free(&node);
   return status;
 }
 
@@ -264,10 +272,15 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
   comm->comm = own;
+  comm->node = MPI_COMM_NULL;
   comm->scratch = scratch;
   MPI_Comm_rank(own, &comm->base.rank);
   MPI_Comm_size(own, &comm->base.size);
   tr_status status = look_at_node(comm);
+  if (status == TR_OK) {
+    status = tr__shm_create(comm);
+    comm->base.has_shm = comm->shared.base != NULL;
+  }
   if (status != TR_OK) {
     mpi_destroy(&comm->base);
     return tr_error_push(status, __FILE__, __LINE__);

@@ -66,6 +66,21 @@ static tr_status self_barrier(tr__comm *comm)
   return TR_OK;
 }
 
+/* Nobody to share it with. */
+static tr_status self_alloc(tr__comm *comm, size_t bytes, void **out)
+{
+  (void)comm;
+  (void)bytes;
+  *out = NULL;
+  return TR_OK;
+}
+
+static void self_free(tr__comm *comm, void *data)
+{
+  (void)comm;
+  (void)data;
+}
+
 const tr__comm_type tr__comm_self_type = {
     .name = "self",
     .destroy = self_destroy,
@@ -75,6 +90,8 @@ const tr__comm_type tr__comm_self_type = {
     .reduce_i64 = self_reduce_i64,
     .sum_f64 = self_sum_f64,
     .barrier = self_barrier,
+    .alloc = self_alloc,
+    .free = self_free,
 };
 
 tr_status tr__comm_self_create(tr__comm **out)

@@ -3,6 +3,7 @@
 #define TR_MPI_IMPL_H
 
 #include "comm/comm_mpi_impl.h"
+#include "comm/node_memory_impl.h"
 
 #include <mpi.h>
 
@@ -34,6 +35,30 @@ typedef struct tr__doubling {
   MPI_Request recv, send;
 } tr__doubling;
 
+/* Where an all-reduce in shared memory stands. */
+typedef enum tr__shm_step {
+  TR__SHM_FEW,      /* all numbers are in the parts; every rank adds them */
+  TR__SHM_ARRIVING, /* waits until all ranks have their numbers there */
+  TR__SHM_SUMMING,  /* this rank's slice */
+  TR__SHM_LEAVING   /* waits until all slices are there */
+} tr__shm_step;
+
+typedef struct tr__shm {
+  tr__shm_step step;
+  const tr__segment *arena; /* the numbers lie in it; NULL: they go through the
+                               stage */
+  size_t offset;            /* of the numbers in each part of the arena */
+  size_t bytes, done;       /* of all */
+  size_t chunk;             /* bytes under way */
+  size_t at, end;           /* of this rank's slice of the chunk */
+} tr__shm;
+
+/* An arena that the ranks of the node share. */
+typedef struct tr__arena {
+  struct tr__arena *next;
+  tr__segment segment;
+} tr__arena;
+
 typedef struct tr__comm_mpi tr__comm_mpi;
 
 /* start sets the state up; advance moves it along without waiting, and sets
@@ -46,6 +71,7 @@ typedef struct tr__mpi_algorithm {
 extern const tr__mpi_algorithm tr__mpi_ring;
 extern const tr__mpi_algorithm tr__mpi_doubling;
 extern const tr__mpi_algorithm tr__mpi_allreduce;
+extern const tr__mpi_algorithm tr__mpi_shm;
 
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
@@ -57,6 +83,7 @@ struct tr__request {
   MPI_Datatype type;
   tr__ring ring;
   tr__doubling doubling;
+  tr__shm shm;
 };
 
 struct tr__comm_mpi {
@@ -66,7 +93,23 @@ struct tr__comm_mpi {
   char *scratch; /* TR__SCRATCH_BYTES */
   double *sums;  /* for sum_f64, grown only */
   int64_t num_sums;
+
+  /* Where all ranks are on one node. */
+  MPI_Comm node;
+  tr__segment shared; /* counters and stages; base NULL: messages only */
+  tr__arena *arenas;
+  unsigned phase; /* this rank's, as its counter says */
+  int few;        /* which of the two places of few numbers is in use */
 };
+
+/* tr__shm_create - counters and stages, where all ranks are on one node and can
+ * share memory. Collective. tr__shm_destroy - with all arenas. */
+tr_status tr__shm_create(tr__comm_mpi *comm);
+void tr__shm_destroy(tr__comm_mpi *comm);
+
+/* tr__shm_alloc, tr__shm_free - see tr__comm_type. */
+tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out);
+void tr__shm_free(tr__comm *base, void *data);
 
 /* tr__mpi_fail - TR_ECOMM with MPI's own text. */
 tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);

@@ -14,9 +14,11 @@ static const char *const algorithm_names[] = {
     [TR__ALGORITHM_DOUBLING] = "doubling",
     [TR__ALGORITHM_RING] = "ring",
     [TR__ALGORITHM_MPI] = "mpi",
+    [TR__ALGORITHM_SHM] = "shm",
 };
 
-/* Which algorithm serves up to so many bytes, from bench_allreduce. */
+/* Which algorithm serves up to so many bytes, from bench_allreduce, where the
+ * ranks share no memory. */
 static const struct {
   int64_t max_bytes;
   tr__algorithm algorithm;
@@ -35,13 +37,16 @@ tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name)
   const int count = sizeof algorithm_names / sizeof algorithm_names[0];
   for (int i = 0; i < count; i++) {
     if (strcmp(name, algorithm_names[i]) == 0) {
+      TR_CHECK(i != TR__ALGORITHM_SHM || comm->has_shm, TR_EUNSUPPORTED,
+               "all-reduce algorithm \"shm\": the %d ranks share no memory",
+               comm->size);
       comm->algorithm = (tr__algorithm)i;
       return TR_OK;
     }
   }
   return TR_FAIL(TR_EINVAL,
                  "all-reduce algorithm \"%s\" is none of auto, doubling, "
-                 "ring, mpi",
+                 "ring, mpi, shm",
                  name);
 }
 
@@ -49,6 +54,9 @@ tr__algorithm tr__comm_choose(const tr__comm *comm, int64_t bytes)
 {
   if (comm->algorithm != TR__ALGORITHM_AUTO) {
     return comm->algorithm;
+  }
+  if (comm->has_shm) {
+    return TR__ALGORITHM_SHM;
   }
   int i = 0;
   while (bytes > choices[i].max_bytes) {

@@ -14,7 +14,8 @@ typedef enum tr__algorithm {
   TR__ALGORITHM_AUTO = 0,
   TR__ALGORITHM_DOUBLING = 1, /* recursive doubling, for few bytes */
   TR__ALGORITHM_RING = 2,     /* own pipelined ring */
-  TR__ALGORITHM_MPI = 3       /* MPI_Allreduce, whatever that does */
+  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does */
+  TR__ALGORITHM_SHM = 4       /* the node's shared memory */
 } tr__algorithm;
 
 /* Buffers are host memory. Every call is collective; ranks make the same
@@ -51,6 +52,13 @@ typedef struct tr__comm_type {
 
   /* barrier - no rank leaves before all have come. */
   tr_status (*barrier)(tr__comm *comm);
+
+  /* alloc - zeroed memory that is summed in place, without copies: the ranks
+   * of a node share it. Collective, with the same bytes on all ranks. *out is
+   * NULL on all of them, without a failure, where there is no such memory.
+   * free - local; NULL is nothing. */
+  tr_status (*alloc)(tr__comm *comm, size_t bytes, void **out);
+  void (*free)(tr__comm *comm, void *data);
 } tr__comm_type;
 
 struct tr__comm {
@@ -60,6 +68,7 @@ struct tr__comm {
   int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
   double spin_s;   /* how long a wait polls before it begins to yield */
   tr__algorithm algorithm;
+  bool has_shm; /* all ranks are on one node and share memory */
   int64_t tr__int_limit; /* most elements in one foreign call */
 
   /* Host memory for sums of memory that the host may not touch; grown by
@@ -68,7 +77,8 @@ struct tr__comm {
   size_t staging_bytes;
 };
 
-/* tr__comm_set_algorithm - "auto", "doubling", "ring" or "mpi". */
+/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi" or "shm"; the last
+ * is TR_EUNSUPPORTED where the ranks share no memory. */
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */

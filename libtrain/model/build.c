@@ -100,6 +100,9 @@ static tr_status join_ranks(tr_model *net)
 static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)
 {
   tr_status status = tr__agree(net->ctx->comm, build(net, opts));
+  if (status == TR_OK) {
+    status = tr__store_create_grads(net);
+  }
   return status == TR_OK ? join_ranks(net) : status;
 }
 

@@ -117,9 +117,12 @@ tr_status tr__model_infer(tr_model *net);
 /* tr__model_plan - fusion, aliases, gradients, lifetimes, offsets. */
 tr_status tr__model_plan(tr_model *net);
 
-/* tr__store_create - lay out the parameters and allocate their arenas;
+/* tr__store_create - lay out the parameters and allocate their arenas but that
+ * of gradients, for which tr__store_create_grads() is collective: where the
+ * communicator has memory that is summed in place, they lie there;
  * tr__store_init - give them their first values, the same on every rank. */
 tr_status tr__store_create(tr_model *net);
+tr_status tr__store_create_grads(tr_model *net);
 tr_status tr__store_init(tr_model *net);
 void tr__store_release(tr__store *store);
 

@@ -128,13 +128,44 @@ tr_status tr__store_create(tr_model *net)
     bytes = tr__store_half_bytes(store);
     TR_TRY(backend->type->alloc(backend, bytes, &store->halves));
   }
-  bytes = ((size_t)store->count + TR__TAIL_COUNT) * size;
-  TR_TRY(backend->type->alloc(backend, bytes, &store->grads));
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
   const tr__step_block block = {.loss_scale = tr__first_loss_scale(net->ctx)};
   backend->type->upload(&backend->stream, store->block, &block, sizeof block);
   store->grads_are_clear = true;
   return TR_OK;
+}
+
+static size_t grad_bytes(const tr__store *store)
+{
+  return ((size_t)store->count + TR__TAIL_COUNT) *
+         tr_dtype_size(store->ctx->dtype);
+}
+
+tr_status tr__store_create_grads(tr_model *net)
+{
+  tr__store *store = &net->store;
+  tr__comm *comm = net->ctx->comm;
+  tr__backend *backend = net->ctx->backend;
+  size_t bytes = grad_bytes(store);
+  if (backend->type->host_view(backend, store->values) == store->values) {
+    TR_TRY(comm->type->alloc(comm, bytes, &store->grads));
+    store->grads_are_shared = store->grads != NULL;
+  }
+  tr_status status =
+      store->grads_are_shared
+          ? TR_OK
+          : backend->type->alloc(backend, bytes, &store->grads);
+  return tr__agree(comm, status);
+}
+
+static void release_grads(tr__store *store)
+{
+  tr__backend *backend = store->ctx->backend;
+  if (store->grads_are_shared) {
+    store->ctx->comm->type->free(store->ctx->comm, store->grads);
+  } else {
+    backend->type->free(backend, store->grads, grad_bytes(store));
+  }
 }
 
 void tr__store_release(tr__store *store)
@@ -146,8 +177,7 @@ void tr__store_release(tr__store *store)
     tr__backend *backend = store->ctx->backend;
     size_t size = tr_dtype_size(store->ctx->dtype);
     backend->type->free(backend, store->block, sizeof(tr__step_block));
-    backend->type->free(backend, store->grads,
-                        ((size_t)store->count + TR__TAIL_COUNT) * size);
+    release_grads(store);
     backend->type->free(backend, store->halves, tr__store_half_bytes(store));
     backend->type->free(backend, store->values,
                         (size_t)store->value_count * size);

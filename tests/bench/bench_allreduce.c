@@ -15,14 +15,16 @@ typedef struct options {
   int64_t bytes[MAX_SIZES];
   int num_sizes;
   const char *algorithm;
-  double seconds; /* per size */
+  double seconds;  /* per size */
+  bool is_private; /* memory that the ranks do not share */
 } options;
 
 static tr_status usage(const char *what)
 {
   return TR_FAIL(TR_EUSAGE,
                  "%s\nusage: bench_allreduce --bytes A,B,C [--algorithm "
-                 "auto|doubling|ring|mpi] [--seconds S]",
+                 "auto|doubling|ring|mpi|shm] [--memory auto|private] "
+                 "[--seconds S]",
                  what);
 }
 
@@ -52,6 +54,8 @@ static tr_status parse(int argc, char **argv, options *out)
       TR_TRY(parse_bytes(argv[i + 1], out));
     } else if (strcmp(argv[i], "--algorithm") == 0) {
       out->algorithm = argv[i + 1];
+    } else if (strcmp(argv[i], "--memory") == 0) {
+      out->is_private = strcmp(argv[i + 1], "private") == 0;
     } else if (strcmp(argv[i], "--seconds") == 0) {
       out->seconds = atof(argv[i + 1]);
     } else {
@@ -118,17 +122,45 @@ done:
   return status;
 }
 
+/* As gradients lie: in the communicator's memory, if it has any. */
+typedef struct numbers {
+  float *values;
+  bool is_shared;
+} numbers;
+
+static tr_status
+make_numbers(tr__comm *comm, const options *opts, int64_t count, numbers *out)
+{
+  void *shared = NULL;
+  size_t bytes = ((size_t)count + 1) * sizeof *out->values;
+  if (!opts->is_private) {
+    TR_TRY(comm->type->alloc(comm, bytes, &shared));
+  }
+  out->is_shared = shared != NULL;
+  out->values = shared != NULL ? shared : calloc(1, bytes);
+  return tr__agree(comm,
+                   out->values != NULL
+                       ? TR_OK
+                       : TR_FAIL(TR_ENOMEM, "no memory for %zu bytes", bytes));
+}
+
+static void release_numbers(tr__comm *comm, numbers *n)
+{
+  if (n->is_shared) {
+    comm->type->free(comm, n->values);
+  } else {
+    free(n->values);
+  }
+}
+
 static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
 {
   int64_t count = bytes / (int64_t)sizeof(float);
-  float *values = calloc((size_t)count + 1, sizeof *values);
-  tr_status status = TR_OK;
+  numbers n = {NULL, false};
   double seconds = 0;
-  if (values == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory for %lld bytes", (long long)bytes);
-  }
-  TR_TRY_GOTO(tr__agree(comm, status), done);
-  TR_TRY_GOTO(time_rounds(comm, opts, values, count, &seconds), done);
+  tr_status status;
+  TR_TRY_GOTO(make_numbers(comm, opts, count, &n), done);
+  TR_TRY_GOTO(time_rounds(comm, opts, n.values, count, &seconds), done);
   if (comm->rank == 0) {
     double bandwidth = seconds > 0 ? (double)bytes / seconds * 1e-9 : 0;
     double share = 2.0 * (comm->size - 1) / comm->size;
@@ -140,7 +172,7 @@ static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
   }
 
 done:
-  free(values);
+  release_numbers(comm, &n);
   return status;
 }
 

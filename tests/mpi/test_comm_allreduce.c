@@ -10,7 +10,8 @@ static const int64_t sizes[] = {0,    1,    2,     3,      5,
                                 8193, 9973, 65537, 100003, (1 << 20) + 7};
 enum { NUM_SIZES = sizeof sizes / sizeof sizes[0] };
 
-static const char *const algorithms[] = {"auto", "doubling", "ring", "mpi"};
+static const char *const algorithms[] = {"auto", "doubling", "ring", "mpi",
+                                         "shm"};
 enum { NUM_ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
 static tr__comm *create(void)

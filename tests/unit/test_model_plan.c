@@ -460,9 +460,12 @@ static void check_printed_bytes(tr_dtype dtype)
                    "numbers of a step %zu B, total %zu B",
                    &grads, &activations, &numbers, &total),
             4);
-  const size_t expected[] = {values,      halves,
-                             grads,       sizeof(tr__step_block),
-                             activations, TR__TAIL_COUNT * sizeof(float)};
+  const size_t expected[] = {values,
+                             halves,
+                             sizeof(tr__step_block),
+                             activations,
+                             TR__TAIL_COUNT * sizeof(float),
+                             grads};
   int at = 0;
   for (int i = 0; i < 6; i++) {
     if (expected[i] > 0) {

@@ -3,10 +3,10 @@
  *
  * Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2): the running maximum
  * and sum of forward, and scores from log-sum-exp in backward. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu/vector_math_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
+#include "base/clones_impl.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Convolution: the channels of a group are unrolled into columns in scratch
  * memory of the thread, and multiplied with the weights by OpenBLAS. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/conv_impl.h"
+#include "base/clones_impl.h"
 
 /* How many channels of the input a task of backward_input unrolls. */
 static int64_t channels_per_block(const tr__conv_sizes *s)

@@ -1,8 +1,8 @@
 /* Gradients of convolution: tiles of dw, each of which unrolls the channels of
  * the image that it needs, and sums of db. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/conv_impl.h"
 #include "backend/tree_impl.h"
+#include "base/clones_impl.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
-#include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/host_memory_impl.h"
+#include "base/clones_impl.h"
 
 #include <cblas.h>
 #include <stdatomic.h>

@@ -1,9 +1,9 @@
 /* Depthwise convolution: each output channel is a sum of shifted copies of one
  * input channel, one per tap, made row by row where it stands. dw is left to
  * conv.c, where its columns are dot products. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
+#include "base/clones_impl.h"
 
 /* Elements of the output that a task makes, in whole channels. */
 enum { TASK_ELEMENTS = 1 << 14 };

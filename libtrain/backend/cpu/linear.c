@@ -1,8 +1,8 @@
 /* Fully connected layers: products of tiles of the output. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/tree_impl.h"
+#include "base/clones_impl.h"
 
 /* Extents of a tile. Small batches have few rows, so that the columns have to
  * give work to all threads. */

@@ -1,8 +1,8 @@
 /* Muon: the products of Newton-Schulz by OpenBLAS, tile by tile; of the two
  * symmetric ones only the tiles on and below the diagonal. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
+#include "base/clones_impl.h"
 
 #include <math.h>
 

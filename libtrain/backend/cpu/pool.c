@@ -1,7 +1,7 @@
 /* Pooling and upsampling: planes are independent of each other. */
-#include "backend/clones_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
+#include "base/clones_impl.h"
 
 enum { TASK_ELEMENTS = 1 << 15 };
 

@@ -1,10 +1,10 @@
 /* Sums that the ops of the reference are made of, and what every template
  * includes. The including file defines TR_REAL, the type of the numbers, and
  * TR_FN(name), the name of a function in that type. */
-#include "backend/clones_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/tree_impl.h"
 #include "backend/vector_half_impl.h"
+#include "base/clones_impl.h"
 #include "base/random_impl.h"
 
 #include <math.h>

@@ -1,0 +1,189 @@
+/* All-reduce in memory that the ranks of a node share: nobody reads what is
+ * being overwritten, whoever is late. */
+#include "comm/comm_mpi_impl.h"
+#include "model/model_impl.h"
+#include "test.h"
+
+#include <mpi.h>
+#include <time.h>
+#include <train/mpi.h>
+#include <train/train.h>
+
+static tr__comm *create(void)
+{
+  tr__comm *comm;
+  ASSERT_OK(tr__comm_mpi_create(tr__mpi_world(), &comm));
+  if (!comm->has_shm) {
+    comm->type->destroy(comm);
+    test_skip("the ranks share no memory here");
+  }
+  return comm;
+}
+
+static float *shared(tr__comm *comm, int64_t count)
+{
+  void *values;
+  ASSERT_OK(comm->type->alloc(comm, (size_t)count * sizeof(float), &values));
+  ASSERT(values != NULL);
+  return values;
+}
+
+/* A small number that says who wrote it, where and when. */
+static float mark(int rank, int64_t i, int round)
+{
+  return (float)((rank + 1) * 1000 + (i * 7 + round * 13) % 997);
+}
+
+static void fill(tr__comm *comm, float *values, int64_t count, int round)
+{
+  for (int64_t i = 0; i < count; i++) {
+    values[i] = mark(comm->rank, i, round);
+  }
+}
+
+static void
+expect_sums(tr__comm *comm, const float *values, int64_t count, int round)
+{
+  for (int64_t i = 0; i < count; i++) {
+    float sum = 0;
+    for (int r = 0; r < comm->size; r++) {
+      sum += mark(r, i, round);
+    }
+    if (values[i] != sum) {
+      test_fail(__FILE__, __LINE__, "round %d, element %lld is %g, expected %g",
+                round, (long long)i, (double)values[i], (double)sum);
+    }
+  }
+}
+
+static void allreduce(tr__comm *comm, void *values, int64_t count)
+{
+  tr__request *request;
+  ASSERT_OK(comm->type->allreduce_start(comm, values, count, TR_F32, &request));
+  ASSERT_OK(tr__comm_wait(comm, &request));
+}
+
+/* Up to a millisecond, often none. */
+static void dawdle(const tr__comm *comm, int64_t at)
+{
+  const tr__random random = {.seed = test_seed(),
+                             .sample = comm->rank,
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 9)};
+  uint32_t draw = tr__random_u32(&random, at);
+  if (draw % 3 == 0) {
+    nanosleep(&(struct timespec){.tv_nsec = draw % 1000000}, NULL);
+  }
+}
+
+/* Small, staged and shared operations in turn, on two arenas, each overwritten
+ * as soon as its sums have been read. */
+static void test_ranks_that_dawdle_never_see_another_rounds_numbers(void)
+{
+  enum { ROUNDS = 120, COUNT = 70001, FEW = 100 };
+  tr__comm *comm = create();
+  float *arenas[2] = {shared(comm, COUNT), shared(comm, COUNT)};
+  float *own = malloc(COUNT * sizeof *own);
+  for (int round = 0; round < ROUNDS; round++) {
+    bool is_staged = round % 5 == 4;
+    float *values = is_staged ? own : arenas[round % 2];
+    int64_t count = round % 3 == 2 ? FEW : COUNT;
+    fill(comm, values, count, round);
+    dawdle(comm, 3 * round);
+    allreduce(comm, values, count);
+    dawdle(comm, 3 * round + 1);
+    expect_sums(comm, values, count, round);
+  }
+  free(own);
+  comm->type->free(comm, arenas[0]);
+  comm->type->free(comm, arenas[1]);
+  comm->type->destroy(comm);
+}
+
+/* Any part of an arena, of any size and place. */
+static void test_parts_of_an_arena_are_summed_alone(void)
+{
+  enum { COUNT = 50000 };
+  static const int64_t parts[][2] = {
+      {0, COUNT}, {64, 4096}, {1, 3000}, {17, 40001}, {COUNT - 1, 1}};
+  tr__comm *comm = create();
+  float *values = shared(comm, COUNT);
+  for (int k = 0; k < 5; k++) {
+    int64_t first = parts[k][0], count = parts[k][1];
+    fill(comm, values, COUNT, 0);
+    fill(comm, values + first, count, k);
+    allreduce(comm, values + first, count);
+    expect_sums(comm, values + first, count, k);
+    for (int64_t i = 0; i < first; i++) {
+      ASSERT(values[i] == mark(comm->rank, i, 0));
+    }
+    for (int64_t i = first + count; i < COUNT; i++) {
+      ASSERT(values[i] == mark(comm->rank, i, 0));
+    }
+    /* Nobody fills it again before all have looked. */
+    ASSERT_OK(comm->type->barrier(comm));
+  }
+  comm->type->free(comm, values);
+  comm->type->destroy(comm);
+}
+
+static void test_the_order_of_sums_is_that_of_the_ranks_for_any_size(void)
+{
+  enum { COUNT = 9000 };
+  tr__comm *comm = create();
+  float *values = shared(comm, COUNT), few[COUNT];
+  for (int64_t i = 0; i < COUNT; i++) {
+    values[i] = few[i] = 1.0f / (float)(1 + comm->rank + 7 * i);
+  }
+  allreduce(comm, values, COUNT);
+  for (int64_t i = 0; i < COUNT; i += 100) {
+    allreduce(comm, few + i, 100);
+  }
+  ASSERT_EQ(memcmp(values, few, sizeof few), 0);
+  ASSERT_OK(comm->type->barrier(comm));
+  comm->type->free(comm, values);
+  comm->type->destroy(comm);
+}
+
+static void test_more_memory_than_there_is_is_no_failure(void)
+{
+  tr__comm *comm = create();
+  void *values = comm;
+  ASSERT_OK(comm->type->alloc(comm, (size_t)1 << 46, &values));
+  ASSERT(values == NULL);
+  comm->type->free(comm, NULL);
+  comm->type->destroy(comm);
+}
+
+static void test_gradients_lie_in_shared_memory(void)
+{
+  tr_context *ctx;
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD, &(tr_context_opts){.threads = 1},
+                              &ctx));
+  tr_model *net;
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node x = tr_input(net, (tr_shape){1, {40}});
+  tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 10}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 4}));
+  bool expected = ctx->comm->size > 1 && ctx->comm->has_shm;
+  ASSERT_EQ(net->store.grads_are_shared, expected);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static const tr_test tests[] = {
+    TEST(test_ranks_that_dawdle_never_see_another_rounds_numbers),
+    TEST(test_parts_of_an_arena_are_summed_alone),
+    TEST(test_the_order_of_sums_is_that_of_the_ranks_for_any_size),
+    TEST(test_more_memory_than_there_is_is_no_failure),
+    TEST(test_gradients_lie_in_shared_memory),
+};
+
+int main(int argc, char **argv)
+{
+  if (tr__mpi_init() != TR_OK) {
+    return 1;
+  }
+  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
+  tr__mpi_finalize();
+  return code;
+}
