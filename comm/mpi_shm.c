@@ -169,6 +169,8 @@ static void begin_chunk(tr__comm_mpi *comm, tr__request *request)
   come_to_next_phase(comm);
 }
 
+/* Ranks sum the same part of the same arena: they made it together, and lay it
+ * out alike. */
 static const tr__segment *find_arena(const tr__comm_mpi *comm,
                                      const void *buf,
                                      size_t bytes)

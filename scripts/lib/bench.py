@@ -90,7 +90,8 @@ def bench_comm(options, has_torch):
     common = ["--bytes", options.bytes, "--seconds", str(options.seconds)]
     program = mpirun(options.ranks) + [os.path.join(BENCH, "bench_allreduce")]
     contestants = {
-        "libtrain ring": program + ["--algorithm", "ring"] + common,
+        "libtrain": program + common,
+        "libtrain, messages": program + ["--algorithm", "ring"] + common,
         "MPI_Allreduce": program + ["--algorithm", "mpi"] + common,
     }
     if has_torch:
