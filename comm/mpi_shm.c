@@ -87,7 +87,8 @@ shm_add_f64(double *restrict y, const double *restrict x, int64_t count)
   }
 }
 
-static void add(const tr__request *request, void *y, const void *x, size_t bytes)
+static void
+add(const tr__request *request, void *y, const void *x, size_t bytes)
 {
   int64_t count = (int64_t)(bytes / request->element);
   if (request->dtype == TR_F64) {
@@ -171,9 +172,8 @@ static void begin_chunk(tr__comm_mpi *comm, tr__request *request)
 
 /* Ranks sum the same part of the same arena: they made it together, and lay it
  * out alike. */
-static const tr__segment *find_arena(const tr__comm_mpi *comm,
-                                     const void *buf,
-                                     size_t bytes)
+static const tr__segment *
+find_arena(const tr__comm_mpi *comm, const void *buf, size_t bytes)
 {
   for (const tr__arena *a = comm->arenas; a != NULL; a = a->next) {
     if (tr__segment_holds(&a->segment, buf, bytes)) {

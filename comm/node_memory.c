@@ -1,7 +1,7 @@
 /* Shared memory without a name that could outlive the job: the file is made by
  * one rank, opened by the others, and unlinked before anybody uses it. */
-#include "comm/node_memory_impl.h"
 #include "comm/mpi_impl.h"
+#include "comm/node_memory_impl.h"
 
 #include <fcntl.h>
 #include <stdatomic.h>

@@ -10,10 +10,8 @@ static const tr__comm_type *const table[] = {
 };
 
 static const char *const algorithm_names[] = {
-    [TR__ALGORITHM_AUTO] = "auto",
-    [TR__ALGORITHM_DOUBLING] = "doubling",
-    [TR__ALGORITHM_RING] = "ring",
-    [TR__ALGORITHM_MPI] = "mpi",
+    [TR__ALGORITHM_AUTO] = "auto", [TR__ALGORITHM_DOUBLING] = "doubling",
+    [TR__ALGORITHM_RING] = "ring", [TR__ALGORITHM_MPI] = "mpi",
     [TR__ALGORITHM_SHM] = "shm",
 };
 

@@ -68,7 +68,7 @@ struct tr__comm {
   int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
   double spin_s;   /* how long a wait polls before it begins to yield */
   tr__algorithm algorithm;
-  bool has_shm; /* all ranks are on one node and share memory */
+  bool has_shm;          /* all ranks are on one node and share memory */
   int64_t tr__int_limit; /* most elements in one foreign call */
 
   /* Host memory for sums of memory that the host may not touch; grown by

@@ -83,7 +83,7 @@ typedef struct tr__store {
                           ctx->compute, for products; else NULL */
   bool halves_are_stale;  /* the values have changed since */
   void *grads;            /* count + TR__TAIL_COUNT elements */
-  bool grads_are_shared; /* they are the communicator's memory */
+  bool grads_are_shared;  /* they are the communicator's memory */
   void *block;            /* one tr__step_block */
   bool grads_are_clear;   /* the next backward sets instead of adding */
   bool grads_are_reduced; /* they are the sums over all ranks */

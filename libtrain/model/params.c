@@ -151,10 +151,9 @@ tr_status tr__store_create_grads(tr_model *net)
     TR_TRY(comm->type->alloc(comm, bytes, &store->grads));
     store->grads_are_shared = store->grads != NULL;
   }
-  tr_status status =
-      store->grads_are_shared
-          ? TR_OK
-          : backend->type->alloc(backend, bytes, &store->grads);
+  tr_status status = store->grads_are_shared
+                         ? TR_OK
+                         : backend->type->alloc(backend, bytes, &store->grads);
   return tr__agree(comm, status);
 }
 
