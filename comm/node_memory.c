@@ -8,15 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { NAME_BYTES = 64, HUGE_PAGE = 2 << 20 };
 
+/* A file beyond the limit of files would end the process with SIGXFSZ. */
+static bool is_within_limit(size_t bytes)
+{
+  struct rlimit limit;
+  return getrlimit(RLIMIT_FSIZE, &limit) != 0 ||
+         limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur;
+}
+
 /* The blocks are reserved now: memory that runs out in a step would end the
  * process with SIGBUS. */
 static int make_file(size_t bytes, char name[NAME_BYTES])
 {
+  if (!is_within_limit(bytes)) {
+    return -1;
+  }
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   snprintf(name, NAME_BYTES, "/libtrain-%ld-%ld-%ld", (long)getpid(),
