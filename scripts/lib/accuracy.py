@@ -29,12 +29,13 @@ def accuracy(ranks, options):
 def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--dtypes", default="f32,bf16,f16")
     parser.add_argument("--ranks", type=int, default=1)
     options, others = parser.parse_known_args()
     dtypes = options.dtypes.split(",")
     found = {dtype: [] for dtype in dtypes}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for dtype in dtypes:
             found[dtype].append(accuracy(
                 options.ranks,
