@@ -1,4 +1,5 @@
 /* Collectives on a duplicate of the caller's communicator. */
+#include "base/clones_impl.h"
 #include "comm/mpi_impl.h"
 
 #include <limits.h>
@@ -15,20 +16,28 @@ static tr__comm_mpi *mine(tr__comm *comm)
   return (tr__comm_mpi *)comm;
 }
 
+static TR__CLONES void
+mpi_add_f32(float *restrict sum, const float *restrict part, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++) {
+    sum[i] += part[i];
+  }
+}
+
+static TR__CLONES void
+mpi_add_f64(double *restrict sum, const double *restrict part, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++) {
+    sum[i] += part[i];
+  }
+}
+
 void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count)
 {
   if (dtype == TR_F64) {
-    double *restrict sum = dst;
-    const double *restrict part = src;
-    for (int64_t i = 0; i < count; i++) {
-      sum[i] += part[i];
-    }
-    return;
-  }
-  float *restrict sum = dst;
-  const float *restrict part = src;
-  for (int64_t i = 0; i < count; i++) {
-    sum[i] += part[i];
+    mpi_add_f64(dst, src, count);
+  } else {
+    mpi_add_f32(dst, src, count);
   }
 }
 

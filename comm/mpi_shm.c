@@ -9,9 +9,7 @@
  * Ranks meet by counters: a rank raises its own, which says that it has come to
  * a phase, and looks at the others'. Between a rank's first and second phase of
  * an operation others read and write its memory; nobody does after it has seen
- * the second phase of all.
- *
- * Source: Hashmi et al. 2018, doi:10.1109/IPDPS.2018.00111 (XPMEM reduce) */
+ * the second phase of all. */
 #include "base/clones_impl.h"
 #include "comm/mpi_impl.h"
 
@@ -70,32 +68,10 @@ static bool all_have_come(const tr__comm_mpi *comm)
   return true;
 }
 
-/* y <- x + y over floats or doubles */
-static TR__CLONES void
-shm_add_f32(float *restrict y, const float *restrict x, int64_t count)
-{
-  for (int64_t i = 0; i < count; i++) {
-    y[i] += x[i];
-  }
-}
-
-static TR__CLONES void
-shm_add_f64(double *restrict y, const double *restrict x, int64_t count)
-{
-  for (int64_t i = 0; i < count; i++) {
-    y[i] += x[i];
-  }
-}
-
 static void
 add(const tr__request *request, void *y, const void *x, size_t bytes)
 {
-  int64_t count = (int64_t)(bytes / request->element);
-  if (request->dtype == TR_F64) {
-    shm_add_f64(y, x, count);
-  } else {
-    shm_add_f32(y, x, count);
-  }
+  tr__mpi_add(request->dtype, y, x, (int64_t)(bytes / request->element));
 }
 
 /* Two ranks, the most frequent case, in one pass. */
@@ -302,8 +278,8 @@ void tr__shm_free(tr__comm *base, void *data)
   while (*at != NULL && !tr__segment_holds(&(*at)->segment, data, 0)) {
     at = &(*at)->next;
   }
-  tr__arena *arena = *at;
-  if (arena != NULL) {
+  if (*at != NULL) {
+    tr__arena *arena = *at;
     *at = arena->next;
     tr__segment_release(&arena->segment);
     free(arena);
@@ -313,10 +289,8 @@ void tr__shm_free(tr__comm *base, void *data)
 void tr__shm_destroy(tr__comm_mpi *comm)
 {
   while (comm->arenas != NULL) {
-    tr__arena *arena = comm->arenas;
-    comm->arenas = arena->next;
-    tr__segment_release(&arena->segment);
-    free(arena);
+    const tr__segment *segment = &comm->arenas->segment;
+    tr__shm_free(&comm->base, tr__segment_part(segment, segment->rank));
   }
   tr__segment_release(&comm->shared);
 }

@@ -4,9 +4,6 @@
 #include "comm/node_memory_impl.h"
 
 #include <fcntl.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>

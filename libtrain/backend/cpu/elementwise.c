@@ -1,6 +1,5 @@
 /* Ops on independent elements. */
 #include "backend/cpu/cpu_impl.h"
-#include "backend/vector_half_impl.h"
 
 enum { SLICE = 1 << 15 };
 
@@ -51,29 +50,21 @@ static void sum_squares(tr__stream *stream, const tr__sum_squares_args *args)
 }
 
 /* Rounding is all there is to do. */
-static void run_cast(tr__op op, const void *args)
-{
-  const tr__cast_args *a = args;
-  int64_t count = tr__tensor_count(&a->y);
-  if (tr__is_half(a->y.dtype) && a->x.dtype == TR_F32) {
-    tr__narrow(a->y.data, a->x.data, a->y.dtype, count);
-  } else if (tr__is_half(a->x.dtype) && a->y.dtype == TR_F32) {
-    tr__widen(a->y.data, a->x.data, a->x.dtype, count);
-  } else {
-    tr__ref_run(op, args);
-  }
-}
-
 static void cast_task(void *arg, int64_t task, int thread)
 {
   (void)thread;
-  const tr__cast_args *whole = arg;
-  int64_t units = tr__tensor_count(&whole->y), begin = task * SLICE;
+  const tr__cast_args *a = arg;
+  int64_t units = tr__tensor_count(&a->y), begin = task * SLICE;
   int64_t count = tr__min(SLICE, units - begin);
-  const tr__cast_args part = {.y = tr__cpu_part(&whole->y, units, begin, count),
-                              .x =
-                                  tr__cpu_part(&whole->x, units, begin, count)};
-  run_cast(TR__OP_cast, &part);
+  const tr__cast_args part = {.y = tr__cpu_part(&a->y, units, begin, count),
+                              .x = tr__cpu_part(&a->x, units, begin, count)};
+  if (tr__is_half(part.y.dtype) && part.x.dtype == TR_F32) {
+    tr__narrow(part.y.data, part.x.data, part.y.dtype, count);
+  } else if (tr__is_half(part.x.dtype) && part.y.dtype == TR_F32) {
+    tr__widen(part.y.data, part.x.data, part.x.dtype, count);
+  } else {
+    tr__ref_run(TR__OP_cast, &part);
+  }
 }
 
 static void cast(tr__stream *stream, const tr__cast_args *args)

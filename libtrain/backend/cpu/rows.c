@@ -1,4 +1,4 @@
-/* Ops on independent rows, samples or planes of images. */
+/* Ops on independent rows or samples. */
 #include "backend/cpu/cpu_impl.h"
 
 enum { SLICE = 1 << 13, LARGE_SLICE = 1 << 15 };

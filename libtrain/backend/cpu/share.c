@@ -1,7 +1,6 @@
 /* Ops whose work falls into independent units: the reference's loops, which
  * are as fast as memory, on parts that the threads share. */
 #include "backend/cpu/cpu_impl.h"
-#include "backend/cpu_ref/reference_impl.h"
 
 #include <string.h>
 
