@@ -64,7 +64,8 @@ tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
     poison(host, count, dtype);
   }
   tr__request *request;
-  TR_TRY(comm->type->allreduce_start(comm, host, count, dtype, &request));
+  const tr__transfer sum = {.buf = host, .count = count, .dtype = dtype};
+  TR_TRY(comm->type->start(comm, &sum, &request));
   TR_TRY(tr__comm_wait(comm, &request));
   if (is_staged) {
     type->upload(stream, data, host, bytes);

@@ -84,27 +84,25 @@ static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
                                                      : &tr__mpi_ring;
 }
 
-static tr_status mpi_allreduce_start(
-    tr__comm *base, void *buf, int64_t count, tr_dtype dtype, tr__request **out)
+static tr_status
+mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
 {
   tr__comm_mpi *comm = mine(base);
   tr__request *request = &comm->request;
   *out = NULL;
-  TR_CHECK(count >= 0, TR_EINVAL, "all-reduce of %lld elements",
-           (long long)count);
-  TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
-           "all-reduce of %s, expected float32 or float64",
-           tr__dtype_name(dtype));
+  TR_TRY(tr__comm_check(transfer));
   TR_CHECK(request->algorithm == NULL, TR_ESTATE,
            "an all-reduce was started before the last one had finished");
-  request->buf = buf;
-  request->count = count;
-  request->dtype = dtype;
-  request->element = tr_dtype_size(dtype);
-  request->type = dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
+  request->kind = transfer->kind;
+  request->buf = transfer->buf;
+  request->count = transfer->count;
+  request->dtype = transfer->dtype;
+  request->is_absent = transfer->is_absent;
+  request->element = tr_dtype_size(transfer->dtype);
+  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->algorithm = choose(comm, request);
   *out = request;
-  request->is_done = count == 0 || base->size == 1;
+  request->is_done = transfer->count == 0 || base->size == 1;
   if (!request->is_done) {
     TR_TRY(request->algorithm->start(comm, request));
     TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
@@ -193,13 +191,14 @@ static void mpi_destroy(tr__comm *base)
   free(base->staging);
   free(comm->scratch);
   free(comm->sums);
+  free(comm->parts);
   free(comm);
 }
 
 const tr__comm_type tr__comm_mpi_type = {
     .name = "mpi",
     .destroy = mpi_destroy,
-    .allreduce_start = mpi_allreduce_start,
+    .start = mpi_start,
     .test = mpi_test,
     .broadcast = mpi_broadcast,
     .reduce_i64 = mpi_reduce_i64,
@@ -273,18 +272,23 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   TR_TRY(duplicate(handle, &own));
   tr__comm_mpi *comm = calloc(1, sizeof *comm);
   char *scratch = calloc(1, TR__SCRATCH_BYTES);
-  if (comm == NULL || scratch == NULL) {
+  int size = 1;
+  MPI_Comm_size(own, &size);
+  const char **parts = calloc((size_t)size, sizeof *parts);
+  if (comm == NULL || scratch == NULL || parts == NULL) {
     free(comm);
     free(scratch);
+    free(parts);
     return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
   }
+  comm->parts = parts;
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   comm->scratch = scratch;
   MPI_Comm_rank(own, &comm->base.rank);
-  MPI_Comm_size(own, &comm->base.size);
+  comm->base.size = size;
   tr_status status = look_at_node(comm);
   if (status == TR_OK) {
     status = tr__shm_create(comm);

@@ -10,18 +10,12 @@ static void self_destroy(tr__comm *comm)
   free(comm);
 }
 
-static tr_status self_allreduce_start(
-    tr__comm *comm, void *buf, int64_t count, tr_dtype dtype, tr__request **out)
+static tr_status
+self_start(tr__comm *comm, const tr__transfer *transfer, tr__request **out)
 {
   (void)comm;
-  (void)buf;
   *out = NULL;
-  TR_CHECK(count >= 0, TR_EINVAL, "all-reduce of %lld elements",
-           (long long)count);
-  TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
-           "all-reduce of %s, expected float32 or float64",
-           tr__dtype_name(dtype));
-  return TR_OK;
+  return tr__comm_check(transfer);
 }
 
 static tr_status self_test(tr__comm *comm, tr__request **request, bool *done)
@@ -84,7 +78,7 @@ static void self_free(tr__comm *comm, void *data)
 const tr__comm_type tr__comm_self_type = {
     .name = "self",
     .destroy = self_destroy,
-    .allreduce_start = self_allreduce_start,
+    .start = self_start,
     .test = self_test,
     .broadcast = self_broadcast,
     .reduce_i64 = self_reduce_i64,

@@ -48,9 +48,10 @@ typedef struct tr__shm {
   const tr__segment *arena; /* the numbers lie in it; NULL: they go through the
                                stage */
   size_t offset;            /* of the numbers in each part of the arena */
-  size_t bytes, done;       /* of all */
-  size_t chunk;             /* bytes under way */
-  size_t at, end;           /* of this rank's slice of the chunk */
+  size_t piece;             /* most bytes of each slice that move at once */
+  size_t done;              /* bytes of each slice that have */
+  size_t largest;           /* slice */
+  size_t at, end; /* of this rank's piece, what it has to sum or to copy */
 } tr__shm;
 
 /* An arena that the ranks of the node share. */
@@ -76,9 +77,11 @@ extern const tr__mpi_algorithm tr__mpi_shm;
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
   bool is_done;
+  tr__collective kind;
   char *buf;
   int64_t count;
   tr_dtype dtype;
+  const bool *is_absent;
   size_t element; /* bytes */
   MPI_Datatype type;
   tr__ring ring;
@@ -98,8 +101,9 @@ struct tr__comm_mpi {
   MPI_Comm node;
   tr__segment shared; /* counters and stages; base NULL: messages only */
   tr__arena *arenas;
-  unsigned phase; /* this rank's, as its counter says */
-  int few;        /* which of the two places of few numbers is in use */
+  const char **parts; /* [size], of the numbers that are being summed */
+  unsigned phase;     /* this rank's, as its counter says */
+  int few;            /* which of the two places of few numbers is in use */
 };
 
 /* tr__shm_create - counters and stages, where all ranks are on one node and can
@@ -124,5 +128,17 @@ tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);
 
 /* tr__mpi_add - dst <- dst + src */
 void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
+
+/* Most bytes that tr__mpi_sum() takes: a block that stays in the first cache.
+ */
+enum { TR__SUM_BYTES = 8 << 10 };
+
+/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks that are not
+ * absent, by the fixed tree; zeros where all are. out may be one of the parts.
+ */
+void tr__mpi_sum(const tr__comm_mpi *comm,
+                 const tr__request *request,
+                 size_t bytes,
+                 void *out);
 
 #endif

@@ -1,10 +1,10 @@
-/* All-reduce of ranks of one node, without messages.
+/* Collectives of ranks of one node, without messages.
  *
- * Each rank sums a slice of the numbers, in the order of ranks, reading the
- * others' memory and writing the sums into it: the same bits on all ranks, and
- * for any size. Memory that is not shared goes through a stage, chunk by chunk.
- * Few numbers are summed by every rank for itself, which takes one meeting
- * instead of two.
+ * Each rank sums its slice of the numbers, by the tree of rank_tree.c, reading
+ * the others' memory and writing the sums into it: the same bits on all ranks,
+ * and for any size. Memory that is not shared goes through a stage, a piece of
+ * each slice at a time. Few numbers are summed by every rank for itself, which
+ * takes one meeting instead of two.
  *
  * Ranks meet by counters: a rank raises its own, which says that it has come to
  * a phase, and looks at the others'. Between a rank's first and second phase of
@@ -17,14 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Few numbers; a chunk of the stage; what is summed between two looks at the
- * others, some ten microseconds; a block that stays in the first cache. */
-enum {
-  FEW_BYTES = 8 << 10,
-  STAGE_BYTES = 1 << 20,
-  TURN_BYTES = 256 << 10,
-  BLOCK_BYTES = 8 << 10
-};
+/* Few numbers; the stage; what is summed between two looks at the others, some
+ * ten microseconds. */
+enum { FEW_BYTES = 8 << 10, STAGE_BYTES = 1 << 20, TURN_BYTES = 256 << 10 };
 
 /* A rank's part of the segment. The counter has a line of its own. */
 typedef struct part {
@@ -68,12 +63,6 @@ static bool all_have_come(const tr__comm_mpi *comm)
   return true;
 }
 
-static void
-add(const tr__request *request, void *y, const void *x, size_t bytes)
-{
-  tr__mpi_add(request->dtype, y, x, (int64_t)(bytes / request->element));
-}
-
 /* Two ranks, the most frequent case, in one pass. */
 static TR__CLONES void
 shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
@@ -85,63 +74,113 @@ shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
   }
 }
 
-/* Where the operation's numbers lie for a rank, `at` bytes from the chunk's
- * beginning. */
+/* First byte of a rank's slice of the numbers; rank = size: the end. */
+static size_t
+slice_begin(const tr__comm_mpi *comm, const tr__request *request, int rank)
+{
+  return (size_t)tr__comm_slice(&comm->base, request->count, request->dtype,
+                                rank) *
+         request->element;
+}
+
+/* The part of a slice that moves now. */
+typedef struct piece {
+  size_t begin, bytes; /* in the numbers */
+  size_t staged;       /* where it begins in a stage */
+} piece;
+
+static piece
+piece_of(const tr__comm_mpi *comm, const tr__request *request, int slice)
+{
+  const tr__shm *state = &request->shm;
+  size_t end = slice_begin(comm, request, slice + 1);
+  size_t begin = slice_begin(comm, request, slice) + state->done;
+  begin = begin < end ? begin : end;
+  size_t bytes = end - begin < state->piece ? end - begin : state->piece;
+  return (piece){begin, bytes, (size_t)slice * state->piece};
+}
+
+/* Where the numbers of a piece lie for a rank. */
 static char *numbers_of(const tr__comm_mpi *comm,
                         const tr__request *request,
                         int rank,
-                        size_t at)
+                        const piece *p)
 {
   const tr__shm *state = &request->shm;
   if (state->arena == NULL) {
-    return part_of(comm, rank)->stage + at;
+    return part_of(comm, rank)->stage + p->staged;
   }
-  return tr__segment_part(state->arena, rank) + state->offset + at;
+  return tr__segment_part(state->arena, rank) + state->offset + p->begin;
 }
 
 static void sum_block(const tr__comm_mpi *comm,
                       const tr__request *request,
+                      const piece *own,
                       size_t at,
                       size_t bytes)
 {
-  _Alignas(64) char sum[BLOCK_BYTES];
-  char *first = numbers_of(comm, request, 0, at);
-  if (comm->base.size == 2 && request->dtype == TR_F32) {
-    shm_add_both_f32((float *)(void *)first,
-                     (float *)(void *)numbers_of(comm, request, 1, at),
+  int size = comm->base.size;
+  bool is_for_all = request->kind == TR__ALLREDUCE;
+  for (int r = 0; r < size; r++) {
+    comm->parts[r] = numbers_of(comm, request, r, own) + at;
+  }
+  if (size == 2 && is_for_all && request->dtype == TR_F32 &&
+      request->is_absent == NULL) {
+    shm_add_both_f32((float *)(void *)comm->parts[0],
+                     (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));
     return;
   }
-  memcpy(sum, first, bytes);
-  for (int r = 1; r < comm->base.size; r++) {
-    add(request, sum, numbers_of(comm, request, r, at), bytes);
+  _Alignas(64) char sum[TR__SUM_BYTES];
+  tr__mpi_sum(comm, request, bytes, sum);
+  for (int r = 0; r < size; r++) {
+    if (is_for_all || r == comm->base.rank) {
+      memcpy(numbers_of(comm, request, r, own) + at, sum, bytes);
+    }
+  }
+}
+
+/* This rank's slice into the others' memory, or theirs out of the stages. */
+static void share_pieces(const tr__comm_mpi *comm, const tr__request *request)
+{
+  int rank = comm->base.rank;
+  for (int r = 0; r < comm->base.size; r++) {
+    piece p = piece_of(comm, request, request->shm.arena != NULL ? rank : r);
+    if (r != rank && request->shm.arena != NULL) {
+      memcpy(numbers_of(comm, request, r, &p),
+             numbers_of(comm, request, rank, &p), p.bytes);
+    }
+    if (r != rank && request->shm.arena == NULL) {
+      memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
+    }
+  }
+}
+
+/* Between the buffer and this rank's stage: all pieces, or the own one. */
+static void stage(const tr__comm_mpi *comm,
+                  const tr__request *request,
+                  bool is_own,
+                  bool is_out)
+{
+  if (request->shm.arena != NULL) {
+    return;
   }
   for (int r = 0; r < comm->base.size; r++) {
-    memcpy(numbers_of(comm, request, r, at), sum, bytes);
+    piece p = piece_of(comm, request, r);
+    char *staged = numbers_of(comm, request, comm->base.rank, &p);
+    char *number = request->buf + p.begin;
+    if (!is_own || r == comm->base.rank) {
+      memcpy(is_out ? number : staged, is_out ? staged : number, p.bytes);
+    }
   }
 }
 
-/* This rank's slice of the chunk, cut at lines of the cache. */
-static void find_slice(const tr__comm_mpi *comm, tr__shm *state)
-{
-  int64_t lines = ((int64_t)state->chunk + 63) / 64;
-  int64_t begin = tr__part(lines, comm->base.rank, comm->base.size) * 64;
-  int64_t end = tr__part(lines, comm->base.rank + 1, comm->base.size) * 64;
-  state->at = (size_t)tr__min(begin, (int64_t)state->chunk);
-  state->end = (size_t)tr__min(end, (int64_t)state->chunk);
-}
-
-static void begin_chunk(tr__comm_mpi *comm, tr__request *request)
+static void begin_piece(tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  size_t left = state->bytes - state->done;
-  state->chunk = left;
-  if (state->arena == NULL) {
-    state->chunk = left < STAGE_BYTES ? left : STAGE_BYTES;
-    memcpy(part_of(comm, comm->base.rank)->stage, request->buf + state->done,
-           state->chunk);
-  }
-  find_slice(comm, state);
+  stage(comm, request, request->kind == TR__ALLGATHER, false);
+  state->at = 0;
+  state->end = piece_of(comm, request, comm->base.rank).bytes;
   state->step = TR__SHM_ARRIVING;
   come_to_next_phase(comm);
 }
@@ -159,60 +198,95 @@ find_arena(const tr__comm_mpi *comm, const void *buf, size_t bytes)
   return NULL;
 }
 
+static void few_start(tr__comm_mpi *comm, tr__request *request, size_t bytes)
+{
+  request->shm.step = TR__SHM_FEW;
+  comm->few ^= 1;
+  memcpy(part_of(comm, comm->base.rank)->few[comm->few], request->buf, bytes);
+  come_to_next_phase(comm);
+}
+
 static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
 {
   size_t bytes = (size_t)request->count * request->element;
-  request->shm = (tr__shm){.bytes = bytes};
+  request->shm = (tr__shm){.arena = find_arena(comm, request->buf, bytes)};
   tr__shm *state = &request->shm;
   if (bytes <= FEW_BYTES) {
-    state->step = TR__SHM_FEW;
-    comm->few ^= 1;
-    memcpy(part_of(comm, comm->base.rank)->few[comm->few], request->buf, bytes);
-    come_to_next_phase(comm);
+    few_start(comm, request, bytes);
     return TR_OK;
   }
-  state->arena = find_arena(comm, request->buf, bytes);
+  for (int r = 0; r < comm->base.size; r++) {
+    size_t slice =
+        slice_begin(comm, request, r + 1) - slice_begin(comm, request, r);
+    state->largest = slice > state->largest ? slice : state->largest;
+  }
+  state->piece = STAGE_BYTES / (size_t)comm->base.size / 64 * 64;
   if (state->arena != NULL) {
     const char *own = tr__segment_part(state->arena, comm->base.rank);
     state->offset = (size_t)(request->buf - own);
+    state->piece = state->largest;
   }
-  begin_chunk(comm, request);
+  begin_piece(comm, request);
   return TR_OK;
 }
 
 /* A slot is used again two operations later: whoever does has seen all ranks
  * begin the one between, so they have read it. */
-static void sum_few(tr__comm_mpi *comm, tr__request *request)
+static void few_end(tr__comm_mpi *comm, tr__request *request)
 {
-  size_t bytes = request->shm.bytes;
-  memcpy(request->buf, part_of(comm, 0)->few[comm->few], bytes);
-  for (int r = 1; r < comm->base.size; r++) {
-    add(request, request->buf, part_of(comm, r)->few[comm->few], bytes);
+  int size = comm->base.size;
+  for (int r = 0; r < size; r++) {
+    comm->parts[r] = part_of(comm, r)->few[comm->few];
+  }
+  if (request->kind != TR__ALLGATHER) {
+    tr__mpi_sum(comm, request, slice_begin(comm, request, size), request->buf);
+    return;
+  }
+  for (int r = 0; r < size; r++) {
+    size_t begin = slice_begin(comm, request, r);
+    memcpy(request->buf + begin, comm->parts[r] + begin,
+           slice_begin(comm, request, r + 1) - begin);
   }
 }
 
 static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  size_t stop = tr__min(state->end, state->at + TURN_BYTES);
+  const piece own = piece_of(comm, request, comm->base.rank);
+  size_t stop = (size_t)tr__min(state->end, state->at + TURN_BYTES);
   while (state->at < stop) {
-    size_t bytes = tr__min(stop - state->at, BLOCK_BYTES);
-    sum_block(comm, request, state->at, bytes);
+    size_t bytes = (size_t)tr__min(stop - state->at, TR__SUM_BYTES);
+    sum_block(comm, request, &own, state->at, bytes);
     state->at += bytes;
   }
 }
 
-/* All sums of the chunk are there. */
-static void end_chunk(tr__comm_mpi *comm, tr__request *request)
+static void do_turn(tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  if (state->arena == NULL) {
-    memcpy(request->buf + state->done, part_of(comm, comm->base.rank)->stage,
-           state->chunk);
+  if (request->kind == TR__ALLGATHER) {
+    share_pieces(comm, request);
+    state->at = state->end;
+  } else {
+    sum_turn(comm, request);
   }
-  state->done += state->chunk;
-  if (state->done < state->bytes) {
-    begin_chunk(comm, request);
+  if (state->at == state->end) {
+    state->step = TR__SHM_LEAVING;
+    come_to_next_phase(comm);
+  }
+}
+
+/* All sums of these pieces are there. */
+static void end_piece(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  tr__shm *state = &request->shm;
+  if (request->kind != TR__ALLGATHER) {
+    stage(comm, request, request->kind == TR__REDUCE_SCATTER, true);
+  }
+  state->done += state->piece;
+  *done = state->done >= state->largest;
+  if (!*done) {
+    begin_piece(comm, request);
   }
 }
 
@@ -221,26 +295,22 @@ shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
   tr__shm *state = &request->shm;
   if (state->step == TR__SHM_SUMMING) {
-    sum_turn(comm, request);
-    if (state->at == state->end) {
-      state->step = TR__SHM_LEAVING;
-      come_to_next_phase(comm);
-    }
+    do_turn(comm, request);
   }
   if (state->step == TR__SHM_SUMMING || !all_have_come(comm)) {
     return TR_OK;
   }
-  if (state->step == TR__SHM_FEW) {
-    sum_few(comm, request);
+  switch (state->step) {
+  case TR__SHM_FEW:
+    few_end(comm, request);
     *done = true;
-    return TR_OK;
-  }
-  if (state->step == TR__SHM_ARRIVING) {
+    break;
+  case TR__SHM_ARRIVING:
     state->step = TR__SHM_SUMMING;
-    return TR_OK;
+    break;
+  default:
+    end_piece(comm, request, done);
   }
-  end_chunk(comm, request);
-  *done = state->done == state->bytes;
   return TR_OK;
 }
 

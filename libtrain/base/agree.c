@@ -11,6 +11,25 @@
  * from then on it sleeps between polls instead of only yielding. */
 static const double patience_s = 0.1;
 
+tr_status tr__comm_check(const tr__transfer *transfer)
+{
+  tr_dtype dtype = transfer->dtype;
+  TR_CHECK(transfer->count >= 0, TR_EINVAL, "all-reduce of %lld elements",
+           (long long)transfer->count);
+  TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
+           "all-reduce of %s, expected float32 or float64",
+           tr__dtype_name(dtype));
+  return TR_OK;
+}
+
+int64_t
+tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank)
+{
+  int64_t line = 64 / (int64_t)tr_dtype_size(dtype);
+  int64_t lines = (count + line - 1) / line;
+  return tr__min(tr__part(lines, rank, comm->size) * line, count);
+}
+
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
 {
   double begin = tr__now();

@@ -18,6 +18,33 @@ typedef enum tr__algorithm {
   TR__ALGORITHM_SHM = 4       /* the node's shared memory */
 } tr__algorithm;
 
+/* What becomes of the ranks' buffers. A rank's slice of them is what
+ * tr__comm_slice() says. */
+typedef enum tr__collective {
+  TR__ALLREDUCE = 0,  /* all get all sums */
+  TR__REDUCE_SCATTER, /* each gets the sums of its slice; the rest of its buffer
+                         is undefined */
+  TR__ALLGATHER       /* each rank's slice goes to all */
+} tr__collective;
+
+/* A large collective, in place. */
+typedef struct tr__transfer {
+  tr__collective kind;
+  void *buf;      /* host memory */
+  int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
+  tr_dtype dtype; /* TR_F32 or TR_F64 */
+  const bool *is_absent; /* [size]: ranks whose numbers are in no sum; they take
+                            part all the same. NULL: none */
+} tr__transfer;
+
+/* Which part of the fixed tree over virtual shards each rank holds. Sums then
+ * follow this tree, and have the same bits for every number of ranks. */
+typedef struct tr__cut {
+  int64_t total;        /* shards; 0: none, sums take whatever order is fast */
+  const int64_t *first; /* [size + 1], the first shard of each rank; each range
+                           is one node of the tree of backend/tree_impl.h */
+} tr__cut;
+
 /* Buffers are host memory. Every call is collective; ranks make the same
  * calls in the same order. */
 typedef struct tr__comm_type {
@@ -25,14 +52,12 @@ typedef struct tr__comm_type {
 
   void (*destroy)(tr__comm *comm);
 
-  /* allreduce_start - begin buf <- sum over ranks, in place; TR_F32 or TR_F64;
-   * any count, also 0 and beyond 2^31. The same bits on every rank. One at a
-   * time: TR_ESTATE where the one before has not finished. */
-  tr_status (*allreduce_start)(tr__comm *comm,
-                               void *buf,
-                               int64_t count,
-                               tr_dtype dtype,
-                               tr__request **out);
+  /* start - begin a transfer. The same bits on every rank that gets a sum. One
+   * at a time: TR_ESTATE where the one before has not finished. The buffer and
+   * is_absent stay as they are until it has. */
+  tr_status (*start)(tr__comm *comm,
+                     const tr__transfer *transfer,
+                     tr__request **out);
 
   /* test - move a started call along without waiting; *done is set, and the
    * request released, when it has finished. */
@@ -68,6 +93,7 @@ struct tr__comm {
   int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
   double spin_s;   /* how long a wait polls before it begins to yield */
   tr__algorithm algorithm;
+  tr__cut cut;
   bool has_shm;          /* all ranks are on one node and share memory */
   int64_t tr__int_limit; /* most elements in one foreign call */
 
@@ -77,6 +103,14 @@ struct tr__comm {
   size_t staging_bytes;
 };
 
+/* tr__comm_check - TR_EINVAL for a transfer that no collective takes. */
+tr_status tr__comm_check(const tr__transfer *transfer);
+
+/* tr__comm_slice - first element of a rank's slice of so many; rank = size: the
+ * end. Cut where lines of 64 bytes end. */
+int64_t
+tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
+
 /* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi" or "shm"; the last
  * is TR_EUNSUPPORTED where the ranks share no memory. */
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
@@ -84,7 +118,7 @@ tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */
 const char *tr__comm_algorithm_name(const tr__comm *comm, int64_t bytes);
 
-/* tr__comm_wait - run a started all-reduce to its end. */
+/* tr__comm_wait - run a started transfer to its end. */
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request);
 
 /* tr__agree - see tr_context_agree(). */

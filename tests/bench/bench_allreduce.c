@@ -68,7 +68,9 @@ static tr_status parse(int argc, char **argv, options *out)
 static tr_status one_round(tr__comm *comm, float *values, int64_t count)
 {
   tr__request *request;
-  TR_TRY(comm->type->allreduce_start(comm, values, count, TR_F32, &request));
+  TR_TRY(comm->type->start(
+      comm, &(tr__transfer){.buf = values, .count = count, .dtype = TR_F32},
+      &request));
   TR_TRY(tr__comm_wait(comm, &request));
   return TR_OK;
 }

@@ -66,7 +66,9 @@ static void *fill(int64_t count,
 static void allreduce(tr__comm *comm, void *buf, int64_t count, tr_dtype dtype)
 {
   tr__request *request;
-  ASSERT_OK(comm->type->allreduce_start(comm, buf, count, dtype, &request));
+  ASSERT_OK(comm->type->start(
+      comm, &(tr__transfer){.buf = buf, .count = count, .dtype = dtype},
+      &request));
   ASSERT_OK(tr__comm_wait(comm, &request));
   ASSERT(request == NULL);
 }
@@ -166,8 +168,10 @@ static void test_allreduce_start_and_test_do_not_wait_for_others(void)
     tr__request *request = NULL;
     bool done = false;
     if (comm->rank > 0) {
-      ASSERT_OK(comm->type->allreduce_start(comm, values, counts[i], TR_F32,
-                                            &request));
+      ASSERT_OK(comm->type->start(
+          comm,
+          &(tr__transfer){.buf = values, .count = counts[i], .dtype = TR_F32},
+          &request));
       for (int poll = 0; poll < 100; poll++) {
         ASSERT_OK(comm->type->test(comm, &request, &done));
         ASSERT(!done);
@@ -175,8 +179,10 @@ static void test_allreduce_start_and_test_do_not_wait_for_others(void)
     }
     ASSERT_OK(comm->type->barrier(comm));
     if (comm->rank == 0) {
-      ASSERT_OK(comm->type->allreduce_start(comm, values, counts[i], TR_F32,
-                                            &request));
+      ASSERT_OK(comm->type->start(
+          comm,
+          &(tr__transfer){.buf = values, .count = counts[i], .dtype = TR_F32},
+          &request));
     }
     ASSERT_OK(tr__comm_wait(comm, &request));
     ASSERT_OK(comm->type->barrier(comm));
@@ -190,8 +196,11 @@ static void test_a_second_allreduce_must_wait_for_the_first(void)
   tr__comm *comm = create();
   float a[2] = {1, 2}, b[2] = {3, 4};
   tr__request *first, *second;
-  ASSERT_OK(comm->type->allreduce_start(comm, a, 2, TR_F32, &first));
-  ASSERT_FAILS(comm->type->allreduce_start(comm, b, 2, TR_F32, &second),
+  ASSERT_OK(comm->type->start(
+      comm, &(tr__transfer){.buf = a, .count = 2, .dtype = TR_F32}, &first));
+  ASSERT_FAILS(comm->type->start(
+                   comm, &(tr__transfer){.buf = b, .count = 2, .dtype = TR_F32},
+                   &second),
                TR_ESTATE, "before the last one had finished");
   ASSERT_OK(tr__comm_wait(comm, &first));
   allreduce(comm, b, 2, TR_F32);
@@ -204,7 +213,10 @@ static void test_allreduce_refuses_integers(void)
   tr__comm *comm = create();
   int32_t values[1] = {1};
   tr__request *request;
-  ASSERT_FAILS(comm->type->allreduce_start(comm, values, 1, TR_I32, &request),
+  ASSERT_FAILS(comm->type->start(
+                   comm,
+                   &(tr__transfer){.buf = values, .count = 1, .dtype = TR_I32},
+                   &request),
                TR_EINVAL, "expected float32 or float64");
   comm->type->destroy(comm);
 }

@@ -59,7 +59,9 @@ expect_sums(tr__comm *comm, const float *values, int64_t count, int round)
 static void allreduce(tr__comm *comm, void *values, int64_t count)
 {
   tr__request *request;
-  ASSERT_OK(comm->type->allreduce_start(comm, values, count, TR_F32, &request));
+  ASSERT_OK(comm->type->start(
+      comm, &(tr__transfer){.buf = values, .count = count, .dtype = TR_F32},
+      &request));
   ASSERT_OK(tr__comm_wait(comm, &request));
 }
 

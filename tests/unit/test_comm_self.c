@@ -17,7 +17,9 @@ static void test_self_allreduce_leaves_values_as_they_are(void)
   tr__comm *comm = create_self();
   float values[3] = {1, 2, 3};
   tr__request *request;
-  ASSERT_OK(comm->type->allreduce_start(comm, values, 3, TR_F32, &request));
+  ASSERT_OK(comm->type->start(
+      comm, &(tr__transfer){.buf = values, .count = 3, .dtype = TR_F32},
+      &request));
   ASSERT_OK(tr__comm_wait(comm, &request));
   ASSERT(request == NULL);
   ASSERT(values[0] == 1 && values[1] == 2 && values[2] == 3);
@@ -29,9 +31,15 @@ static void test_self_allreduce_refuses_what_mpi_refuses(void)
   tr__comm *comm = create_self();
   int32_t values[1] = {1};
   tr__request *request;
-  ASSERT_FAILS(comm->type->allreduce_start(comm, values, 1, TR_I32, &request),
+  ASSERT_FAILS(comm->type->start(
+                   comm,
+                   &(tr__transfer){.buf = values, .count = 1, .dtype = TR_I32},
+                   &request),
                TR_EINVAL, "expected float32 or float64");
-  ASSERT_FAILS(comm->type->allreduce_start(comm, values, -1, TR_F32, &request),
+  ASSERT_FAILS(comm->type->start(
+                   comm,
+                   &(tr__transfer){.buf = values, .count = -1, .dtype = TR_F32},
+                   &request),
                TR_EINVAL, "-1 elements");
   ASSERT_FAILS(comm->type->broadcast(comm, values, 4, 1), TR_EINVAL,
                "rank 1 of 1");

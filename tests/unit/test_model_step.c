@@ -344,14 +344,15 @@ static void test_params_hash_is_the_hash_of_its_definition(void)
 
 enum { MANY_RANKS = 259 };
 
-static tr_status sum_of_many(
-    tr__comm *comm, void *buf, int64_t count, tr_dtype dtype, tr__request **out)
+static tr_status
+sum_of_many(tr__comm *comm, const tr__transfer *transfer, tr__request **out)
 {
-  ASSERT_EQ(dtype, TR_F32);
-  for (int64_t i = 0; i < count; i++) {
-    float mine = ((float *)buf)[i];
+  ASSERT_EQ(transfer->dtype, TR_F32);
+  float *values = transfer->buf;
+  for (int64_t i = 0; i < transfer->count; i++) {
+    float mine = values[i];
     for (int r = 1; r < comm->size; r++) {
-      ((float *)buf)[i] += mine;
+      values[i] += mine;
     }
   }
   *out = NULL;
@@ -372,7 +373,7 @@ static void test_many_ranks_at_one_step_are_not_lost(void)
   learner l = make_learner(ctx);
   tr__comm *kept = ctx->comm;
   tr__comm_type type = *kept->type;
-  type.allreduce_start = sum_of_many;
+  type.start = sum_of_many;
   type.test = is_done;
   tr__comm comm = *kept;
   comm.type = &type;

@@ -1,0 +1,74 @@
+/* Sums over ranks by the fixed tree.
+ *
+ * Each rank's numbers are one node of the tree over virtual shards; without
+ * such shards every rank counts as one. The tree says in which order they are
+ * added, and so what the bits are: see backend/tree_impl.h. */
+#include "comm/mpi_impl.h"
+
+#include <string.h>
+
+typedef struct sum {
+  const tr__comm_mpi *comm;
+  const tr__request *request;
+  size_t bytes;
+} sum;
+
+static int64_t first_shard(const tr__comm *comm, int rank)
+{
+  return comm->cut.total > 0 ? comm->cut.first[rank] : rank;
+}
+
+/* The first rank of the node's second half. */
+static int middle(const tr__comm *comm, int begin, int end)
+{
+  int64_t lo = first_shard(comm, begin), hi = first_shard(comm, end);
+  int64_t power = 1;
+  while (2 * power < hi - lo) {
+    power *= 2;
+  }
+  int rank = begin + 1;
+  while (first_shard(comm, rank) < lo + power) {
+    rank++;
+  }
+  return rank;
+}
+
+/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part;
+ * NULL: all are absent. */
+static const char *node(const sum *s, int begin, int end, char *own)
+{
+  if (end - begin == 1) {
+    const bool *is_absent = s->request->is_absent;
+    bool is_there = is_absent == NULL || !is_absent[begin];
+    return is_there ? s->comm->parts[begin] : NULL;
+  }
+  _Alignas(64) char spare[TR__SUM_BYTES];
+  int mid = middle(&s->comm->base, begin, end);
+  const char *left = node(s, begin, mid, own);
+  const char *right = node(s, mid, end, left == own ? spare : own);
+  if (left == NULL || right == NULL) {
+    return left == NULL ? right : left;
+  }
+  if (left != own && right != own) {
+    memcpy(own, left, s->bytes);
+    left = own;
+  }
+  tr__mpi_add(s->request->dtype, own, left == own ? right : left,
+              (int64_t)(s->bytes / s->request->element));
+  return own;
+}
+
+void tr__mpi_sum(const tr__comm_mpi *comm,
+                 const tr__request *request,
+                 size_t bytes,
+                 void *out)
+{
+  _Alignas(64) char own[TR__SUM_BYTES];
+  const sum s = {comm, request, bytes};
+  const char *total = node(&s, 0, comm->base.size, own);
+  if (total == NULL) {
+    memset(out, 0, bytes);
+  } else if (total != out) {
+    memcpy(out, total, bytes);
+  }
+}
