@@ -97,7 +97,6 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
-  request->is_absent = transfer->is_absent;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->algorithm = choose(comm, request);
@@ -192,6 +191,7 @@ static void mpi_destroy(tr__comm *base)
   free(comm->scratch);
   free(comm->sums);
   free(comm->parts);
+  free(base->cut.first);
   free(comm);
 }
 

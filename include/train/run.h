@@ -27,6 +27,9 @@ typedef struct tr_context_opts {
                          precision, see tr_context_create_f() */
   tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
   void *log_user;     /* passed to log */
+  int64_t virtual_shards; /* cut every batch into so many parts, whatever the
+                             number of ranks: see tr_context_create_f(); 0: none
+                             */
 } tr_context_opts;
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
@@ -36,6 +39,14 @@ typedef struct tr_context_opts {
  * Parameters, their gradients, losses, statistics, and every array that the
  * caller gives or gets are float, as with TR_F32, and so are checkpoints.
  * TR_F16 scales its losses: see tr_optimizer_loss_scale().
+ *
+ * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
+ * parts, and all sums over samples follow one fixed tree over these parts, so
+ * that the same seed gives the same parameters, bit for bit, on any number of
+ * ranks up to V, on the same type of CPU. V is at least the number of ranks;
+ * ranks are loaded evenly where it is a power of two times theirs. BatchNorm
+ * takes its statistics over all ranks then. Callers who make their own batches
+ * ask tr_batch_part() which samples are theirs.
  *
  * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
  * opts  [in]   options, or NULL for the defaults

@@ -56,13 +56,15 @@ static inline tr__init tr__init_values(const double *values)
 typedef struct tr__param {
   char name[TR__NAME_BYTES];
   tr_shape shape;
-  int64_t count;  /* elements */
-  int64_t offset; /* element offset in every arena of the store */
-  tr__init init;  /* first values */
-  int stream;     /* of their random numbers */
-  int num_uses;   /* layers that share it; final after the last */
-  bool is_buffer; /* a layer updates it itself: no gradient, no state */
-  bool is_frozen; /* not trained: no gradient, no state */
+  int64_t count;       /* elements */
+  int64_t offset;      /* element offset in every arena of the store */
+  tr__init init;       /* first values */
+  int stream;          /* of their random numbers */
+  int num_uses;        /* layers that share it; final after the last */
+  int64_t uses_offset; /* with virtual shards: where the gradients of the layers
+                          lie that are tied to it, until they are summed */
+  bool is_buffer;      /* a layer updates it itself: no gradient, no state */
+  bool is_frozen;      /* not trained: no gradient, no state */
 } tr__param;
 
 static inline bool tr__param_is_trained(const tr__param *param)
@@ -88,9 +90,12 @@ typedef struct tr__store {
   bool grads_are_clear;   /* the next backward sets instead of adding */
   bool grads_are_reduced; /* they are the sums over all ranks */
   int64_t num_batches;    /* backward calls since the last step */
-  double planned;         /* the weight that the seeds divided by */
-  int64_t num_steps;      /* optimizer steps; rides in the tail */
-  int generation;         /* builds of the model: an optimizer belongs to one */
+  void *earlier; /* with virtual shards: gradients of batches before this one,
+                    summed over ranks; NULL where there have been none */
+  bool has_earlier;
+  double planned;    /* the weight that the seeds divided by */
+  int64_t num_steps; /* optimizer steps; rides in the tail */
+  int generation;    /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -110,6 +115,7 @@ static inline void tr__store_clear_grads(tr__store *store)
   store->grads_are_clear = true;
   store->num_batches = 0;
   store->grads_are_reduced = false;
+  store->has_earlier = false;
 }
 
 /* tr__store_param - a parameter by name, or NULL. */

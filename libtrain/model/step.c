@@ -9,7 +9,7 @@ static tr__run make_run(tr_model *net, bool is_backward)
   return (tr__run){.net = net,
                    .stream = &backend->stream,
                    .ops = &backend->ops,
-                   .shards = tr__one_shard(net->rows),
+                   .shards = net->shards,
                    .rows = net->rows,
                    .is_training = !net->is_evaluating,
                    .is_backward = is_backward,
@@ -95,6 +95,7 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
            TR_EINVAL,
            "tr_model_forward: global_count is %lld, expected at least %lld",
            (long long)batch->global_count, (long long)tr__max(batch->count, 1));
+  TR_TRY(tr__model_check_cut(net, batch));
   TR_TRY(check_inputs(net, batch));
   return check_targets(net, batch);
 }
@@ -139,6 +140,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   TR_TRY(check_batch(net, batch));
   net->rows = batch->count;
   net->global_rows = batch->global_count;
+  net->shards = tr__model_shards(net);
   net->first_row = batch->first;
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
@@ -171,6 +173,7 @@ static void run_backward(tr_model *net)
       node->type->backward(&run, node);
     }
   }
+  net->backward_rows = net->rows;
   net->store.grads_are_clear = false;
   net->store.grads_are_reduced = false;
   net->store.num_batches++;
@@ -187,6 +190,9 @@ tr_status tr_model_backward(tr_model *net)
            TR_ESTATE,
            "tr_model_backward after tr_model_allreduce_grads(): call "
            "tr_optimizer_step() first");
+  if (!net->store.grads_are_clear) {
+    TR_TRY(tr__model_end_part(net));
+  }
   add_sums(net);
   run_backward(net);
   return TR_OK;
@@ -298,8 +304,11 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
            "tr_model_allreduce_grads: called twice for one step");
   upload_flags(net);
+  tr__model_drop_empty(net);
   TR_TRY(tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
                              ctx->dtype));
+  tr__model_add_parts(net);
+  tr__model_add_uses(net);
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
   net->sums_are_known = true;
@@ -332,8 +341,8 @@ static tr_status know_sums(tr_model *net, const char *call)
     return TR_OK;
   }
   TR_TRY(read_tail(net, net->sums));
-  tr__comm *comm = net->ctx->comm;
-  TR_TRY(comm->type->sum_f64(comm, net->known, TR__TAIL_FAILED));
+  TR_TRY(tr__comm_sum(net->ctx->comm, net->ctx->dtype, net->known,
+                      TR__TAIL_FAILED));
   net->sums_are_known = true;
   return TR_OK;
 }

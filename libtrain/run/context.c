@@ -8,7 +8,7 @@
 #include <string.h>
 #include <train/run.h>
 
-enum { MAX_THREADS = 4096 };
+enum { MAX_THREADS = 4096, MAX_SHARDS = 1 << 20 };
 
 /* What only the creator knows of a context. */
 typedef struct context {
@@ -65,6 +65,9 @@ static tr_status check_opts(const tr_context_opts *opts)
            TR_EINVAL,
            "dtype is %s, expected float32, float64, bfloat16 or float16",
            tr__dtype_name(opts->dtype));
+  TR_CHECK(opts->virtual_shards >= 0 && opts->virtual_shards <= MAX_SHARDS,
+           TR_EINVAL, "virtual_shards is %lld, expected 0 (none) to %d",
+           (long long)opts->virtual_shards, MAX_SHARDS);
   return check_device(device_of(opts));
 }
 
@@ -73,9 +76,10 @@ static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
 {
   char text[256];
   snprintf(text, sizeof text,
-           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64 "\n",
+           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64
+           "\nvirtual_shards %lld\n",
            tr_version(), device_of(opts), tr__dtype_name(opts->dtype),
-           opts->seed);
+           opts->seed, (long long)opts->virtual_shards);
   return tr__agree_text(comm, "options of the context", text);
 }
 
@@ -130,6 +134,8 @@ create_on(tr__comm *comm, const tr_context_opts *opts, context **out)
   TR_TRY_GOTO(tr__agree(comm, check_opts(opts)), failed);
   TR_TRY_GOTO(compare_opts(comm, opts), failed);
   TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
+  TR_TRY_GOTO(tr__agree(comm, tr__comm_set_cut(comm, opts->virtual_shards)),
+              failed);
   ctx->base.comm = comm;
   *out = ctx;
   return TR_OK;
