@@ -344,11 +344,35 @@ static void test_other_backends_and_precisions_have_the_same_bits(void)
   }
 }
 
+static void test_a_batch_that_is_cut_otherwise_is_refused(void)
+{
+  tr_context *ctx;
+  tr_model *net;
+  tr_optimizer *opt;
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD,
+                              &(tr_context_opts){.virtual_shards = 8}, &ctx));
+  ASSERT_OK(tr_model_create(ctx, &net));
+  mlp.build(net);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = BATCH}));
+  make_sgd(net, &opt);
+  samples *s = malloc(sizeof *s);
+  draw_samples(s, 0);
+  tr_batch batch = part_of(ctx, &mlp, s, 16);
+  batch.count--;
+  ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL,
+               "of 16, with 8 virtual shards expected");
+  free(s);
+  tr_optimizer_destroy(&opt);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
 static const tr_test tests[] = {
     TEST(test_every_network_has_the_same_bits),
     TEST(test_every_optimizer_has_the_same_bits),
     TEST(test_several_batches_of_a_step_have_the_same_bits),
     TEST(test_other_backends_and_precisions_have_the_same_bits),
+    TEST(test_a_batch_that_is_cut_otherwise_is_refused),
 };
 
 int main(int argc, char **argv)
