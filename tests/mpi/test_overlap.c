@@ -241,15 +241,13 @@ static void check_early(const way *w)
 
 static void test_all_buckets_but_the_last_begin_before_backward_ends(void)
 {
-  static const char *const devices[] = {"cpu", "strict"};
   static const char *const algorithms[] = {"ring", "doubling", "mpi", "shm"};
   int count = has_shm() ? 4 : 3;
-  for (int d = 0; d < 2; d++) {
-    for (int a = 0; a < count; a++) {
-      for (int by_thread = 0; by_thread < 2; by_thread++) {
-        check_early(&(way){devices[d], algorithms[a], by_thread, false, false});
-      }
+  for (int a = 0; a < count; a++) {
+    for (int by_thread = 0; by_thread < 2; by_thread++) {
+      check_early(&(way){"cpu", algorithms[a], by_thread, false, false});
     }
+    check_early(&(way){"strict", algorithms[a], a % 2 > 0, false, false});
   }
 }
 
@@ -424,6 +422,63 @@ static void test_a_failing_rank_is_seen_by_all_in_the_same_step(void)
   check_failure("strict", "auto");
 }
 
+/* A path of rank 0's, the same text on all ranks. */
+static const char *trace_path(void)
+{
+  static char path[300];
+  snprintf(path, sizeof path, "%s/trace.json", test_scratch());
+  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+  return path;
+}
+
+static void read_trace(const char *path, char *text, size_t bytes)
+{
+  FILE *file = fopen(path, "r");
+  ASSERT(file != NULL);
+  text[fread(text, 1, bytes - 1, file)] = '\0';
+  fclose(file);
+}
+
+static void test_a_trace_has_the_names_of_layers_and_all_ranks(void)
+{
+  static char text[1 << 16];
+  run r;
+  const tr_context_opts opts = {.threads = 1, .trace_path = trace_path()};
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD, &opts, &r.ctx));
+  ASSERT_OK(tr_model_create(r.ctx, &r.net));
+  tr_node x = tr_input(r.net, (tr_shape){1, {WIDTH}});
+  const tr_linear_opts named = {.out = CLASSES, .name = "a \"b\" \\"};
+  tr_cross_entropy(r.net, tr_linear(r.net, x, &named));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_sgd_create(r.net, &(tr_sgd_opts){.lr = 0.1}, &r.opt));
+  train_step(&r, &(way){.is_loop = true}, 0);
+  int size = tr_context_size(r.ctx);
+  end(&r);
+  if (rank() == 0) {
+    char last[32];
+    snprintf(last, sizeof last, "\"name\":\"rank %d\"", size - 1);
+    read_trace(opts.trace_path, text, sizeof text);
+    ASSERT(strstr(text, "\"name\":\"a \\\"b\\\" \\\\\"") != NULL);
+    ASSERT(strstr(text, last) != NULL);
+    ASSERT(size == 1 || strstr(text, "\"name\":\"all-reduce\"") != NULL);
+  }
+}
+
+static void test_a_trace_that_cannot_be_is_refused_on_all(void)
+{
+  tr_context *ctx;
+  tr_context_opts opts = {.trace_path = "/nowhere/trace.json"};
+  ASSERT_FAILS(tr_context_create(MPI_COMM_WORLD, &opts, &ctx), TR_EIO,
+               "cannot write the trace /nowhere/trace.json");
+  int size;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  opts.trace_path = rank() == size - 1 ? NULL : "trace.json";
+  if (size > 1) {
+    ASSERT_FAILS(tr_context_create(MPI_COMM_WORLD, &opts, &ctx), TR_EMISMATCH,
+                 "trace 1");
+  }
+}
+
 static const tr_test tests[] = {
     TEST(test_buckets_hold_what_is_final_in_order),
     TEST(test_a_large_parameter_is_cut_into_buckets),
@@ -432,6 +487,8 @@ static const tr_test tests[] = {
     TEST(test_overlap_over_messages_repeats_its_bits),
     TEST(test_transfers_move_by_polls_or_a_thread_alone),
     TEST(test_a_failing_rank_is_seen_by_all_in_the_same_step),
+    TEST(test_a_trace_has_the_names_of_layers_and_all_ranks),
+    TEST(test_a_trace_that_cannot_be_is_refused_on_all),
 };
 
 int main(int argc, char **argv)
