@@ -72,6 +72,20 @@ static inline bool tr__param_is_trained(const tr__param *param)
   return !param->is_buffer && !param->is_frozen;
 }
 
+/* A slice of the arenas whose gradients are summed over the ranks together.
+ *
+ * store->buckets[0 .. num_buckets - 1] are in arena order and without gaps: the
+ * first begins at 0, each where the one before it ends, the last ends at
+ * store->count; its transfer takes the tail behind along, and where nothing is
+ * trained it is empty. They begin and end at multiples of TR__PARAM_ALIGN
+ * elements, at a parameter's bounds but where one parameter is larger than a
+ * bucket may be. They follow from the plan and the communicator, so they are
+ * the same on all ranks, and stay until the model is built again. */
+typedef struct tr__bucket {
+  int64_t begin, end; /* elements */
+  int node;           /* final once backward has passed this node */
+} tr__bucket;
+
 typedef struct tr__store {
   tr_context *ctx;
   tr__param *params; /* in arena order: the trained ones first */
@@ -93,9 +107,11 @@ typedef struct tr__store {
   void *earlier; /* with virtual shards: gradients of batches before this one,
                     summed over ranks; NULL where there have been none */
   bool has_earlier;
-  double planned;    /* the weight that the seeds divided by */
-  int64_t num_steps; /* optimizer steps; rides in the tail */
-  int generation;    /* builds of the model: an optimizer belongs to one */
+  double planned;      /* the weight that the seeds divided by */
+  int64_t num_steps;   /* optimizer steps; rides in the tail */
+  tr__bucket *buckets; /* owned */
+  int num_buckets;     /* at least 1 */
+  int generation;      /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -183,6 +199,11 @@ tr__tensor tr__store_block(const tr__store *store);
  * returned is TR_ECOMM, or agreed. */
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
+
+/* tr__ready_for_sum - make gradients that ops have written ready for a transfer
+ * of host memory, to->buf: data itself, or where they are staged. Waits for the
+ * stream; a failure is treated as in tr__allreduce_arena(). */
+void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to);
 
 /* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */

@@ -204,6 +204,7 @@ void tr__store_release(tr__store *store)
     backend->type->free(backend, store->values,
                         (size_t)store->value_count * size);
   }
+  free(store->buckets);
   free(store->by_name);
   free(store->params);
 }

@@ -46,13 +46,14 @@ static bool is_cut(const tr_context *ctx)
   return ctx->comm->cut.total > 0 && ctx->comm->size > 1;
 }
 
-void tr__model_drop_empty(tr_model *net)
+void tr__model_drop_empty(tr_model *net, int64_t begin, int64_t end)
 {
   tr_context *ctx = net->ctx;
+  const tr__store *store = &net->store;
   if (is_cut(ctx) && net->backward_rows == 0) {
-    ctx->backend->ops.fill(
-        &ctx->backend->stream,
-        &(tr__fill_args){.y = grads(&net->store), .value = -0.0});
+    tr__tensor part = tr__store_flat(store, store->grads, begin, end - begin);
+    ctx->backend->ops.fill(&ctx->backend->stream,
+                           &(tr__fill_args){.y = part, .value = -0.0});
   }
 }
 
@@ -76,7 +77,7 @@ tr_status tr__model_end_part(tr_model *net)
     return TR_OK;
   }
   TR_TRY(make_room(store));
-  tr__model_drop_empty(net);
+  tr__model_drop_empty(net, 0, store->count);
   int64_t count = store->count + TR__TAIL_COUNT;
   TR_TRY(tr__allreduce_arena(ctx, store->grads, count, ctx->dtype));
   tr__stream *stream = &ctx->backend->stream;

@@ -150,7 +150,8 @@ typedef struct job_opts {
   const net_type *type;
   make_optimizer make;
   int64_t shards;
-  int parts; /* batches of a step */
+  int parts;     /* batches of a step */
+  bool overlaps; /* sums over ranks while backward of the last one goes on */
   const char *device;
   tr_dtype dtype;
   const char *algorithm; /* NULL: what the size asks for */
@@ -223,10 +224,17 @@ static void train(tr_context *ctx, const job_opts *opts, outcome *out)
       tr_batch batch =
           part_of(ctx, opts->type, s, rows_of_step[(step + part) % STEPS]);
       ASSERT_OK(tr_model_forward(net, &batch));
-      ASSERT_OK(tr_model_backward(net));
+      if (part < opts->parts - 1) {
+        ASSERT_OK(tr_model_backward(net));
+      }
     }
     ASSERT_OK(tr_model_loss(net, &out->loss[2 * step])); /* by itself */
-    ASSERT_OK(tr_model_allreduce_grads(net));
+    if (opts->overlaps) {
+      ASSERT_OK(tr__model_backward_summed(net));
+    } else {
+      ASSERT_OK(tr_model_backward(net));
+      ASSERT_OK(tr_model_allreduce_grads(net));
+    }
     ASSERT_OK(tr_model_loss(net, &out->loss[2 * step + 1]));
     ASSERT_OK(tr_optimizer_step(opt));
   }
@@ -254,25 +262,37 @@ static void run(MPI_Comm comm, const job_opts *opts, outcome *out)
   tr_context_destroy(&ctx);
 }
 
+static void
+compare(const job_opts *opts, const outcome *alone, const outcome *together)
+{
+  for (int i = 0; i < 2 * STEPS; i++) {
+    if (!(alone->loss[i] == together->loss[i])) {
+      test_fail(__FILE__, __LINE__,
+                "%s%s, %d shards: loss %d of step %d is %.17g, alone %.17g",
+                opts->type->name, opts->overlaps ? " with overlap" : "",
+                (int)opts->shards, i % 2, i / 2, together->loss[i],
+                alone->loss[i]);
+    }
+  }
+  if (alone->hash != together->hash) {
+    test_fail(__FILE__, __LINE__,
+              "%s%s, %d shards: params_hash is %016" PRIx64
+              ", alone it is %016" PRIx64,
+              opts->type->name, opts->overlaps ? " with overlap" : "",
+              (int)opts->shards, together->hash, alone->hash);
+  }
+}
+
 static void expect_the_same_bits(const job_opts *opts)
 {
   outcome alone, together;
   run(MPI_COMM_SELF, opts, &alone);
   run(MPI_COMM_WORLD, opts, &together);
-  for (int i = 0; i < 2 * STEPS; i++) {
-    if (!(alone.loss[i] == together.loss[i])) {
-      test_fail(__FILE__, __LINE__,
-                "%s, %d shards: loss %d of step %d is %.17g, alone %.17g",
-                opts->type->name, (int)opts->shards, i % 2, i / 2,
-                together.loss[i], alone.loss[i]);
-    }
-  }
-  if (alone.hash != together.hash) {
-    test_fail(__FILE__, __LINE__,
-              "%s, %d shards: params_hash is %016" PRIx64
-              ", alone it is %016" PRIx64,
-              opts->type->name, (int)opts->shards, together.hash, alone.hash);
-  }
+  compare(opts, &alone, &together);
+  job_opts overlapped = *opts;
+  overlapped.overlaps = true;
+  run(MPI_COMM_WORLD, &overlapped, &together);
+  compare(&overlapped, &alone, &together);
 }
 
 static int world_size(void)
