@@ -98,6 +98,8 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->count = transfer->count;
   request->dtype = transfer->dtype;
   request->is_absent = transfer->is_absent;
+  request->slices = transfer->slices;
+  request->wire = transfer->wire;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->algorithm = choose(comm, request);
