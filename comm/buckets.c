@@ -32,6 +32,7 @@ host_buffer(tr_context *ctx, void *data, size_t bytes, void **out)
   return TR_OK;
 }
 
+/* A rank that has nothing to give gives NaN. */
 static void poison(void *values, int64_t count, tr_dtype dtype)
 {
   for (int64_t i = 0; i < count; i++) {
@@ -43,17 +44,16 @@ static void poison(void *values, int64_t count, tr_dtype dtype)
   }
 }
 
-tr_status
-tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
+tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer)
 {
   tr__comm *comm = ctx->comm;
-  if (comm->size == 1 || count == 0) {
+  if (comm->size == 1 || transfer->count == 0) {
     return TR_OK;
   }
   const tr__backend_type *type = ctx->backend->type;
   tr__stream *stream = &ctx->backend->stream;
-  size_t bytes = (size_t)count * tr_dtype_size(dtype);
-  void *host;
+  size_t bytes = (size_t)transfer->count * tr_dtype_size(transfer->dtype);
+  void *data = transfer->buf, *host;
   TR_TRY(host_buffer(ctx, data, bytes, &host));
   bool is_staged = host == comm->staging;
   tr_status status = is_staged ? type->download(stream, host, data, bytes)
@@ -61,14 +61,22 @@ tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
   if (status != TR_OK) {
     /* Leaving now would keep the other ranks waiting for this one. */
     tr__context_set_pending(ctx, status);
-    poison(host, count, dtype);
+    poison(host, transfer->count, transfer->dtype);
   }
   tr__request *request;
-  const tr__transfer sum = {.buf = host, .count = count, .dtype = dtype};
-  TR_TRY(comm->type->start(comm, &sum, &request));
+  tr__transfer on_host = *transfer;
+  on_host.buf = host;
+  TR_TRY(comm->type->start(comm, &on_host, &request));
   TR_TRY(tr__comm_wait(comm, &request));
   if (is_staged) {
     type->upload(stream, data, host, bytes);
   }
   return TR_OK;
+}
+
+tr_status
+tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
+{
+  return tr__transfer_arena(
+      ctx, &(tr__transfer){.buf = data, .count = count, .dtype = dtype});
 }

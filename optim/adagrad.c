@@ -60,10 +60,13 @@ static void fill_sums(const tr_optimizer *opt, double value)
   const tr__store *store = opt->store;
   tr__backend *backend = store->ctx->backend;
   for (int i = 0; i < store->num_trained; i++) {
-    const tr__param *param = &store->params[i];
-    tr__tensor sum = tr__store_tensor(store, opt->slots[0], param);
-    backend->ops.fill(&backend->stream,
-                      &(tr__fill_args){.y = sum, .value = value});
+    tr__slice piece;
+    int at = 0;
+    while (tr__optimizer_piece(opt, &store->params[i], &at, &piece)) {
+      tr__tensor sum = tr__optimizer_slot(opt, 0, &piece);
+      backend->ops.fill(&backend->stream,
+                        &(tr__fill_args){.y = sum, .value = value});
+    }
   }
 }
 

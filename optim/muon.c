@@ -44,7 +44,10 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
       &(tr__muon_update_args){
           .p = matrix(opt, store->values, slice),
           .grad = matrix(opt, store->grads, slice),
-          .m = matrix(opt, opt->slots[MOMENTUM], slice),
+          .m = tr__tensor_as_rows(tr__store_flat(store, opt->slots[MOMENTUM],
+                                                 slice->slot,
+                                                 slice->rows * slice->columns),
+                                  slice->columns),
           .tail = tr__store_tail(store),
           .block = tr__store_block(store),
           .workspace = tr__tensor_of(opt->workspace, TR_U8, 1, &bytes),

@@ -9,6 +9,7 @@
 #define TR_STORE_IMPL_H
 
 #include "base/context_impl.h"
+#include "base/partition_impl.h"
 
 #include <train/model.h>
 
@@ -83,14 +84,20 @@ typedef struct tr__store {
                           ctx->compute, for products; else NULL */
   bool halves_are_stale;  /* the values have changed since */
   void *grads;            /* count + TR__TAIL_COUNT elements */
-  bool grads_are_shared;  /* they are the communicator's memory */
-  void *block;            /* one tr__step_block */
-  bool grads_are_clear;   /* the next backward sets instead of adding */
-  bool grads_are_reduced; /* they are the sums over all ranks */
-  int64_t num_batches;    /* backward calls since the last step */
-  double planned;         /* the weight that the seeds divided by */
-  int64_t num_steps;      /* optimizer steps; rides in the tail */
-  int generation;         /* builds of the model: an optimizer belongs to one */
+  bool values_are_shared; /* they are the communicator's memory */
+  bool grads_are_shared;
+  void *block;                    /* one tr__step_block */
+  bool grads_are_clear;           /* the next backward sets instead of adding */
+  bool grads_are_reduced;         /* they are the sums over all ranks */
+  bool grads_are_spread;          /* but on each rank only those of its share */
+  const tr__partition *partition; /* of the optimizer whose state is spread over
+                                     the ranks; NULL: there is none */
+  size_t state_bytes;             /* of optimizers on this rank */
+  size_t whole_state_bytes;       /* what that would be, were nothing spread */
+  int64_t num_batches;            /* backward calls since the last step */
+  double planned;                 /* the weight that the seeds divided by */
+  int64_t num_steps;              /* optimizer steps; rides in the tail */
+  int generation; /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -110,6 +117,7 @@ static inline void tr__store_clear_grads(tr__store *store)
   store->grads_are_clear = true;
   store->num_batches = 0;
   store->grads_are_reduced = false;
+  store->grads_are_spread = false;
 }
 
 /* tr__store_param - a parameter by name, or NULL. */
@@ -177,6 +185,22 @@ tr__tensor tr__store_block(const tr__store *store);
  * returned is TR_ECOMM, or agreed. */
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
+
+/* tr__transfer_arena - the same for any transfer of backend memory. */
+tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer);
+
+/* tr__store_reduce_grads - gradients and tail become sums over the ranks: all
+ * of them, or with a partition this rank's share. As tr__allreduce_arena(). */
+tr_status tr__store_reduce_grads(tr__store *store);
+
+/* tr__store_gather_values - all ranks get the values of every rank's share.
+ * Collective, as tr__allreduce_arena(). */
+tr_status tr__store_gather_values(tr__store *store);
+
+/* tr__model_join_values - move the values to memory that the ranks of a node
+ * share, where there is any, and nobody reads them where they are. Collective.
+ */
+tr_status tr__model_join_values(tr_model *net);
 
 /* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */

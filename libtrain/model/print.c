@@ -150,6 +150,20 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
           node->activation != TR__ACTIVATION_NONE ? "+activation" : "");
 }
 
+/* Of the optimizers that there are by now. */
+static void print_state(const tr_model *net, FILE *stream)
+{
+  const tr__store *store = &net->store;
+  if (store->whole_state_bytes > 0) {
+    fprintf(stream, "optimizer state %zu B", store->state_bytes);
+    if (store->partition != NULL) {
+      fprintf(stream, " on this rank, of %zu B spread over %d",
+              store->whole_state_bytes, store->partition->num_ranks);
+    }
+    fprintf(stream, "\n");
+  }
+}
+
 tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
@@ -172,10 +186,11 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
   if (halves > 0) {
     fprintf(stream, "their copy of 16 bits %zu B, ", halves);
   }
-  fprintf(stream,
-          "gradients %zu B in one bucket, activations %zu B\nnumbers of a step "
-          "%zu B, total %zu B\n",
-          grads, net->activation_bytes, numbers,
-          values + halves + grads + net->activation_bytes + numbers);
+  fprintf(stream, "gradients %zu B in one bucket, activations %zu B\n", grads,
+          net->activation_bytes);
+  print_state(net, stream);
+  fprintf(stream, "numbers of a step %zu B, total %zu B\n", numbers,
+          values + halves + grads + net->activation_bytes +
+              net->store.state_bytes + numbers);
   return TR_OK;
 }

@@ -298,8 +298,7 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
            "tr_model_allreduce_grads: called twice for one step");
   upload_flags(net);
-  TR_TRY(tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
-                             ctx->dtype));
+  TR_TRY(tr__store_reduce_grads(store));
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
   net->sums_are_known = true;

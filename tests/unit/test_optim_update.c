@@ -418,12 +418,13 @@ static void update_in_slices(subject *s)
   tr_optimizer *opt = s->opt;
   if (opt->type->grain != TR__GRAIN_ELEMENT) {
     for (int i = opt->num_slices - 1; i >= 0; i--) {
-      opt->type->update(opt, &opt->slices[i]);
+      opt->type->update(opt, &opt->parts[i]);
     }
     return;
   }
   for (int64_t i = 0; i < s->count; i += 64) {
     tr__slice slice = {.offset = i,
+                       .slot = i,
                        .count = 64,
                        .lr_scale = 1,
                        .weight_decay = opt->hyper.weight_decay};
