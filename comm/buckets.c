@@ -44,32 +44,47 @@ static void poison(void *values, int64_t count, tr_dtype dtype)
   }
 }
 
+void tr__ready_for_sum(tr_context *ctx,
+                       const void *data,
+                       const tr__transfer *to)
+{
+  tr__backend *backend = ctx->backend;
+  size_t bytes = (size_t)to->count * tr_dtype_size(to->dtype);
+  bool is_visible =
+      backend->type->host_view(backend, (void *)(uintptr_t)data) != NULL;
+  tr_status status = is_visible ? backend->type->wait(&backend->stream)
+                                : backend->type->download(&backend->stream,
+                                                          to->buf, data, bytes);
+  if (status != TR_OK) {
+    /* Leaving now would keep the other ranks waiting for this one. */
+    tr__context_set_pending(ctx, status);
+    poison(to->buf, to->count, to->dtype);
+  }
+}
+
 tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer)
 {
+  static const char *const names[] = {[TR__ALLREDUCE] = "all-reduce",
+                                      [TR__REDUCE_SCATTER] = "reduce-scatter",
+                                      [TR__ALLGATHER] = "all-gather"};
   tr__comm *comm = ctx->comm;
   if (comm->size == 1 || transfer->count == 0) {
     return TR_OK;
   }
-  const tr__backend_type *type = ctx->backend->type;
-  tr__stream *stream = &ctx->backend->stream;
   size_t bytes = (size_t)transfer->count * tr_dtype_size(transfer->dtype);
-  void *data = transfer->buf, *host;
-  TR_TRY(host_buffer(ctx, data, bytes, &host));
-  bool is_staged = host == comm->staging;
-  tr_status status = is_staged ? type->download(stream, host, data, bytes)
-                               : type->wait(stream);
-  if (status != TR_OK) {
-    /* Leaving now would keep the other ranks waiting for this one. */
-    tr__context_set_pending(ctx, status);
-    poison(host, transfer->count, transfer->dtype);
-  }
-  tr__request *request;
   tr__transfer on_host = *transfer;
-  on_host.buf = host;
+  /* Buckets that backward has handed on come first, on all ranks. */
+  TR_TRY(tr__queue_wait(ctx->queue));
+  TR_TRY(host_buffer(ctx, transfer->buf, bytes, &on_host.buf));
+  tr__ready_for_sum(ctx, transfer->buf, &on_host);
+  tr__request *request;
+  double begin = tr__timeline_begin(ctx->timeline);
   TR_TRY(comm->type->start(comm, &on_host, &request));
   TR_TRY(tr__comm_wait(comm, &request));
-  if (is_staged) {
-    type->upload(stream, data, host, bytes);
+  tr__timeline_end(ctx->timeline, begin, "wait", names[transfer->kind]);
+  if (on_host.buf == comm->staging) {
+    tr__backend *backend = ctx->backend;
+    backend->type->upload(&backend->stream, transfer->buf, on_host.buf, bytes);
   }
   return TR_OK;
 }

@@ -286,6 +286,9 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   comm->parts = parts;
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
+  int level = MPI_THREAD_SINGLE;
+  MPI_Query_thread(&level);
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   comm->scratch = scratch;

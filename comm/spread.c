@@ -2,56 +2,68 @@
  * parameters to all ranks. */
 #include "base/store_impl.h"
 
-static tr__transfer transfer_of(const tr__store *store,
-                                void *arena,
-                                tr__range elements,
-                                tr__collective kind)
+static tr__transfer
+transfer_of(const tr__store *store, void *arena, int64_t begin, int64_t count)
 {
-  int64_t count = elements.end - elements.begin;
-  return (tr__transfer){
-      .kind = kind,
-      .buf = tr__store_flat(store, arena, elements.begin, count).data,
-      .count = count,
-      .dtype = store->ctx->dtype};
-}
-
-/* One transfer per bucket. */
-static tr_status
-for_every_bucket(const tr__store *store, void *arena, tr__collective kind)
-{
-  const tr__partition *p = store->partition;
-  for (int b = 0; b < p->num_buckets; b++) {
-    tr__transfer t = transfer_of(store, arena, p->buckets[b], kind);
-    t.slices = p->slices + (int64_t)b * p->num_ranks;
-    t.wire = kind == TR__REDUCE_SCATTER ? store->ctx->wire : 0;
-    TR_TRY(tr__transfer_arena(store->ctx, &t));
-  }
-  return TR_OK;
+  return (tr__transfer){.buf = tr__store_flat(store, arena, begin, count).data,
+                        .count = count,
+                        .dtype = store->ctx->dtype};
 }
 
 /* The tail says how large the batch was and which rank has failed: it is never
  * rounded, and all ranks need all of it. */
+static bool tail_is_apart(const tr__store *store)
+{
+  return store->partition != NULL || store->ctx->wire != 0;
+}
+
+int tr__store_num_sums(const tr__store *store)
+{
+  return store->num_buckets + tail_is_apart(store);
+}
+
+tr__transfer tr__store_sum(const tr__store *store, int i)
+{
+  const tr__partition *p = store->partition;
+  if (i == store->num_buckets) {
+    return transfer_of(store, store->grads, store->count, TR__TAIL_COUNT);
+  }
+  const tr__bucket *b = &store->buckets[i];
+  bool has_tail = i == store->num_buckets - 1 && !tail_is_apart(store);
+  int64_t count = b->end - b->begin + (has_tail ? TR__TAIL_COUNT : 0);
+  tr__transfer sum = transfer_of(store, store->grads, b->begin, count);
+  sum.wire = store->ctx->wire;
+  if (p != NULL) {
+    sum.kind = TR__REDUCE_SCATTER;
+    sum.slices = p->slices + (int64_t)i * p->num_ranks;
+  }
+  return sum;
+}
+
 tr_status tr__store_reduce_grads(tr__store *store)
 {
   tr_context *ctx = store->ctx;
-  const tr__range whole = {0, store->count};
-  if (store->partition == NULL && ctx->wire == 0) {
+  if (!tail_is_apart(store)) {
     return tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
                                ctx->dtype);
   }
-  if (store->partition != NULL) {
-    TR_TRY(for_every_bucket(store, store->grads, TR__REDUCE_SCATTER));
-    store->grads_are_spread = true;
-  } else {
-    tr__transfer t = transfer_of(store, store->grads, whole, TR__ALLREDUCE);
-    t.wire = ctx->wire;
-    TR_TRY(tr__transfer_arena(ctx, &t));
+  for (int i = 0; i < tr__store_num_sums(store); i++) {
+    const tr__transfer sum = tr__store_sum(store, i);
+    TR_TRY(tr__transfer_arena(ctx, &sum));
   }
-  return tr__allreduce_arena(ctx, tr__store_tail(store).data, TR__TAIL_COUNT,
-                             ctx->dtype);
+  return TR_OK;
 }
 
 tr_status tr__store_gather_values(tr__store *store)
 {
-  return for_every_bucket(store, store->values, TR__ALLGATHER);
+  const tr__partition *p = store->partition;
+  for (int b = 0; b < p->num_buckets; b++) {
+    const tr__range elements = p->buckets[b];
+    tr__transfer t = transfer_of(store, store->values, elements.begin,
+                                 elements.end - elements.begin);
+    t.kind = TR__ALLGATHER;
+    t.slices = p->slices + (int64_t)b * p->num_ranks;
+    TR_TRY(tr__transfer_arena(store->ctx, &t));
+  }
+  return TR_OK;
 }

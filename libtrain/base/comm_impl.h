@@ -112,8 +112,9 @@ struct tr__comm {
   double spin_s;   /* how long a wait polls before it begins to yield */
   tr__algorithm algorithm;
   tr__cut cut;
-  bool has_shm;          /* all ranks are on one node and share memory */
-  int64_t tr__int_limit; /* most elements in one foreign call */
+  bool has_shm;           /* all ranks are on one node and share memory */
+  bool may_change_thread; /* calls may come from any thread, one at a time */
+  int64_t tr__int_limit;  /* most elements in one foreign call */
 
   /* Host memory for sums of memory that the host may not touch; grown by
    * comm/buckets.c, released with the rest. */

@@ -71,6 +71,21 @@ static inline bool tr__param_is_trained(const tr__param *param)
   return !param->is_buffer && !param->is_frozen;
 }
 
+/* A slice of the arenas whose gradients are summed over the ranks together.
+ *
+ * store->buckets[0 .. num_buckets - 1] are in arena order and without gaps: the
+ * first begins at 0, each where the one before it ends, the last ends at
+ * store->count; where nothing is trained it is empty. They begin and end at
+ * multiples of TR__PARAM_ALIGN elements, at a parameter's bounds but where one
+ * parameter is larger than a bucket may be. They follow from the plan and the
+ * communicator, so they are the same on all ranks, and stay until the model is
+ * built again, but that an optimizer with shard_state moves their bounds to
+ * where it may be cut. */
+typedef struct tr__bucket {
+  int64_t begin, end; /* elements */
+  int node;           /* final once backward has passed this node */
+} tr__bucket;
+
 typedef struct tr__store {
   tr_context *ctx;
   tr__param *params; /* in arena order: the trained ones first */
@@ -97,6 +112,8 @@ typedef struct tr__store {
   int64_t num_batches;            /* backward calls since the last step */
   double planned;                 /* the weight that the seeds divided by */
   int64_t num_steps;              /* optimizer steps; rides in the tail */
+  tr__bucket *buckets;            /* owned */
+  int num_buckets;                /* at least 1 */
   int generation; /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
@@ -189,8 +206,14 @@ tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
 /* tr__transfer_arena - the same for any transfer of backend memory. */
 tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer);
 
-/* tr__store_reduce_grads - gradients and tail become sums over the ranks: all
- * of them, or with a partition this rank's share. As tr__allreduce_arena(). */
+/* tr__store_num_sums - transfers that make gradients and tail the sums over the
+ * ranks: all of the gradients, or with a partition this rank's share.
+ * tr__store_sum - one of them; buf is backend memory. A bucket's has its
+ * number; the last one brings the tail, alone or with the last bucket. */
+int tr__store_num_sums(const tr__store *store);
+tr__transfer tr__store_sum(const tr__store *store, int i);
+
+/* tr__store_reduce_grads - all of them at once. As tr__allreduce_arena(). */
 tr_status tr__store_reduce_grads(tr__store *store);
 
 /* tr__store_gather_values - all ranks get the values of every rank's share.
@@ -201,6 +224,13 @@ tr_status tr__store_gather_values(tr__store *store);
  * share, where there is any, and nobody reads them where they are. Collective.
  */
 tr_status tr__model_join_values(tr_model *net);
+
+/* tr__ready_for_sum - make gradients that ops have written ready for a transfer
+ * of host memory, to->buf: data itself, or where they are staged. Waits for the
+ * stream; a failure is treated as in tr__allreduce_arena(). */
+void tr__ready_for_sum(tr_context *ctx,
+                       const void *data,
+                       const tr__transfer *to);
 
 /* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */

@@ -27,6 +27,16 @@ typedef struct tr__sharing {
   pthread_mutex_t lock;
 } tr__sharing;
 
+/* Where the buckets of this step stand, see model/overlap.c. */
+typedef struct tr__overlap {
+  bool is_on;          /* this backward hands them on */
+  int num_released;    /* handed on */
+  int num_early;       /* of these, before backward had ended */
+  int64_t num_started; /* of these, whose transfer had begun by then */
+  void *staging; /* host memory for all gradients and the tail where the host
+                    may not touch the backend's; else NULL */
+} tr__overlap;
+
 struct tr_model {
   tr_context *ctx; /* borrowed */
 
@@ -60,6 +70,7 @@ struct tr_model {
   bool has_weights;
   bool sums_are_known;          /* `known` holds the global sums */
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
+  tr__overlap overlap;
 
   tr__sharing *sharing; /* owned */
 };
@@ -158,6 +169,28 @@ char *tr__model_freeze_text(const tr_model *net);
 /* tr__model_backward_from - for models without a loss: backward from a given
  * gradient of the last node, (rows, shape) in host memory. */
 tr_status tr__model_backward_from(tr_model *net, const void *gradient);
+
+/* tr__model_backward_summed - tr_model_backward() and
+ * tr_model_allreduce_grads() at once. The same bits where a sum's bits do not
+ * depend on where its buffer is cut: with shared memory and MPI's or our
+ * doubling, but not with the ring. */
+tr_status tr__model_backward_summed(tr_model *net);
+
+/* tr__model_upload_flags, tr__model_take_sums - before and after the sum over
+ * the ranks: this rank's flags into the tail; what the tail then says, with the
+ * failures of tr_model_allreduce_grads(). */
+void tr__model_upload_flags(tr_model *net);
+tr_status tr__model_take_sums(tr_model *net);
+
+/* tr__store_cut_buckets - see tr__bucket. */
+tr_status tr__store_cut_buckets(tr_model *net);
+
+/* tr__overlap_create - buckets, and what their transfers need; local.
+ * tr__overlap_pass - backward has passed a node: never waits for other ranks.
+ */
+tr_status tr__overlap_create(tr_model *net);
+void tr__overlap_pass(tr_model *net, int node);
+void tr__overlap_release(tr_model *net);
 
 /* tr__model_local_sums - this rank's sums of the last forward: the first
  * TR__TAIL_FAILED entries of a tail. Waits for the device. */

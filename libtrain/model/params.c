@@ -219,6 +219,7 @@ void tr__store_release(tr__store *store)
     release_arena(store, store->values, store->values_are_shared,
                   value_bytes(store));
   }
+  free(store->buckets);
   free(store->by_name);
   free(store->params);
 }

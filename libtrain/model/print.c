@@ -164,6 +164,21 @@ static void print_state(const tr_model *net, FILE *stream)
   }
 }
 
+/* One line per bucket, in the order in which backward finishes them. */
+static void print_buckets(const tr_model *net, FILE *stream)
+{
+  const tr__store *store = &net->store;
+  long long size = (long long)tr_dtype_size(net->ctx->dtype);
+  for (int i = 0; i < store->num_buckets; i++) {
+    const tr__bucket *b = &store->buckets[i];
+    bool is_last = i == store->num_buckets - 1;
+    fprintf(stream, "bucket %d: %lld B, final after %s%s\n", i,
+            size *
+                (long long)(b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0)),
+            net->nodes[b->node].name, is_last ? ", with the tail" : "");
+  }
+}
+
 tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
@@ -186,11 +201,13 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
   if (halves > 0) {
     fprintf(stream, "their copy of 16 bits %zu B, ", halves);
   }
-  fprintf(stream, "gradients %zu B in one bucket, activations %zu B\n", grads,
+  fprintf(stream, "gradients %zu B in %d bucket%s, activations %zu B\n", grads,
+          net->store.num_buckets, net->store.num_buckets > 1 ? "s" : "",
           net->activation_bytes);
   print_state(net, stream);
   fprintf(stream, "numbers of a step %zu B, total %zu B\n", numbers,
           values + halves + grads + net->activation_bytes +
               net->store.state_bytes + numbers);
+  print_buckets(net, stream);
   return TR_OK;
 }

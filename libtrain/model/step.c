@@ -121,12 +121,17 @@ void tr__model_compute(tr_model *net, const tr_batch *batch)
 {
   tr__model_upload(net, batch);
   const tr__run run = make_run(net, false);
+  tr__timeline *timeline = net->ctx->timeline;
+  double all = tr__timeline_begin(timeline);
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
     if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      double begin = tr__timeline_begin(timeline);
       node->type->forward(&run, node);
+      tr__timeline_end(timeline, begin, "forward", node->name);
     }
   }
+  tr__timeline_end(timeline, all, "forward", "forward");
 }
 
 void tr_model_set_training(tr_model *net, int is_training)
@@ -165,12 +170,18 @@ static void add_sums(tr_model *net)
 static void run_backward(tr_model *net)
 {
   const tr__run run = make_run(net, true);
+  tr__timeline *timeline = net->ctx->timeline;
+  double all = tr__timeline_begin(timeline);
   for (int i = net->num_nodes - 1; i >= 0; i--) {
     const tr__node *node = &net->nodes[i];
     if (node->wants_gradient && !(node->flags & TR__IS_INPUT)) {
+      double begin = tr__timeline_begin(timeline);
       node->type->backward(&run, node);
+      tr__timeline_end(timeline, begin, "backward", node->name);
     }
+    tr__overlap_pass(net, i);
   }
+  tr__timeline_end(timeline, all, "backward", "backward");
   net->store.grads_are_clear = false;
   net->store.grads_are_reduced = false;
   net->store.num_batches++;
@@ -222,7 +233,7 @@ static tr_status read_tail(tr_model *net, const void *tail)
 }
 
 /* This rank's flags in the tail, behind the sums that backward put there. */
-static void upload_flags(tr_model *net)
+void tr__model_upload_flags(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   /* Small, so that the sums of squares are exact in single precision for tens
@@ -289,18 +300,13 @@ static tr_status share_buffers(tr_model *net)
   return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
 }
 
-tr_status tr_model_allreduce_grads(tr_model *net)
+tr_status tr__model_take_sums(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
-  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
-           "tr_model_allreduce_grads before tr_model_backward()");
-  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
-           "tr_model_allreduce_grads: called twice for one step");
-  upload_flags(net);
-  TR_TRY(tr__store_reduce_grads(store));
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
+  store->grads_are_spread = store->partition != NULL;
   net->sums_are_known = true;
   /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
@@ -311,6 +317,18 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   }
   TR_TRY(check_steps(net));
   return share_buffers(net);
+}
+
+tr_status tr_model_allreduce_grads(tr_model *net)
+{
+  tr__store *store = &net->store;
+  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
+           "tr_model_allreduce_grads before tr_model_backward()");
+  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
+           "tr_model_allreduce_grads: called twice for one step");
+  tr__model_upload_flags(net);
+  TR_TRY(tr__store_reduce_grads(store));
+  return tr__model_take_sums(net);
 }
 
 tr_status tr__model_local_sums(tr_model *net, double *sums)
