@@ -24,8 +24,10 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
           .weight_decay = slice->weight_decay});
 }
 
-static tr_status
-random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create(tr_model *net,
+                               const tr__random *random,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
 {
   tr_adagrad_opts opts = tr_adagrad_defaults();
   opts.lr = 1e-3 + 1e-2 * tr__random_uniform(random, 0);
@@ -36,6 +38,7 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
   if (tr__random_u32(random, 4) % 2 == 0) {
     opts.weight_decay = 0.1 * tr__random_uniform(random, 5);
   }
+  opts.update = *update;
   return tr_adagrad_create(net, &opts, out);
 }
 

@@ -97,8 +97,10 @@ static tr_status check(const tr_optimizer *wanted)
   return TR_OK;
 }
 
-static tr_status
-random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create(tr_model *net,
+                               const tr__random *random,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
 {
   const tr_param_group all = {.by_adamw = 1};
   tr_muon_opts opts = tr_muon_defaults();
@@ -109,8 +111,10 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
   opts.weight_decay = 0.1 * tr__random_uniform(random, 4);
   opts.adamw_lr = 1e-3 + 1e-2 * tr__random_uniform(random, 5);
   opts.adamw_weight_decay = 0.1 * tr__random_uniform(random, 6);
+  opts.update = *update;
   if (tr__random_u32(random, 7) % 6 == 0) {
-    opts.update = (tr_update_opts){.groups = &all, .num_groups = 1};
+    opts.update.groups = &all;
+    opts.update.num_groups = 1;
   }
   return tr_muon_create(net, &opts, out);
 }

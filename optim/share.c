@@ -40,15 +40,50 @@ static tr_status find_items(const tr_optimizer *opt, tr__cuts *cuts)
   return TR_OK;
 }
 
+/* Buckets end where items do; what is cut off goes to the next one, which is
+ * final later. */
+static void move_buckets(tr__store *store, const tr__cuts *cuts)
+{
+  int64_t begin = 0, item = 0;
+  int kept = 0;
+  for (int b = 0; b < store->num_buckets; b++) {
+    tr__bucket bucket = store->buckets[b];
+    while (item < cuts->count && cuts->begins[item + 1] <= bucket.end) {
+      item++;
+    }
+    bucket.begin = begin;
+    bucket.end = cuts->begins[item];
+    if (bucket.end > begin || b == store->num_buckets - 1) {
+      store->buckets[kept++] = bucket;
+    }
+    begin = bucket.end;
+  }
+  store->num_buckets = kept;
+}
+
 static tr_status make_partition(tr_optimizer *opt)
 {
-  const tr__store *store = opt->store;
-  const tr__range whole = {0, store->count};
-  tr__cuts cuts = {.buckets = &whole, .num_buckets = 1};
+  tr__store *store = opt->store;
+  tr__cuts cuts = {0};
   TR_TRY(find_items(opt, &cuts));
-  tr_status status =
-      tr__partition_create(&cuts, store->ctx->comm->size, &opt->partition);
-  free((void *)cuts.begins);
+  move_buckets(store, &cuts);
+  size_t count = (size_t)store->num_buckets;
+  tr__range *buckets = calloc(count, sizeof *buckets);
+  tr_status status = TR_OK;
+  if (buckets == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "no memory for %zu buckets", count);
+  }
+  for (size_t b = 0; b < count && buckets != NULL; b++) {
+    buckets[b] = (tr__range){store->buckets[b].begin, store->buckets[b].end};
+  }
+  cuts.buckets = buckets;
+  cuts.num_buckets = store->num_buckets;
+  if (status == TR_OK) {
+    status =
+        tr__partition_create(&cuts, store->ctx->comm->size, &opt->partition);
+  }
+  free(buckets);
+  free(cuts.begins);
   return status;
 }
 

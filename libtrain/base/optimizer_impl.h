@@ -41,9 +41,11 @@ typedef struct tr__optimizer_type {
    * NULL: none. */
   size_t (*workspace)(const tr_optimizer *opt);
 
-  /* For the generic tests: an optimizer with legal random options. */
+  /* For the generic tests: an optimizer with legal random options, and these
+   * ones of all optimizers. */
   tr_status (*random_create)(tr_model *net,
                              const tr__random *random,
+                             const tr_update_opts *update,
                              tr_optimizer **out);
 } tr__optimizer_type;
 

@@ -14,11 +14,10 @@ typedef struct tr__partition {
 
 /* Where an arena may be cut. */
 typedef struct tr__cuts {
-  const tr__range *buckets; /* [num_buckets] */
+  const tr__range *buckets; /* [num_buckets], which begin where items do */
   int num_buckets;
-  const int64_t
-      *begins; /* [count + 1] of the items that stay whole, ascending,
-                  and the arena's end; buckets begin at some of them */
+  int64_t *begins; /* [count + 1], ascending: of the items that stay whole, and
+                      the arena's end */
   int64_t count;
 } tr__cuts;
 
