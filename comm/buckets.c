@@ -50,8 +50,7 @@ void tr__ready_for_sum(tr_context *ctx,
 {
   tr__backend *backend = ctx->backend;
   size_t bytes = (size_t)to->count * tr_dtype_size(to->dtype);
-  bool is_visible =
-      backend->type->host_view(backend, (void *)(uintptr_t)data) != NULL;
+  bool is_visible = backend->type->host_view(backend, data) != NULL;
   tr_status status = is_visible ? backend->type->wait(&backend->stream)
                                 : backend->type->download(&backend->stream,
                                                           to->buf, data, bytes);

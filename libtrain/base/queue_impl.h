@@ -28,7 +28,8 @@ void tr__queue_destroy(tr__queue **queue);
  * a push allocates nothing. The queue is empty. */
 tr_status tr__queue_reserve(tr__queue *queue, int count);
 
-/* tr__queue_push - transfer number `label` of a step; never waits. It begins at
+/* tr__queue_push - transfer number `label` of a step; never waits, but in
+ * MPI_Allreduce, which does. It begins at
  * once where no other is under way. All ranks push the same in the same order,
  * between waits; what it points to stays as it is until tr__queue_wait(). */
 void tr__queue_push(tr__queue *queue, const tr__transfer *transfer, int label);

@@ -7,7 +7,7 @@
 
 /* What the last bucket may hold beyond the layer that backward ends with: its
  * transfer is the only one behind which nothing is left to compute. */
-enum { LAST_BYTES = 256 << 10 };
+enum { LAST_BYTES = 64 << 10 };
 
 /* A bucket of one MiB is still in the third cache when it is summed. Over
  * messages a ring makes a block per rank of it, which should be no smaller than
@@ -34,21 +34,29 @@ static int64_t final_after(const tr_model *net, int node, int64_t before)
   return end;
 }
 
-/* Where the last bucket begins: with the gradients that are final last, and
- * others while they are few. */
+/* Where the last bucket begins: the first place of a layer's gradients from
+ * which on there are at most so many elements in front of `end`. */
+static int64_t begin_within(const tr_model *net, int64_t end, int64_t most)
+{
+  int64_t begin = 0;
+  for (int i = net->num_nodes - 1; i >= 0 && begin + most < end; i--) {
+    begin = final_after(net, i, begin);
+  }
+  return tr__min(begin, end);
+}
+
+/* With the gradients of the layer that backward ends with. */
 static int64_t last_begin(const tr_model *net, int64_t element)
 {
-  int64_t end = 0, begin = 0;
+  int64_t count = net->store.count, last = 0;
   for (int i = net->num_nodes - 1; i >= 0; i--) {
-    int64_t next = final_after(net, i, end);
-    bool is_last = next == net->store.count;
-    bool is_small = (net->store.count - end) * element <= LAST_BYTES;
-    if (next > end && (is_last || is_small)) {
-      return end;
+    int64_t next = final_after(net, i, last);
+    if (next == count) {
+      break;
     }
-    end = next;
+    last = next;
   }
-  return begin;
+  return begin_within(net, last, LAST_BYTES / element);
 }
 
 /* In parts of no more than four times the least. */

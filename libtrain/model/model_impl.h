@@ -172,8 +172,7 @@ tr_status tr__model_backward_from(tr_model *net, const void *gradient);
 
 /* tr__model_backward_summed - tr_model_backward() and
  * tr_model_allreduce_grads() at once. The same bits where a sum's bits do not
- * depend on where its buffer is cut: with shared memory and MPI's or our
- * doubling, but not with the ring. */
+ * depend on where its buffer is cut: with shared memory, not with the ring. */
 tr_status tr__model_backward_summed(tr_model *net);
 
 /* tr__model_upload_flags, tr__model_take_sums - before and after the sum over

@@ -93,6 +93,57 @@ def classifier_resumes(example):
     goes_on(example)
 
 
+def spans(events, rank, category, name=None):
+    """(begin, end) of a rank's events, in order."""
+    return sorted((e["ts"], e["ts"] + e["dur"]) for e in events
+                  if e["ph"] == "X" and e["pid"] == rank and
+                  e["cat"] == category and name in (None, e["name"]))
+
+
+def check_step(backward, buckets, wait, update):
+    """The spans of one step of one rank."""
+    first, last = buckets[0], buckets[-1]
+    expect(backward[0] <= first[0] <= backward[1],
+           "the first bucket begins outside of backward", first, backward)
+    expect(last[0] >= backward[1], "the last bucket begins early", last,
+           backward)
+    expect(last[1] <= wait[1] <= update[0], "an update before its gradients",
+           last, wait, update)
+    for a, b in zip(buckets, buckets[1:]):
+        expect(a[0] <= a[1] <= b[0], "buckets at once", a, b)
+
+
+def classifier_trace(example):
+    """train_classifier traces computing, buckets and waits of all ranks"""
+    steps, ranks = 3, 3
+    example.run("--no-checkpoint", "--steps", str(steps), "--threads", "1",
+                "--trace", "trace", ranks=ranks)
+    with open(example.path("trace"), encoding="utf-8") as file:
+        trace = json.load(file)
+    events, other = trace["traceEvents"], trace["otherData"]
+    expect(other["dropped_events"] == [0] * ranks, other)
+    buckets = []
+    for rank in range(ranks):
+        each = [spans(events, rank, "bucket", "bucket %d" % i)
+                for i in range(2)]
+        backward = spans(events, rank, "backward", "backward")
+        wait = spans(events, rank, "wait", "gradients")
+        update = spans(events, rank, "optimizer")
+        for found in (*each, backward, wait, update):
+            expect(len(found) == steps, rank, found)
+        for step in range(steps):
+            check_step(backward[step], [b[step] for b in each], wait[step],
+                       update[step])
+        expect(len(spans(events, rank, "backward", "fc2")) == steps, "fc2")
+        expect(len(spans(events, rank, "wait", "data")) >= steps, "data")
+        buckets.append([b for part in each for b in part])
+    # On one time line no bucket ends before all ranks have begun it.
+    slack = 2 * max(other["clock_error_us"]) + 1
+    for same in zip(*buckets):
+        expect(min(b[1] for b in same) + slack >= max(b[0] for b in same),
+               "clocks differ", same, other)
+
+
 def with_text(example):
     with open(example.path("text"), "w", encoding="utf-8") as file:
         file.write(TEXT)
@@ -156,7 +207,8 @@ def surrogate_errors(example):
 
 CLAIMS = {
     "digits": [digits],
-    "train_classifier": [classifier_ranks, classifier_resumes],
+    "train_classifier": [classifier_ranks, classifier_resumes,
+                         classifier_trace],
     "train_gpt": [gpt_ranks, gpt_resumes, gpt_writes, gpt_refuses],
     "train_surrogate": [surrogate_ranks, surrogate_resumes, surrogate_errors],
 }
