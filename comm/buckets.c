@@ -44,9 +44,7 @@ static void poison(void *values, int64_t count, tr_dtype dtype)
   }
 }
 
-void tr__ready_for_sum(tr_context *ctx,
-                       const void *data,
-                       const tr__transfer *to)
+void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to)
 {
   tr__backend *backend = ctx->backend;
   size_t bytes = (size_t)to->count * tr_dtype_size(to->dtype);

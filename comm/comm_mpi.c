@@ -97,7 +97,6 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
-  request->is_absent = transfer->is_absent;
   request->slices = transfer->slices;
   request->wire = transfer->wire;
   request->element = tr_dtype_size(transfer->dtype);
@@ -194,6 +193,7 @@ static void mpi_destroy(tr__comm *base)
   free(comm->scratch);
   free(comm->sums);
   free(comm->parts);
+  free(base->cut.first);
   free(comm);
 }
 

@@ -81,7 +81,6 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  const bool *is_absent;
   const tr__range *slices;
   tr_dtype wire;
   size_t element; /* bytes */
@@ -135,9 +134,9 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
  */
 enum { TR__SUM_BYTES = 8 << 10 };
 
-/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks that are not
- * absent, by the fixed tree; zeros where all are. out may be one of the parts.
- * Where the request's wire is bfloat16, parts and sum are rounded to it. */
+/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
+ * tree; out may be one of the parts. Where the request's wire is bfloat16,
+ * parts and sum are rounded to it. */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,

@@ -47,12 +47,17 @@ static tr_status create_local(tr_context *ctx,
   *out = loader;
   loader->ctx = ctx;
   loader->data = data;
-  loader->sampler = (tr__sampler){.seed = ctx->seed,
-                                  .num_samples = data->num_samples,
-                                  .batch = opts->batch,
-                                  .shuffle = opts->shuffle != 0,
-                                  .rank = ctx->comm->rank,
-                                  .size = ctx->comm->size};
+  const tr__comm *comm = ctx->comm;
+  int rank = comm->rank;
+  loader->sampler =
+      (tr__sampler){.seed = ctx->seed,
+                    .num_samples = data->num_samples,
+                    .batch = opts->batch,
+                    .shuffle = opts->shuffle != 0,
+                    .shards = tr__comm_num_shards(comm),
+                    .shard = {tr__comm_first_shard(comm, rank),
+                              tr__comm_first_shard(comm, rank + 1)},
+                    .most = tr__comm_most_shards(comm)};
   const tr__ring_opts ring = {.data = data,
                               .rows = tr__sampler_max_rows(&loader->sampler),
                               .threads = opts->threads > 0 ? opts->threads : 1,

@@ -28,14 +28,16 @@ static tr_status find_items(const tr_optimizer *opt, tr__cuts *cuts)
   int64_t *begins = calloc((size_t)cuts->count + 1, sizeof *begins);
   TR_CHECK(begins != NULL, TR_ENOMEM, "no memory for %lld parts of parameters",
            (long long)cuts->count);
-  int64_t at = 0;
+  int64_t at = 0, end = 0;
   for (int i = 0; i < store->num_trained; i++) {
     const tr__param *param = &store->params[i];
     for (int64_t k = 0; k < items_of(opt, param); k++) {
       begins[at++] = param->offset + k * TR__SQUARES_BLOCK;
     }
+    end = param->offset +
+          (int64_t)tr__align((size_t)param->count, TR__PARAM_ALIGN);
   }
-  begins[at] = store->count;
+  begins[at] = end;
   cuts->begins = begins;
   return TR_OK;
 }
@@ -51,9 +53,10 @@ static void move_buckets(tr__store *store, const tr__cuts *cuts)
     while (item < cuts->count && cuts->begins[item + 1] <= bucket.end) {
       item++;
     }
+    bool is_last = b == store->num_buckets - 1;
     bucket.begin = begin;
-    bucket.end = cuts->begins[item];
-    if (bucket.end > begin || b == store->num_buckets - 1) {
+    bucket.end = is_last ? store->count : cuts->begins[item];
+    if (bucket.end > begin || is_last) {
       store->buckets[kept++] = bucket;
     }
     begin = bucket.end;
@@ -74,7 +77,9 @@ static tr_status make_partition(tr_optimizer *opt)
     status = TR_FAIL(TR_ENOMEM, "no memory for %zu buckets", count);
   }
   for (size_t b = 0; b < count && buckets != NULL; b++) {
-    buckets[b] = (tr__range){store->buckets[b].begin, store->buckets[b].end};
+    const tr__bucket *bucket = &store->buckets[b];
+    buckets[b] = (tr__range){bucket->begin,
+                             tr__min(bucket->end, cuts.begins[cuts.count])};
   }
   cuts.buckets = buckets;
   cuts.num_buckets = store->num_buckets;

@@ -27,6 +27,9 @@ typedef struct tr_context_opts {
                          precision, see tr_context_create_f() */
   tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
   void *log_user;     /* passed to log */
+  int64_t virtual_shards; /* cut every batch into so many parts, whatever the
+                             number of ranks: see tr_context_create_f(); 0: none
+                             */
   const char *trace_path; /* what all ranks did when, as JSON for the trace
                              viewers of browsers; rank 0 writes it at the end
                              of tr_trainer_fit() and of the context. The newest
@@ -49,6 +52,14 @@ typedef struct tr_context_opts {
  * bytes. In the shared memory of a node, where nothing travels, the numbers are
  * rounded alike and nothing is saved. Losses, weights of samples, BatchNorm's
  * sums and the parameters that shard_state hands round are not rounded.
+ *
+ * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
+ * parts, and all sums over samples follow one fixed tree over these parts, so
+ * that the same seed gives the same parameters, bit for bit, on any number of
+ * ranks up to V, on the same type of CPU. V is at least the number of ranks;
+ * ranks are loaded evenly where it is a power of two times theirs. BatchNorm
+ * takes its statistics over all ranks then. Callers who make their own batches
+ * ask tr_batch_part() which samples are theirs.
  *
  * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
  * opts  [in]   options, or NULL for the defaults

@@ -57,13 +57,15 @@ static inline tr__init tr__init_values(const double *values)
 typedef struct tr__param {
   char name[TR__NAME_BYTES];
   tr_shape shape;
-  int64_t count;  /* elements */
-  int64_t offset; /* element offset in every arena of the store */
-  tr__init init;  /* first values */
-  int stream;     /* of their random numbers */
-  int num_uses;   /* layers that share it; final after the last */
-  bool is_buffer; /* a layer updates it itself: no gradient, no state */
-  bool is_frozen; /* not trained: no gradient, no state */
+  int64_t count;       /* elements */
+  int64_t offset;      /* element offset in every arena of the store */
+  tr__init init;       /* first values */
+  int stream;          /* of their random numbers */
+  int num_uses;        /* layers that share it; final after the last */
+  int64_t uses_offset; /* with virtual shards: where the gradients of the layers
+                          lie that are tied to it, until they are summed */
+  bool is_buffer;      /* a layer updates it itself: no gradient, no state */
+  bool is_frozen;      /* not trained: no gradient, no state */
 } tr__param;
 
 static inline bool tr__param_is_trained(const tr__param *param)
@@ -107,14 +109,18 @@ typedef struct tr__store {
   bool grads_are_spread;          /* but on each rank only those of its share */
   const tr__partition *partition; /* of the optimizer whose state is spread over
                                      the ranks; NULL: there is none */
-  size_t state_bytes;             /* of optimizers on this rank */
-  size_t whole_state_bytes;       /* what that would be, were nothing spread */
-  int64_t num_batches;            /* backward calls since the last step */
-  double planned;                 /* the weight that the seeds divided by */
-  int64_t num_steps;              /* optimizer steps; rides in the tail */
-  tr__bucket *buckets;            /* owned */
-  int num_buckets;                /* at least 1 */
-  int generation; /* builds of the model: an optimizer belongs to one */
+  bool may_defer;     /* nothing but forward, on all ranks, follows a step */
+  size_t state_bytes; /* of optimizers on this rank */
+  size_t whole_state_bytes; /* what that would be, were nothing spread */
+  int64_t num_batches;      /* backward calls since the last step */
+  void *earlier; /* with virtual shards: gradients of batches before this one,
+                    summed over ranks; NULL where there have been none */
+  bool has_earlier;
+  double planned;      /* the weight that the seeds divided by */
+  int64_t num_steps;   /* optimizer steps; rides in the tail */
+  tr__bucket *buckets; /* owned */
+  int num_buckets;     /* at least 1 */
+  int generation;      /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -135,6 +141,7 @@ static inline void tr__store_clear_grads(tr__store *store)
   store->num_batches = 0;
   store->grads_are_reduced = false;
   store->grads_are_spread = false;
+  store->has_earlier = false;
 }
 
 /* tr__store_param - a parameter by name, or NULL. */
@@ -217,8 +224,11 @@ tr__transfer tr__store_sum(const tr__store *store, int i);
 tr_status tr__store_reduce_grads(tr__store *store);
 
 /* tr__store_gather_values - all ranks get the values of every rank's share.
- * Collective, as tr__allreduce_arena(). */
+ * Collective, as tr__allreduce_arena(). Where store->may_defer it only begins:
+ * whoever reads a value then calls tr__store_await() first, which waits for
+ * those from an element on, or waits for the context's queue. */
 tr_status tr__store_gather_values(tr__store *store);
+tr_status tr__store_await(tr__store *store, int64_t element);
 
 /* tr__model_join_values - move the values to memory that the ranks of a node
  * share, where there is any, and nobody reads them where they are. Collective.
@@ -228,9 +238,7 @@ tr_status tr__model_join_values(tr_model *net);
 /* tr__ready_for_sum - make gradients that ops have written ready for a transfer
  * of host memory, to->buf: data itself, or where they are staged. Waits for the
  * stream; a failure is treated as in tr__allreduce_arena(). */
-void tr__ready_for_sum(tr_context *ctx,
-                       const void *data,
-                       const tr__transfer *to);
+void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to);
 
 /* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */

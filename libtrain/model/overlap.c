@@ -19,11 +19,20 @@ static void *on_host(const tr_model *net, void *data)
                                       : backend->type->host_view(backend, data);
 }
 
+static void drop_empty(tr_model *net, const tr__transfer *sum)
+{
+  size_t bytes = (size_t)((char *)sum->buf - (char *)net->store.grads);
+  int64_t begin = (int64_t)(bytes / tr_dtype_size(sum->dtype));
+  tr__model_drop_empty(net, begin,
+                       tr__min(begin + sum->count, net->store.count));
+}
+
 static void release(tr_model *net, int number)
 {
   tr_context *ctx = net->ctx;
   tr__transfer sum = tr__store_sum(&net->store, number);
   void *data = sum.buf;
+  drop_empty(net, &sum);
   sum.buf = on_host(net, data);
   tr__ready_for_sum(ctx, data, &sum);
   tr__queue_push(ctx->queue, &sum, number);
@@ -84,6 +93,43 @@ tr_status tr__model_backward_summed(tr_model *net)
   overlap->num_early = overlap->num_released;
   overlap->num_started = tr__queue_num_started(net->ctx->queue) - before;
   return finish(net);
+}
+
+static int64_t first_read(const tr_model *net, const tr__node *node)
+{
+  int64_t first = INT64_MAX;
+  for (int i = 0; node != NULL && i < node->num_params; i++) {
+    const tr__param *param = &net->store.params[node->params[i]];
+    if (tr__param_is_trained(param)) {
+      first = tr__min(first, param->offset);
+    }
+  }
+  return node != NULL ? first : 0;
+}
+
+void tr__overlap_await(tr_model *net, const tr__node *node)
+{
+  if (net->store.partition == NULL || tr__queue_is_empty(net->ctx->queue)) {
+    return;
+  }
+  int64_t first = first_read(net, node);
+  if (first < INT64_MAX && net->overlap.status == TR_OK) {
+    double begin = tr__timeline_begin(net->ctx->timeline);
+    net->overlap.status = tr__store_await(&net->store, first);
+    tr__timeline_end(net->ctx->timeline, begin, "wait", "parameters");
+  }
+}
+
+/* The queue tells its failure once more. */
+tr_status tr__overlap_settle(tr_model *net)
+{
+  if (net->store.partition == NULL) {
+    return TR_OK;
+  }
+  tr_status status = tr__queue_wait(net->ctx->queue);
+  net->overlap.status = TR_OK;
+  net->ctx->torn |= status != TR_OK;
+  return tr_error_push(status, __FILE__, __LINE__);
 }
 
 tr_status tr__overlap_create(tr_model *net)

@@ -171,7 +171,7 @@ static void print_buckets(const tr_model *net, FILE *stream)
   long long size = (long long)tr_dtype_size(net->ctx->dtype);
   for (int i = 0; i < store->num_buckets; i++) {
     const tr__bucket *b = &store->buckets[i];
-    bool is_last = i == store->num_buckets - 1;
+    bool is_last = i == tr__store_num_sums(store) - 1;
     fprintf(stream, "bucket %d: %lld B, final after %s%s\n", i,
             size *
                 (long long)(b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0)),

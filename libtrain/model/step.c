@@ -9,7 +9,7 @@ static tr__run make_run(tr_model *net, bool is_backward)
   return (tr__run){.net = net,
                    .stream = &backend->stream,
                    .ops = &backend->ops,
-                   .shards = tr__one_shard(net->rows),
+                   .shards = net->shards,
                    .rows = net->rows,
                    .is_training = !net->is_evaluating,
                    .is_backward = is_backward,
@@ -95,6 +95,7 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
            TR_EINVAL,
            "tr_model_forward: global_count is %lld, expected at least %lld",
            (long long)batch->global_count, (long long)tr__max(batch->count, 1));
+  TR_TRY(tr__model_check_cut(net, batch));
   TR_TRY(check_inputs(net, batch));
   return check_targets(net, batch);
 }
@@ -126,6 +127,7 @@ void tr__model_compute(tr_model *net, const tr_batch *batch)
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
     if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      tr__overlap_await(net, node);
       double begin = tr__timeline_begin(timeline);
       node->type->forward(&run, node);
       tr__timeline_end(timeline, begin, "forward", node->name);
@@ -144,12 +146,17 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   TR_TRY(check_batch(net, batch));
   net->rows = batch->count;
   net->global_rows = batch->global_count;
+  net->shards = tr__model_shards(net);
   net->first_row = batch->first;
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
+  if (net->store.halves != NULL) {
+    tr__overlap_await(net, NULL);
+  }
   tr__store_refresh(&net->store, &net->ctx->backend->stream);
   tr__model_compute(net, batch);
+  TR_TRY(tr__overlap_settle(net));
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }
@@ -170,6 +177,7 @@ static void add_sums(tr_model *net)
 static void run_backward(tr_model *net)
 {
   const tr__run run = make_run(net, true);
+  net->backward_rows = net->rows;
   tr__timeline *timeline = net->ctx->timeline;
   double all = tr__timeline_begin(timeline);
   for (int i = net->num_nodes - 1; i >= 0; i--) {
@@ -198,6 +206,9 @@ tr_status tr_model_backward(tr_model *net)
            TR_ESTATE,
            "tr_model_backward after tr_model_allreduce_grads(): call "
            "tr_optimizer_step() first");
+  if (!net->store.grads_are_clear) {
+    TR_TRY(tr__model_end_part(net));
+  }
   add_sums(net);
   run_backward(net);
   return TR_OK;
@@ -304,6 +315,8 @@ tr_status tr__model_take_sums(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
+  tr__model_add_parts(net);
+  tr__model_add_uses(net);
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
   store->grads_are_spread = store->partition != NULL;
@@ -327,6 +340,7 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
            "tr_model_allreduce_grads: called twice for one step");
   tr__model_upload_flags(net);
+  tr__model_drop_empty(net, 0, store->count);
   TR_TRY(tr__store_reduce_grads(store));
   return tr__model_take_sums(net);
 }
@@ -349,8 +363,8 @@ static tr_status know_sums(tr_model *net, const char *call)
     return TR_OK;
   }
   TR_TRY(read_tail(net, net->sums));
-  tr__comm *comm = net->ctx->comm;
-  TR_TRY(comm->type->sum_f64(comm, net->known, TR__TAIL_FAILED));
+  TR_TRY(tr__comm_sum(net->ctx->comm, net->ctx->dtype, net->known,
+                      TR__TAIL_FAILED));
   net->sums_are_known = true;
   return TR_OK;
 }

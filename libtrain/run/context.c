@@ -9,7 +9,7 @@
 #include <string.h>
 #include <train/run.h>
 
-enum { MAX_THREADS = 4096 };
+enum { MAX_THREADS = 4096, MAX_SHARDS = 1 << 20 };
 
 /* What only the creator knows of a context. */
 typedef struct context {
@@ -72,6 +72,14 @@ static tr_status check_opts(const tr_context_opts *opts)
            "wire is %s with dtype %s, expected 0, or bfloat16 for gradients of "
            "float32",
            tr__dtype_name(opts->wire), tr__dtype_name(opts->dtype));
+  TR_CHECK(
+      opts->wire == 0 || opts->virtual_shards == 0, TR_EINVAL,
+      "wire is %s with %lld virtual shards: what is rounded depends on the "
+      "number of ranks",
+      tr__dtype_name(opts->wire), (long long)opts->virtual_shards);
+  TR_CHECK(opts->virtual_shards >= 0 && opts->virtual_shards <= MAX_SHARDS,
+           TR_EINVAL, "virtual_shards is %lld, expected 0 (none) to %d",
+           (long long)opts->virtual_shards, MAX_SHARDS);
   return check_device(device_of(opts));
 }
 
@@ -80,10 +88,11 @@ static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
 {
   char text[256];
   snprintf(text, sizeof text,
-           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64 "\ntrace %d\n"
-           "wire %d\n",
+           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64
+           "\nvirtual_shards %lld\ntrace %d\nwire %d\n",
            tr_version(), device_of(opts), tr__dtype_name(opts->dtype),
-           opts->seed, opts->trace_path != NULL, (int)opts->wire);
+           opts->seed, (long long)opts->virtual_shards,
+           opts->trace_path != NULL, (int)opts->wire);
   return tr__agree_text(comm, "options of the context", text);
 }
 
@@ -153,6 +162,8 @@ create_on(tr__comm *comm, const tr_context_opts *opts, context **out)
   TR_TRY_GOTO(tr__agree(comm, check_opts(opts)), failed);
   TR_TRY_GOTO(compare_opts(comm, opts), failed);
   TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
+  TR_TRY_GOTO(tr__agree(comm, tr__comm_set_cut(comm, opts->virtual_shards)),
+              failed);
   TR_TRY_GOTO(trace_and_queue(comm, opts, ctx), failed);
   ctx->base.comm = comm;
   *out = ctx;

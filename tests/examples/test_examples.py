@@ -14,7 +14,7 @@ import job  # noqa: E402
 
 LIMIT_S = 100
 NEAR = 1e-5  # of losses on other numbers of ranks: other orders of sums
-TEXT = "To be, or not to be, that is the question:\n" * 100
+TEXT = "To be, or not to be, that is the question:\n" * 300
 
 
 class Failure(Exception):
@@ -81,6 +81,35 @@ def goes_on(example, *options):
     parts = example.log("--steps", "2", "--resume", *options)
     expect(losses(whole) == losses(parts), whole, parts)
     expect(whole[-1]["params_hash"] == parts[-1]["params_hash"], whole, parts)
+
+
+def numbers(log):
+    """All that must not depend on the number of ranks."""
+    last = log[-1]
+    return losses(log), last["params_hash"], last["test_loss"]
+
+
+def same_bits_on_any_ranks(example, *options):
+    options = "--virtual-shards", "8", *options
+    one = numbers(example.log("--no-checkpoint", "--steps", "4", *options))
+    for ranks in (2, 3, 4, 6, 8):
+        more = numbers(example.log("--no-checkpoint", "--steps", "4",
+                                   *options, ranks=ranks))
+        expect(one == more, ranks, "ranks", more, "one", one)
+    for steps, ranks in (("1", 3), ("3", 1), ("4", 2)):
+        last = example.log("--steps", steps, "--resume", "--checkpoint",
+                           "moved", *options, ranks=ranks)
+    expect(one == numbers(last), "resumed", numbers(last), "one", one)
+
+
+def classifier_bits(example):
+    """train_classifier has the same bits on 1 to 8 ranks"""
+    same_bits_on_any_ranks(example)
+
+
+def gpt_bits(example):
+    """train_gpt has the same bits on 1 to 8 ranks"""
+    same_bits_on_any_ranks(example, *with_text(example))
 
 
 def classifier_ranks(example):
@@ -207,9 +236,9 @@ def surrogate_errors(example):
 
 CLAIMS = {
     "digits": [digits],
-    "train_classifier": [classifier_ranks, classifier_resumes,
+    "train_classifier": [classifier_ranks, classifier_bits, classifier_resumes,
                          classifier_trace],
-    "train_gpt": [gpt_ranks, gpt_resumes, gpt_writes, gpt_refuses],
+    "train_gpt": [gpt_ranks, gpt_bits, gpt_resumes, gpt_writes, gpt_refuses],
     "train_surrogate": [surrogate_ranks, surrogate_resumes, surrogate_errors],
 }
 
