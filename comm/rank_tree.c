@@ -49,6 +49,18 @@ bool tr__pairs_keep_order(const tr__comm *comm)
   return true;
 }
 
+/* A rank's numbers; as they come off the wire, they lie in `own`. */
+static const char *leaf(const sum *s, int rank, char *own)
+{
+  const char *part = s->comm->parts[rank];
+  if (s->request->wire == 0) {
+    return part;
+  }
+  memcpy(own, part, s->bytes);
+  tr__mpi_round(s->request, own, s->bytes);
+  return own;
+}
+
 /* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part;
  * NULL: all are absent. */
 static const char *node(const sum *s, int begin, int end, char *own)
@@ -56,7 +68,7 @@ static const char *node(const sum *s, int begin, int end, char *own)
   if (end - begin == 1) {
     const bool *is_absent = s->request->is_absent;
     bool is_there = is_absent == NULL || !is_absent[begin];
-    return is_there ? s->comm->parts[begin] : NULL;
+    return is_there ? leaf(s, begin, own) : NULL;
   }
   _Alignas(64) char spare[TR__SUM_BYTES];
   int mid = middle(&s->comm->base, begin, end);
@@ -87,4 +99,5 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   } else if (total != out) {
     memcpy(out, total, bytes);
   }
+  tr__mpi_round(request, out, bytes);
 }
