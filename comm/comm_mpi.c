@@ -133,6 +133,13 @@ static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
   return TR_OK;
 }
 
+static bool mpi_sleep(tr__comm *base, tr__request *request)
+{
+  const tr__mpi_algorithm *algorithm = request->algorithm;
+  return algorithm->sleep != NULL && !request->is_done &&
+         algorithm->sleep(mine(base), request);
+}
+
 static tr_status
 mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
 {
@@ -212,6 +219,7 @@ const tr__comm_type tr__comm_mpi_type = {
     .destroy = mpi_destroy,
     .start = mpi_start,
     .test = mpi_test,
+    .sleep = mpi_sleep,
     .broadcast = mpi_broadcast,
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,

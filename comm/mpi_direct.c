@@ -210,4 +210,5 @@ direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_direct = {direct_start, direct_advance};
+const tr__mpi_algorithm tr__mpi_direct = {.start = direct_start,
+                                          .advance = direct_advance};

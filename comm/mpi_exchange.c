@@ -169,5 +169,7 @@ pairs_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_doubling = {doubling_start, pairs_advance};
-const tr__mpi_algorithm tr__mpi_halving = {halving_start, pairs_advance};
+const tr__mpi_algorithm tr__mpi_doubling = {.start = doubling_start,
+                                            .advance = pairs_advance};
+const tr__mpi_algorithm tr__mpi_halving = {.start = halving_start,
+                                           .advance = pairs_advance};
