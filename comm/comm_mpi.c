@@ -56,9 +56,7 @@ static tr_status choose(const tr__comm_mpi *comm,
                         const tr__mpi_algorithm **out)
 {
   int64_t bytes = request->count * (int64_t)request->element;
-  bool sums = request->kind != TR__ALLGATHER;
-  bool is_ordered =
-      sums && (comm->base.cut.total > 0 || request->is_absent != NULL);
+  bool is_ordered = request->kind != TR__ALLGATHER && comm->base.cut.total > 0;
   tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes, is_ordered);
   if (is_ordered) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
@@ -101,7 +99,6 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
-  request->is_absent = transfer->is_absent;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   TR_TRY(choose(comm, request, &request->algorithm));
@@ -109,9 +106,6 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->blocks = comm->blocks;
   *out = request;
   request->is_done = transfer->count == 0 || base->size == 1;
-  if (base->size == 1) {
-    tr__comm_alone(transfer);
-  }
   if (!request->is_done) {
     TR_TRY(request->algorithm->start(comm, request));
     TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
@@ -211,6 +205,7 @@ static void mpi_destroy(tr__comm *base)
   free(comm->ints);
   free(comm->sums);
   free(comm->parts);
+  free(base->cut.first);
   free(comm);
 }
 
@@ -303,6 +298,9 @@ static tr__comm_mpi *make(MPI_Comm own)
   size_t size = (size_t)comm->base.size;
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
+  int level = MPI_THREAD_SINGLE;
+  MPI_Query_thread(&level);
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   comm->blocks = calloc(size, sizeof *comm->blocks);

@@ -3,21 +3,12 @@
 
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void self_destroy(tr__comm *comm)
 {
   free(comm->staging);
+  free(comm->cut.first);
   free(comm);
-}
-
-void tr__comm_alone(const tr__transfer *transfer)
-{
-  const bool *is_absent = transfer->is_absent;
-  if (transfer->kind != TR__ALLGATHER && is_absent != NULL && is_absent[0]) {
-    memset(transfer->buf, 0,
-           (size_t)transfer->count * tr_dtype_size(transfer->dtype));
-  }
 }
 
 static tr_status
@@ -25,9 +16,7 @@ self_start(tr__comm *comm, const tr__transfer *transfer, tr__request **out)
 {
   (void)comm;
   *out = NULL;
-  TR_TRY(tr__comm_check(transfer));
-  tr__comm_alone(transfer);
-  return TR_OK;
+  return tr__comm_check(transfer);
 }
 
 static tr_status self_test(tr__comm *comm, tr__request **request, bool *done)

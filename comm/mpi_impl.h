@@ -119,7 +119,6 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  const bool *is_absent;
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -190,9 +189,8 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
  */
 enum { TR__SUM_BYTES = 8 << 10 };
 
-/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks that are not
- * absent, by the fixed tree; zeros where all are. out may be one of the parts.
- */
+/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
+ * tree; out may be one of the parts. */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
