@@ -49,6 +49,24 @@ bool tr__pairs_keep_order(const tr__comm *comm)
   return true;
 }
 
+bool tr__nodes_keep_order(const tr__comm *base)
+{
+  const tr__nodes *nodes = &((const tr__comm_mpi *)base)->nodes;
+  for (int i = 0; i < nodes->count; i++) {
+    int begin = 0, end = base->size;
+    while (begin != nodes->first[i] || end != nodes->first[i + 1]) {
+      int mid = end - begin > 1 ? middle(base, begin, end) : begin;
+      bool is_left = nodes->first[i + 1] <= mid;
+      if (!is_left && nodes->first[i] < mid) {
+        return false; /* in both halves */
+      }
+      begin = is_left ? begin : mid;
+      end = is_left ? mid : end;
+    }
+  }
+  return true;
+}
+
 /* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
  */
 static const char *node(const sum *s, int begin, int end, char *own)
