@@ -49,6 +49,24 @@ bool tr__pairs_keep_order(const tr__comm *comm)
   return true;
 }
 
+bool tr__nodes_keep_order(const tr__comm *base)
+{
+  const tr__nodes *nodes = &((const tr__comm_mpi *)base)->nodes;
+  for (int i = 0; i < nodes->count; i++) {
+    int begin = 0, end = base->size;
+    while (begin != nodes->first[i] || end != nodes->first[i + 1]) {
+      int mid = end - begin > 1 ? middle(base, begin, end) : begin;
+      bool is_left = nodes->first[i + 1] <= mid;
+      if (!is_left && nodes->first[i] < mid) {
+        return false; /* in both halves */
+      }
+      begin = is_left ? begin : mid;
+      end = is_left ? mid : end;
+    }
+  }
+  return true;
+}
+
 /* A rank's numbers; as they come off the wire, they lie in `own`. */
 static const char *leaf(const sum *s, int rank, char *own)
 {
@@ -61,22 +79,17 @@ static const char *leaf(const sum *s, int rank, char *own)
   return own;
 }
 
-/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part;
- * NULL: all are absent. */
+/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
+ */
 static const char *node(const sum *s, int begin, int end, char *own)
 {
   if (end - begin == 1) {
-    const bool *is_absent = s->request->is_absent;
-    bool is_there = is_absent == NULL || !is_absent[begin];
-    return is_there ? leaf(s, begin, own) : NULL;
+    return leaf(s, begin, own);
   }
   _Alignas(64) char spare[TR__SUM_BYTES];
   int mid = middle(&s->comm->base, begin, end);
   const char *left = node(s, begin, mid, own);
   const char *right = node(s, mid, end, left == own ? spare : own);
-  if (left == NULL || right == NULL) {
-    return left == NULL ? right : left;
-  }
   if (left != own && right != own) {
     memcpy(own, left, s->bytes);
     left = own;
@@ -94,9 +107,7 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   _Alignas(64) char own[TR__SUM_BYTES];
   const sum s = {comm, request, bytes};
   const char *total = node(&s, 0, comm->base.size, own);
-  if (total == NULL) {
-    memset(out, 0, bytes);
-  } else if (total != out) {
+  if (total != out) {
     memcpy(out, total, bytes);
   }
   tr__mpi_round(request, out, bytes);
