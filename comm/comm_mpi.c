@@ -42,7 +42,7 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count)
 }
 
 /* MPI's own all-reduce waits, so all of it happens at the start. */
-static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
+static tr_status allreduce_all(tr__comm_mpi *comm, tr__request *request)
 {
   int64_t done = 0;
   while (done < request->count) {
@@ -55,6 +55,14 @@ static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
+static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
+{
+  tr__wait_begin(comm->base.board);
+  tr_status status = allreduce_all(comm, request);
+  tr__wait_end(comm->base.board);
+  return status;
+}
+
 static tr_status
 allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
@@ -65,7 +73,7 @@ allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 }
 
 const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start,
-                                             allreduce_advance};
+                                             allreduce_advance, NULL};
 
 static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
                                        const tr__request *request)
@@ -192,10 +200,13 @@ static void mpi_destroy(tr__comm *base)
   free(comm->scratch);
   free(comm->sums);
   free(comm->parts);
+  if (base->board != NULL) {
+    base->board->release(base->board);
+  }
   free(comm);
 }
 
-const tr__comm_type tr__comm_mpi_type = {
+const tr__comm_type tr__mpi_bare_type = {
     .name = "mpi",
     .destroy = mpi_destroy,
     .start = mpi_start,
@@ -290,6 +301,9 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   MPI_Comm_rank(own, &comm->base.rank);
   comm->base.size = size;
   tr_status status = look_at_node(comm);
+  if (status == TR_OK) {
+    status = tr__node_board_create(comm, &comm->base.board);
+  }
   if (status == TR_OK) {
     status = tr__shm_create(comm);
     comm->base.has_shm = comm->shared.base != NULL;

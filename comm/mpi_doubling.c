@@ -94,4 +94,19 @@ doubling_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_doubling = {doubling_start, doubling_advance};
+static int64_t doubling_look(const tr__comm_mpi *comm,
+                             const tr__request *request,
+                             int *awaited)
+{
+  bool is_last;
+  int step = request->doubling.step;
+  exchange now = exchange_of(comm->base.rank, comm->base.size, step, &is_last);
+  int partner = now.from != MPI_PROC_NULL ? now.from : now.to;
+  if (partner != MPI_PROC_NULL) {
+    *awaited = partner;
+  }
+  return step;
+}
+
+const tr__mpi_algorithm tr__mpi_doubling = {doubling_start, doubling_advance,
+                                            doubling_look};

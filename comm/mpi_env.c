@@ -44,6 +44,21 @@ tr_status tr__mpi_init(void)
   return TR_OK;
 }
 
+int tr__mpi_size(int handle, int *rank)
+{
+  int size = 0, is_inter = 1;
+  MPI_Comm comm =
+      tr__mpi_is_active() ? MPI_Comm_f2c((MPI_Fint)handle) : MPI_COMM_NULL;
+  *rank = -1;
+  if (comm == MPI_COMM_NULL ||
+      MPI_Comm_test_inter(comm, &is_inter) != MPI_SUCCESS || is_inter) {
+    return 0;
+  }
+  MPI_Comm_rank(comm, rank);
+  MPI_Comm_size(comm, &size);
+  return size;
+}
+
 void tr__mpi_finalize(void)
 {
   if (tr__mpi_is_active()) {

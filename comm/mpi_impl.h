@@ -63,10 +63,15 @@ typedef struct tr__arena {
 typedef struct tr__comm_mpi tr__comm_mpi;
 
 /* start sets the state up; advance moves it along without waiting, and sets
- * *done, once, when it has finished. */
+ * *done, once, when it has finished. look is for the watchdog, NULL where a
+ * rank of this node is awaited: a number that changes as the call gets on, and
+ * the rank whose message it needs; *awaited stays where that is none. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
+  int64_t (*look)(const tr__comm_mpi *comm,
+                  const tr__request *request,
+                  int *awaited);
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;
@@ -105,6 +110,13 @@ struct tr__comm_mpi {
   unsigned phase;     /* this rank's, as its counter says */
   int few;            /* which of the two places of few numbers is in use */
 };
+
+/* tr__mpi_bare_type - the mpi collective without notes on the board. */
+extern const tr__comm_type tr__mpi_bare_type;
+
+/* tr__node_board_create - the board of this rank's node. Collective on
+ * comm->node. */
+tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out);
 
 /* tr__shm_create - counters and stages, where all ranks are on one node and can
  * share memory. Collective. tr__shm_destroy - with all arenas. */

@@ -314,7 +314,7 @@ shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_shm = {shm_start, shm_advance};
+const tr__mpi_algorithm tr__mpi_shm = {shm_start, shm_advance, NULL};
 
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
 {

@@ -137,7 +137,10 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
     loader->done = 0;
     return 0;
   }
+  const tr__board *board = loader->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_LOADING, 0);
   const tr__slot *slot = tr__ring_take(loader->ring);
+  tr__work_end(board, before);
   *batch = batch_of(loader->data, slot);
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);

@@ -363,7 +363,7 @@ void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
                         sizeof *scaler);
 }
 
-tr_status tr_optimizer_step(tr_optimizer *opt)
+static tr_status step(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
   tr_context *ctx = store->ctx;
@@ -394,4 +394,13 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   store->num_steps++;
   tr__store_clear_grads(store);
   return TR_OK;
+}
+
+tr_status tr_optimizer_step(tr_optimizer *opt)
+{
+  const tr__board *board = opt->store->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_UPDATE, 0);
+  tr_status status = step(opt);
+  tr__work_end(board, before);
+  return status;
 }

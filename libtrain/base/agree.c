@@ -30,7 +30,7 @@ tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank)
   return tr__min(tr__part(lines, rank, comm->size) * line, count);
 }
 
-tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
+static tr_status run_to_end(tr__comm *comm, tr__request **request)
 {
   double begin = tr__now();
   bool done = false;
@@ -38,6 +38,9 @@ tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
   while (!done) {
     double waited = tr__now() - begin;
     if (waited > patience_s) {
+      if (comm->type->look != NULL) {
+        comm->type->look(comm, *request);
+      }
       nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
     if (waited > comm->spin_s && waited <= patience_s) {
@@ -46,6 +49,14 @@ tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
     TR_TRY(comm->type->test(comm, request, &done));
   }
   return TR_OK;
+}
+
+tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
+{
+  tr__wait_begin(comm->board);
+  tr_status status = run_to_end(comm, request);
+  tr__wait_end(comm->board);
+  return status;
 }
 
 /* What the lowest rank that failed tells the others. */

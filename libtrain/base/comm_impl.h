@@ -3,6 +3,7 @@
 #define TR_COMM_IMPL_H
 
 #include "base/base_impl.h"
+#include "base/board_impl.h"
 
 typedef struct tr__comm tr__comm;
 typedef struct tr__request tr__request;
@@ -63,6 +64,10 @@ typedef struct tr__comm_type {
    * request released, when it has finished. */
   tr_status (*test)(tr__comm *comm, tr__request **request, bool *done);
 
+  /* look - note on the board where a started call stands; it is not moved
+   * along. NULL: nothing to note. */
+  void (*look)(tr__comm *comm, const tr__request *request);
+
   /* broadcast - root's bytes to all ranks. */
   tr_status (*broadcast)(tr__comm *comm, void *buf, size_t bytes, int root);
 
@@ -96,6 +101,9 @@ struct tr__comm {
   tr__cut cut;
   bool has_shm;          /* all ranks are on one node and share memory */
   int64_t tr__int_limit; /* most elements in one foreign call */
+
+  tr__board *board; /* where calls are noted; NULL: nobody waits for another.
+                       Released with the rest, unless it is NULL then */
 
   /* Host memory for sums of memory that the host may not touch; grown by
    * comm/buckets.c, released with the rest. */

@@ -209,10 +209,10 @@ check(const tr_context *ctx, const char *dir, const tr_checkpoint *run)
   return TR_OK;
 }
 
-tr_status tr__checkpoint_save_with(tr_context *ctx,
-                                   const tr__file_ops *ops,
-                                   const char *dir,
-                                   const tr_checkpoint *run)
+static tr_status save_together(tr_context *ctx,
+                               const tr__file_ops *ops,
+                               const char *dir,
+                               const tr_checkpoint *run)
 {
   TR_TRY(tr__agree(ctx->comm, check(ctx, dir, run)));
   tr_status status = TR_OK;
@@ -221,6 +221,17 @@ tr_status tr__checkpoint_save_with(tr_context *ctx,
   }
   TR_TRY(tr__agree(ctx->comm, status));
   return TR_OK;
+}
+
+tr_status tr__checkpoint_save_with(tr_context *ctx,
+                                   const tr__file_ops *ops,
+                                   const char *dir,
+                                   const tr_checkpoint *run)
+{
+  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_SAVE, 0);
+  tr_status status = save_together(ctx, ops, dir, run);
+  tr__work_end(ctx->comm->board, before);
+  return status;
 }
 
 tr_status

@@ -134,7 +134,7 @@ void tr_model_set_training(tr_model *net, int is_training)
   net->is_evaluating = !is_training;
 }
 
-tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
+static tr_status forward(tr_model *net, const tr_batch *batch)
 {
   TR_TRY(check_batch(net, batch));
   net->rows = batch->count;
@@ -147,6 +147,16 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   tr__model_compute(net, batch);
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
+}
+
+tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before =
+      tr__work_begin(board, TR__WORK_FORWARD, net->store.num_steps + 1);
+  tr_status status = forward(net, batch);
+  tr__work_end(board, before);
+  return status;
 }
 
 /* grads.tail <- its sums plus those of this batch */
@@ -177,7 +187,7 @@ static void run_backward(tr_model *net)
   net->phase = TR__PHASE_BACKWARD;
 }
 
-tr_status tr_model_backward(tr_model *net)
+static tr_status backward(tr_model *net)
 {
   TR_CHECK(net->phase == TR__PHASE_FORWARD, TR_ESTATE,
            "tr_model_backward before tr_model_forward()");
@@ -190,6 +200,15 @@ tr_status tr_model_backward(tr_model *net)
   add_sums(net);
   run_backward(net);
   return TR_OK;
+}
+
+tr_status tr_model_backward(tr_model *net)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_BACKWARD, 0);
+  tr_status status = backward(net);
+  tr__work_end(board, before);
+  return status;
 }
 
 tr_status tr__model_backward_from(tr_model *net, const void *gradient)
@@ -289,7 +308,7 @@ static tr_status share_buffers(tr_model *net)
   return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
 }
 
-tr_status tr_model_allreduce_grads(tr_model *net)
+static tr_status allreduce_grads(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
@@ -312,6 +331,15 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   }
   TR_TRY(check_steps(net));
   return share_buffers(net);
+}
+
+tr_status tr_model_allreduce_grads(tr_model *net)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_ALLREDUCE, 0);
+  tr_status status = allreduce_grads(net);
+  tr__work_end(board, before);
+  return status;
 }
 
 tr_status tr__model_local_sums(tr_model *net, double *sums)

@@ -50,6 +50,7 @@ static tr_status sum_batches(tr_model *net, tr_loader *loader, double *sums)
   while (tr_loader_next(loader, &batch)) {
     double part[TR__TAIL_FAILED];
     TR_TRY(tr_model_forward(net, &batch));
+    tr__work_tick(net->ctx->comm->board);
     TR_TRY(tr__model_local_sums(net, part));
     for (int i = 0; i < TR__TAIL_FAILED; i++) {
       sums[i] += part[i];
@@ -58,8 +59,8 @@ static tr_status sum_batches(tr_model *net, tr_loader *loader, double *sums)
   return tr_loader_status(loader);
 }
 
-tr_status
-tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
+static tr_status
+evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
 {
   *loss = *accuracy = NAN;
   tr__comm *comm = net->ctx->comm;
@@ -78,4 +79,14 @@ tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
     *accuracy = NAN;
   }
   return TR_OK;
+}
+
+tr_status
+tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_EVALUATION, 0);
+  tr_status status = evaluate(net, loader, loss, accuracy);
+  tr__work_end(board, before);
+  return status;
 }

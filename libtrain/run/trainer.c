@@ -432,7 +432,7 @@ static tr__progress_total total_of(const tr_trainer *trainer)
                                   tr__loader_get_state(opts->loader).batch};
 }
 
-tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
+static tr_status fit(tr_trainer *trainer, tr_report *report)
 {
   TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
                         "tr_trainer_fit\n"));
@@ -455,5 +455,14 @@ tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
   if (report != NULL) {
     *report = trainer->report;
   }
+  return status;
+}
+
+tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
+{
+  const tr__board *board = trainer->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_TRAINER, 0);
+  tr_status status = fit(trainer, report);
+  tr__work_end(board, before);
   return status;
 }
