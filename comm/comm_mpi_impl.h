@@ -43,8 +43,10 @@ void tr__mpi_finalize(void);
 /* tr__mpi_abort - end the whole job with this exit code. */
 void tr__mpi_abort(int code);
 
-/* tr__mpi_world - the Fortran handle of MPI_COMM_WORLD, and its size. */
+/* tr__mpi_world - the Fortran handle of MPI_COMM_WORLD, its size, and which of
+ * its ranks this is. */
 int tr__mpi_world(void);
+int tr__mpi_world_rank(void);
 int tr__mpi_world_size(void);
 
 #endif

@@ -76,6 +76,13 @@ int tr__mpi_world(void)
   return (int)MPI_Comm_c2f(MPI_COMM_WORLD);
 }
 
+int tr__mpi_world_rank(void)
+{
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
 int tr__mpi_world_size(void)
 {
   int size = 1;
