@@ -72,8 +72,8 @@ allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start,
-                                             allreduce_advance, NULL};
+const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start, allreduce_advance,
+                                             NULL};
 
 static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
                                        const tr__request *request)

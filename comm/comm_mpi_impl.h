@@ -30,8 +30,8 @@ bool tr__mpi_is_launched(void);
 /* tr__mpi_is_active - MPI is initialised and not yet finalised. */
 bool tr__mpi_is_active(void);
 
-/* tr__mpi_size - ranks of a communicator, given by its Fortran handle, and which
- * one this is; 0 for what is none. */
+/* tr__mpi_size - ranks of a communicator, given by its Fortran handle, and
+ * which one this is; 0 for what is none. */
 int tr__mpi_size(int handle, int *rank);
 
 /* tr__mpi_init - initialise MPI, for one thread at a time. */

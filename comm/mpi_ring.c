@@ -166,9 +166,8 @@ ring_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-static int64_t ring_look(const tr__comm_mpi *comm,
-                         const tr__request *request,
-                         int *awaited)
+static int64_t
+ring_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
 {
   const tr__ring *ring = &request->ring;
   int size = comm->base.size;
