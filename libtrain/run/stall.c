@@ -237,10 +237,21 @@ static void tell_late(const tr__sight *sight, char *text)
   add(text, count_ranks(sight, waits_too) == 1 ? " waits" : " wait");
 }
 
-/* All that can be seen have come. */
+/* It waits for a message of a rank that cannot be seen. */
+static bool waits_for_unseen(const tr__sight *sight, const tr__seen *rank)
+{
+  bool is_unseen = rank->awaited >= 0 && waits_too(sight, rank);
+  for (int i = 0; i < sight->count; i++) {
+    is_unseen = is_unseen && sight->seen[i].rank != rank->awaited;
+  }
+  return is_unseen;
+}
+
+/* All that can be seen have come: one of them may wait for another node. */
 static void tell_unseen(const tr__sight *sight, char *text)
 {
-  const tr__seen *own = own_of(sight);
+  const tr__seen *own = find(sight, waits_for_unseen);
+  own = own != NULL ? own : own_of(sight);
   if (own->rank >= 0) {
     add(text, "rank %d", own->rank);
   } else {

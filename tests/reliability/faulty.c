@@ -10,7 +10,8 @@
  *   leave             it is done before step STEP
  *   evaluate          it evaluates instead of taking step STEP
  *   shape             its batch of step STEP has samples of another size
- *   work              it is away for SECONDS / 2 before step STEP */
+ *   work              it is away for SECONDS / 2 before step STEP
+ *   plain             none; no rank evaluates or saves */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ typedef struct job {
   double limit_s;
   const char *fault; /* "" on the other ranks */
   int64_t step;      /* of the fault */
+  int is_plain;
   tr_context *ctx;
   tr_dataset *data[2];
   tr_loader *loaders[2];
@@ -111,10 +113,10 @@ static void take_step(const job *j, tr_batch *batch)
   TR_MUST(tr_model_backward(j->net));
   TR_MUST(tr_model_allreduce_grads(j->net));
   TR_MUST(tr_optimizer_step(j->opt));
-  if (step % EVALUATE_EVERY == 0) {
+  if (step % EVALUATE_EVERY == 0 && !j->is_plain) {
     evaluate(j);
   }
-  if (step % SAVE_EVERY == 0) {
+  if (step % SAVE_EVERY == 0 && !j->is_plain) {
     TR_MUST(tr_checkpoint_save(j->ctx, "run", &run));
   }
 }
@@ -147,6 +149,7 @@ int main(int argc, char **argv)
   if (argc > 3 && atoi(argv[3]) == rank) {
     j.fault = argv[2];
   }
+  j.is_plain = argc > 2 && strcmp(argv[2], "plain") == 0;
   signal(SIGUSR2, loop_for_ever);
   take_signal(SIG_BLOCK);
   const tr_context_opts opts = {

@@ -190,7 +190,13 @@ static void test_ranks_of_other_nodes_are_known_by_their_messages(void)
          "libtrain: rank 0 on node7 has waited for 10 s in all-reduce of step "
          "17, for a message of rank 5: that rank, one that it waits for, or "
          "the network does not get on. Exit 71.");
-  n.seen[0].awaited = -1;
+  n.seen[0].awaited = 1;
+  n.seen[1].awaited = 6;
+  expect(&n, 71,
+         "libtrain: rank 1 on node7 has waited for 10 s in all-reduce of step "
+         "17, for a message of rank 6: that rank, one that it waits for, or "
+         "the network does not get on. Exit 71.");
+  n.seen[0].awaited = n.seen[1].awaited = -1;
   expect(&n, 71,
          "libtrain: rank 0 on node7 has waited for 10 s in all-reduce of step "
          "17: a rank that this one cannot see, or the network, does not get "
