@@ -6,10 +6,14 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* A wait polls this long before it yields: a medium all-reduce. Yielding to
  * another program costs its whole time slice, 4 ms. */
 static const double spin_s = 1e-3;
+
+/* From then on it sleeps between polls. */
+static const double patience_s = 0.02;
 
 static tr__comm_mpi *mine(tr__comm *comm)
 {
@@ -41,55 +45,49 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count)
   }
 }
 
-/* MPI's own all-reduce waits, so all of it happens at the start. */
-static tr_status allreduce_all(tr__comm_mpi *comm, tr__request *request)
-{
-  int64_t done = 0;
-  while (done < request->count) {
-    int64_t count = tr__min(request->count - done, comm->base.tr__int_limit);
-    TR_TRY_MPI(MPI_Allreduce(
-        MPI_IN_PLACE, request->buf + done * (int64_t)request->element,
-        tr__int(count), request->type, MPI_SUM, comm->comm));
-    done += count;
-  }
-  return TR_OK;
-}
+static const tr__mpi_algorithm *const algorithms[] = {
+    [TR__ALGORITHM_DOUBLING] = &tr__mpi_doubling,
+    [TR__ALGORITHM_RING] = &tr__mpi_ring,
+    [TR__ALGORITHM_MPI] = &tr__mpi_library,
+    [TR__ALGORITHM_SHM] = &tr__mpi_shm,
+    [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
+    [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
+};
 
-static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
-{
-  tr__wait_begin(comm->base.board);
-  tr_status status = allreduce_all(comm, request);
-  tr__wait_end(comm->base.board);
-  return status;
-}
-
-static tr_status
-allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
-{
-  (void)comm;
-  (void)request;
-  *done = true;
-  return TR_OK;
-}
-
-const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start, allreduce_advance,
-                                             NULL};
-
-static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
-                                       const tr__request *request)
+/* What all ranks ask for alike, so that they choose, or refuse, alike. */
+static tr_status choose(const tr__comm_mpi *comm,
+                        const tr__request *request,
+                        const tr__mpi_algorithm **out)
 {
   int64_t bytes = request->count * (int64_t)request->element;
-  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes);
-  if (algorithm == TR__ALGORITHM_MPI) {
-    return &tr__mpi_allreduce;
+  bool is_ordered = request->kind != TR__ALLGATHER && comm->base.cut.total > 0;
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes, is_ordered);
+  if (is_ordered) {
+    TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
-  if (algorithm == TR__ALGORITHM_SHM) {
-    return &tr__mpi_shm;
+  *out = algorithms[algorithm];
+  return TR_OK;
+}
+
+int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
+                              const tr__request *request)
+{
+  int64_t largest = 0;
+  for (int r = 0; r < comm->base.size; r++) {
+    const tr__block *block = &request->blocks[r];
+    largest = tr__max(largest, block->end - block->begin);
   }
-  bool fits = bytes <= (int64_t)TR__SCRATCH_BYTES &&
-              request->count <= comm->base.tr__int_limit;
-  return algorithm == TR__ALGORITHM_DOUBLING && fits ? &tr__mpi_doubling
-                                                     : &tr__mpi_ring;
+  return largest;
+}
+
+static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    int64_t count = transfer->count;
+    comm->blocks[r] =
+        (tr__block){tr__comm_slice(&comm->base, count, transfer->dtype, r),
+                    tr__comm_slice(&comm->base, count, transfer->dtype, r + 1)};
+  }
 }
 
 static tr_status
@@ -105,10 +103,11 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
-  request->is_absent = transfer->is_absent;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
-  request->algorithm = choose(comm, request);
+  TR_TRY(choose(comm, request, &request->algorithm));
+  cut_slices(comm, transfer);
+  request->blocks = comm->blocks;
   *out = request;
   request->is_done = transfer->count == 0 || base->size == 1;
   if (!request->is_done) {
@@ -132,6 +131,33 @@ static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
   return TR_OK;
 }
 
+static bool mpi_sleep(tr__comm *base, tr__request *request)
+{
+  const tr__mpi_algorithm *algorithm = request->algorithm;
+  return algorithm->sleep != NULL && !request->is_done &&
+         algorithm->sleep(mine(base), request);
+}
+
+/* What MPI does by itself, polled as tr__comm_wait() does: a wait in MPI would
+ * keep a CPU busy, and show no life. */
+static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
+{
+  double begin = tr__now();
+  int is_done = 0;
+  TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  while (!is_done) {
+    double waited = tr__now() - begin;
+    if (waited > patience_s) {
+      tr__wait_poll(comm->base.board);
+      nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    } else if (waited > comm->base.spin_s) {
+      sched_yield();
+    }
+    TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  }
+  return TR_OK;
+}
+
 static tr_status
 mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
 {
@@ -141,8 +167,10 @@ mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
            "broadcast from rank %d of %d", root, base->size);
   while (done < all) {
     int64_t count = tr__min(all - done, base->tr__int_limit);
-    TR_TRY_MPI(MPI_Bcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
-                         comm->comm));
+    MPI_Request request;
+    TR_TRY_MPI(MPI_Ibcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
+                          comm->comm, &request));
+    TR_TRY(finish(comm, &request));
     done += count;
   }
   return TR_OK;
@@ -152,9 +180,10 @@ static tr_status
 mpi_reduce_i64(tr__comm *base, int64_t *values, int count, tr__reduce how)
 {
   MPI_Op op = how == TR__SUM ? MPI_SUM : how == TR__MIN ? MPI_MIN : MPI_MAX;
-  TR_TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
-                           mine(base)->comm));
-  return TR_OK;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
+                            mine(base)->comm, &request));
+  return finish(mine(base), &request);
 }
 
 static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
@@ -168,8 +197,10 @@ static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
     comm->sums = grown;
     comm->num_sums = needed;
   }
-  TR_TRY_MPI(MPI_Allgather(values, count, MPI_DOUBLE, comm->sums, count,
-                           MPI_DOUBLE, comm->comm));
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallgather(values, count, MPI_DOUBLE, comm->sums, count,
+                            MPI_DOUBLE, comm->comm, &request));
+  TR_TRY(finish(comm, &request));
   for (int i = 0; i < count; i++) {
     double sum = 0;
     for (int rank = 0; rank < base->size; rank++) {
@@ -182,8 +213,9 @@ static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
 
 static tr_status mpi_barrier(tr__comm *base)
 {
-  TR_TRY_MPI(MPI_Barrier(mine(base)->comm));
-  return TR_OK;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Ibarrier(mine(base)->comm, &request));
+  return finish(mine(base), &request);
 }
 
 static void mpi_destroy(tr__comm *base)
@@ -197,9 +229,13 @@ static void mpi_destroy(tr__comm *base)
     MPI_Comm_free(&comm->comm);
   }
   free(base->staging);
+  free(comm->blocks);
   free(comm->scratch);
+  free(comm->requests);
+  free(comm->ints);
   free(comm->sums);
   free(comm->parts);
+  free(base->cut.first);
   if (base->board != NULL) {
     base->board->release(base->board);
   }
@@ -211,6 +247,7 @@ const tr__comm_type tr__mpi_bare_type = {
     .destroy = mpi_destroy,
     .start = mpi_start,
     .test = mpi_test,
+    .sleep = mpi_sleep,
     .broadcast = mpi_broadcast,
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,
@@ -276,30 +313,49 @@ static tr_status duplicate(int handle, MPI_Comm *out)
   return TR_OK;
 }
 
+static size_t scratch_bytes(int size)
+{
+  size_t direct = (size_t)size * tr__direct_segment_bytes(size);
+  return TR__DEPTH * (direct > TR__SEGMENT_BYTES ? direct : TR__SEGMENT_BYTES);
+}
+
+/* NULL: no memory. */
+static tr__comm_mpi *make(MPI_Comm own)
+{
+  tr__comm_mpi *comm = calloc(1, sizeof *comm);
+  if (comm == NULL) {
+    return NULL;
+  }
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  size_t size = (size_t)comm->base.size;
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  int level = MPI_THREAD_SINGLE;
+  MPI_Query_thread(&level);
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
+  comm->comm = own;
+  comm->node = MPI_COMM_NULL;
+  comm->blocks = calloc(size, sizeof *comm->blocks);
+  comm->scratch = malloc(scratch_bytes(comm->base.size));
+  comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
+  comm->ints = calloc(2 * size, sizeof *comm->ints);
+  comm->parts = calloc(size, sizeof *comm->parts);
+  if (comm->blocks == NULL || comm->scratch == NULL || comm->requests == NULL ||
+      comm->ints == NULL || comm->parts == NULL) {
+    mpi_destroy(&comm->base);
+    return NULL;
+  }
+  return comm;
+}
+
 tr_status tr__comm_mpi_create(int handle, tr__comm **out)
 {
   *out = NULL;
   MPI_Comm own = MPI_COMM_NULL;
   TR_TRY(duplicate(handle, &own));
-  tr__comm_mpi *comm = calloc(1, sizeof *comm);
-  char *scratch = calloc(1, TR__SCRATCH_BYTES);
-  int size = 1;
-  MPI_Comm_size(own, &size);
-  const char **parts = calloc((size_t)size, sizeof *parts);
-  if (comm == NULL || scratch == NULL || parts == NULL) {
-    free(comm);
-    free(scratch);
-    free(parts);
-    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
-  }
-  comm->parts = parts;
-  comm->base.type = &tr__comm_mpi_type;
-  comm->base.tr__int_limit = INT_MAX;
-  comm->comm = own;
-  comm->node = MPI_COMM_NULL;
-  comm->scratch = scratch;
-  MPI_Comm_rank(own, &comm->base.rank);
-  comm->base.size = size;
+  tr__comm_mpi *comm = make(own);
+  TR_CHECK(comm != NULL, TR_ENOMEM, "no memory for a communicator");
   tr_status status = look_at_node(comm);
   if (status == TR_OK) {
     status = tr__node_board_create(comm, &comm->base.board);

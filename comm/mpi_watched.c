@@ -42,6 +42,11 @@ static tr_status watched_test(tr__comm *comm, tr__request **request, bool *done)
   return status;
 }
 
+static bool watched_sleep(tr__comm *comm, tr__request *request)
+{
+  return tr__mpi_bare_type.sleep(comm, request);
+}
+
 static void watched_look(tr__comm *comm, const tr__request *request)
 {
   const tr__mpi_algorithm *algorithm = request->algorithm;
@@ -89,9 +94,11 @@ static tr_status watched_barrier(tr__comm *comm)
 
 static tr_status watched_alloc(tr__comm *comm, size_t bytes, void **out)
 {
-  enter(comm, TR__CALL_SHARE, (int64_t)bytes);
+  tr__call_begin(comm->board, TR__CALL_SHARE, (int64_t)bytes);
+  tr__block_begin(comm->board);
   tr_status status = tr__mpi_bare_type.alloc(comm, bytes, out);
-  leave(comm);
+  tr__block_end(comm->board);
+  tr__call_end(comm->board);
   return status;
 }
 
@@ -105,6 +112,7 @@ const tr__comm_type tr__comm_mpi_type = {
     .destroy = watched_destroy,
     .start = watched_start,
     .test = watched_test,
+    .sleep = watched_sleep,
     .look = watched_look,
     .broadcast = watched_broadcast,
     .reduce_i64 = watched_reduce_i64,

@@ -13,42 +13,53 @@ typedef struct sum {
   size_t bytes;
 } sum;
 
-static int64_t first_shard(const tr__comm *comm, int rank)
-{
-  return comm->cut.total > 0 ? comm->cut.first[rank] : rank;
-}
-
 /* The first rank of the node's second half. */
 static int middle(const tr__comm *comm, int begin, int end)
 {
-  int64_t lo = first_shard(comm, begin), hi = first_shard(comm, end);
-  int64_t power = 1;
-  while (2 * power < hi - lo) {
-    power *= 2;
-  }
+  int64_t lo = tr__comm_first_shard(comm, begin);
+  int64_t half = tr__tree_half(tr__comm_first_shard(comm, end) - lo);
   int rank = begin + 1;
-  while (first_shard(comm, rank) < lo + power) {
+  while (tr__comm_first_shard(comm, rank) < lo + half) {
     rank++;
   }
   return rank;
 }
 
-/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part;
- * NULL: all are absent. */
+/* Members of recursive doubling (mpi_pairs.c): the first ones are two ranks. */
+static int first_rank(int pairs, int member)
+{
+  return member < pairs ? 2 * member : member + pairs;
+}
+
+bool tr__pairs_keep_order(const tr__comm *comm)
+{
+  int power = 1;
+  while (power <= comm->size / 2) {
+    power *= 2;
+  }
+  int pairs = comm->size - power;
+  for (int length = 2; length <= power; length *= 2) {
+    for (int m = 0; m < power; m += length) {
+      int begin = first_rank(pairs, m), end = first_rank(pairs, m + length);
+      if (middle(comm, begin, end) != first_rank(pairs, m + length / 2)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
+ */
 static const char *node(const sum *s, int begin, int end, char *own)
 {
   if (end - begin == 1) {
-    const bool *is_absent = s->request->is_absent;
-    bool is_there = is_absent == NULL || !is_absent[begin];
-    return is_there ? s->comm->parts[begin] : NULL;
+    return s->comm->parts[begin];
   }
   _Alignas(64) char spare[TR__SUM_BYTES];
   int mid = middle(&s->comm->base, begin, end);
   const char *left = node(s, begin, mid, own);
   const char *right = node(s, mid, end, left == own ? spare : own);
-  if (left == NULL || right == NULL) {
-    return left == NULL ? right : left;
-  }
   if (left != own && right != own) {
     memcpy(own, left, s->bytes);
     left = own;
@@ -66,9 +77,7 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   _Alignas(64) char own[TR__SUM_BYTES];
   const sum s = {comm, request, bytes};
   const char *total = node(&s, 0, comm->base.size, own);
-  if (total == NULL) {
-    memset(out, 0, bytes);
-  } else if (total != out) {
+  if (total != out) {
     memcpy(out, total, bytes);
   }
 }

@@ -53,6 +53,8 @@ int example_open_context(int argc,
                                 .seed = (uint64_t)options->seed,
                                 .device = options->device,
                                 .dtype = dtype_of(options->dtype),
+                                .virtual_shards = options->virtual_shards,
+                                .trace_path = options->trace,
                                 .stall_timeout = options->stall_timeout};
   TR_MUST(tr_context_create_auto(status == TR_OK ? &opts : &defaults, ctx));
   if (status != TR_OK) {

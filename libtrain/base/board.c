@@ -121,6 +121,29 @@ void tr__wait_end(const tr__board *board)
   }
 }
 
+void tr__wait_poll(const tr__board *board)
+{
+  if (board != NULL) {
+    ADD(own_line(board)->polls, 1);
+  }
+}
+
+void tr__block_begin(const tr__board *board)
+{
+  if (board != NULL) {
+    ADD(own_line(board)->blocked, 1);
+    ADD(own_line(board)->waiting, 1);
+  }
+}
+
+void tr__block_end(const tr__board *board)
+{
+  if (board != NULL) {
+    ADD(own_line(board)->waiting, -1);
+    ADD(own_line(board)->blocked, -1);
+  }
+}
+
 void tr__wait_note(const tr__board *board, int awaited, int64_t moves)
 {
   if (board != NULL) {
@@ -142,6 +165,8 @@ static bool read_line(const tr__board *board, int i, tr__seen *out)
                     .call = (tr__call)LOAD(line->call),
                     .bytes = LOAD(line->bytes),
                     .is_waiting = LOAD(line->waiting) > 0,
+                    .is_blocked = LOAD(line->blocked) > 0,
+                    .polls = LOAD(line->polls),
                     .moves = LOAD(line->moves),
                     .ticks = LOAD(line->ticks),
                     .alive = LOAD(line->alive),

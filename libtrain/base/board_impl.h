@@ -66,6 +66,8 @@ typedef struct tr__line {
   atomic_int call;            /* tr__call, of the last one begun */
   atomic_llong bytes;         /* of the same */
   atomic_int waiting;         /* threads that wait for the end of one */
+  atomic_int blocked;         /* of these, the ones that show no polls */
+  atomic_llong polls;         /* of a wait that takes long */
   atomic_llong moves;         /* grows while a wait gets on */
   atomic_int awaited;         /* whose message it waits for, + 1; 0: unknown */
   atomic_llong ticks;         /* grows while long work gets on */
@@ -111,9 +113,17 @@ void tr__work_tick(const tr__board *board);
 void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes);
 void tr__call_end(const tr__board *board);
 
-/* tr__wait_begin, tr__wait_end - around what ends when others have come. */
+/* tr__wait_begin, tr__wait_end - around what ends when others have come.
+ * tr__wait_poll - between its polls, once it takes long: a rank that waits and
+ * does not poll hangs. */
 void tr__wait_begin(const tr__board *board);
 void tr__wait_end(const tr__board *board);
+void tr__wait_poll(const tr__board *board);
+
+/* tr__block_begin, tr__block_end - the same around a foreign call that waits,
+ * of whose polls nobody knows. */
+void tr__block_begin(const tr__board *board);
+void tr__block_end(const tr__board *board);
 
 /* tr__wait_note - where a long wait stands: whose message it needs (-1:
  * unknown), and a number that changes as it gets on. */
@@ -127,9 +137,11 @@ typedef struct tr__seen {
   bool is_in_call; /* number `begun`: then call and bytes are its own */
   tr__call call;
   long long bytes;
-  bool is_waiting;
-  long long moves, ticks, alive;
-  int awaited; /* -1: unknown */
+  bool is_waiting, is_blocked;
+  long long polls, moves, ticks, alive;
+  int awaited;    /* -1: unknown */
+  double still_s; /* how long its wait has shown no poll; the reader's own
+                     knowledge */
 } tr__seen;
 
 void tr__board_read(const tr__board *board, int i, tr__seen *out);

@@ -10,13 +10,15 @@ typedef struct tr__request tr__request;
 
 typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 
-/* How an all-reduce works. AUTO takes one by size from a table. */
+/* How a transfer works. AUTO takes one by size from a table. */
 typedef enum tr__algorithm {
   TR__ALGORITHM_AUTO = 0,
   TR__ALGORITHM_DOUBLING = 1, /* recursive doubling, for few bytes */
   TR__ALGORITHM_RING = 2,     /* own pipelined ring */
-  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does */
-  TR__ALGORITHM_SHM = 4       /* the node's shared memory */
+  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does; waits */
+  TR__ALGORITHM_SHM = 4,      /* the node's shared memory */
+  TR__ALGORITHM_DIRECT = 5,   /* a message from each rank to each other */
+  TR__ALGORITHM_HALVING = 6   /* recursive halving and the way back */
 } tr__algorithm;
 
 /* What becomes of the ranks' buffers. A rank's slice of them is what
@@ -34,16 +36,14 @@ typedef struct tr__transfer {
   void *buf;      /* host memory */
   int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
   tr_dtype dtype; /* TR_F32 or TR_F64 */
-  const bool *is_absent; /* [size]: ranks whose numbers are in no sum; they take
-                            part all the same. NULL: none */
 } tr__transfer;
 
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then
  * follow this tree, and have the same bits for every number of ranks. */
 typedef struct tr__cut {
-  int64_t total;        /* shards; 0: none, sums take whatever order is fast */
-  const int64_t *first; /* [size + 1], the first shard of each rank; each range
-                           is one node of the tree of backend/tree_impl.h */
+  int64_t total;  /* shards; 0: none, sums take whatever order is fast */
+  int64_t *first; /* [size + 1], the first shard of each rank; each range is one
+                     node of the tree of backend/tree_impl.h */
 } tr__cut;
 
 /* Buffers are host memory. Every call is collective; ranks make the same
@@ -54,8 +54,7 @@ typedef struct tr__comm_type {
   void (*destroy)(tr__comm *comm);
 
   /* start - begin a transfer. The same bits on every rank that gets a sum. One
-   * at a time: TR_ESTATE where the one before has not finished. The buffer and
-   * is_absent stay as they are until it has. */
+   * at a time: TR_ESTATE where the one before has not finished. */
   tr_status (*start)(tr__comm *comm,
                      const tr__transfer *transfer,
                      tr__request **out);
@@ -64,6 +63,9 @@ typedef struct tr__comm_type {
    * request released, when it has finished. */
   tr_status (*test)(tr__comm *comm, tr__request **request, bool *done);
 
+  /* sleep - wait without work until a started call may have moved along, but
+   * not long. False, at once, where only polling moves it. */
+  bool (*sleep)(tr__comm *comm, tr__request *request);
   /* look - note on the board where a started call stands; it is not moved
    * along. NULL: nothing to note. */
   void (*look)(tr__comm *comm, const tr__request *request);
@@ -96,11 +98,12 @@ struct tr__comm {
   int rank, size;
   int local_size;  /* ranks on this node */
   int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
-  double spin_s;   /* how long a wait polls before it begins to yield */
+  double spin_s;   /* how long a wait polls before it sleeps or yields */
   tr__algorithm algorithm;
   tr__cut cut;
-  bool has_shm;          /* all ranks are on one node and share memory */
-  int64_t tr__int_limit; /* most elements in one foreign call */
+  bool has_shm;           /* all ranks are on one node and share memory */
+  bool may_change_thread; /* calls may come from any thread, one at a time */
+  int64_t tr__int_limit;  /* most elements in one foreign call */
 
   tr__board *board; /* where calls are noted; NULL: nobody waits for another.
                        Released with the rest, unless it is NULL then */
@@ -119,8 +122,26 @@ tr_status tr__comm_check(const tr__transfer *transfer);
 int64_t
 tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
 
-/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi" or "shm"; the last
- * is TR_EUNSUPPORTED where the ranks share no memory. */
+/* tr__comm_set_cut - deal so many virtual shards out to the ranks, once; 0:
+ * nothing. TR_EINVAL for fewer shards than ranks. */
+tr_status tr__comm_set_cut(tr__comm *comm, int64_t shards);
+
+/* Without virtual shards each rank holds one shard of as many as there are
+ * ranks. tr__comm_first_row - of the rows of a global batch; rank = size: the
+ * end. */
+int64_t tr__comm_num_shards(const tr__comm *comm);
+int64_t tr__comm_first_shard(const tr__comm *comm, int rank);
+int64_t tr__comm_first_row(const tr__comm *comm, int64_t rows, int rank);
+int64_t tr__comm_most_shards(const tr__comm *comm); /* of any rank */
+
+/* tr__comm_sum - a few numbers of a type, TR_F32 or TR_F64, summed over ranks
+ * as gradients are; without virtual shards in double, in the order of ranks. */
+tr_status
+tr__comm_sum(tr__comm *comm, tr_dtype dtype, double *values, int count);
+
+/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct"
+ * or "halving". TR_EUNSUPPORTED where the ranks share no memory, or where there
+ * is a cut and the algorithm does not keep its order. */
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */

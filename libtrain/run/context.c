@@ -2,6 +2,7 @@
 #include "base/context_impl.h"
 #include "base/half_impl.h"
 #include "comm/comm_mpi_impl.h"
+#include "run/trace_impl.h"
 #include "run/watchdog_impl.h"
 
 #include <inttypes.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <train/run.h>
 
-enum { MAX_THREADS = 4096 };
+enum { MAX_THREADS = 4096, MAX_SHARDS = 1 << 20 };
 
 /* What only the creator knows of a context. */
 typedef struct context {
@@ -18,6 +19,7 @@ typedef struct context {
   tr_log_fn log;
   void *log_user;
   tr__watchdog *watchdog; /* NULL: none */
+  tr__trace *trace;       /* NULL: none */
 } context;
 
 /* The watch over a context that is being made. */
@@ -77,6 +79,9 @@ static tr_status check_opts(const tr_context_opts *opts)
   TR_CHECK(!isnan(opts->stall_timeout), TR_EINVAL,
            "stall_timeout is not a number, expected seconds, 0 (120) or less "
            "(no limit)");
+  TR_CHECK(opts->virtual_shards >= 0 && opts->virtual_shards <= MAX_SHARDS,
+           TR_EINVAL, "virtual_shards is %lld, expected 0 (none) to %d",
+           (long long)opts->virtual_shards, MAX_SHARDS);
   return check_device(device_of(opts));
 }
 
@@ -86,9 +91,11 @@ static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
 {
   char text[256];
   snprintf(text, sizeof text,
-           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64 "\n",
+           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64
+           "\nvirtual_shards %lld\ntrace %d\n",
            tr_version(), device_of(opts), tr__dtype_name(opts->dtype),
-           opts->seed);
+           opts->seed, (long long)opts->virtual_shards,
+           opts->trace_path != NULL);
   return tr__agree_text(comm, "options of the context", text);
 }
 
@@ -107,7 +114,9 @@ static void release(context *ctx)
   if (base->backend != NULL) {
     base->backend->type->destroy(base->backend);
   }
+  tr__queue_destroy(&base->queue);
   tr__pool_destroy(&base->pool);
+  tr__trace_close(&ctx->trace);
   if (base->comm != NULL) {
     base->comm->type->destroy(base->comm);
   }
@@ -134,6 +143,18 @@ make_context(tr__comm *comm, const tr_context_opts *opts, context **out)
   return TR_OK;
 }
 
+static tr_status
+trace_and_queue(tr__comm *comm, const tr_context_opts *opts, context *ctx)
+{
+  tr_context *base = &ctx->base;
+  if (opts->trace_path != NULL) {
+    TR_TRY(
+        tr__trace_open(comm, opts->trace_path, &ctx->trace, &base->timeline));
+  }
+  return tr__agree(
+      comm, tr__queue_create(comm, base->pool, base->timeline, &base->queue));
+}
+
 /* comm is taken on success. */
 static tr_status create_on(tr__comm *comm,
                            const tr_context_opts *opts,
@@ -145,6 +166,9 @@ static tr_status create_on(tr__comm *comm,
   TR_TRY_GOTO(tr__agree(comm, status), failed);
   TR_TRY_GOTO(compare_opts(comm, opts), failed);
   TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
+  TR_TRY_GOTO(tr__agree(comm, tr__comm_set_cut(comm, opts->virtual_shards)),
+              failed);
+  TR_TRY_GOTO(trace_and_queue(comm, opts, ctx), failed);
   ctx->base.comm = comm;
   *out = ctx;
   return TR_OK;
@@ -255,12 +279,30 @@ tr_status tr_context_create_auto(const tr_context_opts *opts, tr_context **out)
   return TR_OK;
 }
 
+tr_status tr__context_write_trace(tr_context *ctx)
+{
+  tr__trace *trace = ((context *)ctx)->trace;
+  int64_t dropped = 0;
+  if (trace == NULL) {
+    return TR_OK;
+  }
+  TR_TRY(tr__trace_write(trace, &dropped));
+  if (dropped > 0) {
+    tr__warn_root(ctx, "the trace lacks the oldest %lld events",
+                  (long long)dropped);
+  }
+  return TR_OK;
+}
+
 void tr_context_destroy(tr_context **ctx)
 {
   if (ctx == NULL || *ctx == NULL) {
     return;
   }
   bool owns_mpi = (*ctx)->owns_mpi;
+  if (tr__context_write_trace(*ctx) != TR_OK) {
+    tr__warn_root(*ctx, "the trace is lost: %s", tr_error_message());
+  }
   tr__watchdog *dog = ((context *)*ctx)->watchdog;
   /* Others may still wait for this rank, and finalising waits for them: the
    * board outlives the communicator. */
@@ -268,7 +310,7 @@ void tr_context_destroy(tr_context **ctx)
   (*ctx)->comm->board = NULL;
   tr__work_begin(board, TR__WORK_LEFT, 0);
   tr__call_begin(board, TR__CALL_LEAVE, 0);
-  tr__wait_begin(board);
+  tr__block_begin(board);
   release((context *)*ctx);
   *ctx = NULL;
   if (owns_mpi) {

@@ -6,8 +6,9 @@
 
 enum { MOST_NAMED = 4, PATIENCE = 10 };
 
-/* How long after its last look a watchdog's process is thought to stand. */
-static const double heartbeat_s = 2.5;
+/* A wait that shows no poll for so long hangs, where the limit is longer than
+ * twice as much. */
+static const double still_s = 10;
 
 static const char *const work_texts[] = {
 #define TEXT(name, text, relation) [TR__WORK_##name] = (text),
@@ -71,7 +72,7 @@ static void add_state(char *text, const tr__sight *sight, const tr__seen *rank)
     add(text, " (since %.0f s)", seconds(sight, rank->since));
   }
   double silent = seconds(sight, rank->alive);
-  if (rank->alive != 0 && silent > heartbeat_s) {
+  if (rank->alive != 0 && silent > sight->heartbeat_s) {
     add(text, "; its process has not run for %.0f s", silent);
   }
 }
@@ -108,19 +109,26 @@ static const tr__seen *own_of(const tr__sight *sight)
   return &sight->seen[sight->own];
 }
 
+/* It seems to wait, but does not poll. */
+static bool is_stuck(const tr__sight *sight, const tr__seen *rank)
+{
+  double least = sight->limit_s / 2 < still_s ? sight->limit_s / 2 : still_s;
+  return rank->is_waiting && !rank->is_blocked && rank->still_s >= least;
+}
+
 static bool waits_too(const tr__sight *sight, const tr__seen *rank)
 {
   const tr__seen *own = own_of(sight);
   return rank == own || (rank->is_waiting && rank->begun == own->begun &&
-                         rank->call == own->call);
+                         rank->call == own->call && !is_stuck(sight, rank));
 }
 
 static bool is_behind(const tr__sight *sight, const tr__seen *rank)
 {
   const tr__seen *own = own_of(sight);
-  bool has_begun_only =
-      rank->begun == own->begun && rank->is_in_call && !rank->is_waiting;
-  return rank->begun < own->begun || has_begun_only;
+  bool goes_on = rank->is_waiting && !is_stuck(sight, rank);
+  return rank->begun < own->begun ||
+         (rank->begun == own->begun && rank->is_in_call && !goes_on);
 }
 
 /* Of those that are behind, the ones that the others of them wait for. */
@@ -144,12 +152,18 @@ static bool has_left(const tr__sight *sight, const tr__seen *rank)
          rank->begun < own_of(sight)->begun;
 }
 
+static bool hangs_in_call(const tr__sight *sight, const tr__seen *rank)
+{
+  return is_last(sight, rank) && rank->begun == own_of(sight)->begun &&
+         rank->is_waiting;
+}
+
 /* With files: that may take long. */
 static bool is_busy(const tr__sight *sight, const tr__seen *rank)
 {
   bool saves = rank->work == TR__WORK_SAVE || rank->work == TR__WORK_RESUME;
   return is_last(sight, rank) && saves &&
-         seconds(sight, rank->alive) <= heartbeat_s;
+         seconds(sight, rank->alive) <= sight->heartbeat_s;
 }
 
 /* Calls are numbered: those of the same number must be the same. */
@@ -227,8 +241,12 @@ static void tell_late(const tr__sight *sight, char *text)
   if (sight->host != NULL && sight->count < sight->size) {
     add(text, " on %s", sight->host);
   }
-  add(text, count_ranks(sight, is_last) == 1 ? " has" : " have");
-  add(text, " not come to ");
+  int count = count_ranks(sight, is_last);
+  if (count_ranks(sight, hangs_in_call) == count) {
+    add(text, count == 1 ? " hangs in " : " hang in ");
+  } else {
+    add(text, count == 1 ? " has not come to " : " have not come to ");
+  }
   add_call(text, own_of(sight));
   add(text, " for %.0f s: ", sight->waited_s);
   add_late(sight, text);
@@ -292,7 +310,9 @@ static double limit_of(const tr__sight *sight)
 void tr__stall_judge(const tr__sight *sight, tr__stall *out)
 {
   *out = (tr__stall){.text = "libtrain: "};
-  if (!own_of(sight)->is_waiting) {
+  const tr__seen *own = own_of(sight);
+  bool speaks = !is_stuck(sight, own) || sight->waited_s >= 2 * sight->limit_s;
+  if (!own->is_waiting || !speaks) {
     return;
   }
   if (find(sight, is_astray) != NULL) {

@@ -8,8 +8,9 @@
 typedef struct tr__sight {
   const tr__seen *seen; /* [count], of the ranks of this node */
   int count, own;
-  int size;        /* ranks of the job */
-  double waited_s; /* how long this rank has waited and nothing got on */
+  int size;           /* ranks of the job */
+  double heartbeat_s; /* a process whose watchdog looked longer ago stands */
+  double waited_s;    /* how long this rank has waited and nothing got on */
   double limit_s;
   long long now;    /* tr__board_now() */
   const char *host; /* said where there are several; may be NULL */

@@ -31,7 +31,7 @@ struct tr__watchdog {
   double limit_s, look_s;
   tr__board *first;       /* before the communicator has one */
   const tr__board *board; /* NULL: none */
-  tr__seen *seen;         /* [board->count] */
+  tr__seen *seen;         /* [board->count], as the last look saw them */
   char host[64];
   /* of the wait that is counted */
   long long last;  /* look */
@@ -82,10 +82,15 @@ static _Noreturn void end_job(const tr__board *board, const tr__stall *stall)
   _exit(stall->exit_code);
 }
 
-static void read_board(tr__watchdog *dog)
+static void read_board(tr__watchdog *dog, double passed)
 {
   for (int i = 0; i < dog->board->count; i++) {
-    tr__board_read(dog->board, i, &dog->seen[i]);
+    tr__seen *seen = &dog->seen[i], before = *seen;
+    tr__board_read(dog->board, i, seen);
+    bool is_still = seen->begun == before.begun &&
+                    seen->polls == before.polls &&
+                    seen->is_waiting == before.is_waiting;
+    seen->still_s = is_still ? before.still_s + passed : 0;
   }
 }
 
@@ -106,20 +111,22 @@ static void look(tr__watchdog *dog)
   const tr__board *board = dog->board;
   long long now = tr__board_now();
   double passed = (double)(now - dog->last) * 1e-9;
+  passed = passed < dog->look_s + late_s ? passed : dog->look_s;
   dog->last = now;
   atomic_store(&tr__board_line(board, board->own)->alive, now);
-  read_board(dog);
+  read_board(dog, passed);
   long long mark = mark_of(dog);
   if (!dog->seen[board->own].is_waiting || mark != dog->mark) {
     dog->mark = mark;
     dog->waited_s = 0;
     return;
   }
-  dog->waited_s += passed < dog->look_s + late_s ? passed : dog->look_s;
+  dog->waited_s += passed;
   const tr__sight sight = {.seen = dog->seen,
                            .count = board->count,
                            .own = board->own,
                            .size = board->size,
+                           .heartbeat_s = late_s + 2 * dog->look_s,
                            .waited_s = dog->waited_s,
                            .limit_s = dog->limit_s,
                            .now = now,
@@ -206,7 +213,7 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out)
   bool has_memory = dog->first != NULL && dog->seen != NULL;
   tr__work_begin(dog->first, TR__WORK_SETUP, 0);
   tr__call_begin(dog->first, call, 0);
-  tr__wait_begin(dog->first);
+  tr__block_begin(dog->first);
   if (!has_memory || start_thread(dog) != 0) {
     release(dog);
     return TR_FAIL(TR_ESYSTEM, "no memory or no thread for the watchdog");

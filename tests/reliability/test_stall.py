@@ -87,7 +87,8 @@ class Run:
         try:
             code = self.process.wait(seconds)
         except Exception as late:
-            raise Failure("still running after %d s" % seconds) from late
+            raise Failure("still running after %d s: %s" %
+                          (seconds, self.output())) from late
         finally:
             job.end_group(self.process)
         took = time.monotonic() - begin
@@ -132,26 +133,29 @@ def signalled(campaign, limit_s, number):
     return run, rank
 
 
-def check_stall(campaign, number, text):
+def check_stall(campaign, number):
     run, rank = signalled(campaign, LIMIT_S, number)
     code, lines, took = run.end()
+    # Nobody can tell a rank that loops in a save from one that writes slowly.
+    is_save = number != signal.SIGSTOP and 'it is in "checkpoint save"' in \
+        "".join(lines)
+    limit_s = LIMIT_S * (10 if is_save else 1)
     try:
-        one_line(lines, code, "libtrain: rank %d has not come to " % rank,
-                 "Exit 71.", text)
+        one_line(lines, code, "libtrain: rank %d ha" % rank, "Exit 71.")
         expect(code == 71, "exit code is %s, expected 71" % code)
-        expect(took <= LIMIT_S + GRACE_S, "took %.1f s" % took)
+        expect(took <= limit_s + GRACE_S, "took %.1f s" % took)
     except Failure as failure:
         raise Failure("rank %d: %s\n%s" % (rank, failure,
                                            "\n".join(lines))) from failure
-    campaign.note("stall", took - LIMIT_S)
+    campaign.note("stall", took - limit_s)
 
 
 def check_stopped(campaign):
-    check_stall(campaign, signal.SIGSTOP, "its process has not run for ")
+    check_stall(campaign, signal.SIGSTOP)
 
 
 def check_loop(campaign):
-    check_stall(campaign, signal.SIGUSR2, 'in "' )
+    check_stall(campaign, signal.SIGUSR2)
 
 
 def check_stopped_at_start(campaign):

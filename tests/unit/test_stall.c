@@ -34,6 +34,7 @@ static void make_node(node *n)
                          .count = RANKS,
                          .own = 0,
                          .size = RANKS,
+                         .heartbeat_s = 2.5,
                          .waited_s = 10,
                          .limit_s = 10,
                          .now = 100 * second,
@@ -92,6 +93,29 @@ static void test_names_the_rank_that_the_late_ones_wait_for(void)
          "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
          "is in \"outside libtrain\" after step 16 (since 10 s); ranks 0, 1 "
          "wait. Exit 71.");
+}
+
+static void test_a_wait_without_polls_hangs(void)
+{
+  node n;
+  make_node(&n);
+  n.seen[2].still_s = 6;
+  expect(&n, 71,
+         "libtrain: rank 2 hangs in all-reduce of step 17 for 10 s: it waits "
+         "in all-reduce of step 17; ranks 0, 1, 3 wait. Exit 71.");
+  /* Who hangs leaves it to the others, unless there is none. */
+  n.sight.own = 2;
+  expect(&n, 0, "");
+  n.sight.waited_s = 20;
+  tr__stall stall;
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT_EQ(stall.exit_code, 71);
+  /* A foreign call shows no polls. */
+  make_node(&n);
+  n.seen[2].still_s = 6;
+  n.seen[2].is_blocked = true;
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT(strstr(stall.text, "all 4 ranks have come to it") != NULL);
 }
 
 static void test_says_nothing_before_the_limit_or_without_a_wait(void)
@@ -291,6 +315,7 @@ static void test_a_watchdog_starts_stops_and_may_be_off(void)
 static const tr_test tests[] = {
     TEST(test_names_the_late_rank_and_its_phase),
     TEST(test_names_the_rank_that_the_late_ones_wait_for),
+    TEST(test_a_wait_without_polls_hangs),
     TEST(test_says_nothing_before_the_limit_or_without_a_wait),
     TEST(test_files_take_their_time_but_not_in_a_stopped_process),
     TEST(test_different_calls_are_a_mismatch_at_once),
