@@ -162,7 +162,7 @@ static bool hangs_in_call(const tr__sight *sight, const tr__seen *rank)
 static bool is_busy(const tr__sight *sight, const tr__seen *rank)
 {
   bool saves = rank->work == TR__WORK_SAVE || rank->work == TR__WORK_RESUME;
-  return is_last(sight, rank) && saves &&
+  return is_last(sight, rank) && saves && !rank->is_waiting &&
          seconds(sight, rank->alive) <= sight->heartbeat_s;
 }
 

@@ -146,7 +146,12 @@ static void test_files_take_their_time_but_not_in_a_stopped_process(void)
     n.sight.waited_s = 100;
     tr__stall_judge(&n.sight, &stall);
     ASSERT_EQ(stall.exit_code, 71);
-    /* Another one has no such excuse. */
+    /* Nor has one that waits within a save, or another one. */
+    n.sight.waited_s = 10;
+    n.seen[2].is_in_call = n.seen[2].is_waiting = true;
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+    n.seen[2].is_in_call = n.seen[2].is_waiting = false;
     n.sight.waited_s = 10;
     make_late(&n, 3, TR__WORK_LOADING);
     tr__stall_judge(&n.sight, &stall);
