@@ -3,13 +3,8 @@
 #include "comm/mpi_impl.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A wait polls this long before it yields: a medium all-reduce. Yielding to
- * another program costs its whole time slice, 4 ms. */
-static const double spin_s = 1e-3;
 
 static tr__comm_mpi *mine(tr__comm *comm)
 {
@@ -41,73 +36,90 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count)
   }
 }
 
-/* MPI's own all-reduce waits, so all of it happens at the start. */
-static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
+static const tr__mpi_algorithm *const algorithms[] = {
+    [TR__ALGORITHM_DOUBLING] = &tr__mpi_doubling,
+    [TR__ALGORITHM_RING] = &tr__mpi_ring,
+    [TR__ALGORITHM_MPI] = &tr__mpi_library,
+    [TR__ALGORITHM_SHM] = &tr__mpi_shm,
+    [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
+    [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
+    [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
+};
+
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out)
 {
-  int64_t done = 0;
-  while (done < request->count) {
-    int64_t count = tr__min(request->count - done, comm->base.tr__int_limit);
-    TR_TRY_MPI(MPI_Allreduce(
-        MPI_IN_PLACE, request->buf + done * (int64_t)request->element,
-        tr__int(count), request->type, MPI_SUM, comm->comm));
-    done += count;
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, transfer);
+  if (transfer->kind != TR__ALLGATHER) {
+    TR_TRY(tr__comm_check_order(&comm->base, algorithm));
+  }
+  *out = algorithms[algorithm];
+  bool is_shared = algorithm == TR__ALGORITHM_SHM;
+  if (transfer->wire != 0 && !is_shared && !(*out)->has_wire) {
+    *out = &tr__mpi_direct;
   }
   return TR_OK;
 }
 
-static tr_status
-allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
+                              const tr__request *request)
 {
-  (void)comm;
-  (void)request;
-  *done = true;
-  return TR_OK;
+  int64_t largest = 0;
+  for (int r = 0; r < comm->base.size; r++) {
+    const tr__block *block = &request->blocks[r];
+    largest = tr__max(largest, block->end - block->begin);
+  }
+  return largest;
 }
 
-const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start,
-                                             allreduce_advance};
-
-static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
-                                       const tr__request *request)
+static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
-  int64_t bytes = request->count * (int64_t)request->element;
-  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes);
-  if (algorithm == TR__ALGORITHM_MPI) {
-    return &tr__mpi_allreduce;
+  for (int r = 0; r < comm->base.size; r++) {
+    int64_t count = transfer->count;
+    comm->blocks[r] = tr__comm_range(&comm->base, transfer->slices, count,
+                                     transfer->dtype, r);
   }
-  if (algorithm == TR__ALGORITHM_SHM) {
-    return &tr__mpi_shm;
+}
+
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__block *blocks)
+{
+  tr__request *request = &comm->request;
+  if (blocks == NULL) {
+    cut_slices(comm, transfer);
   }
-  bool fits = bytes <= (int64_t)TR__SCRATCH_BYTES &&
-              request->count <= comm->base.tr__int_limit;
-  return algorithm == TR__ALGORITHM_DOUBLING && fits ? &tr__mpi_doubling
-                                                     : &tr__mpi_ring;
+  request->kind = transfer->kind;
+  request->buf = transfer->buf;
+  request->count = transfer->count;
+  request->dtype = transfer->dtype;
+  request->wire = algorithm->has_wire ? transfer->wire : 0;
+  request->element = tr_dtype_size(transfer->dtype);
+  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
+  request->blocks = blocks != NULL ? blocks : comm->blocks;
+  request->is_done = transfer->count == 0 || comm->base.size == 1;
+  request->algorithm = algorithm;
+  if (!request->is_done) {
+    TR_TRY(algorithm->start(comm, request));
+    TR_TRY(algorithm->advance(comm, request, &request->is_done));
+  }
+  return TR_OK;
 }
 
 static tr_status
 mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
 {
   tr__comm_mpi *comm = mine(base);
-  tr__request *request = &comm->request;
+  const tr__mpi_algorithm *algorithm = NULL;
   *out = NULL;
   TR_TRY(tr__comm_check(transfer));
-  TR_CHECK(request->algorithm == NULL, TR_ESTATE,
+  TR_CHECK(comm->request.algorithm == NULL, TR_ESTATE,
            "an all-reduce was started before the last one had finished");
-  request->kind = transfer->kind;
-  request->buf = transfer->buf;
-  request->count = transfer->count;
-  request->dtype = transfer->dtype;
-  request->slices = transfer->slices;
-  request->wire = transfer->wire;
-  request->element = tr_dtype_size(transfer->dtype);
-  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
-  request->algorithm = choose(comm, request);
-  *out = request;
-  request->is_done = transfer->count == 0 || base->size == 1;
-  if (!request->is_done) {
-    TR_TRY(request->algorithm->start(comm, request));
-    TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
-  }
+  TR_TRY(tr__mpi_choose(comm, transfer, &algorithm));
+  *out = &comm->request;
+  TR_TRY(tr__mpi_begin(comm, algorithm, transfer, NULL));
   return TR_OK;
 }
 
@@ -123,6 +135,13 @@ static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
     *handle = NULL;
   }
   return TR_OK;
+}
+
+static bool mpi_sleep(tr__comm *base, tr__request *request)
+{
+  const tr__mpi_algorithm *algorithm = request->algorithm;
+  return algorithm->sleep != NULL && !request->is_done &&
+         algorithm->sleep(mine(base), request);
 }
 
 static tr_status
@@ -179,18 +198,25 @@ static tr_status mpi_barrier(tr__comm *base)
   return TR_OK;
 }
 
+static void free_communicator(MPI_Comm *comm)
+{
+  if (*comm != MPI_COMM_NULL && tr__mpi_is_active()) {
+    MPI_Comm_free(comm);
+  }
+}
+
 static void mpi_destroy(tr__comm *base)
 {
   tr__comm_mpi *comm = mine(base);
+  tr__nodes_release(comm);
   tr__shm_destroy(comm);
-  if (comm->node != MPI_COMM_NULL && tr__mpi_is_active()) {
-    MPI_Comm_free(&comm->node);
-  }
-  if (comm->comm != MPI_COMM_NULL && tr__mpi_is_active()) {
-    MPI_Comm_free(&comm->comm);
-  }
+  free_communicator(&comm->node);
+  free_communicator(&comm->comm);
   free(base->staging);
+  free(comm->blocks);
   free(comm->scratch);
+  free(comm->requests);
+  free(comm->ints);
   free(comm->sums);
   free(comm->parts);
   free(base->cut.first);
@@ -202,53 +228,14 @@ const tr__comm_type tr__comm_mpi_type = {
     .destroy = mpi_destroy,
     .start = mpi_start,
     .test = mpi_test,
+    .sleep = mpi_sleep,
     .broadcast = mpi_broadcast,
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,
     .barrier = mpi_barrier,
-    .alloc = tr__shm_alloc,
-    .free = tr__shm_free,
+    .alloc = tr__nodes_alloc,
+    .free = tr__nodes_free,
 };
-
-/* Compare the CPUs of the ranks of this node. */
-static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
-{
-  cpu_set_t own;
-  CPU_ZERO(&own);
-  sched_getaffinity(0, sizeof own, &own);
-  TR_TRY_MPI(MPI_Allgather(&own, sizeof own, MPI_BYTE, sets, sizeof own,
-                           MPI_BYTE, node));
-  base->cpu_sharers = 0;
-  for (int i = 0; i < base->local_size; i++) {
-    cpu_set_t common;
-    CPU_AND(&common, &own, &sets[i]);
-    base->cpu_sharers += CPU_COUNT(&common) > 0;
-  }
-  base->cpu_sharers = base->cpu_sharers > 0 ? base->cpu_sharers : 1;
-  /* With more ranks than CPUs a poll keeps the awaited rank from running. */
-  base->spin_s = base->cpu_sharers > CPU_COUNT(&own) ? 0 : spin_s;
-  return TR_OK;
-}
-
-static tr_status look_at_node(tr__comm_mpi *comm)
-{
-  TR_TRY_MPI(MPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0,
-                                 MPI_INFO_NULL, &comm->node));
-  TR_TRY_MPI(MPI_Comm_set_errhandler(comm->node, MPI_ERRORS_RETURN));
-  MPI_Comm_size(comm->node, &comm->base.local_size);
-  cpu_set_t *sets = calloc((size_t)comm->base.local_size, sizeof *sets);
-  tr_status status = TR_OK;
-  if (sets == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory for the CPU sets of %d ranks",
-                     comm->base.local_size);
-  }
-  TR_TRY_GOTO(tr__agree(&comm->base, status), done);
-  TR_TRY_GOTO(count_sharers(&comm->base, comm->node, sets), done);
-
-done:
-  free(sets);
-  return status;
-}
 
 static tr_status duplicate(int handle, MPI_Comm *out)
 {
@@ -263,7 +250,50 @@ static tr_status duplicate(int handle, MPI_Comm *out)
            "the communicator is an intercommunicator, expected an "
            "intracommunicator");
   TR_TRY_MPI(MPI_Comm_dup(comm, out));
-  TR_TRY_MPI(MPI_Comm_set_errhandler(*out, MPI_ERRORS_RETURN));
+  return TR_OK;
+}
+
+static size_t scratch_bytes(int size)
+{
+  size_t direct = (size_t)size * tr__direct_segment_bytes(size);
+  return TR__DEPTH * (direct > TR__SEGMENT_BYTES ? direct : TR__SEGMENT_BYTES);
+}
+
+static bool get_memory(tr__comm_mpi *comm)
+{
+  size_t size = (size_t)comm->base.size;
+  comm->blocks = calloc(size, sizeof *comm->blocks);
+  comm->scratch = malloc(scratch_bytes(comm->base.size));
+  comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
+  comm->ints = calloc(2 * size, sizeof *comm->ints);
+  comm->parts = calloc(size, sizeof *comm->parts);
+  return comm->blocks != NULL && comm->scratch != NULL &&
+         comm->requests != NULL && comm->ints != NULL && comm->parts != NULL;
+}
+
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
+{
+  int level = MPI_THREAD_SINGLE;
+  *out = calloc(1, sizeof **out);
+  if (*out == NULL) {
+    MPI_Comm_free(&own);
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
+  tr__comm_mpi *comm = *out;
+  MPI_Comm_set_errhandler(own, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  MPI_Query_thread(&level);
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
+  comm->comm = own;
+  comm->node = MPI_COMM_NULL;
+  if (!get_memory(comm)) {
+    mpi_destroy(&comm->base);
+    *out = NULL;
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
   return TR_OK;
 }
 
@@ -271,34 +301,10 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
 {
   *out = NULL;
   MPI_Comm own = MPI_COMM_NULL;
+  tr__comm_mpi *comm;
   TR_TRY(duplicate(handle, &own));
-  tr__comm_mpi *comm = calloc(1, sizeof *comm);
-  char *scratch = calloc(1, TR__SCRATCH_BYTES);
-  int size = 1;
-  MPI_Comm_size(own, &size);
-  const char **parts = calloc((size_t)size, sizeof *parts);
-  if (comm == NULL || scratch == NULL || parts == NULL) {
-    free(comm);
-    free(scratch);
-    free(parts);
-    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
-  }
-  comm->parts = parts;
-  comm->base.type = &tr__comm_mpi_type;
-  comm->base.tr__int_limit = INT_MAX;
-  int level = MPI_THREAD_SINGLE;
-  MPI_Query_thread(&level);
-  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
-  comm->comm = own;
-  comm->node = MPI_COMM_NULL;
-  comm->scratch = scratch;
-  MPI_Comm_rank(own, &comm->base.rank);
-  comm->base.size = size;
-  tr_status status = look_at_node(comm);
-  if (status == TR_OK) {
-    status = tr__shm_create(comm);
-    comm->base.has_shm = comm->shared.base != NULL;
-  }
+  TR_TRY(tr__mpi_make(own, &comm));
+  tr_status status = tr__nodes_create(comm);
   if (status != TR_OK) {
     mpi_destroy(&comm->base);
     return tr_error_push(status, __FILE__, __LINE__);

@@ -27,6 +27,13 @@ static tr_status self_test(tr__comm *comm, tr__request **request, bool *done)
   return TR_OK;
 }
 
+static bool self_sleep(tr__comm *comm, tr__request *request)
+{
+  (void)comm;
+  (void)request;
+  return false;
+}
+
 static tr_status
 self_broadcast(tr__comm *comm, void *buf, size_t bytes, int root)
 {
@@ -81,6 +88,7 @@ const tr__comm_type tr__comm_self_type = {
     .destroy = self_destroy,
     .start = self_start,
     .test = self_test,
+    .sleep = self_sleep,
     .broadcast = self_broadcast,
     .reduce_i64 = self_reduce_i64,
     .sum_f64 = self_sum_f64,

@@ -7,33 +7,66 @@
 
 #include <mpi.h>
 
-/* Segments of a ring that may be on their way at once, in each direction. */
-#define TR__RING_DEPTH 4
+/* Segments that may be on their way at once, in each direction. */
+#define TR__DEPTH 4
 
 /* Bytes of one segment: small enough to stay in the caches between its
  * arrival and its departure, large enough to hide a message's latency. */
-#define TR__RING_SEGMENT_BYTES ((size_t)128 << 10)
+#define TR__SEGMENT_BYTES ((size_t)256 << 10)
 
-#define TR__SCRATCH_BYTES (TR__RING_DEPTH * TR__RING_SEGMENT_BYTES)
+/* About as many bytes are added or copied in one call of advance: some ten
+ * microseconds. */
+#define TR__TURN_BYTES ((size_t)256 << 10)
 
-enum { TR__TAG_RING = 1, TR__TAG_DOUBLING = 2 };
+enum {
+  TR__TAG_RING = 1,
+  TR__TAG_PAIRS,
+  TR__TAG_DIRECT_PARTS,
+  TR__TAG_DIRECT_SUMS
+};
+
+typedef struct tr__comm_mpi tr__comm_mpi;
+
+typedef tr__range tr__block; /* of a transfer's elements */
 
 /* A ring's items are numbered (step, segment), step-major. Item i is received
  * from the left and, num_segments items later, sent to the right. */
 typedef struct tr__ring {
   int64_t segment;      /* elements of a full segment */
   int64_t num_segments; /* of the largest block */
-  int64_t total;        /* items: 2 (size - 1) num_segments */
+  int64_t total;        /* the item after the last */
   int64_t recv_posted, recv_done, send_posted, send_done;
-  MPI_Request recv[TR__RING_DEPTH], send[TR__RING_DEPTH];
+  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
 } tr__ring;
 
-typedef struct tr__doubling {
-  int step;        /* next exchange to begin */
-  bool is_waiting; /* an exchange is on its way */
-  bool adds;       /* what it brings is added, not copied */
-  MPI_Request recv, send;
-} tr__doubling;
+/* One exchange with other ranks: a block out, a block in. */
+typedef struct tr__exchange {
+  int to, from; /* MPI_PROC_NULL: none */
+  tr__block out, in;
+  bool adds; /* what comes in is added, not copied */
+} tr__exchange;
+
+/* A sequence of exchanges (mpi_pairs.c), each in segments. */
+typedef struct tr__pairs {
+  bool is_halving; /* the vector's half at each step, else all of it */
+  int step;        /* the exchange under way, or the next one */
+  bool is_under_way;
+  tr__exchange now;
+  int64_t segment;
+  int64_t num_in, num_out; /* segments of this exchange */
+  int64_t recv_posted, recv_done, send_posted, send_done;
+  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
+} tr__pairs;
+
+/* Item k is segment k of all blocks. Its counters, in the order of its life. */
+typedef struct tr__direct {
+  int64_t segment, num_items;
+  int64_t posted; /* parts are on their way, to and from all ranks */
+  int64_t left;   /* the parts that this rank sent are gone */
+  int64_t summed; /* those that it was to get are there, and added */
+  int64_t shared; /* the sums are on their way, to and from all ranks */
+  int64_t done;
+} tr__direct;
 
 /* Where an all-reduce in shared memory stands. */
 typedef enum tr__shm_step {
@@ -60,19 +93,30 @@ typedef struct tr__arena {
   tr__segment segment;
 } tr__arena;
 
-typedef struct tr__comm_mpi tr__comm_mpi;
+/* Where a transfer over several nodes stands: which of its parts is under way,
+ * and on which communicator. */
+typedef struct tr__hierarchical {
+  int step;
+  tr__comm_mpi *where; /* NULL: none */
+} tr__hierarchical;
 
 /* start sets the state up; advance moves it along without waiting, and sets
- * *done, once, when it has finished. */
+ * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
+ * only when somebody polls. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
+  bool (*sleep)(tr__comm_mpi *comm, const tr__request *request);
+  bool has_wire; /* sends numbers of 16 bits where it is told to */
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;
 extern const tr__mpi_algorithm tr__mpi_doubling;
-extern const tr__mpi_algorithm tr__mpi_allreduce;
+extern const tr__mpi_algorithm tr__mpi_halving;
+extern const tr__mpi_algorithm tr__mpi_direct;
+extern const tr__mpi_algorithm tr__mpi_library;
 extern const tr__mpi_algorithm tr__mpi_shm;
+extern const tr__mpi_algorithm tr__mpi_hierarchical;
 
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
@@ -81,25 +125,45 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  const tr__range *slices;
-  tr_dtype wire;
+  tr_dtype wire;  /* 0 where the algorithm has none */
   size_t element; /* bytes */
   MPI_Datatype type;
+  const tr__block *blocks; /* [size], the ranks' slices */
   tr__ring ring;
-  tr__doubling doubling;
+  tr__pairs pairs;
+  tr__direct direct;
   tr__shm shm;
+  tr__hierarchical hierarchical;
 };
+
+/* How the ranks lie on several nodes, of which each shares memory. */
+typedef struct tr__nodes {
+  int count, own; /* nodes; number of this rank's, in the order of their first
+                     ranks */
+  int carriers;   /* ranks of each node that carry a part of the numbers to the
+                     other nodes: as many as the smallest node has */
+  int *first; /* [count + 1] of their ranks; NULL: they are not numbered node
+                 by node */
+  tr__comm_mpi *inside; /* the ranks of this node */
+  tr__comm_mpi *across; /* the carriers of the same part; NULL: carries none */
+  tr__block *blocks;    /* [max(count, size)], of the part under way */
+} tr__nodes;
 
 struct tr__comm_mpi {
   tr__comm base; /* first, so that a tr__comm is one of these */
   MPI_Comm comm; /* our duplicate; errors return */
   tr__request request;
-  char *scratch; /* TR__SCRATCH_BYTES */
-  double *sums;  /* for sum_f64, grown only */
+  tr__block *blocks;     /* [size], of the request */
+  char *scratch;         /* tr__scratch_bytes() of segments under way */
+  MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
+  int *ints;             /* [2 size], arguments of MPI calls */
+  double *sums;          /* for sum_f64, grown only */
   int64_t num_sums;
 
+  MPI_Comm node;   /* the ranks of this node */
+  tr__nodes nodes; /* inside NULL: one node, or no shared memory on some */
+
   /* Where all ranks are on one node. */
-  MPI_Comm node;
   tr__segment shared; /* counters and stages; base NULL: messages only */
   tr__arena *arenas;
   const char **parts; /* [size], of the numbers that are being summed */
@@ -107,14 +171,53 @@ struct tr__comm_mpi {
   int few;            /* which of the two places of few numbers is in use */
 };
 
-/* tr__shm_create - counters and stages, where all ranks are on one node and can
- * share memory. Collective. tr__shm_destroy - with all arenas. */
+/* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
+ * which is taken. */
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out);
+
+/* tr__mpi_choose - the algorithm for a transfer; the same, or a refusal, on all
+ * ranks. */
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out);
+
+/* tr__mpi_begin - start a transfer in comm->request. blocks: [size] what
+ * belongs to whom, NULL: slices; borrowed until it has finished. */
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__block *blocks);
+
+/* tr__nodes_create - find out who is on this node, and share memory with them;
+ * collective. tr__nodes_release - the communicators of nodes. tr__nodes_alloc,
+ * tr__nodes_free - see tr__comm_type. */
+tr_status tr__nodes_create(tr__comm_mpi *comm);
+void tr__nodes_release(tr__comm_mpi *comm);
+tr_status tr__nodes_alloc(tr__comm *base, size_t bytes, void **out);
+void tr__nodes_free(tr__comm *base, void *data);
+
+/* tr__shm_create - counters and stages for ranks that are all on one node, if
+ * they can share memory. Collective. tr__shm_destroy - with all arenas. */
 tr_status tr__shm_create(tr__comm_mpi *comm);
 void tr__shm_destroy(tr__comm_mpi *comm);
 
 /* tr__shm_alloc, tr__shm_free - see tr__comm_type. */
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out);
 void tr__shm_free(tr__comm *base, void *data);
+
+/* tr__direct_segment_bytes - of a direct exchange between so many ranks. */
+size_t tr__direct_segment_bytes(int size);
+
+/* tr__mpi_pairs_exchange - exchange number `step` of this rank in recursive
+ * doubling or halving; false: that was the last one. */
+bool tr__mpi_pairs_exchange(const tr__comm_mpi *comm,
+                            const tr__request *request,
+                            int step,
+                            tr__exchange *out);
+
+/* tr__mpi_largest_block - elements of the largest slice. */
+int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
+                              const tr__request *request);
 
 /* tr__mpi_fail - TR_ECOMM with MPI's own text. */
 tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);
@@ -136,14 +239,18 @@ enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
  * tree; out may be one of the parts. Where the request's wire is bfloat16,
- * parts and sum are rounded to it. */
+ * those of other ranks are of 16 bits, and this rank's and the sum are rounded.
+ */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
 
-/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
- * that. */
-void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
+/* A wire of bfloat16. tr__wire_pack - floats to 16 bits, to the nearest, ties
+ * to even; tr__wire_unpack - the way back; tr__wire_round - both, out may be
+ * in. */
+void tr__wire_pack(void *out, const void *in, int64_t count);
+void tr__wire_unpack(void *out, const void *in, int64_t count);
+void tr__wire_round(void *out, const void *in, int64_t count);
 
 #endif

@@ -9,21 +9,29 @@
  * Ranks meet by counters: a rank raises its own, which says that it has come to
  * a phase, and looks at the others'. Between a rank's first and second phase of
  * an operation others read and write its memory; nobody does after it has seen
- * the second phase of all. */
+ * the second phase of all. Who waits long sleeps until the last one rings. */
 #include "base/clones_impl.h"
 #include "comm/mpi_impl.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Few numbers; the stage; what is summed between two looks at the others, some
  * ten microseconds. */
 enum { FEW_BYTES = 8 << 10, STAGE_BYTES = 1 << 20, TURN_BYTES = 256 << 10 };
 
-/* A rank's part of the segment. The counter has a line of its own. */
+/* A rank's part of the segment. What is written often has a line of its own.
+ * The bell of the node is that of its first rank. */
 typedef struct part {
   _Alignas(128) atomic_uint phase;
+  _Alignas(128)
+      atomic_uint bell; /* rings when the last rank comes to a phase */
+  atomic_uint sleepers; /* ranks that wait for it */
   _Alignas(128) char few[2][FEW_BYTES]; /* in turn */
   _Alignas(128) char stage[STAGE_BYTES];
 } part;
@@ -35,31 +43,58 @@ static part *part_of(const tr__comm_mpi *comm, int rank)
 
 tr_status tr__shm_create(tr__comm_mpi *comm)
 {
-  if (comm->base.local_size != comm->base.size) {
-    return TR_OK;
-  }
-  /* The node's ranks are numbered as the communicator's are: all of them are
-   * here, and the key of the split is 0. */
-  return tr__segment_create(comm->node, sizeof(part), &comm->shared);
-}
-
-/* What has been written so far is seen by whoever sees this phase. */
-static void come_to_next_phase(tr__comm_mpi *comm)
-{
-  comm->phase++;
-  atomic_store_explicit(&part_of(comm, comm->base.rank)->phase, comm->phase,
-                        memory_order_release);
+  TR_TRY(tr__segment_create(comm->comm, sizeof(part), &comm->shared));
+  return TR_OK;
 }
 
 static bool all_have_come(const tr__comm_mpi *comm)
 {
   for (int r = 0; r < comm->base.size; r++) {
     unsigned phase =
-        atomic_load_explicit(&part_of(comm, r)->phase, memory_order_acquire);
+        atomic_load_explicit(&part_of(comm, r)->phase, memory_order_seq_cst);
     if ((int)(phase - comm->phase) < 0) {
       return false;
     }
   }
+  return true;
+}
+
+/* The kernel compares, so that no ring between a look and the sleep is missed.
+ */
+static void futex(atomic_uint *word, int operation, unsigned value)
+{
+  const struct timespec limit = {.tv_nsec = 100000000};
+  syscall(SYS_futex, word, operation, value,
+          operation == FUTEX_WAIT ? &limit : NULL, NULL, 0);
+}
+
+/* What has been written so far is seen by whoever sees this phase. The order of
+ * all ranks' phases and sleepers is one: either a rank that goes to sleep sees
+ * this phase, or it is seen here; and of two ranks that come at once one sees
+ * that all have come. */
+static void come_to_next_phase(tr__comm_mpi *comm)
+{
+  part *first = part_of(comm, 0);
+  comm->phase++;
+  atomic_store(&part_of(comm, comm->base.rank)->phase, comm->phase);
+  if (atomic_load(&first->sleepers) > 0 && all_have_come(comm)) {
+    atomic_fetch_add(&first->bell, 1);
+    futex(&first->bell, FUTEX_WAKE, INT_MAX);
+  }
+}
+
+static bool shm_sleep(tr__comm_mpi *comm, const tr__request *request)
+{
+  part *first = part_of(comm, 0);
+  unsigned rings = atomic_load(&first->bell);
+  if (request->shm.step == TR__SHM_SUMMING) {
+    return true; /* there is work to do */
+  }
+  atomic_fetch_add(&first->sleepers, 1);
+  if (!all_have_come(comm)) {
+    futex(&first->bell, FUTEX_WAIT, rings);
+  }
+  atomic_fetch_sub(&first->sleepers, 1);
   return true;
 }
 
@@ -74,18 +109,15 @@ shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
   }
 }
 
-/* A rank's slice of the numbers, in bytes. */
-typedef struct slice {
-  size_t begin, bytes;
-} slice;
-
-static slice
-slice_of(const tr__comm_mpi *comm, const tr__request *request, int rank)
+/* First byte of a rank's slice of the numbers, and the one after its last. */
+static size_t slice_begin(const tr__request *request, int rank)
 {
-  const tr__range range = tr__comm_range(&comm->base, request->slices,
-                                         request->count, request->dtype, rank);
-  return (slice){(size_t)range.begin * request->element,
-                 (size_t)(range.end - range.begin) * request->element};
+  return (size_t)request->blocks[rank].begin * request->element;
+}
+
+static size_t slice_end(const tr__request *request, int rank)
+{
+  return (size_t)request->blocks[rank].end * request->element;
 }
 
 /* The part of a slice that moves now. */
@@ -94,16 +126,14 @@ typedef struct piece {
   size_t staged;       /* where it begins in a stage */
 } piece;
 
-static piece
-piece_of(const tr__comm_mpi *comm, const tr__request *request, int rank)
+static piece piece_of(const tr__request *request, int slice)
 {
   const tr__shm *state = &request->shm;
-  const slice whole = slice_of(comm, request, rank);
-  size_t done = state->done < whole.bytes ? state->done : whole.bytes;
-  size_t left = whole.bytes - done;
-  return (piece){.begin = whole.begin + done,
-                 .bytes = left < state->piece ? left : state->piece,
-                 .staged = (size_t)rank * state->piece};
+  size_t end = slice_end(request, slice);
+  size_t begin = slice_begin(request, slice) + state->done;
+  begin = begin < end ? begin : end;
+  size_t bytes = end - begin < state->piece ? end - begin : state->piece;
+  return (piece){begin, bytes, (size_t)slice * state->piece};
 }
 
 /* Where the numbers of a piece lie for a rank. */
@@ -130,8 +160,7 @@ static void sum_block(const tr__comm_mpi *comm,
   for (int r = 0; r < size; r++) {
     comm->parts[r] = numbers_of(comm, request, r, own) + at;
   }
-  if (size == 2 && is_for_all && request->dtype == TR_F32 &&
-      request->wire == 0) {
+  if (size == 2 && is_for_all && request->dtype == TR_F32) {
     shm_add_both_f32((float *)(void *)comm->parts[0],
                      (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));
@@ -151,7 +180,7 @@ static void share_pieces(const tr__comm_mpi *comm, const tr__request *request)
 {
   int rank = comm->base.rank;
   for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(comm, request, request->shm.arena != NULL ? rank : r);
+    piece p = piece_of(request, request->shm.arena != NULL ? rank : r);
     if (r != rank && request->shm.arena != NULL) {
       memcpy(numbers_of(comm, request, r, &p),
              numbers_of(comm, request, rank, &p), p.bytes);
@@ -172,7 +201,7 @@ static void stage(const tr__comm_mpi *comm,
     return;
   }
   for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(comm, request, r);
+    piece p = piece_of(request, r);
     char *staged = numbers_of(comm, request, comm->base.rank, &p);
     char *number = request->buf + p.begin;
     if (!is_own || r == comm->base.rank) {
@@ -186,7 +215,7 @@ static void begin_piece(tr__comm_mpi *comm, tr__request *request)
   tr__shm *state = &request->shm;
   stage(comm, request, request->kind == TR__ALLGATHER, false);
   state->at = 0;
-  state->end = piece_of(comm, request, comm->base.rank).bytes;
+  state->end = piece_of(request, comm->base.rank).bytes;
   state->step = TR__SHM_ARRIVING;
   come_to_next_phase(comm);
 }
@@ -221,10 +250,8 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
     few_start(comm, request, bytes);
     return TR_OK;
   }
-  for (int r = 0; r < comm->base.size; r++) {
-    size_t own = slice_of(comm, request, r).bytes;
-    state->largest = own > state->largest ? own : state->largest;
-  }
+  state->largest =
+      (size_t)tr__mpi_largest_block(comm, request) * request->element;
   state->piece = STAGE_BYTES / (size_t)comm->base.size / 64 * 64;
   if (state->arena != NULL) {
     const char *own = tr__segment_part(state->arena, comm->base.rank);
@@ -243,21 +270,22 @@ static void few_end(tr__comm_mpi *comm, tr__request *request)
   for (int r = 0; r < size; r++) {
     comm->parts[r] = part_of(comm, r)->few[comm->few];
   }
-  size_t bytes = (size_t)request->count * request->element;
   if (request->kind != TR__ALLGATHER) {
-    tr__mpi_sum(comm, request, bytes, request->buf);
+    tr__mpi_sum(comm, request, (size_t)request->count * request->element,
+                request->buf);
     return;
   }
   for (int r = 0; r < size; r++) {
-    const slice s = slice_of(comm, request, r);
-    memcpy(request->buf + s.begin, comm->parts[r] + s.begin, s.bytes);
+    size_t begin = slice_begin(request, r);
+    memcpy(request->buf + begin, comm->parts[r] + begin,
+           slice_end(request, r) - begin);
   }
 }
 
 static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  const piece own = piece_of(comm, request, comm->base.rank);
+  const piece own = piece_of(request, comm->base.rank);
   size_t stop = (size_t)tr__min(state->end, state->at + TURN_BYTES);
   while (state->at < stop) {
     size_t bytes = (size_t)tr__min(stop - state->at, TR__SUM_BYTES);
@@ -319,7 +347,8 @@ shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_shm = {shm_start, shm_advance};
+const tr__mpi_algorithm tr__mpi_shm = {
+    .start = shm_start, .advance = shm_advance, .sleep = shm_sleep};
 
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
 {
@@ -334,7 +363,7 @@ tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
                          : TR_FAIL(TR_ENOMEM, "no memory for an arena's name");
   status = tr__agree(base, status);
   if (status == TR_OK) {
-    status = tr__segment_create(comm->node, bytes, &arena->segment);
+    status = tr__segment_create(comm->comm, bytes, &arena->segment);
   }
   if (status != TR_OK || arena->segment.base == NULL) {
     free(arena);

@@ -25,15 +25,62 @@ static int middle(const tr__comm *comm, int begin, int end)
   return rank;
 }
 
-/* A rank's numbers; as they come off the wire, they lie in `own`. */
+/* Members of recursive doubling (mpi_pairs.c): the first ones are two ranks. */
+static int first_rank(int pairs, int member)
+{
+  return member < pairs ? 2 * member : member + pairs;
+}
+
+bool tr__pairs_keep_order(const tr__comm *comm)
+{
+  int power = 1;
+  while (power <= comm->size / 2) {
+    power *= 2;
+  }
+  int pairs = comm->size - power;
+  for (int length = 2; length <= power; length *= 2) {
+    for (int m = 0; m < power; m += length) {
+      int begin = first_rank(pairs, m), end = first_rank(pairs, m + length);
+      if (middle(comm, begin, end) != first_rank(pairs, m + length / 2)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+bool tr__nodes_keep_order(const tr__comm *base)
+{
+  const tr__nodes *nodes = &((const tr__comm_mpi *)base)->nodes;
+  for (int i = 0; i < nodes->count; i++) {
+    int begin = 0, end = base->size;
+    while (begin != nodes->first[i] || end != nodes->first[i + 1]) {
+      int mid = end - begin > 1 ? middle(base, begin, end) : begin;
+      bool is_left = nodes->first[i + 1] <= mid;
+      if (!is_left && nodes->first[i] < mid) {
+        return false; /* in both halves */
+      }
+      begin = is_left ? begin : mid;
+      end = is_left ? mid : end;
+    }
+  }
+  return true;
+}
+
+/* A rank's numbers; those that come off a wire of 16 bits, and this rank's own,
+ * which are rounded like them, lie in `own` then. */
 static const char *leaf(const sum *s, int rank, char *own)
 {
   const char *part = s->comm->parts[rank];
+  int64_t count = (int64_t)(s->bytes / sizeof(float));
   if (s->request->wire == 0) {
     return part;
   }
-  memcpy(own, part, s->bytes);
-  tr__mpi_round(s->request, own, s->bytes);
+  if (rank == s->comm->base.rank) {
+    tr__wire_round(own, part, count);
+  } else {
+    tr__wire_unpack(own, part, count);
+  }
   return own;
 }
 
@@ -65,8 +112,9 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   _Alignas(64) char own[TR__SUM_BYTES];
   const sum s = {comm, request, bytes};
   const char *total = node(&s, 0, comm->base.size, own);
-  if (total != out) {
+  if (request->wire != 0) {
+    tr__wire_round(out, total, (int64_t)(bytes / sizeof(float)));
+  } else if (total != out) {
     memcpy(out, total, bytes);
   }
-  tr__mpi_round(request, out, bytes);
 }
