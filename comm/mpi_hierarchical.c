@@ -107,7 +107,8 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
   request->hierarchical.where = across;
   const tr__block *blocks = comm->nodes.blocks;
   bool few = comm->nodes.count <= MAX_DIRECT || across->base.cut.total > 0;
-  const tr__mpi_algorithm *algorithm = few ? &tr__mpi_direct : &tr__mpi_ring;
+  const tr__mpi_algorithm *algorithm =
+      few || request->wire != 0 ? &tr__mpi_direct : &tr__mpi_ring;
   if (request->kind == TR__ALLREDUCE) {
     int own = comm->nodes.inside->base.rank;
     p.where.begin = cut(comm, request, request->count, own);
@@ -116,7 +117,8 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
   } else {
     cut_across(comm, request);
   }
-  const tr__transfer transfer = transfer_of(request, &p);
+  tr__transfer transfer = transfer_of(request, &p);
+  transfer.wire = request->wire;
   if (request->kind == TR__ALLREDUCE) {
     TR_TRY(tr__mpi_choose(across, &transfer, &algorithm));
   }
@@ -222,4 +224,5 @@ const tr__mpi_algorithm tr__mpi_hierarchical = {
     .start = hierarchical_start,
     .advance = hierarchical_advance,
     .sleep = hierarchical_sleep,
+    .has_wire = true, /* across */
 };
