@@ -21,9 +21,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Few numbers; the stage; what is summed between two looks at the others, some
- * ten microseconds. */
-enum { FEW_BYTES = 8 << 10, STAGE_BYTES = 1 << 20, TURN_BYTES = 256 << 10 };
+/* Few numbers, and fewer of an arena's, which take no copies otherwise; the
+ * stage; what is summed between two looks at the others, some ten microseconds.
+ */
+enum {
+  FEW_BYTES = 4 << 10,
+  FEW_ARENA_BYTES = 2 << 10,
+  STAGE_BYTES = 1 << 20,
+  TURN_BYTES = 256 << 10
+};
 
 /* A rank's part of the segment. What is written often has a line of its own.
  * The bell of the node is that of its first rank. */
@@ -246,7 +252,7 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
   size_t bytes = (size_t)request->count * request->element;
   request->shm = (tr__shm){.arena = find_arena(comm, request->buf, bytes)};
   tr__shm *state = &request->shm;
-  if (bytes <= FEW_BYTES) {
+  if (bytes <= (state->arena != NULL ? FEW_ARENA_BYTES : FEW_BYTES)) {
     few_start(comm, request, bytes);
     return TR_OK;
   }
