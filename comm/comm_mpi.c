@@ -54,6 +54,11 @@ tr_status tr__mpi_choose(const tr__comm_mpi *comm,
   if (transfer->kind != TR__ALLGATHER) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
+  /* Slices in any order, and rounding on the way, are not for all. */
+  bool is_plain = transfer->slices == NULL && transfer->wire == 0;
+  if (!is_plain && algorithm != TR__ALGORITHM_SHM) {
+    algorithm = TR__ALGORITHM_DIRECT;
+  }
   *out = algorithms[algorithm];
   return TR_OK;
 }
@@ -72,10 +77,9 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
   for (int r = 0; r < comm->base.size; r++) {
-    int64_t count = transfer->count;
-    comm->blocks[r] =
-        (tr__block){tr__comm_slice(&comm->base, count, transfer->dtype, r),
-                    tr__comm_slice(&comm->base, count, transfer->dtype, r + 1)};
+    tr__range range = tr__comm_range(&comm->base, transfer->slices,
+                                     transfer->count, transfer->dtype, r);
+    comm->blocks[r] = (tr__block){range.begin, range.end};
   }
 }
 
@@ -92,6 +96,7 @@ tr_status tr__mpi_begin(tr__comm_mpi *comm,
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
+  request->wire = transfer->wire;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->blocks = blocks != NULL ? blocks : comm->blocks;

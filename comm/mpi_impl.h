@@ -127,6 +127,7 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
+  tr_dtype wire;
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -239,10 +240,15 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
 enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
- * tree; out may be one of the parts. */
+ * tree; out may be one of the parts.
+ * Where the request's wire is bfloat16, parts and sum are rounded to it. */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
+
+/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
+ * that. */
+void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
 
 #endif
