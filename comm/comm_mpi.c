@@ -51,6 +51,18 @@ static const tr__mpi_algorithm *const algorithms[] = {
     [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
 };
 
+/* Rounding on the way, and slices in any order, are not for all. */
+static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
+{
+  bool is_shm = algorithm == TR__ALGORITHM_SHM;
+  if (transfer->wire != 0) {
+    return is_shm || algorithms[algorithm]->has_wire;
+  }
+  return transfer->slices == NULL || transfer->kind == TR__ALLREDUCE ||
+         is_shm || algorithm == TR__ALGORITHM_RING ||
+         algorithm == TR__ALGORITHM_HIERARCHICAL;
+}
+
 tr_status tr__mpi_choose(const tr__comm_mpi *comm,
                          const tr__transfer *transfer,
                          const tr__mpi_algorithm **out)
@@ -59,11 +71,7 @@ tr_status tr__mpi_choose(const tr__comm_mpi *comm,
   if (transfer->kind != TR__ALLGATHER) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
-  *out = algorithms[algorithm];
-  bool is_shared = algorithm == TR__ALGORITHM_SHM;
-  if (transfer->wire != 0 && !is_shared && !(*out)->has_wire) {
-    *out = &tr__mpi_direct;
-  }
+  *out = does(algorithm, transfer) ? algorithms[algorithm] : &tr__mpi_direct;
   return TR_OK;
 }
 
