@@ -8,6 +8,10 @@
 /* tr__comm_table - every collective, NULL at the end; for tests. */
 const tr__comm_type *const *tr__comm_table(void);
 
+/* tr__comm_algorithm_names - of all-reduce, by tr__algorithm, NULL at the end.
+ */
+const char *const *tr__comm_algorithm_names(void);
+
 extern const tr__comm_type tr__comm_self_type;
 extern const tr__comm_type tr__comm_mpi_type;
 

@@ -12,7 +12,7 @@ static const tr__comm_type *const table[] = {
 static const char *const algorithm_names[] = {
     [TR__ALGORITHM_AUTO] = "auto", [TR__ALGORITHM_DOUBLING] = "doubling",
     [TR__ALGORITHM_RING] = "ring", [TR__ALGORITHM_MPI] = "mpi",
-    [TR__ALGORITHM_SHM] = "shm",
+    [TR__ALGORITHM_SHM] = "shm",   NULL, /* the end */
 };
 
 /* Which algorithm serves up to so many bytes, from bench_allreduce, where the
@@ -30,10 +30,14 @@ const tr__comm_type *const *tr__comm_table(void)
   return table;
 }
 
+const char *const *tr__comm_algorithm_names(void)
+{
+  return algorithm_names;
+}
+
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name)
 {
-  const int count = sizeof algorithm_names / sizeof algorithm_names[0];
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; algorithm_names[i] != NULL; i++) {
     if (strcmp(name, algorithm_names[i]) == 0) {
       TR_CHECK(i != TR__ALGORITHM_SHM || comm->has_shm, TR_EUNSUPPORTED,
                "all-reduce algorithm \"shm\": the %d ranks share no memory",
