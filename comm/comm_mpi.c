@@ -41,47 +41,51 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count)
   }
 }
 
-/* MPI's own all-reduce waits, so all of it happens at the start. */
-static tr_status allreduce_start(tr__comm_mpi *comm, tr__request *request)
-{
-  int64_t done = 0;
-  while (done < request->count) {
-    int64_t count = tr__min(request->count - done, comm->base.tr__int_limit);
-    TR_TRY_MPI(MPI_Allreduce(
-        MPI_IN_PLACE, request->buf + done * (int64_t)request->element,
-        tr__int(count), request->type, MPI_SUM, comm->comm));
-    done += count;
-  }
-  return TR_OK;
-}
+static const tr__mpi_algorithm *const algorithms[] = {
+    [TR__ALGORITHM_DOUBLING] = &tr__mpi_doubling,
+    [TR__ALGORITHM_RING] = &tr__mpi_ring,
+    [TR__ALGORITHM_MPI] = &tr__mpi_library,
+    [TR__ALGORITHM_SHM] = &tr__mpi_shm,
+    [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
+    [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
+};
 
-static tr_status
-allreduce_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
-{
-  (void)comm;
-  (void)request;
-  *done = true;
-  return TR_OK;
-}
-
-const tr__mpi_algorithm tr__mpi_allreduce = {allreduce_start,
-                                             allreduce_advance};
-
-static const tr__mpi_algorithm *choose(const tr__comm_mpi *comm,
-                                       const tr__request *request)
+/* What all ranks ask for alike, so that they choose, or refuse, alike. */
+static tr_status choose(const tr__comm_mpi *comm,
+                        const tr__request *request,
+                        const tr__mpi_algorithm **out)
 {
   int64_t bytes = request->count * (int64_t)request->element;
-  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes);
-  if (algorithm == TR__ALGORITHM_MPI) {
-    return &tr__mpi_allreduce;
+  bool sums = request->kind != TR__ALLGATHER;
+  bool is_ordered =
+      sums && (comm->base.cut.total > 0 || request->is_absent != NULL);
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes, is_ordered);
+  if (is_ordered) {
+    TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
-  if (algorithm == TR__ALGORITHM_SHM) {
-    return &tr__mpi_shm;
+  *out = algorithms[algorithm];
+  return TR_OK;
+}
+
+int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
+                              const tr__request *request)
+{
+  int64_t largest = 0;
+  for (int r = 0; r < comm->base.size; r++) {
+    const tr__block *block = &request->blocks[r];
+    largest = tr__max(largest, block->end - block->begin);
   }
-  bool fits = bytes <= (int64_t)TR__SCRATCH_BYTES &&
-              request->count <= comm->base.tr__int_limit;
-  return algorithm == TR__ALGORITHM_DOUBLING && fits ? &tr__mpi_doubling
-                                                     : &tr__mpi_ring;
+  return largest;
+}
+
+static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    int64_t count = transfer->count;
+    comm->blocks[r] =
+        (tr__block){tr__comm_slice(&comm->base, count, transfer->dtype, r),
+                    tr__comm_slice(&comm->base, count, transfer->dtype, r + 1)};
+  }
 }
 
 static tr_status
@@ -100,9 +104,14 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->is_absent = transfer->is_absent;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
-  request->algorithm = choose(comm, request);
+  TR_TRY(choose(comm, request, &request->algorithm));
+  cut_slices(comm, transfer);
+  request->blocks = comm->blocks;
   *out = request;
   request->is_done = transfer->count == 0 || base->size == 1;
+  if (base->size == 1) {
+    tr__comm_alone(transfer);
+  }
   if (!request->is_done) {
     TR_TRY(request->algorithm->start(comm, request));
     TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
@@ -189,7 +198,10 @@ static void mpi_destroy(tr__comm *base)
     MPI_Comm_free(&comm->comm);
   }
   free(base->staging);
+  free(comm->blocks);
   free(comm->scratch);
+  free(comm->requests);
+  free(comm->ints);
   free(comm->sums);
   free(comm->parts);
   free(comm);
@@ -265,30 +277,46 @@ static tr_status duplicate(int handle, MPI_Comm *out)
   return TR_OK;
 }
 
+static size_t scratch_bytes(int size)
+{
+  size_t direct = (size_t)size * tr__direct_segment_bytes(size);
+  return TR__DEPTH * (direct > TR__SEGMENT_BYTES ? direct : TR__SEGMENT_BYTES);
+}
+
+/* NULL: no memory. */
+static tr__comm_mpi *make(MPI_Comm own)
+{
+  tr__comm_mpi *comm = calloc(1, sizeof *comm);
+  if (comm == NULL) {
+    return NULL;
+  }
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  size_t size = (size_t)comm->base.size;
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  comm->comm = own;
+  comm->node = MPI_COMM_NULL;
+  comm->blocks = calloc(size, sizeof *comm->blocks);
+  comm->scratch = malloc(scratch_bytes(comm->base.size));
+  comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
+  comm->ints = calloc(2 * size, sizeof *comm->ints);
+  comm->parts = calloc(size, sizeof *comm->parts);
+  if (comm->blocks == NULL || comm->scratch == NULL || comm->requests == NULL ||
+      comm->ints == NULL || comm->parts == NULL) {
+    mpi_destroy(&comm->base);
+    return NULL;
+  }
+  return comm;
+}
+
 tr_status tr__comm_mpi_create(int handle, tr__comm **out)
 {
   *out = NULL;
   MPI_Comm own = MPI_COMM_NULL;
   TR_TRY(duplicate(handle, &own));
-  tr__comm_mpi *comm = calloc(1, sizeof *comm);
-  char *scratch = calloc(1, TR__SCRATCH_BYTES);
-  int size = 1;
-  MPI_Comm_size(own, &size);
-  const char **parts = calloc((size_t)size, sizeof *parts);
-  if (comm == NULL || scratch == NULL || parts == NULL) {
-    free(comm);
-    free(scratch);
-    free(parts);
-    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
-  }
-  comm->parts = parts;
-  comm->base.type = &tr__comm_mpi_type;
-  comm->base.tr__int_limit = INT_MAX;
-  comm->comm = own;
-  comm->node = MPI_COMM_NULL;
-  comm->scratch = scratch;
-  MPI_Comm_rank(own, &comm->base.rank);
-  comm->base.size = size;
+  tr__comm_mpi *comm = make(own);
+  TR_CHECK(comm != NULL, TR_ENOMEM, "no memory for a communicator");
   tr_status status = look_at_node(comm);
   if (status == TR_OK) {
     status = tr__shm_create(comm);

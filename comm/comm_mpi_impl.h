@@ -8,9 +8,8 @@
 /* tr__comm_table - every collective, NULL at the end; for tests. */
 const tr__comm_type *const *tr__comm_table(void);
 
-/* tr__comm_algorithm_names - of all-reduce, by tr__algorithm, NULL at the end.
- */
-const char *const *tr__comm_algorithm_names(void);
+/* tr__comm_algorithm_at - the name of a tr__algorithm; NULL behind the last. */
+const char *tr__comm_algorithm_at(int number);
 
 extern const tr__comm_type tr__comm_self_type;
 extern const tr__comm_type tr__comm_mpi_type;
@@ -25,8 +24,22 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out);
 /* tr__comm_create - self for a communicator of one rank, else mpi. */
 tr_status tr__comm_create(int handle, tr__comm **out);
 
-/* tr__comm_choose - the algorithm for so many bytes. */
-tr__algorithm tr__comm_choose(const tr__comm *comm, int64_t bytes);
+/* tr__comm_alone - what a transfer does where there is one rank: the sum over
+ * nobody is zero. */
+void tr__comm_alone(const tr__transfer *transfer);
+
+/* tr__comm_choose - the algorithm for so many bytes; is_ordered: sums follow
+ * the fixed tree. */
+tr__algorithm
+tr__comm_choose(const tr__comm *comm, int64_t bytes, bool is_ordered);
+
+/* tr__comm_check_order - TR_EUNSUPPORTED, with the reason, for an algorithm
+ * whose sums do not follow the fixed tree on these ranks. */
+tr_status tr__comm_check_order(const tr__comm *comm, tr__algorithm algorithm);
+
+/* tr__pairs_keep_order - the sums of recursive doubling and halving follow the
+ * fixed tree: with 2^k ranks of equal parts, and some others. */
+bool tr__pairs_keep_order(const tr__comm *comm);
 
 /* tr__mpi_is_launched - a launcher started this program as part of a job. */
 bool tr__mpi_is_launched(void);

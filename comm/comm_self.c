@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void self_destroy(tr__comm *comm)
 {
@@ -10,12 +11,23 @@ static void self_destroy(tr__comm *comm)
   free(comm);
 }
 
+void tr__comm_alone(const tr__transfer *transfer)
+{
+  const bool *is_absent = transfer->is_absent;
+  if (transfer->kind != TR__ALLGATHER && is_absent != NULL && is_absent[0]) {
+    memset(transfer->buf, 0,
+           (size_t)transfer->count * tr_dtype_size(transfer->dtype));
+  }
+}
+
 static tr_status
 self_start(tr__comm *comm, const tr__transfer *transfer, tr__request **out)
 {
   (void)comm;
   *out = NULL;
-  return tr__comm_check(transfer);
+  TR_TRY(tr__comm_check(transfer));
+  tr__comm_alone(transfer);
+  return TR_OK;
 }
 
 static tr_status self_test(tr__comm *comm, tr__request **request, bool *done)

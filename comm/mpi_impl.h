@@ -7,33 +7,67 @@
 
 #include <mpi.h>
 
-/* Segments of a ring that may be on their way at once, in each direction. */
-#define TR__RING_DEPTH 4
+/* Segments that may be on their way at once, in each direction. */
+#define TR__DEPTH 4
 
 /* Bytes of one segment: small enough to stay in the caches between its
  * arrival and its departure, large enough to hide a message's latency. */
-#define TR__RING_SEGMENT_BYTES ((size_t)128 << 10)
+#define TR__SEGMENT_BYTES ((size_t)128 << 10)
 
-#define TR__SCRATCH_BYTES (TR__RING_DEPTH * TR__RING_SEGMENT_BYTES)
+/* About as many bytes are added or copied in one call of advance: some ten
+ * microseconds. */
+#define TR__TURN_BYTES ((size_t)256 << 10)
 
-enum { TR__TAG_RING = 1, TR__TAG_DOUBLING = 2 };
+enum {
+  TR__TAG_RING = 1,
+  TR__TAG_PAIRS,
+  TR__TAG_DIRECT_PARTS,
+  TR__TAG_DIRECT_SUMS
+};
+
+/* Elements begin..end-1 of a transfer. */
+typedef struct tr__block {
+  int64_t begin, end;
+} tr__block;
 
 /* A ring's items are numbered (step, segment), step-major. Item i is received
  * from the left and, num_segments items later, sent to the right. */
 typedef struct tr__ring {
   int64_t segment;      /* elements of a full segment */
   int64_t num_segments; /* of the largest block */
-  int64_t total;        /* items: 2 (size - 1) num_segments */
+  int64_t total;        /* the item after the last */
   int64_t recv_posted, recv_done, send_posted, send_done;
-  MPI_Request recv[TR__RING_DEPTH], send[TR__RING_DEPTH];
+  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
 } tr__ring;
 
-typedef struct tr__doubling {
-  int step;        /* next exchange to begin */
-  bool is_waiting; /* an exchange is on its way */
-  bool adds;       /* what it brings is added, not copied */
-  MPI_Request recv, send;
-} tr__doubling;
+/* One exchange with other ranks: a block out, a block in. */
+typedef struct tr__exchange {
+  int to, from; /* MPI_PROC_NULL: none */
+  tr__block out, in;
+  bool adds; /* what comes in is added, not copied */
+} tr__exchange;
+
+/* A sequence of exchanges (mpi_pairs.c), each in segments. */
+typedef struct tr__pairs {
+  bool is_halving; /* the vector's half at each step, else all of it */
+  int step;        /* the exchange under way, or the next one */
+  bool is_under_way;
+  tr__exchange now;
+  int64_t segment;
+  int64_t num_in, num_out; /* segments of this exchange */
+  int64_t recv_posted, recv_done, send_posted, send_done;
+  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
+} tr__pairs;
+
+/* Item k is segment k of all blocks. Its counters, in the order of its life. */
+typedef struct tr__direct {
+  int64_t segment, num_items;
+  int64_t posted; /* parts are on their way, to and from all ranks */
+  int64_t left;   /* the parts that this rank sent are gone */
+  int64_t summed; /* those that it was to get are there, and added */
+  int64_t shared; /* the sums are on their way, to and from all ranks */
+  int64_t done;
+} tr__direct;
 
 /* Where an all-reduce in shared memory stands. */
 typedef enum tr__shm_step {
@@ -71,7 +105,9 @@ typedef struct tr__mpi_algorithm {
 
 extern const tr__mpi_algorithm tr__mpi_ring;
 extern const tr__mpi_algorithm tr__mpi_doubling;
-extern const tr__mpi_algorithm tr__mpi_allreduce;
+extern const tr__mpi_algorithm tr__mpi_halving;
+extern const tr__mpi_algorithm tr__mpi_direct;
+extern const tr__mpi_algorithm tr__mpi_library;
 extern const tr__mpi_algorithm tr__mpi_shm;
 
 struct tr__request {
@@ -84,8 +120,10 @@ struct tr__request {
   const bool *is_absent;
   size_t element; /* bytes */
   MPI_Datatype type;
+  const tr__block *blocks; /* [size], the ranks' slices */
   tr__ring ring;
-  tr__doubling doubling;
+  tr__pairs pairs;
+  tr__direct direct;
   tr__shm shm;
 };
 
@@ -93,8 +131,11 @@ struct tr__comm_mpi {
   tr__comm base; /* first, so that a tr__comm is one of these */
   MPI_Comm comm; /* our duplicate; errors return */
   tr__request request;
-  char *scratch; /* TR__SCRATCH_BYTES */
-  double *sums;  /* for sum_f64, grown only */
+  tr__block *blocks;     /* [size], of the request */
+  char *scratch;         /* tr__scratch_bytes() of segments under way */
+  MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
+  int *ints;             /* [2 size], arguments of MPI calls */
+  double *sums;          /* for sum_f64, grown only */
   int64_t num_sums;
 
   /* Where all ranks are on one node. */
@@ -114,6 +155,20 @@ void tr__shm_destroy(tr__comm_mpi *comm);
 /* tr__shm_alloc, tr__shm_free - see tr__comm_type. */
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out);
 void tr__shm_free(tr__comm *base, void *data);
+
+/* tr__direct_segment_bytes - of a direct exchange between so many ranks. */
+size_t tr__direct_segment_bytes(int size);
+
+/* tr__mpi_pairs_exchange - exchange number `step` of this rank in recursive
+ * doubling or halving; false: that was the last one. */
+bool tr__mpi_pairs_exchange(const tr__comm_mpi *comm,
+                            const tr__request *request,
+                            int step,
+                            tr__exchange *out);
+
+/* tr__mpi_largest_block - elements of the largest slice. */
+int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
+                              const tr__request *request);
 
 /* tr__mpi_fail - TR_ECOMM with MPI's own text. */
 tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);

@@ -1,10 +1,10 @@
-/* A segmented, pipelined ring all-reduce as a state machine.
+/* A segmented, pipelined ring as a state machine.
  *
- * The buffer is cut into one block per rank, a block into segments. In step s
- * of the first half rank r sends block r - s to the right and adds what comes
- * from the left to block r - s - 1; after size - 1 steps block r + 1 is
- * complete on rank r. The second half passes the complete blocks round. Each
- * block is summed along one path, so every rank gets the same bits.
+ * Each rank's slice is a block, cut into segments. In step s of the first half
+ * rank r sends block r - s - 1 to the right and adds what comes from the left
+ * to block r - s - 2; after size - 1 steps block r is complete on rank r: that
+ * is reduce-scatter. The second half, all-gather, passes the complete blocks
+ * round. Each block is summed along one path, so every rank gets the same bits.
  *
  * A segment that has arrived in one step leaves in the next without waiting
  * for the rest of its block. Messages between two ranks keep their order, so
@@ -31,32 +31,32 @@ static piece piece_of(const tr__comm_mpi *comm,
   const tr__ring *ring = &request->ring;
   int64_t size = comm->base.size;
   int64_t step = item / ring->num_segments;
-  /* The second half goes on where the first ends: block r - s again. */
-  int64_t block = (comm->base.rank - step - shift + 2 * size) % size;
-  int64_t end = tr__part(request->count, block + 1, size);
-  int64_t begin = tr__part(request->count, block, size) +
-                  item % ring->num_segments * ring->segment;
-  begin = tr__min(begin, end); /* a short block's last segments are empty */
+  /* The second half goes on where the first ends: block r - s - 1 again. */
+  int64_t number = (comm->base.rank - step - 1 - shift + 2 * size) % size;
+  tr__block block = request->blocks[number];
+  int64_t begin = block.begin + item % ring->num_segments * ring->segment;
+  begin = tr__min(begin, block.end); /* a short block's last ones are empty */
   return (piece){request->buf + begin * (int64_t)request->element,
-                 tr__min(ring->segment, end - begin)};
+                 tr__min(ring->segment, block.end - begin)};
 }
 
 static char *slot_of(const tr__comm_mpi *comm, int64_t item)
 {
-  return comm->scratch + item % TR__RING_DEPTH * TR__RING_SEGMENT_BYTES;
+  return comm->scratch + item % TR__DEPTH * TR__SEGMENT_BYTES;
 }
 
 static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
 {
   tr__ring *ring = &request->ring;
-  int64_t size = comm->base.size;
-  int64_t block = (request->count + size - 1) / size;
-  ring->segment = tr__min((int64_t)(TR__RING_SEGMENT_BYTES / request->element),
+  int64_t block = tr__mpi_largest_block(comm, request);
+  ring->segment = tr__min((int64_t)(TR__SEGMENT_BYTES / request->element),
                           comm->base.tr__int_limit);
   ring->num_segments = (block + ring->segment - 1) / ring->segment;
-  ring->total = 2 * half(comm, ring);
-  ring->recv_posted = ring->recv_done = 0;
-  ring->send_posted = ring->send_done = 0;
+  int64_t middle = half(comm, ring);
+  int64_t first = request->kind == TR__ALLGATHER ? middle : 0;
+  ring->total = request->kind == TR__REDUCE_SCATTER ? middle : 2 * middle;
+  ring->recv_posted = ring->recv_done = first;
+  ring->send_posted = ring->send_done = first;
   return TR_OK;
 }
 
@@ -65,7 +65,7 @@ post_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
   tr__ring *ring = &request->ring;
   int64_t item = ring->recv_posted, first_half = half(comm, ring);
-  if (item == ring->total || item - ring->recv_done == TR__RING_DEPTH) {
+  if (item == ring->total || item - ring->recv_done == TR__DEPTH) {
     return TR_OK;
   }
   /* The second half overwrites what the first half sent: the same item, one
@@ -73,7 +73,7 @@ post_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
   if (item >= first_half && ring->send_done <= item - first_half) {
     return TR_OK;
   }
-  MPI_Request *handle = &ring->recv[item % TR__RING_DEPTH];
+  MPI_Request *handle = &ring->recv[item % TR__DEPTH];
   piece in = piece_of(comm, request, item, 1);
   *handle = MPI_REQUEST_NULL;
   if (in.count > 0) {
@@ -97,8 +97,8 @@ finish_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
   if (item == ring->recv_posted) {
     return TR_OK;
   }
-  TR_TRY_MPI(MPI_Test(&ring->recv[item % TR__RING_DEPTH], &arrived,
-                      MPI_STATUS_IGNORE));
+  TR_TRY_MPI(
+      MPI_Test(&ring->recv[item % TR__DEPTH], &arrived, MPI_STATUS_IGNORE));
   if (!arrived) {
     return TR_OK;
   }
@@ -116,11 +116,11 @@ post_send(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
   tr__ring *ring = &request->ring;
   int64_t item = ring->send_posted;
-  if (item == ring->total || item - ring->send_done == TR__RING_DEPTH ||
+  if (item == ring->total || item - ring->send_done == TR__DEPTH ||
       ring->recv_done <= item - ring->num_segments) {
     return TR_OK;
   }
-  MPI_Request *handle = &ring->send[item % TR__RING_DEPTH];
+  MPI_Request *handle = &ring->send[item % TR__DEPTH];
   piece out = piece_of(comm, request, item, 0);
   *handle = MPI_REQUEST_NULL;
   if (out.count > 0) {
@@ -141,8 +141,7 @@ static tr_status finish_send(tr__request *request, bool *moved)
   if (item == ring->send_posted) {
     return TR_OK;
   }
-  TR_TRY_MPI(
-      MPI_Test(&ring->send[item % TR__RING_DEPTH], &left, MPI_STATUS_IGNORE));
+  TR_TRY_MPI(MPI_Test(&ring->send[item % TR__DEPTH], &left, MPI_STATUS_IGNORE));
   if (left) {
     ring->send_done++;
     *moved = true;

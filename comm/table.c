@@ -10,9 +10,10 @@ static const tr__comm_type *const table[] = {
 };
 
 static const char *const algorithm_names[] = {
-    [TR__ALGORITHM_AUTO] = "auto", [TR__ALGORITHM_DOUBLING] = "doubling",
-    [TR__ALGORITHM_RING] = "ring", [TR__ALGORITHM_MPI] = "mpi",
-    [TR__ALGORITHM_SHM] = "shm",   NULL, /* the end */
+    [TR__ALGORITHM_AUTO] = "auto",       [TR__ALGORITHM_DOUBLING] = "doubling",
+    [TR__ALGORITHM_RING] = "ring",       [TR__ALGORITHM_MPI] = "mpi",
+    [TR__ALGORITHM_SHM] = "shm",         [TR__ALGORITHM_DIRECT] = "direct",
+    [TR__ALGORITHM_HALVING] = "halving",
 };
 
 /* Which algorithm serves up to so many bytes, from bench_allreduce, where the
@@ -30,29 +31,45 @@ const tr__comm_type *const *tr__comm_table(void)
   return table;
 }
 
-const char *const *tr__comm_algorithm_names(void)
+tr_status tr__comm_check_order(const tr__comm *comm, tr__algorithm algorithm)
 {
-  return algorithm_names;
+  bool is_pairs =
+      algorithm == TR__ALGORITHM_DOUBLING || algorithm == TR__ALGORITHM_HALVING;
+  bool keeps = algorithm == TR__ALGORITHM_AUTO ||
+               algorithm == TR__ALGORITHM_SHM ||
+               algorithm == TR__ALGORITHM_DIRECT ||
+               (is_pairs && tr__pairs_keep_order(comm));
+  TR_CHECK(keeps, TR_EUNSUPPORTED,
+           "all-reduce algorithm \"%s\" cannot keep the order of sums that "
+           "virtual shards or absent ranks ask for on %d ranks; take auto, "
+           "shm, direct, or with 2^k equal ranks halving or doubling",
+           algorithm_names[algorithm], comm->size);
+  return TR_OK;
 }
 
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name)
 {
-  for (int i = 0; algorithm_names[i] != NULL; i++) {
-    if (strcmp(name, algorithm_names[i]) == 0) {
-      TR_CHECK(i != TR__ALGORITHM_SHM || comm->has_shm, TR_EUNSUPPORTED,
-               "all-reduce algorithm \"shm\": the %d ranks share no memory",
-               comm->size);
-      comm->algorithm = (tr__algorithm)i;
-      return TR_OK;
-    }
+  const int count = sizeof algorithm_names / sizeof algorithm_names[0];
+  int i = 0;
+  while (i < count && strcmp(name, algorithm_names[i]) != 0) {
+    i++;
   }
-  return TR_FAIL(TR_EINVAL,
-                 "all-reduce algorithm \"%s\" is none of auto, doubling, "
-                 "ring, mpi, shm",
-                 name);
+  TR_CHECK(i < count, TR_EINVAL,
+           "all-reduce algorithm \"%s\" is none of auto, doubling, ring, mpi, "
+           "shm, direct, halving",
+           name);
+  TR_CHECK(i != TR__ALGORITHM_SHM || comm->has_shm, TR_EUNSUPPORTED,
+           "all-reduce algorithm \"shm\": the %d ranks share no memory",
+           comm->size);
+  if (comm->cut.total > 0) {
+    TR_TRY(tr__comm_check_order(comm, (tr__algorithm)i));
+  }
+  comm->algorithm = (tr__algorithm)i;
+  return TR_OK;
 }
 
-tr__algorithm tr__comm_choose(const tr__comm *comm, int64_t bytes)
+tr__algorithm
+tr__comm_choose(const tr__comm *comm, int64_t bytes, bool is_ordered)
 {
   if (comm->algorithm != TR__ALGORITHM_AUTO) {
     return comm->algorithm;
@@ -64,10 +81,22 @@ tr__algorithm tr__comm_choose(const tr__comm *comm, int64_t bytes)
   while (bytes > choices[i].max_bytes) {
     i++;
   }
-  return choices[i].algorithm;
+  tr__algorithm choice = choices[i].algorithm;
+  if (!is_ordered) {
+    return choice;
+  }
+  bool is_pairs =
+      choice == TR__ALGORITHM_DOUBLING || choice == TR__ALGORITHM_HALVING;
+  return is_pairs && tr__pairs_keep_order(comm) ? choice : TR__ALGORITHM_DIRECT;
 }
 
 const char *tr__comm_algorithm_name(const tr__comm *comm, int64_t bytes)
 {
-  return algorithm_names[tr__comm_choose(comm, bytes)];
+  return algorithm_names[tr__comm_choose(comm, bytes, comm->cut.total > 0)];
+}
+
+const char *tr__comm_algorithm_at(int number)
+{
+  const int count = sizeof algorithm_names / sizeof algorithm_names[0];
+  return number < count ? algorithm_names[number] : NULL;
 }

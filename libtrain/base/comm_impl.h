@@ -9,13 +9,15 @@ typedef struct tr__request tr__request;
 
 typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 
-/* How an all-reduce works. AUTO takes one by size from a table. */
+/* How a transfer works. AUTO takes one by size from a table. */
 typedef enum tr__algorithm {
   TR__ALGORITHM_AUTO = 0,
   TR__ALGORITHM_DOUBLING = 1, /* recursive doubling, for few bytes */
   TR__ALGORITHM_RING = 2,     /* own pipelined ring */
-  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does */
-  TR__ALGORITHM_SHM = 4       /* the node's shared memory */
+  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does; waits */
+  TR__ALGORITHM_SHM = 4,      /* the node's shared memory */
+  TR__ALGORITHM_DIRECT = 5,   /* a message from each rank to each other */
+  TR__ALGORITHM_HALVING = 6   /* recursive halving and the way back */
 } tr__algorithm;
 
 /* What becomes of the ranks' buffers. A rank's slice of them is what
@@ -111,8 +113,9 @@ tr_status tr__comm_check(const tr__transfer *transfer);
 int64_t
 tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
 
-/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi" or "shm"; the last
- * is TR_EUNSUPPORTED where the ranks share no memory. */
+/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct"
+ * or "halving". TR_EUNSUPPORTED where the ranks share no memory, or where there
+ * is a cut and the algorithm does not keep its order. */
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */

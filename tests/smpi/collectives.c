@@ -323,10 +323,11 @@ static tr_status run_all(tr__comm *comm, const char *only)
   }
   tr__cut cut;
   make_cut(comm->size, first, &cut);
-  const char *const *names = tr__comm_algorithm_names();
-  for (int i = 1; names[i] != NULL && status == TR_OK; i++) {
-    if (only == NULL || strcmp(names[i], only) == 0) {
-      status = run_algorithm(comm, names[i], &cut);
+  const char *name = "";
+  for (int i = 1; name != NULL && status == TR_OK; i++) {
+    name = tr__comm_algorithm_at(i);
+    if (name != NULL && (only == NULL || strcmp(name, only) == 0)) {
+      status = run_algorithm(comm, name, &cut);
     }
   }
   if (comm->rank == 0 && status == TR_OK) {

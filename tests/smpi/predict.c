@@ -108,7 +108,7 @@ static tr_status predict(tr__comm *comm, int64_t bytes)
     printf("{\"bytes\":%lld,\"ranks\":%d,\"per_node\":%d,\"algorithm\":\"%s\","
            "\"us\":%.4f}\n",
            (long long)bytes, comm->size, comm->local_size,
-           tr__comm_algorithm_names()[comm->algorithm],
+           tr__comm_algorithm_at((int)comm->algorithm),
            (shared.end - begin) * 1e6);
     fflush(stdout);
   }

@@ -1,0 +1,213 @@
+/* Direct exchange: each rank gets its slice from every other rank, adds all of
+ * them along the fixed tree (rank_tree.c), and sends the sums to every other
+ * rank. No byte more than needed on any link, and the order of sums is fixed
+ * for every number of ranks; the price is a message to every rank.
+ *
+ * The slices move in segments. Item k is segment k of all slices; a few items
+ * are under way at once. */
+#include "comm/mpi_impl.h"
+
+/* Whose requests. */
+enum { PARTS_IN, PARTS_OUT, SUMS_IN, SUMS_OUT };
+
+/* All segments of one item are in the caches when they are added. */
+size_t tr__direct_segment_bytes(int size)
+{
+  size_t bytes = TR__TURN_BYTES / (size_t)size / 64 * 64;
+  const size_t least = 4096;
+  bytes = bytes < TR__SEGMENT_BYTES ? bytes : TR__SEGMENT_BYTES;
+  return bytes > least ? bytes : least;
+}
+
+static MPI_Request *requests_of(const tr__comm_mpi *comm, int whose, int64_t k)
+{
+  int64_t row = whose * TR__DEPTH + k % TR__DEPTH;
+  return comm->requests + row * comm->base.size;
+}
+
+static char *slot_of(const tr__comm_mpi *comm, int64_t k, int rank)
+{
+  int64_t i = k % TR__DEPTH * comm->base.size + rank;
+  return comm->scratch + (size_t)i * tr__direct_segment_bytes(comm->base.size);
+}
+
+typedef struct piece {
+  char *data;
+  int count;
+} piece;
+
+static piece piece_of(const tr__request *request, int rank, int64_t k)
+{
+  tr__block block = request->blocks[rank];
+  int64_t segment = request->direct.segment;
+  int64_t begin = tr__min(block.begin + k * segment, block.end);
+  return (piece){request->buf + begin * (int64_t)request->element,
+                 tr__int(tr__min(segment, block.end - begin))};
+}
+
+static bool is_there(const tr__request *request, int rank)
+{
+  return request->is_absent == NULL || !request->is_absent[rank];
+}
+
+static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
+{
+  int64_t limit = comm->base.tr__int_limit;
+  size_t bytes = tr__direct_segment_bytes(comm->base.size);
+  tr__direct *state = &request->direct;
+  *state = (tr__direct){
+      .segment = tr__min((int64_t)(bytes / request->element), limit)};
+  int64_t largest = tr__mpi_largest_block(comm, request);
+  state->num_items = (largest + state->segment - 1) / state->segment;
+  if (request->kind == TR__ALLGATHER) {
+    state->posted = state->left = state->summed = state->num_items;
+  }
+  return TR_OK;
+}
+
+static tr_status post_parts(tr__comm_mpi *comm, tr__request *request)
+{
+  int size = comm->base.size, rank = comm->base.rank;
+  int64_t k = request->direct.posted;
+  MPI_Request *in = requests_of(comm, PARTS_IN, k);
+  MPI_Request *out = requests_of(comm, PARTS_OUT, k);
+  piece own = piece_of(request, rank, k);
+  in[rank] = out[rank] = MPI_REQUEST_NULL;
+  for (int d = 1; d < size; d++) {
+    int from = (rank + size - d) % size, to = (rank + d) % size;
+    piece theirs = piece_of(request, to, k);
+    in[from] = out[to] = MPI_REQUEST_NULL;
+    if (own.count > 0 && is_there(request, from)) {
+      TR_TRY_MPI(MPI_Irecv(slot_of(comm, k, from), own.count, request->type,
+                           from, TR__TAG_DIRECT_PARTS, comm->comm, &in[from]));
+    }
+    if (theirs.count > 0 && is_there(request, rank)) {
+      TR_TRY_MPI(MPI_Isend(theirs.data, theirs.count, request->type, to,
+                           TR__TAG_DIRECT_PARTS, comm->comm, &out[to]));
+    }
+  }
+  request->direct.posted++;
+  return TR_OK;
+}
+
+static void sum_item(tr__comm_mpi *comm, tr__request *request)
+{
+  int64_t k = request->direct.summed;
+  piece own = piece_of(request, comm->base.rank, k);
+  size_t bytes = (size_t)own.count * request->element;
+  for (size_t at = 0; at < bytes; at += TR__SUM_BYTES) {
+    for (int r = 0; r < comm->base.size; r++) {
+      char *part = r == comm->base.rank ? own.data : slot_of(comm, k, r);
+      comm->parts[r] = part + at;
+    }
+    tr__mpi_sum(comm, request, (size_t)tr__min(bytes - at, TR__SUM_BYTES),
+                own.data + at);
+  }
+}
+
+/* What the others' sums overwrite has left before. */
+static tr_status post_sums(tr__comm_mpi *comm, tr__request *request)
+{
+  int size = comm->base.size, rank = comm->base.rank;
+  int64_t k = request->direct.shared;
+  MPI_Request *in = requests_of(comm, SUMS_IN, k);
+  MPI_Request *out = requests_of(comm, SUMS_OUT, k);
+  piece own = piece_of(request, rank, k);
+  in[rank] = out[rank] = MPI_REQUEST_NULL;
+  for (int d = 1; d < size; d++) {
+    int from = (rank + size - d) % size, to = (rank + d) % size;
+    piece theirs = piece_of(request, from, k);
+    in[from] = out[to] = MPI_REQUEST_NULL;
+    if (theirs.count > 0) {
+      TR_TRY_MPI(MPI_Irecv(theirs.data, theirs.count, request->type, from,
+                           TR__TAG_DIRECT_SUMS, comm->comm, &in[from]));
+    }
+    if (own.count > 0) {
+      TR_TRY_MPI(MPI_Isend(own.data, own.count, request->type, to,
+                           TR__TAG_DIRECT_SUMS, comm->comm, &out[to]));
+    }
+  }
+  request->direct.shared++;
+  return TR_OK;
+}
+
+static tr_status
+test_all(tr__comm_mpi *comm, int whose, int64_t k, bool *finished)
+{
+  int flag = 0;
+  TR_TRY_MPI(MPI_Testall(comm->base.size, requests_of(comm, whose, k), &flag,
+                         MPI_STATUSES_IGNORE));
+  *finished = flag != 0;
+  return TR_OK;
+}
+
+/* The first half: parts to whoever adds them. */
+static tr_status
+move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
+{
+  tr__direct *state = &request->direct;
+  bool finished = false;
+  if (state->posted < state->num_items &&
+      state->posted - state->summed < TR__DEPTH &&
+      state->posted - state->left < TR__DEPTH) {
+    TR_TRY(post_parts(comm, request));
+    *moved = true;
+  }
+  if (state->left < state->posted) {
+    TR_TRY(test_all(comm, PARTS_OUT, state->left, &finished));
+    state->left += finished;
+    *moved = *moved || finished;
+  }
+  if (state->summed < state->posted) {
+    TR_TRY(test_all(comm, PARTS_IN, state->summed, &finished));
+    if (finished) {
+      sum_item(comm, request);
+      *added +=
+          (size_t)comm->base.size * (size_t)state->segment * request->element;
+      state->summed++;
+      *moved = true;
+    }
+  }
+  return TR_OK;
+}
+
+/* The second half: sums to all. */
+static tr_status
+move_sums(tr__comm_mpi *comm, tr__request *request, bool *moved)
+{
+  tr__direct *state = &request->direct;
+  if (state->shared < tr__min(state->summed, state->left) &&
+      state->shared - state->done < TR__DEPTH) {
+    TR_TRY(post_sums(comm, request));
+    *moved = true;
+  }
+  if (state->done < state->shared) {
+    bool is_in = false, is_out = false;
+    TR_TRY(test_all(comm, SUMS_IN, state->done, &is_in));
+    TR_TRY(test_all(comm, SUMS_OUT, state->done, &is_out));
+    state->done += is_in && is_out;
+    *moved = *moved || (is_in && is_out);
+  }
+  return TR_OK;
+}
+
+static tr_status
+direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  tr__direct *state = &request->direct;
+  size_t added = 0;
+  bool moved = true;
+  while (moved && added < TR__TURN_BYTES) {
+    moved = false;
+    TR_TRY(move_parts(comm, request, &added, &moved));
+    if (request->kind != TR__REDUCE_SCATTER) {
+      TR_TRY(move_sums(comm, request, &moved));
+    }
+  }
+  *done = request->kind == TR__REDUCE_SCATTER
+              ? tr__min(state->summed, state->left) == state->num_items
+              : state->done == state->num_items;
+  return TR_OK;
+}
+
+const tr__mpi_algorithm tr__mpi_direct = {direct_start, direct_advance};

@@ -1,0 +1,86 @@
+/* What the MPI library itself offers, as the yardstick. It waits, so all of it
+ * happens at the start: nothing can be hidden behind it. */
+#include "comm/mpi_impl.h"
+
+#include <string.h>
+
+static char *at(const tr__request *request, int64_t element)
+{
+  return request->buf + element * (int64_t)request->element;
+}
+
+static tr_status allreduce(tr__comm_mpi *comm, tr__request *request)
+{
+  int64_t done = 0;
+  while (done < request->count) {
+    int64_t count = tr__min(request->count - done, comm->base.tr__int_limit);
+    TR_TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, at(request, done), tr__int(count),
+                             request->type, MPI_SUM, comm->comm));
+    done += count;
+  }
+  return TR_OK;
+}
+
+/* One slice at a time: for more elements than an int can count. */
+static tr_status slice_by_slice(tr__comm_mpi *comm, tr__request *request)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    int64_t end = request->blocks[r].end, i = request->blocks[r].begin;
+    while (i < end) {
+      int count = tr__int(tr__min(end - i, comm->base.tr__int_limit));
+      void *part = at(request, i);
+      bool is_own = r == comm->base.rank;
+      if (request->kind == TR__ALLGATHER) {
+        TR_TRY_MPI(MPI_Bcast(part, count, request->type, r, comm->comm));
+      } else {
+        TR_TRY_MPI(MPI_Reduce(is_own ? MPI_IN_PLACE : part,
+                              is_own ? part : NULL, count, request->type,
+                              MPI_SUM, r, comm->comm));
+      }
+      i += count;
+    }
+  }
+  return TR_OK;
+}
+
+static tr_status all_slices(tr__comm_mpi *comm, tr__request *request)
+{
+  int size = comm->base.size;
+  int *counts = comm->ints, *begins = comm->ints + size;
+  for (int r = 0; r < size; r++) {
+    tr__block block = request->blocks[r];
+    counts[r] = tr__int(block.end - block.begin);
+    begins[r] = tr__int(block.begin);
+  }
+  if (request->kind == TR__ALLGATHER) {
+    TR_TRY_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, request->buf,
+                              counts, begins, request->type, comm->comm));
+    return TR_OK;
+  }
+  TR_TRY_MPI(MPI_Reduce_scatter(MPI_IN_PLACE, request->buf, counts,
+                                request->type, MPI_SUM, comm->comm));
+  memmove(at(request, begins[comm->base.rank]), request->buf,
+          (size_t)counts[comm->base.rank] * request->element);
+  return TR_OK;
+}
+
+static tr_status library_start(tr__comm_mpi *comm, tr__request *request)
+{
+  if (request->kind == TR__ALLREDUCE) {
+    return allreduce(comm, request);
+  }
+  return request->count <= comm->base.tr__int_limit
+             ? all_slices(comm, request)
+             : slice_by_slice(comm, request);
+}
+
+static tr_status
+library_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  (void)comm;
+  (void)request;
+  *done = true;
+  return TR_OK;
+}
+
+const tr__mpi_algorithm tr__mpi_library = {library_start, library_advance};

@@ -1,0 +1,238 @@
+/* Recursive doubling and halving: the exchanges of each rank.
+ *
+ * With 2^k ranks, in step s partners r and r ^ 2^s exchange: in doubling all
+ * numbers, which both add; in halving the half that the partner goes on with,
+ * so that each ends with one block of 2^-k, and the way back gathers them. What
+ * a rank has after s steps is the sum over its group of 2^s neighbours, so the
+ * order of sums is that of the fixed tree.
+ *
+ * With other numbers of ranks the first 2 (size - power) work in pairs: the
+ * even rank hands its numbers to the odd one and gets the result back. One that
+ * takes part for itself or its pair is called a member.
+ *
+ * Halving leaves member m with block number "m with its bits reversed"; where
+ * each rank has to have its own slice, partners swap them at the end.
+ * Source: Thakur et al. 2005, doi:10.1177/1094342005051521, sec. 4 */
+#include "comm/mpi_impl.h"
+
+static int largest_power(int size)
+{
+  int power = 1;
+  while (power <= size / 2) {
+    power *= 2;
+  }
+  return power;
+}
+
+typedef struct group {
+  const tr__comm_mpi *comm;
+  const tr__request *request;
+  int size, power, pairs, levels;
+  int rank, member; /* -1: the other one of the pair */
+} group;
+
+static group group_of(const tr__comm_mpi *comm, const tr__request *request)
+{
+  group g = {.comm = comm, .request = request, .size = comm->base.size};
+  g.power = largest_power(g.size);
+  g.pairs = g.size - g.power;
+  while (1 << g.levels < g.power) {
+    g.levels++;
+  }
+  g.rank = comm->base.rank;
+  g.member = g.rank - g.pairs;
+  if (g.rank < 2 * g.pairs) {
+    g.member = g.rank % 2 == 0 ? -1 : g.rank / 2;
+  }
+  return g;
+}
+
+/* The ranks that members begin..end-1 stand for begin here. */
+static int first_rank(const group *g, int member)
+{
+  return member < g->pairs ? 2 * member : member + g->pairs;
+}
+
+static int rank_of(const group *g, int member)
+{
+  return member < g->pairs ? 2 * member + 1 : member + g->pairs;
+}
+
+static bool any_is_there(const group *g, int begin_rank, int end_rank)
+{
+  const bool *is_absent = g->request->is_absent;
+  bool any = is_absent == NULL;
+  for (int r = begin_rank; !any && r < end_rank; r++) {
+    any = !is_absent[r];
+  }
+  return any;
+}
+
+static tr__block whole(const group *g)
+{
+  return (tr__block){0, g->request->count};
+}
+
+/* The numbers of members' blocks begin..end-1. What each rank gets counts where
+ * slices do; an all-reduce has equal blocks. */
+static tr__block blocks(const group *g, int begin, int end)
+{
+  const tr__request *request = g->request;
+  if (request->kind == TR__ALLREDUCE) {
+    int64_t count = request->count;
+    return (tr__block){tr__part(count, begin, g->power),
+                       tr__part(count, end, g->power)};
+  }
+  return (tr__block){request->blocks[first_rank(g, begin)].begin,
+                     request->blocks[first_rank(g, end) - 1].end};
+}
+
+/* What a member still works on after so many steps of halving. */
+static tr__block halved(const group *g, int member, int steps)
+{
+  int begin = 0, length = g->power;
+  for (int s = 0; s < steps; s++) {
+    length /= 2;
+    begin += (member >> s & 1) * length;
+  }
+  return blocks(g, begin, begin + length);
+}
+
+static int reversed(const group *g, int member)
+{
+  int out = 0;
+  for (int s = 0; s < g->levels; s++) {
+    out = out * 2 + (member >> s & 1);
+  }
+  return out;
+}
+
+static const tr__exchange nothing = {.to = MPI_PROC_NULL,
+                                     .from = MPI_PROC_NULL};
+
+/* Into the pairs: numbers to add, or slices. */
+static tr__exchange fold(const group *g)
+{
+  tr__exchange e = nothing;
+  bool gathers = g->request->kind == TR__ALLGATHER;
+  if (g->rank >= 2 * g->pairs) {
+    return e;
+  }
+  int even = g->rank / 2 * 2;
+  tr__block moved = gathers ? g->request->blocks[even] : whole(g);
+  if (!gathers && !any_is_there(g, even, even + 1)) {
+    return e;
+  }
+  if (g->rank == even) {
+    e.to = even + 1;
+    e.out = moved;
+  } else {
+    e.from = even;
+    e.in = moved;
+    e.adds = !gathers && any_is_there(g, g->rank, g->rank + 1);
+  }
+  return e;
+}
+
+/* Out of the pairs. */
+static tr__exchange unfold(const group *g)
+{
+  tr__exchange e = nothing;
+  if (g->rank >= 2 * g->pairs) {
+    return e;
+  }
+  int even = g->rank / 2 * 2;
+  bool is_own = g->request->kind == TR__REDUCE_SCATTER;
+  tr__block moved = is_own ? g->request->blocks[even] : whole(g);
+  if (g->rank == even) {
+    e.from = even + 1;
+    e.in = moved;
+  } else {
+    e.to = even;
+    e.out = moved;
+  }
+  return e;
+}
+
+/* One step of sums; ranks that are absent add nothing, and get all the same. */
+static tr__exchange reduce(const group *g, int level)
+{
+  tr__exchange e = nothing;
+  int partner = g->member ^ 1 << level;
+  int own = g->member >> level << level, other = partner >> level << level;
+  int length = 1 << level;
+  bool is_halving = g->request->pairs.is_halving;
+  bool have = any_is_there(g, first_rank(g, own), first_rank(g, own + length));
+  bool get =
+      any_is_there(g, first_rank(g, other), first_rank(g, other + length));
+  if (have) {
+    e.to = rank_of(g, partner);
+    e.out = is_halving ? halved(g, partner, level + 1) : whole(g);
+  }
+  if (get) {
+    e.from = rank_of(g, partner);
+    e.in = is_halving ? halved(g, g->member, level + 1) : whole(g);
+    e.adds = have;
+  }
+  return e;
+}
+
+/* From the block where halving ends to this member's own. */
+static tr__exchange swap(const group *g)
+{
+  int partner = reversed(g, g->member);
+  if (partner == g->member) {
+    return nothing;
+  }
+  return (tr__exchange){.to = rank_of(g, partner),
+                        .from = rank_of(g, partner),
+                        .out = blocks(g, partner, partner + 1),
+                        .in = blocks(g, g->member, g->member + 1)};
+}
+
+/* One step of passing on what is complete. */
+static tr__exchange gather(const group *g, int step)
+{
+  bool is_way_back = g->request->kind == TR__ALLREDUCE;
+  int level = is_way_back ? g->levels - 1 - step : step;
+  int partner = g->member ^ 1 << level;
+  tr__exchange e = {.to = rank_of(g, partner), .from = rank_of(g, partner)};
+  if (is_way_back) {
+    e.out = halved(g, g->member, level + 1);
+    e.in = halved(g, partner, level + 1);
+    return e;
+  }
+  int own = g->member >> level << level, other = partner >> level << level;
+  e.out = blocks(g, own, own + (1 << level));
+  e.in = blocks(g, other, other + (1 << level));
+  return e;
+}
+
+bool tr__mpi_pairs_exchange(const tr__comm_mpi *comm,
+                            const tr__request *request,
+                            int step,
+                            tr__exchange *out)
+{
+  const group g = group_of(comm, request);
+  tr__collective kind = request->kind;
+  bool is_halving = request->pairs.is_halving;
+  int reduces = kind != TR__ALLGATHER ? g.levels : 0;
+  int swaps = kind == TR__REDUCE_SCATTER && is_halving;
+  bool gathers = kind == TR__ALLGATHER || (kind == TR__ALLREDUCE && is_halving);
+  int last = 1 + reduces + swaps + (gathers ? g.levels : 0);
+  if (step > last) {
+    return false;
+  }
+  if (step == 0 || step == last) {
+    *out = step == 0 ? fold(&g) : unfold(&g);
+  } else if (g.member < 0) {
+    *out = nothing;
+  } else if (step <= reduces) {
+    *out = reduce(&g, step - 1);
+  } else if (step <= reduces + swaps) {
+    *out = swap(&g);
+  } else {
+    *out = gather(&g, step - 1 - reduces - swaps);
+  }
+  return true;
+}
