@@ -1,6 +1,6 @@
 /* Are the collectives right? Every algorithm of the table on simulated ranks;
- * see simulated.h. One line per algorithm: its name, then "ok", "skip WHY" or
- * "failed WHAT". */
+ * see simulated.h. One line per algorithm: "result NAME", then "ok", "skip WHY"
+ * or "failed WHAT". */
 #include "simulated.h"
 
 #include "base/comm_impl.h"
@@ -16,7 +16,6 @@ typedef struct trial {
   tr_dtype dtype;
   int64_t count;
   bool is_cut; /* sums follow the fixed tree, of numbers that get rounded */
-  bool has_absent;
 } trial;
 
 static const char *const kind_names[] = {"all-reduce", "reduce-scatter",
@@ -58,11 +57,6 @@ static double value_of(const trial *t, int rank, int64_t i)
   return t->dtype == TR_F32 ? (double)(float)value : value;
 }
 
-static bool is_absent(const trial *t, int rank)
-{
-  return t->has_absent && rank % 3 == 1;
-}
-
 /* Some ranks hold two shards and the others one, so that 2^k are cut. */
 static void make_cut(int size, int64_t *first, tr__cut *out)
 {
@@ -78,18 +72,14 @@ static void make_cut(int size, int64_t *first, tr__cut *out)
 }
 
 /* node(lo, hi) of backend/tree_impl.h by its definition, over the shards of the
- * ranks begin..end-1; false: all are absent. */
-static bool tree_sum(const tr__comm *comm,
-                     const trial *t,
-                     const int ranks[2],
-                     int64_t i,
-                     double *out)
+ * ranks begin..end-1. */
+static double
+tree_sum(const tr__comm *comm, const trial *t, const int ranks[2], int64_t i)
 {
   const int64_t *first = comm->cut.first;
   int begin = ranks[0], end = ranks[1], mid = begin + 1;
   if (end - begin == 1) {
-    *out = value_of(t, begin, i);
-    return !is_absent(t, begin);
+    return value_of(t, begin, i);
   }
   int64_t power = 1;
   while (2 * power < first[end] - first[begin]) {
@@ -98,24 +88,20 @@ static bool tree_sum(const tr__comm *comm,
   while (first[mid] < first[begin] + power) {
     mid++;
   }
-  double left = 0, right = 0;
-  bool has_left = tree_sum(comm, t, (int[]){begin, mid}, i, &left);
-  bool has_right = tree_sum(comm, t, (int[]){mid, end}, i, &right);
-  double sum =
-      t->dtype == TR_F32 ? (double)((float)left + (float)right) : left + right;
-  *out = has_left && has_right ? sum : has_left ? left : right;
-  return has_left || has_right;
+  double left = tree_sum(comm, t, (int[]){begin, mid}, i);
+  double right = tree_sum(comm, t, (int[]){mid, end}, i);
+  return t->dtype == TR_F32 ? (double)((float)left + (float)right)
+                            : left + right;
 }
 
 static double sum_of(const tr__comm *comm, const trial *t, int64_t i)
 {
-  double sum = 0;
   if (t->is_cut) {
-    bool is_there = tree_sum(comm, t, (int[]){0, comm->size}, i, &sum);
-    return is_there ? sum : 0;
+    return tree_sum(comm, t, (int[]){0, comm->size}, i);
   }
+  double sum = 0;
   for (int r = 0; r < comm->size; r++) {
-    sum += is_absent(t, r) ? 0 : value_of(t, r, i);
+    sum += value_of(t, r, i);
   }
   return sum;
 }
@@ -187,10 +173,9 @@ static void check(const tr__comm *comm, const trial *t, const void *values)
     expected.num_checked++;
     if (!is_right && expected.num_wrong++ == 0) {
       printf("# rank %d of %d: %s of %lld, element %lld is %.17g, expected "
-             "%.17g%s%s\n",
+             "%.17g%s\n",
              comm->rank, comm->size, kind_names[t->kind], (long long)t->count,
-             (long long)i, got, expected.values[i], t->is_cut ? ", cut" : "",
-             t->has_absent ? ", some absent" : "");
+             (long long)i, got, expected.values[i], t->is_cut ? ", cut" : "");
     }
   }
 }
@@ -205,26 +190,19 @@ static void be_late(const tr__comm *comm, const trial *t)
 static tr_status run_trial(tr__comm *comm, const trial *t)
 {
   void *values = malloc((size_t)t->count * tr_dtype_size(t->dtype) + 1);
-  bool *absent = calloc((size_t)comm->size, sizeof *absent);
   tr_status status = TR_OK;
   tr__request *request = NULL;
-  if (values == NULL || absent == NULL) {
+  if (values == NULL) {
     tr__mpi_abort(69);
     return TR_ENOMEM;
-  }
-  for (int r = 0; r < comm->size; r++) {
-    absent[r] = is_absent(t, r);
   }
   fill(comm, t, values);
   be_late(comm, t);
   expected.num_trials += comm->rank == 0;
-  const tr__transfer transfer = {.kind = t->kind,
-                                 .buf = values,
-                                 .count = t->count,
-                                 .dtype = t->dtype,
-                                 .is_absent = t->has_absent ? absent : NULL};
+  const tr__transfer transfer = {
+      .kind = t->kind, .buf = values, .count = t->count, .dtype = t->dtype};
   status = comm->type->start(comm, &transfer, &request);
-  if (status == TR_EUNSUPPORTED && (t->is_cut || t->has_absent)) {
+  if (status == TR_EUNSUPPORTED && t->is_cut) {
     expected.num_refused += comm->rank == 0;
     status = TR_OK;
     goto done;
@@ -238,20 +216,18 @@ static tr_status run_trial(tr__comm *comm, const trial *t)
 
 done:
   free(values);
-  free(absent);
   return status;
 }
 
-/* Sums in any order, or by the fixed tree; of all ranks, or without some. With
- * many ranks only the first and the last of these four. */
+/* Sums in any order, or by the fixed tree, of both types. With many ranks only
+ * the first and the last of these four. */
 static tr_status run_ways(tr__comm *comm, trial t, const tr__cut *cut)
 {
   bool is_foreign = comm->algorithm == TR__ALGORITHM_MPI;
   int step = comm->size > FEW_RANKS ? 3 : 1;
   for (int way = 0; way < 4; way += step) {
     t.is_cut = way & 1;
-    t.has_absent = way & 2 && t.kind != TR__ALLGATHER;
-    t.dtype = (t.count + way) % 2 ? TR_F64 : TR_F32;
+    t.dtype = (t.count + way / 2) % 2 ? TR_F64 : TR_F32;
     comm->cut = t.is_cut ? *cut : (tr__cut){.total = 0};
     /* Once in many segments. */
     comm->tr__int_limit =
@@ -279,12 +255,12 @@ static void report(const tr__comm *comm, const char *name, tr_status status)
     return;
   }
   if (status != TR_OK) {
-    printf("%s failed %s\n", name, tr_error_message());
+    printf("result %s failed %s\n", name, tr_error_message());
   } else if (expected.num_wrong > 0) {
-    printf("%s failed %lld of %lld elements are wrong\n", name,
+    printf("result %s failed %lld of %lld elements are wrong\n", name,
            (long long)expected.num_wrong, (long long)expected.num_checked);
   } else {
-    printf("%s ok %d of %d trials\n", name,
+    printf("result %s ok %d of %d trials\n", name,
            expected.num_trials - expected.num_refused, expected.num_trials);
   }
   fflush(stdout);
@@ -297,7 +273,7 @@ run_algorithm(tr__comm *comm, const char *name, const tr__cut *cut)
   tr_status status = tr__comm_set_algorithm(comm, name);
   if (status == TR_EUNSUPPORTED) {
     if (comm->rank == 0) {
-      printf("%s skip %s\n", name, tr_error_message());
+      printf("result %s skip %s\n", name, tr_error_message());
     }
     return TR_OK;
   }

@@ -85,7 +85,7 @@ static void begin_together(void)
   double pause = shared.begin - now;
   struct timespec time = {(time_t)pause,
                           (long)((pause - (double)(time_t)pause) * 1e9)};
-  nanosleep(&time, NULL);
+  smpi_nanosleep(&time, NULL);
 }
 
 static tr_status predict(tr__comm *comm, int64_t bytes)

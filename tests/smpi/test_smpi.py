@@ -3,6 +3,7 @@
 usage: test_smpi.py SMPIRUN PROGRAM    both empty where SimGrid is not installed
 """
 
+import os
 import sys
 
 import simgrid
@@ -31,16 +32,16 @@ def main():
     for ranks, per_node in LAYOUTS:
         where = "on %d ranks, %d per node" % (ranks, per_node)
         code, output = simgrid.run(smpirun, PLATFORM, ranks, per_node,
-                                   [program], LIMIT_S)
+                                   [os.path.abspath(program)], LIMIT_S)
         has_ended = False
         for line in output.splitlines():
-            words = (line + "  ").split(" ", 2)
+            words = (line + "  ").split(" ", 3)
             if line == "end ok":
                 has_ended = code == 0
-            elif words[1] in ("ok", "skip", "failed"):
+            elif words[0] == "result":
                 number += 1
-                claim(number, "%s %s" % (words[0], where), words[1],
-                      words[2].strip())
+                claim(number, "%s %s" % (words[1], where), words[2],
+                      words[3].strip())
             else:
                 print("# " + line)
         number += 1
