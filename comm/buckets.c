@@ -43,6 +43,21 @@ static void poison(void *values, int64_t count, tr_dtype dtype)
   }
 }
 
+void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to)
+{
+  tr__backend *backend = ctx->backend;
+  size_t bytes = (size_t)to->count * tr_dtype_size(to->dtype);
+  bool is_visible = backend->type->host_view(backend, data) != NULL;
+  tr_status status = is_visible ? backend->type->wait(&backend->stream)
+                                : backend->type->download(&backend->stream,
+                                                          to->buf, data, bytes);
+  if (status != TR_OK) {
+    /* Leaving now would keep the other ranks waiting for this one. */
+    tr__context_set_pending(ctx, status);
+    poison(to->buf, to->count, to->dtype);
+  }
+}
+
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
 {
@@ -54,20 +69,17 @@ tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
   tr__stream *stream = &ctx->backend->stream;
   size_t bytes = (size_t)count * tr_dtype_size(dtype);
   void *host;
+  /* Buckets that backward has handed on come first, on all ranks. */
+  TR_TRY(tr__queue_wait(ctx->queue));
   TR_TRY(host_buffer(ctx, data, bytes, &host));
-  bool is_staged = host == comm->staging;
-  tr_status status = is_staged ? type->download(stream, host, data, bytes)
-                               : type->wait(stream);
-  if (status != TR_OK) {
-    /* Leaving now would keep the other ranks waiting for this one. */
-    tr__context_set_pending(ctx, status);
-    poison(host, count, dtype);
-  }
-  tr__request *request;
   const tr__transfer sum = {.buf = host, .count = count, .dtype = dtype};
+  tr__ready_for_sum(ctx, data, &sum);
+  tr__request *request;
+  double begin = tr__timeline_begin(ctx->timeline);
   TR_TRY(comm->type->start(comm, &sum, &request));
   TR_TRY(tr__comm_wait(comm, &request));
-  if (is_staged) {
+  tr__timeline_end(ctx->timeline, begin, "wait", "all-reduce");
+  if (host == comm->staging) {
     type->upload(stream, data, host, bytes);
   }
   return TR_OK;

@@ -204,6 +204,7 @@ static void mpi_destroy(tr__comm *base)
   free(comm->ints);
   free(comm->sums);
   free(comm->parts);
+  free(base->cut.first);
   free(comm);
 }
 
@@ -295,6 +296,9 @@ static tr__comm_mpi *make(MPI_Comm own)
   size_t size = (size_t)comm->base.size;
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
+  int level = MPI_THREAD_SINGLE;
+  MPI_Query_thread(&level);
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   comm->blocks = calloc(size, sizeof *comm->blocks);

@@ -8,6 +8,7 @@
 static void self_destroy(tr__comm *comm)
 {
   free(comm->staging);
+  free(comm->cut.first);
   free(comm);
 }
 

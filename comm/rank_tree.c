@@ -13,21 +13,13 @@ typedef struct sum {
   size_t bytes;
 } sum;
 
-static int64_t first_shard(const tr__comm *comm, int rank)
-{
-  return comm->cut.total > 0 ? comm->cut.first[rank] : rank;
-}
-
 /* The first rank of the node's second half. */
 static int middle(const tr__comm *comm, int begin, int end)
 {
-  int64_t lo = first_shard(comm, begin), hi = first_shard(comm, end);
-  int64_t power = 1;
-  while (2 * power < hi - lo) {
-    power *= 2;
-  }
+  int64_t lo = tr__comm_first_shard(comm, begin);
+  int64_t half = tr__tree_half(tr__comm_first_shard(comm, end) - lo);
   int rank = begin + 1;
-  while (first_shard(comm, rank) < lo + power) {
+  while (tr__comm_first_shard(comm, rank) < lo + half) {
     rank++;
   }
   return rank;

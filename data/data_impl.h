@@ -70,7 +70,9 @@ typedef struct tr__sampler {
   int64_t num_samples;
   int64_t batch; /* global */
   bool shuffle;
-  int rank, size;
+  int64_t shards;   /* into which each batch is cut */
+  int64_t shard[2]; /* this rank's: the first, and the end */
+  int64_t most;     /* shards of any rank */
 } tr__sampler;
 
 /* One rank's part of one step. */

@@ -47,12 +47,17 @@ static tr_status create_local(tr_context *ctx,
   *out = loader;
   loader->ctx = ctx;
   loader->data = data;
-  loader->sampler = (tr__sampler){.seed = ctx->seed,
-                                  .num_samples = data->num_samples,
-                                  .batch = opts->batch,
-                                  .shuffle = opts->shuffle != 0,
-                                  .rank = ctx->comm->rank,
-                                  .size = ctx->comm->size};
+  const tr__comm *comm = ctx->comm;
+  int rank = comm->rank;
+  loader->sampler =
+      (tr__sampler){.seed = ctx->seed,
+                    .num_samples = data->num_samples,
+                    .batch = opts->batch,
+                    .shuffle = opts->shuffle != 0,
+                    .shards = tr__comm_num_shards(comm),
+                    .shard = {tr__comm_first_shard(comm, rank),
+                              tr__comm_first_shard(comm, rank + 1)},
+                    .most = tr__comm_most_shards(comm)};
   const tr__ring_opts ring = {.data = data,
                               .rows = tr__sampler_max_rows(&loader->sampler),
                               .threads = opts->threads > 0 ? opts->threads : 1,
@@ -137,7 +142,9 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
     loader->done = 0;
     return 0;
   }
+  double begin = tr__timeline_begin(loader->ctx->timeline);
   const tr__slot *slot = tr__ring_take(loader->ring);
+  tr__timeline_end(loader->ctx->timeline, begin, "wait", "data");
   *batch = batch_of(loader->data, slot);
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);

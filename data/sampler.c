@@ -2,12 +2,22 @@
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 
+void tr_batch_part(const tr_context *ctx,
+                   int64_t global_count,
+                   int64_t *first,
+                   int64_t *count)
+{
+  const tr__comm *comm = ctx->comm;
+  *first = tr__comm_first_row(comm, global_count, comm->rank);
+  *count = tr__comm_first_row(comm, global_count, comm->rank + 1) - *first;
+}
+
 tr__sampler_step
 tr__sampler_at(const tr__sampler *sampler, int64_t epoch, int64_t done)
 {
   int64_t count = tr__min(sampler->batch, sampler->num_samples - done);
-  int64_t first = tr__part(count, sampler->rank, sampler->size);
-  int64_t end = tr__part(count, sampler->rank + 1, sampler->size);
+  int64_t first = tr__part(count, sampler->shard[0], sampler->shards);
+  int64_t end = tr__part(count, sampler->shard[1], sampler->shards);
   return (tr__sampler_step){.epoch = epoch,
                             .place = done + first,
                             .count = end - first,
@@ -30,5 +40,6 @@ void tr__sampler_ids(const tr__sampler *sampler,
 int64_t tr__sampler_max_rows(const tr__sampler *sampler)
 {
   int64_t count = tr__min(sampler->batch, sampler->num_samples);
-  return count / sampler->size + (count % sampler->size != 0);
+  tr__wide rows = (tr__wide)count * sampler->most;
+  return (int64_t)((rows + sampler->shards - 1) / sampler->shards);
 }

@@ -142,9 +142,14 @@ static const entry table[] = {
      .kind = FLAG,
      AT(resume)},
     {.name = "log", .value = "FILE", .help = "one JSON line per step", AT(log)},
+    {.name = "trace",
+     .value = "FILE",
+     .help = "what every rank did when, for a browser's trace viewer",
+     AT(trace)},
     {.name = "virtual-shards",
      .value = "V",
-     .help = "the same bits on any number of ranks (not yet)",
+     .help = "cut each batch into V parts: the same bits on 1 to V ranks",
+     .unset = "none",
      .kind = COUNT,
      AT(virtual_shards),
      .least = 1,
@@ -313,11 +318,6 @@ static const entry *find_option(example_program program, const char *argument)
 static tr_status check_together(const example_options *options,
                                 char problem[256])
 {
-  if (options->virtual_shards > 0) {
-    snprintf(problem, 256, "--virtual-shards is not supported by libtrain %s",
-             tr_version());
-    return TR_EUNSUPPORTED;
-  }
   if (options->resume && options->no_checkpoint) {
     snprintf(problem, 256, "--resume and --no-checkpoint exclude each other");
     return TR_EUSAGE;

@@ -14,7 +14,7 @@ typedef enum example_program {
 typedef struct example_options {
   example_program program;
   const char *model, *data, *optimizer, *schedule, *dtype, *device, *init;
-  const char *checkpoint, *log, *conv, *on_save_error, *on_nonfinite;
+  const char *checkpoint, *log, *trace, *conv, *on_save_error, *on_nonfinite;
   int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
   int64_t threads, seed;
   double lr, weight_decay; /* negative: the optimizer's default */

@@ -52,7 +52,9 @@ int example_open_context(int argc,
   const tr_context_opts opts = {.threads = (int)options->threads,
                                 .seed = (uint64_t)options->seed,
                                 .device = options->device,
-                                .dtype = dtype_of(options->dtype)};
+                                .dtype = dtype_of(options->dtype),
+                                .virtual_shards = options->virtual_shards,
+                                .trace_path = options->trace};
   TR_MUST(tr_context_create_auto(status == TR_OK ? &opts : &defaults, ctx));
   if (status != TR_OK) {
     tr_error_set(status, problem);

@@ -43,6 +43,12 @@ static tr_status declare(tr_model *net, tr__node *node, int64_t channels)
   return TR_OK;
 }
 
+/* With virtual shards the statistics must not depend on the number of ranks. */
+static bool is_synced(const tr_model *net, const tr_batchnorm_opts *opts)
+{
+  return opts->sync || net->ctx->comm->cut.total > 0;
+}
+
 static tr_status infer(tr_model *net, tr__node *node)
 {
   const tr_batchnorm_opts *opts = node->opts;
@@ -57,7 +63,7 @@ static tr_status infer(tr_model *net, tr__node *node)
                  opts->momentum);
   TR_TRY(declare(net, node, node->shape.dims[0]));
   tr__tensor x = tr__shape_tensor(net, &node->shape);
-  const tr__shards shards = tr__one_shard(net->max_rows);
+  const tr__shards shards = tr__plan_shards(net);
   node->forward_bytes =
       tr__workspace_bytes(net, TR__OP_batchnorm_sums,
                           &(tr__batchnorm_sums_args){.x = x, .shards = shards});
@@ -65,7 +71,7 @@ static tr_status infer(tr_model *net, tr__node *node)
       net, TR__OP_batchnorm_backward_sums,
       &(tr__batchnorm_backward_sums_args){.dy = x, .x = x, .shards = shards});
   node->flags = TR__USES_INPUT | TR__IN_PLACE | TR__CAN_ACTIVATE |
-                (opts->sync ? 0u : (unsigned)TR__LOCAL_BUFFERS);
+                (is_synced(net, opts) ? 0u : (unsigned)TR__LOCAL_BUFFERS);
   return TR_OK;
 }
 
@@ -87,7 +93,7 @@ sum_over_ranks(const tr__run *run, const tr__node *node, const tr__tensor *sums)
 {
   const tr_batchnorm_opts *opts = node->opts;
   tr_context *ctx = run->net->ctx;
-  if (!opts->sync || ctx->comm->size == 1) {
+  if (!is_synced(run->net, opts) || ctx->comm->size == 1) {
     return;
   }
   tr_status status =

@@ -80,7 +80,7 @@ static void infer_workspace(tr_model *net, tr__node *node)
                                        .x = x,
                                        .dy = y,
                                        .window = opts->window,
-                                       .shards = tr__one_shard(net->max_rows)});
+                                       .shards = tr__plan_shards(net)});
   size_t input = tr__workspace_bytes(
       net, TR__OP_conv_backward_input,
       &(tr__conv_backward_input_args){

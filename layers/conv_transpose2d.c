@@ -78,7 +78,7 @@ static void infer_workspace(tr_model *net, tr__node *node)
                                        .x = y,
                                        .dy = x,
                                        .window = window,
-                                       .shards = tr__one_shard(net->max_rows)});
+                                       .shards = tr__plan_shards(net)});
   node->backward_bytes = weight > input ? weight : input;
 }
 

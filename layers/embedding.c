@@ -31,8 +31,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   const tr_shape weight = {2, {opts->num, opts->out}};
   TR_TRY(tr__declare_param(net, node, "weight", weight, tr__init_normal(1)));
   const tr__embedding_backward_args args = {
-      .dw = tr__param_tensor(net, node, 0),
-      .shards = tr__one_shard(net->max_rows)};
+      .dw = tr__param_tensor(net, node, 0), .shards = tr__plan_shards(net)};
   node->backward_bytes =
       tr__workspace_bytes(net, TR__OP_embedding_backward, &args);
   node->flags = TR__USES_INPUT;

@@ -39,7 +39,7 @@ static tr_status infer(tr_model *net, tr__node *node)
       .dw = tr__param_tensor(net, node, WEIGHT),
       .x = tr__tensor_as_rows(tr__shape_tensor(net, x), in),
       .dy = tr__tensor_as_rows(tr__shape_tensor(net, &node->shape), opts->out),
-      .shards = tr__one_shard(net->max_rows)};
+      .shards = tr__plan_shards(net)};
   node->backward_bytes =
       tr__workspace_bytes(net, TR__OP_linear_backward_weight, &args);
   return TR_OK;
@@ -63,6 +63,16 @@ static tr__tensor rows_of(tr__tensor t)
   return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
 }
 
+/* Of the rows that the ops see. */
+static tr__shards shards_of(const tr__run *run, const tr__node *node)
+{
+  int64_t times = 1;
+  for (int i = 0; i + 1 < node->shape.ndim; i++) {
+    times *= node->shape.dims[i];
+  }
+  return tr__shards_of(run->shards, times);
+}
+
 static void forward(const tr__run *run, const tr__node *node)
 {
   run->ops->linear_forward(
@@ -71,6 +81,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                  .x = rows_of(tr__input(run, node, 0)),
                                  .w = tr__weight(run, node, WEIGHT),
                                  .b = bias(run, node),
+                                 .shards = shards_of(run, node),
                                  .activation = node->activation});
 }
 
@@ -81,10 +92,6 @@ static void backward_weight(const tr__run *run, const tr__node *node)
   if (dw.data == NULL && db.data == NULL) {
     return;
   }
-  int64_t times = 1;
-  for (int i = 0; i + 1 < node->shape.ndim; i++) {
-    times *= node->shape.dims[i];
-  }
   run->ops->linear_backward_weight(
       run->stream, &(tr__linear_backward_weight_args){
                        .dw = dw,
@@ -92,7 +99,7 @@ static void backward_weight(const tr__run *run, const tr__node *node)
                        .x = rows_of(tr__input(run, node, 0)),
                        .dy = rows_of(tr__output_grad(run, node)),
                        .workspace = tr__workspace(run, node),
-                       .shards = tr__shards_of(run->shards, times),
+                       .shards = shards_of(run, node),
                        .accumulate = tr__grads_add(run, node)});
 }
 
@@ -106,6 +113,7 @@ static void backward(const tr__run *run, const tr__node *node)
                          .dx = rows_of(dx),
                          .dy = rows_of(tr__output_grad(run, node)),
                          .w = tr__weight(run, node, WEIGHT),
+                         .shards = shards_of(run, node),
                          .accumulate = tr__input_grad_adds(run, node, 0)});
   }
 }

@@ -86,7 +86,7 @@ static void infer_workspace(tr_model *net, tr__node *node)
                               .x = x,
                               .dy = x,
                               .norm = norm,
-                              .shards = tr__one_shard(net->max_rows)});
+                              .shards = tr__plan_shards(net)});
 }
 
 static tr_status infer(tr_model *net, tr__node *node)

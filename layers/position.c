@@ -21,7 +21,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   int64_t count = tr_shape_count(&node->shape);
   const tr__position_backward_args args = {
       .dw = tr__tensor_of(NULL, net->ctx->dtype, 1, &count),
-      .shards = tr__one_shard(net->max_rows)};
+      .shards = tr__plan_shards(net)};
   node->backward_bytes =
       tr__workspace_bytes(net, TR__OP_position_backward, &args);
   node->flags = TR__IN_PLACE;

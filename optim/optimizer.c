@@ -375,6 +375,7 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   if (ctx->pending != TR_OK) {
     return TR_FAIL(ctx->pending, "%s", ctx->pending_message);
   }
+  double begin = tr__timeline_begin(ctx->timeline);
   upload_numbers(opt);
   if (opt->norm_sums != NULL) {
     find_clip_factor(opt);
@@ -393,5 +394,6 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   opt->num_steps++;
   store->num_steps++;
   tr__store_clear_grads(store);
+  tr__timeline_end(ctx->timeline, begin, "optimizer", opt->type->name);
   return TR_OK;
 }

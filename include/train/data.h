@@ -35,6 +35,24 @@ typedef struct tr_batch {
   size_t target_bytes[TR_MAX_INPUTS];
 } tr_batch;
 
+/* tr_batch_part - which samples of a global batch are this rank's.
+ *
+ * Loaders cut their batches like this. Programs that fill a tr_batch by hand
+ * may cut theirs as they like, but with virtual shards (tr_context_opts) only
+ * like this.
+ *
+ * global_count  [in]   samples of all ranks together, 0 or more
+ * first, count  [out]  of this rank's part; count may be 0
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: none
+ * Threads:   any */
+TR_API void tr_batch_part(const tr_context *ctx,
+                          int64_t global_count,
+                          int64_t *first,
+                          int64_t *count);
+
 /* A numbered set of samples; the same on every rank, read in parts. */
 typedef struct tr_dataset tr_dataset;
 

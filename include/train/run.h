@@ -27,6 +27,13 @@ typedef struct tr_context_opts {
                          precision, see tr_context_create_f() */
   tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
   void *log_user;     /* passed to log */
+  int64_t virtual_shards; /* cut every batch into so many parts, whatever the
+                             number of ranks: see tr_context_create_f(); 0: none
+                             */
+  const char *trace_path; /* what all ranks did when, as JSON for the trace
+                             viewers of browsers; rank 0 writes it at the end
+                             of tr_trainer_fit() and of the context. The newest
+                             65,536 events of each rank; NULL: no trace */
 } tr_context_opts;
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
@@ -36,6 +43,14 @@ typedef struct tr_context_opts {
  * Parameters, their gradients, losses, statistics, and every array that the
  * caller gives or gets are float, as with TR_F32, and so are checkpoints.
  * TR_F16 scales its losses: see tr_optimizer_loss_scale().
+ *
+ * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
+ * parts, and all sums over samples follow one fixed tree over these parts, so
+ * that the same seed gives the same parameters, bit for bit, on any number of
+ * ranks up to V, on the same type of CPU. V is at least the number of ranks;
+ * ranks are loaded evenly where it is a power of two times theirs. BatchNorm
+ * takes its statistics over all ranks then. Callers who make their own batches
+ * ask tr_batch_part() which samples are theirs.
  *
  * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
  * opts  [in]   options, or NULL for the defaults
@@ -243,9 +258,11 @@ TR_API tr_status tr_trainer_resume(tr_trainer *trainer);
 
 /* tr_trainer_step - forward, backward, all-reduce and update on one batch.
  *
- * The same as the four calls of the explicit loop, and a roll-back where that
- * is the policy: then tr_optimizer_num_steps() and the trainer's loader stand
- * where the checkpoint was saved, and batch is no longer there.
+ * The same as the four calls of the explicit loop, but gradients are summed
+ * over the ranks while backward still computes others: the fast way. With it
+ * comes a roll-back where that is the policy: then tr_optimizer_num_steps() and
+ * the trainer's loader stand where the checkpoint was saved, and batch is no
+ * longer there.
  *
  * Calls:     collective on the model's communicator
  * Errors:    as tr_model_forward(), tr_model_backward(),
@@ -254,7 +271,8 @@ TR_API tr_status tr_trainer_resume(tr_trainer *trainer);
  *            gradients are cleared, and the caller may go on
  * Ownership: batch is borrowed for the call
  * Threads:   one thread per context
- * Exact:     bitwise repeatable for fixed ranks and backend */
+ * Exact:     bitwise repeatable for fixed ranks and backend; where ranks share
+ *            memory the bits of the explicit loop */
 TR_API tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch);
 
 /* tr_trainer_fit - train until the end, with evaluation, saves and progress.

@@ -4,20 +4,11 @@
 
 enum { ALIGNMENT = 64 };
 
-static int64_t power_of_two_below(int64_t count)
-{
-  int64_t power = 1;
-  while (2 * power < count) {
-    power *= 2;
-  }
-  return power;
-}
-
 static int depth(int64_t total)
 {
   int levels = 0;
   while (total > 1) {
-    total = power_of_two_below(total);
+    total = tr__tree_half(total);
     levels++;
   }
   return levels;
@@ -55,7 +46,7 @@ node(const tr__tree *tree, int64_t lo, int64_t hi, char *sum, char *spare)
   if (hi - lo == 1) {
     return leaf(tree, lo, sum);
   }
-  int64_t mid = lo + power_of_two_below(hi - lo);
+  int64_t mid = lo + tr__tree_half(hi - lo);
   if (!node(tree, lo, mid, sum, spare)) {
     return node(tree, mid, hi, sum, spare);
   }

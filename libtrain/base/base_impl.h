@@ -89,6 +89,17 @@ static inline int64_t tr__part(int64_t total, int64_t i, int64_t count)
   return (int64_t)((tr__wide)total * i / count);
 }
 
+/* tr__tree_half - how many of a node's leaves, 2 or more, are in its first
+ * half: the largest power of two below their number. */
+static inline int64_t tr__tree_half(int64_t leaves)
+{
+  int64_t power = 1;
+  while (2 * power < leaves) {
+    power *= 2;
+  }
+  return power;
+}
+
 /* tr__now - seconds of a clock that never goes back. */
 double tr__now(void);
 

@@ -42,9 +42,9 @@ typedef struct tr__transfer {
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then
  * follow this tree, and have the same bits for every number of ranks. */
 typedef struct tr__cut {
-  int64_t total;        /* shards; 0: none, sums take whatever order is fast */
-  const int64_t *first; /* [size + 1], the first shard of each rank; each range
-                           is one node of the tree of backend/tree_impl.h */
+  int64_t total;  /* shards; 0: none, sums take whatever order is fast */
+  int64_t *first; /* [size + 1], the first shard of each rank; each range is one
+                     node of the tree of backend/tree_impl.h */
 } tr__cut;
 
 /* Buffers are host memory. Every call is collective; ranks make the same
@@ -55,8 +55,7 @@ typedef struct tr__comm_type {
   void (*destroy)(tr__comm *comm);
 
   /* start - begin a transfer. The same bits on every rank that gets a sum. One
-   * at a time: TR_ESTATE where the one before has not finished. The buffer and
-   * is_absent stay as they are until it has. */
+   * at a time: TR_ESTATE where the one before has not finished. */
   tr_status (*start)(tr__comm *comm,
                      const tr__transfer *transfer,
                      tr__request **out);
@@ -96,8 +95,9 @@ struct tr__comm {
   double spin_s;   /* how long a wait polls before it begins to yield */
   tr__algorithm algorithm;
   tr__cut cut;
-  bool has_shm;          /* all ranks are on one node and share memory */
-  int64_t tr__int_limit; /* most elements in one foreign call */
+  bool has_shm;           /* all ranks are on one node and share memory */
+  bool may_change_thread; /* calls may come from any thread, one at a time */
+  int64_t tr__int_limit;  /* most elements in one foreign call */
 
   /* Host memory for sums of memory that the host may not touch; grown by
    * comm/buckets.c, released with the rest. */
@@ -112,6 +112,23 @@ tr_status tr__comm_check(const tr__transfer *transfer);
  * end. Cut where lines of 64 bytes end. */
 int64_t
 tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
+
+/* tr__comm_set_cut - deal so many virtual shards out to the ranks, once; 0:
+ * nothing. TR_EINVAL for fewer shards than ranks. */
+tr_status tr__comm_set_cut(tr__comm *comm, int64_t shards);
+
+/* Without virtual shards each rank holds one shard of as many as there are
+ * ranks. tr__comm_first_row - of the rows of a global batch; rank = size: the
+ * end. */
+int64_t tr__comm_num_shards(const tr__comm *comm);
+int64_t tr__comm_first_shard(const tr__comm *comm, int rank);
+int64_t tr__comm_first_row(const tr__comm *comm, int64_t rows, int rank);
+int64_t tr__comm_most_shards(const tr__comm *comm); /* of any rank */
+
+/* tr__comm_sum - a few numbers of a type, TR_F32 or TR_F64, summed over ranks
+ * as gradients are; without virtual shards in double, in the order of ranks. */
+tr_status
+tr__comm_sum(tr__comm *comm, tr_dtype dtype, double *values, int count);
 
 /* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct"
  * or "halving". TR_EUNSUPPORTED where the ranks share no memory, or where there

@@ -4,6 +4,7 @@
 
 #include "base/backend_impl.h"
 #include "base/comm_impl.h"
+#include "base/queue_impl.h"
 
 #include <stdatomic.h>
 
@@ -15,6 +16,8 @@ struct tr_context {
   tr__comm *comm;
   tr__pool *pool;
   tr__backend *backend;
+  tr__queue *queue;       /* in front of comm */
+  tr__timeline *timeline; /* NULL: no trace */
   uint64_t seed;
   tr_dtype dtype;   /* of parameters, gradients, losses, statistics: TR_F32 or
                        TR_F64 */

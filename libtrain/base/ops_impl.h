@@ -60,15 +60,19 @@ typedef struct tr__add_args {
   tr__tensor y, x;
 } tr__add_args;
 
-/* y (N, K) <- activation(x (N, D) w^T (K, D) + b (K)); b may be absent */
+/* y (N, K) <- activation(x (N, D) w^T (K, D) + b (K)); b may be absent. The
+ * rows of a shard are multiplied with those of no other: the bits of a product
+ * may depend on how many rows it has. */
 typedef struct tr__linear_forward_args {
   tr__tensor y, x, w, b;
+  tr__shards shards;
   tr__activation activation;
 } tr__linear_forward_args;
 
-/* dx (N, D) <- dy (N, K) w (K, D) */
+/* dx (N, D) <- dy (N, K) w (K, D), shard by shard too */
 typedef struct tr__linear_backward_input_args {
   tr__tensor dx, dy, w;
+  tr__shards shards;
   int accumulate;
 } tr__linear_backward_input_args;
 

@@ -33,6 +33,9 @@ struct tr__pool {
   atomic_int num_sleeping;
   bool may_spin; /* there is a CPU for each thread */
 
+  void (*poll)(void *arg); /* between two tasks of thread 0 */
+  void *poll_arg;
+
   pthread_mutex_t mutex;
   pthread_cond_t wake, done;
 };
@@ -44,6 +47,19 @@ static inline void pause_cpu(void)
 #endif
 }
 
+void tr__pool_set_poll(tr__pool *pool, void (*poll)(void *arg), void *arg)
+{
+  pool->poll = poll;
+  pool->poll_arg = arg;
+}
+
+void tr__pool_poll(const tr__pool *pool, int thread)
+{
+  if (thread == 0 && pool->poll != NULL) {
+    pool->poll(pool->poll_arg);
+  }
+}
+
 static void run_tasks(tr__pool *pool, int thread)
 {
   for (;;) {
@@ -52,6 +68,7 @@ static void run_tasks(tr__pool *pool, int thread)
       return;
     }
     pool->fn(pool->arg, task, thread);
+    tr__pool_poll(pool, thread);
   }
 }
 
@@ -137,6 +154,7 @@ void tr__pool_run(tr__pool *pool, int64_t num_tasks, tr__task_fn fn, void *arg)
   if (pool->num_threads == 1 || num_tasks <= 1) {
     for (int64_t task = 0; task < num_tasks; task++) {
       fn(arg, task, 0);
+      tr__pool_poll(pool, 0);
     }
     return;
   }

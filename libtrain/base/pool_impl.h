@@ -19,6 +19,14 @@ void tr__pool_run(tr__pool *pool, int64_t num_tasks, tr__task_fn fn, void *arg);
 
 int tr__pool_num_threads(const tr__pool *pool);
 
+/* tr__pool_set_poll - what thread 0, which calls tr__pool_run(), does between
+ * two of its tasks; NULL: nothing. It must be short, and leave the pool alone.
+ * Set by that thread while no tasks run.
+ * tr__pool_poll - the same from within a long task; nothing on other threads.
+ */
+void tr__pool_set_poll(tr__pool *pool, void (*poll)(void *arg), void *arg);
+void tr__pool_poll(const tr__pool *pool, int thread);
+
 void tr__pool_destroy(tr__pool **pool);
 
 /* tr__num_cpus - CPUs that this process may run on (cpuset, affinity). */

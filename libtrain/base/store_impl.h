@@ -56,19 +56,35 @@ static inline tr__init tr__init_values(const double *values)
 typedef struct tr__param {
   char name[TR__NAME_BYTES];
   tr_shape shape;
-  int64_t count;  /* elements */
-  int64_t offset; /* element offset in every arena of the store */
-  tr__init init;  /* first values */
-  int stream;     /* of their random numbers */
-  int num_uses;   /* layers that share it; final after the last */
-  bool is_buffer; /* a layer updates it itself: no gradient, no state */
-  bool is_frozen; /* not trained: no gradient, no state */
+  int64_t count;       /* elements */
+  int64_t offset;      /* element offset in every arena of the store */
+  tr__init init;       /* first values */
+  int stream;          /* of their random numbers */
+  int num_uses;        /* layers that share it; final after the last */
+  int64_t uses_offset; /* with virtual shards: where the gradients of the layers
+                          lie that are tied to it, until they are summed */
+  bool is_buffer;      /* a layer updates it itself: no gradient, no state */
+  bool is_frozen;      /* not trained: no gradient, no state */
 } tr__param;
 
 static inline bool tr__param_is_trained(const tr__param *param)
 {
   return !param->is_buffer && !param->is_frozen;
 }
+
+/* A slice of the arenas whose gradients are summed over the ranks together.
+ *
+ * store->buckets[0 .. num_buckets - 1] are in arena order and without gaps: the
+ * first begins at 0, each where the one before it ends, the last ends at
+ * store->count; its transfer takes the tail behind along, and where nothing is
+ * trained it is empty. They begin and end at multiples of TR__PARAM_ALIGN
+ * elements, at a parameter's bounds but where one parameter is larger than a
+ * bucket may be. They follow from the plan and the communicator, so they are
+ * the same on all ranks, and stay until the model is built again. */
+typedef struct tr__bucket {
+  int64_t begin, end; /* elements */
+  int node;           /* final once backward has passed this node */
+} tr__bucket;
 
 typedef struct tr__store {
   tr_context *ctx;
@@ -88,9 +104,14 @@ typedef struct tr__store {
   bool grads_are_clear;   /* the next backward sets instead of adding */
   bool grads_are_reduced; /* they are the sums over all ranks */
   int64_t num_batches;    /* backward calls since the last step */
-  double planned;         /* the weight that the seeds divided by */
-  int64_t num_steps;      /* optimizer steps; rides in the tail */
-  int generation;         /* builds of the model: an optimizer belongs to one */
+  void *earlier; /* with virtual shards: gradients of batches before this one,
+                    summed over ranks; NULL where there have been none */
+  bool has_earlier;
+  double planned;      /* the weight that the seeds divided by */
+  int64_t num_steps;   /* optimizer steps; rides in the tail */
+  tr__bucket *buckets; /* owned */
+  int num_buckets;     /* at least 1 */
+  int generation;      /* builds of the model: an optimizer belongs to one */
 
   /* What run/ keeps with a model from one checkpoint to the next; released
    * with the store. NULL: nothing yet. */
@@ -110,6 +131,7 @@ static inline void tr__store_clear_grads(tr__store *store)
   store->grads_are_clear = true;
   store->num_batches = 0;
   store->grads_are_reduced = false;
+  store->has_earlier = false;
 }
 
 /* tr__store_param - a parameter by name, or NULL. */
@@ -177,6 +199,11 @@ tr__tensor tr__store_block(const tr__store *store);
  * returned is TR_ECOMM, or agreed. */
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
+
+/* tr__ready_for_sum - make gradients that ops have written ready for a transfer
+ * of host memory, to->buf: data itself, or where they are staged. Waits for the
+ * stream; a failure is treated as in tr__allreduce_arena(). */
+void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to);
 
 /* tr__model_text - names, shapes and types: what a checkpoint must
  * match. Allocated with malloc; NULL without memory. */

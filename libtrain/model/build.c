@@ -103,6 +103,9 @@ static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)
   if (status == TR_OK) {
     status = tr__store_create_grads(net);
   }
+  if (status == TR_OK) {
+    status = tr__agree(net->ctx->comm, tr__overlap_create(net));
+  }
   return status == TR_OK ? join_ranks(net) : status;
 }
 
@@ -150,6 +153,7 @@ static tr_status forget_plan(tr_model *net)
   net->num_inputs = net->num_losses = 0;
   net->activations = net->sums = NULL;
   net->activation_bytes = 0;
+  net->overlap = (tr__overlap){0};
   net->phase = TR__PHASE_IDLE;
   net->sums_are_known = false;
   net->is_begun = net->is_built = false;

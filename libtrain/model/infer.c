@@ -123,6 +123,13 @@ tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i)
   return tr__tensor_of(NULL, net->ctx->dtype, shape->ndim, shape->dims);
 }
 
+tr__shards tr__plan_shards(const tr_model *net)
+{
+  tr__shards shards = tr__one_shard(net->max_rows);
+  shards.total = tr__max(1, net->ctx->comm->cut.total);
+  return shards;
+}
+
 size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args)
 {
   tr__backend *backend = net->ctx->backend;

@@ -265,6 +265,7 @@ tr_status tr_inference_forward(tr_inference *plan, const tr_batch *batch)
 {
   TR_TRY(check_batch(plan, batch));
   plan->part.rows = batch->count;
+  plan->part.shards = tr__one_shard(batch->count);
   refresh(plan);
   begin(plan);
   tr__model_compute(&plan->part, batch);

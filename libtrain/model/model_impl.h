@@ -27,6 +27,16 @@ typedef struct tr__sharing {
   pthread_mutex_t lock;
 } tr__sharing;
 
+/* Where the buckets of this step stand, see model/overlap.c. */
+typedef struct tr__overlap {
+  bool is_on;          /* this backward hands them on */
+  int num_released;    /* handed on */
+  int num_early;       /* of these, before backward had ended */
+  int64_t num_started; /* of these, whose transfer had begun by then */
+  void *staging; /* host memory for all gradients and the tail where the host
+                    may not touch the backend's; else NULL */
+} tr__overlap;
+
 struct tr_model {
   tr_context *ctx; /* borrowed */
 
@@ -56,10 +66,13 @@ struct tr_model {
   /* The current step. */
   tr__phase phase;
   int64_t rows, global_rows, first_row;
+  tr__shards shards;     /* of its rows */
+  int64_t backward_rows; /* of this rank in the last backward */
   bool is_evaluating;
   bool has_weights;
   bool sums_are_known;          /* `known` holds the global sums */
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
+  tr__overlap overlap;
 
   tr__sharing *sharing; /* owned */
 };
@@ -107,6 +120,26 @@ tr__write_rows(tr_model *net, const tr__slot *slot, const void *values);
 /* tr__is_tied_param - is parameter i of a node the weight of another one? */
 bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i);
 
+/* tr__model_shards - the cut of this step's rows; tr__model_check_cut - does a
+ * batch follow it? */
+tr__shards tr__model_shards(const tr_model *net);
+tr_status tr__model_check_cut(const tr_model *net, const tr_batch *batch);
+
+/* With virtual shards a step of several batches sums each over ranks before it
+ * adds the next. tr__model_drop_empty - before the elements begin..end-1 of the
+ * gradients are summed: a rank without rows has none. tr__model_end_part -
+ * before the next batch's backward; collective. tr__model_add_parts - behind
+ * the last one's sum. */
+void tr__model_drop_empty(tr_model *net, int64_t begin, int64_t end);
+tr_status tr__model_end_part(tr_model *net);
+void tr__model_add_parts(tr_model *net);
+
+/* With virtual shards the layers that share a weight have gradients of their
+ * own until they are summed over ranks: tr__model_tied_grad - where that of a
+ * layer lies which is tied to another one's; tr__model_add_uses - adds them. */
+void *tr__model_tied_grad(const tr_model *net, const tr__node *node, int i);
+void tr__model_add_uses(tr_model *net);
+
 /* tr__model_compute - copy the batch's arrays and run every node's forward on
  * net->rows rows. */
 void tr__model_compute(tr_model *net, const tr_batch *batch);
@@ -123,6 +156,7 @@ tr_status tr__model_plan(tr_model *net);
  * tr__store_init - give them their first values, the same on every rank. */
 tr_status tr__store_create(tr_model *net);
 tr_status tr__store_create_grads(tr_model *net);
+size_t tr__store_grad_bytes(const tr__store *store); /* with the tail */
 tr_status tr__store_init(tr_model *net);
 void tr__store_release(tr__store *store);
 
@@ -158,6 +192,27 @@ char *tr__model_freeze_text(const tr_model *net);
 /* tr__model_backward_from - for models without a loss: backward from a given
  * gradient of the last node, (rows, shape) in host memory. */
 tr_status tr__model_backward_from(tr_model *net, const void *gradient);
+
+/* tr__model_backward_summed - tr_model_backward() and
+ * tr_model_allreduce_grads() at once. The same bits where a sum's bits do not
+ * depend on where its buffer is cut: with shared memory, not with the ring. */
+tr_status tr__model_backward_summed(tr_model *net);
+
+/* tr__model_upload_flags, tr__model_take_sums - before and after the sum over
+ * the ranks: this rank's flags into the tail; what the tail then says, with the
+ * failures of tr_model_allreduce_grads(). */
+void tr__model_upload_flags(tr_model *net);
+tr_status tr__model_take_sums(tr_model *net);
+
+/* tr__store_cut_buckets - see tr__bucket. */
+tr_status tr__store_cut_buckets(tr_model *net);
+
+/* tr__overlap_create - buckets, and what their transfers need; local.
+ * tr__overlap_pass - backward has passed a node: never waits for other ranks.
+ */
+tr_status tr__overlap_create(tr_model *net);
+void tr__overlap_pass(tr_model *net, int node);
+void tr__overlap_release(tr_model *net);
 
 /* tr__model_local_sums - this rank's sums of the last forward: the first
  * TR__TAIL_FAILED entries of a tail. Waits for the device. */

@@ -59,6 +59,9 @@ tr__tensor tr__shape_tensor(const tr_model *net, const tr_shape *shape);
 /* tr__param_tensor - likewise for parameter i of a node. */
 tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i);
 
+/* tr__plan_shards - the cut of the largest batch, likewise. */
+tr__shards tr__plan_shards(const tr_model *net);
+
 /* tr__workspace_bytes - what the backend wants for an op. */
 size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args);
 

@@ -77,6 +77,33 @@ static tr_status check_total(const tr__store *store)
   return TR_OK;
 }
 
+static int64_t room_of(const tr__param *param)
+{
+  return (int64_t)tr__align((size_t)param->count, TR__PARAM_ALIGN);
+}
+
+/* The trained ones first, behind them the gradients of layers that are tied to
+ * them, where these are kept apart, then the rest. */
+static void place_params(tr__store *store, tr__param *params)
+{
+  int64_t at = 0;
+  bool is_cut = store->ctx->comm->cut.total > 0;
+  for (int i = 0; i < store->num_trained; i++) {
+    params[i].offset = at;
+    at += room_of(&params[i]);
+  }
+  for (int i = 0; i < store->num_trained && is_cut; i++) {
+    params[i].uses_offset = at;
+    at += room_of(&params[i]) * tr__max(params[i].num_uses - 1, 0);
+  }
+  store->count = at;
+  for (int i = store->num_trained; i < store->num_params; i++) {
+    params[i].offset = at;
+    at += room_of(&params[i]);
+  }
+  store->value_count = at;
+}
+
 static tr_status lay_out(tr_model *net)
 {
   tr__store *store = &net->store;
@@ -97,17 +124,12 @@ static tr_status lay_out(tr_model *net)
   }
   order_params(net, tr__param_is_trained, order);
   renumber(net, order);
-  store->value_count = 0;
+  store->num_trained = 0;
   for (int i = 0; i < store->num_params; i++) {
     params[i] = store->params[order[i]];
-    params[i].offset = store->value_count;
-    store->value_count +=
-        (int64_t)tr__align((size_t)params[i].count, TR__PARAM_ALIGN);
-    if (tr__param_is_trained(&params[i])) {
-      store->num_trained = i + 1;
-      store->count = store->value_count;
-    }
+    store->num_trained += tr__param_is_trained(&params[i]);
   }
+  place_params(store, params);
   free(order);
   free(store->params);
   store->params = params;
@@ -135,7 +157,7 @@ tr_status tr__store_create(tr_model *net)
   return TR_OK;
 }
 
-static size_t grad_bytes(const tr__store *store)
+size_t tr__store_grad_bytes(const tr__store *store)
 {
   return ((size_t)store->count + TR__TAIL_COUNT) *
          tr_dtype_size(store->ctx->dtype);
@@ -146,7 +168,7 @@ tr_status tr__store_create_grads(tr_model *net)
   tr__store *store = &net->store;
   tr__comm *comm = net->ctx->comm;
   tr__backend *backend = net->ctx->backend;
-  size_t bytes = grad_bytes(store);
+  size_t bytes = tr__store_grad_bytes(store);
   if (backend->type->host_view(backend, store->values) == store->values) {
     TR_TRY(comm->type->alloc(comm, bytes, &store->grads));
     store->grads_are_shared = store->grads != NULL;
@@ -160,10 +182,11 @@ tr_status tr__store_create_grads(tr_model *net)
 static void release_grads(tr__store *store)
 {
   tr__backend *backend = store->ctx->backend;
+  backend->type->free(backend, store->earlier, tr__store_grad_bytes(store));
   if (store->grads_are_shared) {
     store->ctx->comm->type->free(store->ctx->comm, store->grads);
   } else {
-    backend->type->free(backend, store->grads, grad_bytes(store));
+    backend->type->free(backend, store->grads, tr__store_grad_bytes(store));
   }
 }
 
@@ -181,6 +204,7 @@ void tr__store_release(tr__store *store)
     backend->type->free(backend, store->values,
                         (size_t)store->value_count * size);
   }
+  free(store->buckets);
   free(store->by_name);
   free(store->params);
 }

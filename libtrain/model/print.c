@@ -150,6 +150,21 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
           node->activation != TR__ACTIVATION_NONE ? "+activation" : "");
 }
 
+/* One line per bucket, in the order in which backward finishes them. */
+static void print_buckets(const tr_model *net, FILE *stream)
+{
+  const tr__store *store = &net->store;
+  long long size = (long long)tr_dtype_size(net->ctx->dtype);
+  for (int i = 0; i < store->num_buckets; i++) {
+    const tr__bucket *b = &store->buckets[i];
+    bool is_last = i == store->num_buckets - 1;
+    fprintf(stream, "bucket %d: %lld B, final after %s%s\n", i,
+            size *
+                (long long)(b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0)),
+            net->nodes[b->node].name, is_last ? ", with the tail" : "");
+  }
+}
+
 tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
 {
   TR_CHECK(net->is_built, TR_ESTATE,
@@ -172,10 +187,13 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
   if (halves > 0) {
     fprintf(stream, "their copy of 16 bits %zu B, ", halves);
   }
-  fprintf(stream,
-          "gradients %zu B in one bucket, activations %zu B\nnumbers of a step "
-          "%zu B, total %zu B\n",
-          grads, net->activation_bytes, numbers,
-          values + halves + grads + net->activation_bytes + numbers);
+  fprintf(
+      stream,
+      "gradients %zu B in %d bucket%s, activations %zu B\nnumbers of a step "
+      "%zu B, total %zu B\n",
+      grads, net->store.num_buckets, net->store.num_buckets > 1 ? "s" : "",
+      net->activation_bytes, numbers,
+      values + halves + grads + net->activation_bytes + numbers);
+  print_buckets(net, stream);
   return TR_OK;
 }

@@ -9,7 +9,7 @@ static tr__run make_run(tr_model *net, bool is_backward)
   return (tr__run){.net = net,
                    .stream = &backend->stream,
                    .ops = &backend->ops,
-                   .shards = tr__one_shard(net->rows),
+                   .shards = net->shards,
                    .rows = net->rows,
                    .is_training = !net->is_evaluating,
                    .is_backward = is_backward,
@@ -95,6 +95,7 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
            TR_EINVAL,
            "tr_model_forward: global_count is %lld, expected at least %lld",
            (long long)batch->global_count, (long long)tr__max(batch->count, 1));
+  TR_TRY(tr__model_check_cut(net, batch));
   TR_TRY(check_inputs(net, batch));
   return check_targets(net, batch);
 }
@@ -121,12 +122,17 @@ void tr__model_compute(tr_model *net, const tr_batch *batch)
 {
   tr__model_upload(net, batch);
   const tr__run run = make_run(net, false);
+  tr__timeline *timeline = net->ctx->timeline;
+  double all = tr__timeline_begin(timeline);
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
     if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      double begin = tr__timeline_begin(timeline);
       node->type->forward(&run, node);
+      tr__timeline_end(timeline, begin, "forward", node->name);
     }
   }
+  tr__timeline_end(timeline, all, "forward", "forward");
 }
 
 void tr_model_set_training(tr_model *net, int is_training)
@@ -139,6 +145,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   TR_TRY(check_batch(net, batch));
   net->rows = batch->count;
   net->global_rows = batch->global_count;
+  net->shards = tr__model_shards(net);
   net->first_row = batch->first;
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
@@ -165,12 +172,19 @@ static void add_sums(tr_model *net)
 static void run_backward(tr_model *net)
 {
   const tr__run run = make_run(net, true);
+  net->backward_rows = net->rows;
+  tr__timeline *timeline = net->ctx->timeline;
+  double all = tr__timeline_begin(timeline);
   for (int i = net->num_nodes - 1; i >= 0; i--) {
     const tr__node *node = &net->nodes[i];
     if (node->wants_gradient && !(node->flags & TR__IS_INPUT)) {
+      double begin = tr__timeline_begin(timeline);
       node->type->backward(&run, node);
+      tr__timeline_end(timeline, begin, "backward", node->name);
     }
+    tr__overlap_pass(net, i);
   }
+  tr__timeline_end(timeline, all, "backward", "backward");
   net->store.grads_are_clear = false;
   net->store.grads_are_reduced = false;
   net->store.num_batches++;
@@ -187,6 +201,9 @@ tr_status tr_model_backward(tr_model *net)
            TR_ESTATE,
            "tr_model_backward after tr_model_allreduce_grads(): call "
            "tr_optimizer_step() first");
+  if (!net->store.grads_are_clear) {
+    TR_TRY(tr__model_end_part(net));
+  }
   add_sums(net);
   run_backward(net);
   return TR_OK;
@@ -222,7 +239,7 @@ static tr_status read_tail(tr_model *net, const void *tail)
 }
 
 /* This rank's flags in the tail, behind the sums that backward put there. */
-static void upload_flags(tr_model *net)
+void tr__model_upload_flags(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   /* Small, so that the sums of squares are exact in single precision for tens
@@ -289,17 +306,12 @@ static tr_status share_buffers(tr_model *net)
   return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
 }
 
-tr_status tr_model_allreduce_grads(tr_model *net)
+tr_status tr__model_take_sums(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
-  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
-           "tr_model_allreduce_grads before tr_model_backward()");
-  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
-           "tr_model_allreduce_grads: called twice for one step");
-  upload_flags(net);
-  TR_TRY(tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
-                             ctx->dtype));
+  tr__model_add_parts(net);
+  tr__model_add_uses(net);
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
   net->sums_are_known = true;
@@ -312,6 +324,21 @@ tr_status tr_model_allreduce_grads(tr_model *net)
   }
   TR_TRY(check_steps(net));
   return share_buffers(net);
+}
+
+tr_status tr_model_allreduce_grads(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  tr__store *store = &net->store;
+  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
+           "tr_model_allreduce_grads before tr_model_backward()");
+  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
+           "tr_model_allreduce_grads: called twice for one step");
+  tr__model_upload_flags(net);
+  tr__model_drop_empty(net, 0, store->count);
+  TR_TRY(tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
+                             ctx->dtype));
+  return tr__model_take_sums(net);
 }
 
 tr_status tr__model_local_sums(tr_model *net, double *sums)
@@ -332,8 +359,8 @@ static tr_status know_sums(tr_model *net, const char *call)
     return TR_OK;
   }
   TR_TRY(read_tail(net, net->sums));
-  tr__comm *comm = net->ctx->comm;
-  TR_TRY(comm->type->sum_f64(comm, net->known, TR__TAIL_FAILED));
+  TR_TRY(tr__comm_sum(net->ctx->comm, net->ctx->dtype, net->known,
+                      TR__TAIL_FAILED));
   net->sums_are_known = true;
   return TR_OK;
 }

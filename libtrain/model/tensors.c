@@ -58,6 +58,9 @@ tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
   tr__tensor grad = tr__store_tensor(store, store->grads, param);
   if (!tr__param_is_trained(param)) {
     grad.data = NULL;
+  } else if (store->ctx->comm->cut.total > 0 &&
+             tr__is_tied_param(run->net, node, i)) {
+    grad.data = tr__model_tied_grad(run->net, node, i);
   }
   return grad;
 }
@@ -67,7 +70,7 @@ static bool is_used_behind(const tr__run *run, const tr__node *node, int i)
 {
   const tr_model *net = run->net;
   int param = node->params[i];
-  if (net->store.params[param].num_uses == 1) {
+  if (net->store.params[param].num_uses == 1 || net->ctx->comm->cut.total > 0) {
     return false;
   }
   for (int k = node->index + 1; k < net->num_nodes; k++) {

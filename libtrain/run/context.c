@@ -2,19 +2,21 @@
 #include "base/context_impl.h"
 #include "base/half_impl.h"
 #include "comm/comm_mpi_impl.h"
+#include "run/trace_impl.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <train/run.h>
 
-enum { MAX_THREADS = 4096 };
+enum { MAX_THREADS = 4096, MAX_SHARDS = 1 << 20 };
 
 /* What only the creator knows of a context. */
 typedef struct context {
   tr_context base; /* first, so that a tr_context is one of these */
   tr_log_fn log;
   void *log_user;
+  tr__trace *trace; /* NULL: none */
 } context;
 
 static void default_log(void *user, int level, const char *line)
@@ -65,6 +67,9 @@ static tr_status check_opts(const tr_context_opts *opts)
            TR_EINVAL,
            "dtype is %s, expected float32, float64, bfloat16 or float16",
            tr__dtype_name(opts->dtype));
+  TR_CHECK(opts->virtual_shards >= 0 && opts->virtual_shards <= MAX_SHARDS,
+           TR_EINVAL, "virtual_shards is %lld, expected 0 (none) to %d",
+           (long long)opts->virtual_shards, MAX_SHARDS);
   return check_device(device_of(opts));
 }
 
@@ -73,9 +78,11 @@ static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
 {
   char text[256];
   snprintf(text, sizeof text,
-           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64 "\n",
+           "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64
+           "\nvirtual_shards %lld\ntrace %d\n",
            tr_version(), device_of(opts), tr__dtype_name(opts->dtype),
-           opts->seed);
+           opts->seed, (long long)opts->virtual_shards,
+           opts->trace_path != NULL);
   return tr__agree_text(comm, "options of the context", text);
 }
 
@@ -94,7 +101,9 @@ static void release(context *ctx)
   if (base->backend != NULL) {
     base->backend->type->destroy(base->backend);
   }
+  tr__queue_destroy(&base->queue);
   tr__pool_destroy(&base->pool);
+  tr__trace_close(&ctx->trace);
   if (base->comm != NULL) {
     base->comm->type->destroy(base->comm);
   }
@@ -121,6 +130,18 @@ make_context(tr__comm *comm, const tr_context_opts *opts, context **out)
   return TR_OK;
 }
 
+static tr_status
+trace_and_queue(tr__comm *comm, const tr_context_opts *opts, context *ctx)
+{
+  tr_context *base = &ctx->base;
+  if (opts->trace_path != NULL) {
+    TR_TRY(
+        tr__trace_open(comm, opts->trace_path, &ctx->trace, &base->timeline));
+  }
+  return tr__agree(
+      comm, tr__queue_create(comm, base->pool, base->timeline, &base->queue));
+}
+
 /* comm is taken on success. */
 static tr_status
 create_on(tr__comm *comm, const tr_context_opts *opts, context **out)
@@ -130,6 +151,9 @@ create_on(tr__comm *comm, const tr_context_opts *opts, context **out)
   TR_TRY_GOTO(tr__agree(comm, check_opts(opts)), failed);
   TR_TRY_GOTO(compare_opts(comm, opts), failed);
   TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
+  TR_TRY_GOTO(tr__agree(comm, tr__comm_set_cut(comm, opts->virtual_shards)),
+              failed);
+  TR_TRY_GOTO(trace_and_queue(comm, opts, ctx), failed);
   ctx->base.comm = comm;
   *out = ctx;
   return TR_OK;
@@ -200,12 +224,30 @@ tr_status tr_context_create_auto(const tr_context_opts *opts, tr_context **out)
   return TR_OK;
 }
 
+tr_status tr__context_write_trace(tr_context *ctx)
+{
+  tr__trace *trace = ((context *)ctx)->trace;
+  int64_t dropped = 0;
+  if (trace == NULL) {
+    return TR_OK;
+  }
+  TR_TRY(tr__trace_write(trace, &dropped));
+  if (dropped > 0) {
+    tr__warn_root(ctx, "the trace lacks the oldest %lld events",
+                  (long long)dropped);
+  }
+  return TR_OK;
+}
+
 void tr_context_destroy(tr_context **ctx)
 {
   if (ctx == NULL || *ctx == NULL) {
     return;
   }
   bool owns_mpi = (*ctx)->owns_mpi;
+  if (tr__context_write_trace(*ctx) != TR_OK) {
+    tr__warn_root(*ctx, "the trace is lost: %s", tr_error_message());
+  }
   release((context *)*ctx);
   *ctx = NULL;
   if (owns_mpi) {

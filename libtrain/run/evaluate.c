@@ -5,6 +5,7 @@
 #include "model/model_impl.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* The first node that has a flag; NULL where there is none. */
 static const tr__node *find_node(const tr_model *net, int flag)
@@ -44,18 +45,56 @@ tr_status tr__check_samples(const tr_model *net, const tr_loader *loader)
   return TR_OK;
 }
 
-static tr_status sum_batches(tr_model *net, tr_loader *loader, double *sums)
+/* This rank's sums of each batch, (batches, TR__TAIL_FAILED). */
+typedef struct batch_sums {
+  double *values;
+  int64_t count, room; /* batches */
+} batch_sums;
+
+static tr_status make_room(batch_sums *sums)
+{
+  if (sums->count < sums->room) {
+    return TR_OK;
+  }
+  int64_t room = tr__max(64, 2 * sums->room);
+  double *grown =
+      realloc(sums->values, (size_t)room * TR__TAIL_FAILED * sizeof *grown);
+  TR_CHECK(grown != NULL, TR_ENOMEM, "no memory for the sums of %lld batches",
+           (long long)room);
+  sums->values = grown;
+  sums->room = room;
+  return TR_OK;
+}
+
+static tr_status sum_batches(tr_model *net, tr_loader *loader, batch_sums *sums)
 {
   tr_batch batch;
   while (tr_loader_next(loader, &batch)) {
-    double part[TR__TAIL_FAILED];
+    TR_TRY(make_room(sums));
     TR_TRY(tr_model_forward(net, &batch));
-    TR_TRY(tr__model_local_sums(net, part));
-    for (int i = 0; i < TR__TAIL_FAILED; i++) {
-      sums[i] += part[i];
-    }
+    TR_TRY(tr__model_local_sums(net,
+                                sums->values + sums->count * TR__TAIL_FAILED));
+    sums->count++;
   }
   return tr_loader_status(loader);
+}
+
+/* Over ranks for each batch, then over batches: that does not depend on the
+ * number of ranks where sums over ranks do not. */
+static tr_status sum_over_ranks(tr_model *net, batch_sums *sums, double *totals)
+{
+  tr_context *ctx = net->ctx;
+  enum { BATCHES = 1 << 20 };
+  for (int64_t done = 0; done < sums->count; done += BATCHES) {
+    int64_t count = tr__min(BATCHES, sums->count - done);
+    double *values = sums->values + done * TR__TAIL_FAILED;
+    TR_TRY(tr__comm_sum(ctx->comm, ctx->dtype, values,
+                        tr__int(count) * TR__TAIL_FAILED));
+    for (int64_t i = 0; i < count * TR__TAIL_FAILED; i++) {
+      totals[i % TR__TAIL_FAILED] += values[i];
+    }
+  }
+  return TR_OK;
 }
 
 tr_status
@@ -64,12 +103,17 @@ tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
   *loss = *accuracy = NAN;
   tr__comm *comm = net->ctx->comm;
   double sums[TR__TAIL_FAILED] = {0};
+  batch_sums batches = {0};
   /* No messages between the batches: a rank that fails is heard afterwards. */
   tr_model_set_training(net, 0);
-  tr_status status = sum_batches(net, loader, sums);
+  tr_status status = sum_batches(net, loader, &batches);
   tr_model_set_training(net, 1);
-  TR_TRY(tr__agree(comm, status));
-  TR_TRY(comm->type->sum_f64(comm, sums, TR__TAIL_FAILED));
+  status = tr__agree(comm, status);
+  if (status == TR_OK) {
+    status = sum_over_ranks(net, &batches, sums);
+  }
+  free(batches.values);
+  TR_TRY(status);
   if (sums[TR__TAIL_WEIGHT] > 0) {
     *loss = sums[TR__TAIL_LOSS] / sums[TR__TAIL_WEIGHT];
     *accuracy = sums[TR__TAIL_CORRECT] / sums[TR__TAIL_WEIGHT];

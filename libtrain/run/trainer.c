@@ -6,6 +6,7 @@
 #include "run/joblog_impl.h"
 #include "run/progress_impl.h"
 #include "run/rollback_impl.h"
+#include "run/trace_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -206,8 +207,7 @@ try_step(tr_trainer *trainer, const tr_batch *batch, bool *is_back)
   tr_model *net = trainer->opts.model;
   *is_back = false;
   TR_TRY(tr_model_forward(net, batch));
-  TR_TRY(tr_model_backward(net));
-  TR_TRY(tr_model_allreduce_grads(net));
+  TR_TRY(tr__model_backward_summed(net));
   TR_TRY(tr_model_loss(net, &trainer->report.train_loss));
   TR_TRY(check_loss(trainer, trainer->report.train_loss));
   tr_status status = tr_optimizer_step(trainer->opts.optimizer);
@@ -432,6 +432,23 @@ static tr__progress_total total_of(const tr_trainer *trainer)
                                   tr__loader_get_state(opts->loader).batch};
 }
 
+/* A program may end at a failure; one that is not agreed leaves nobody to
+ * write with. */
+static tr_status write_trace(tr_trainer *trainer, tr_status status)
+{
+  if (status == TR_OK) {
+    return tr__context_write_trace(trainer->ctx);
+  }
+  const tr__origin origin = *tr__error_origin();
+  bool here = !tr__error_is_elsewhere();
+  if (origin.agreed && tr__context_write_trace(trainer->ctx) != TR_OK) {
+    tr__warn_root(trainer->ctx, "the trace is lost: %s", tr_error_message());
+    TR_FAIL(status, "%s", origin.message);
+    tr__error_set_agreed(origin.rank, here, origin.message);
+  }
+  return status;
+}
+
 tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
 {
   TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
@@ -455,5 +472,5 @@ tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
   if (report != NULL) {
     *report = trainer->report;
   }
-  return status;
+  return write_trace(trainer, status);
 }

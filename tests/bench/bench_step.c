@@ -6,7 +6,7 @@
 #include "models.h"
 
 #include "base/random_impl.h"
-#include "base/store_impl.h"
+#include "model/model_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -78,7 +78,8 @@ typedef struct settings {
   int64_t batch;
   int threads;
   double seconds;
-  const char *device, *dtype;
+  const char *device, *dtype, *algorithm;
+  bool overlaps; /* as tr_trainer_step() does, else the explicit loop */
 } settings;
 
 static const char *
@@ -125,17 +126,23 @@ static int read_settings(int argc, char **argv, settings *s)
   s->seconds = atof(option(argc, argv, "--seconds", "3"));
   s->device = option(argc, argv, "--device", "cpu");
   s->dtype = option(argc, argv, "--dtype", "f32");
+  s->algorithm = option(argc, argv, "--algorithm", "auto");
+  const char *overlap = option(argc, argv, "--overlap", "on");
+  s->overlaps = strcmp(overlap, "on") == 0;
   const char *conv = option(argc, argv, "--conv", "auto");
   s->batch = atoll(option(argc, argv, "--batch", "0"));
   int is_known = find_dtype(s->dtype) >= 0;
   int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
-  if (s->workload == NULL || !is_known || !is_conv || argc % 2 == 0) {
+  bool is_overlap = s->overlaps || strcmp(overlap, "off") == 0;
+  if (s->workload == NULL || !is_known || !is_conv || !is_overlap ||
+      argc % 2 == 0) {
     fprintf(
         stderr,
         "usage: bench_step [--workload mlp|convnet28|convnet224|resnet18|"
         "resnet50|gpt] "
         "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64|bf16|f16] "
-        "[--conv auto|exact] [--device NAME]\n");
+        "[--conv auto|exact] [--device NAME] [--overlap on|off] "
+        "[--algorithm NAME]\n");
     return 0;
   }
   if (s->batch <= 0) {
@@ -198,12 +205,19 @@ static void fill_batch(const settings *s, tr_context *ctx, tr_batch *batch)
   batch->targets[0] = y;
 }
 
-static double one_step(tr_model *net, tr_optimizer *opt, const tr_batch *batch)
+static double one_step(const settings *s,
+                       tr_model *net,
+                       tr_optimizer *opt,
+                       const tr_batch *batch)
 {
   double begin = now(), loss;
   TR_MUST(tr_model_forward(net, batch));
-  TR_MUST(tr_model_backward(net));
-  TR_MUST(tr_model_allreduce_grads(net));
+  if (s->overlaps) {
+    TR_MUST(tr__model_backward_summed(net));
+  } else {
+    TR_MUST(tr_model_backward(net));
+    TR_MUST(tr_model_allreduce_grads(net));
+  }
   TR_MUST(tr_optimizer_step(opt));
   TR_MUST(tr_model_loss(net, &loss));
   return now() - begin;
@@ -225,15 +239,15 @@ static int64_t measure(const settings *s,
                        double *times)
 {
   for (int i = 0; i < 3; i++) {
-    one_step(net, opt, batch);
+    one_step(s, net, opt, batch);
   }
-  double first = one_step(net, opt, batch);
+  double first = one_step(s, net, opt, batch);
   tr__comm *comm = tr__model_context(net)->comm;
   int64_t steps = (int64_t)(s->seconds / first);
   steps = steps < 5 ? 5 : steps > MAX_STEPS ? MAX_STEPS : steps;
   TR_MUST(comm->type->reduce_i64(comm, &steps, 1, TR__MIN));
   for (int64_t i = 0; i < steps; i++) {
-    times[i] = one_step(net, opt, batch);
+    times[i] = one_step(s, net, opt, batch);
   }
   qsort(times, (size_t)steps, sizeof *times, by_value);
   return steps;
@@ -250,6 +264,7 @@ int main(int argc, char **argv)
                                 .device = s.device,
                                 .dtype = dtypes[find_dtype(s.dtype)].dtype};
   TR_MUST(tr_context_create_auto(&opts, &ctx));
+  TR_MUST(tr__comm_set_algorithm(ctx->comm, s.algorithm));
   tr_batch batch;
   fill_batch(&s, ctx, &batch);
   tr_model *net;
@@ -271,10 +286,12 @@ int main(int argc, char **argv)
   tr_log_root(ctx,
               "{\"workload\":\"%s\",\"ranks\":%d,\"threads\":%d,"
               "\"step_ms_median\":%.4f,\"step_ms_min\":%.4f,"
-              "\"samples_per_s\":%.1f,\"peak_rss_mib\":%.1f}",
+              "\"samples_per_s\":%.1f,\"peak_rss_mib\":%.1f,"
+              "\"longest_poll_gap_ms\":%.4f}",
               s.workload->name, size, tr__pool_num_threads(ctx->pool),
               1e3 * median, 1e3 * times[0], (double)s.batch / median,
-              (double)usage.ru_maxrss / 1024);
+              (double)usage.ru_maxrss / 1024,
+              1e3 * tr__queue_longest_gap(ctx->queue));
   free(times);
   free((void *)(uintptr_t)batch.inputs[0]);
   free((void *)(uintptr_t)batch.targets[0]);

@@ -14,7 +14,7 @@ import job  # noqa: E402
 
 LIMIT_S = 100
 NEAR = 1e-5  # of losses on other numbers of ranks: other orders of sums
-TEXT = "To be, or not to be, that is the question:\n" * 100
+TEXT = "To be, or not to be, that is the question:\n" * 300
 
 
 class Failure(Exception):
@@ -83,6 +83,35 @@ def goes_on(example, *options):
     expect(whole[-1]["params_hash"] == parts[-1]["params_hash"], whole, parts)
 
 
+def numbers(log):
+    """All that must not depend on the number of ranks."""
+    last = log[-1]
+    return losses(log), last["params_hash"], last["test_loss"]
+
+
+def same_bits_on_any_ranks(example, *options):
+    options = "--virtual-shards", "8", *options
+    one = numbers(example.log("--no-checkpoint", "--steps", "4", *options))
+    for ranks in (2, 3, 4, 6, 8):
+        more = numbers(example.log("--no-checkpoint", "--steps", "4",
+                                   *options, ranks=ranks))
+        expect(one == more, ranks, "ranks", more, "one", one)
+    for steps, ranks in (("1", 3), ("3", 1), ("4", 2)):
+        last = example.log("--steps", steps, "--resume", "--checkpoint",
+                           "moved", *options, ranks=ranks)
+    expect(one == numbers(last), "resumed", numbers(last), "one", one)
+
+
+def classifier_bits(example):
+    """train_classifier has the same bits on 1 to 8 ranks"""
+    same_bits_on_any_ranks(example)
+
+
+def gpt_bits(example):
+    """train_gpt has the same bits on 1 to 8 ranks"""
+    same_bits_on_any_ranks(example, *with_text(example))
+
+
 def classifier_ranks(example):
     """train_classifier has the losses of one rank on 2 and 3"""
     same_on_any_ranks(example)
@@ -91,6 +120,57 @@ def classifier_ranks(example):
 def classifier_resumes(example):
     """train_classifier goes on with the same bits"""
     goes_on(example)
+
+
+def spans(events, rank, category, name=None):
+    """(begin, end) of a rank's events, in order."""
+    return sorted((e["ts"], e["ts"] + e["dur"]) for e in events
+                  if e["ph"] == "X" and e["pid"] == rank and
+                  e["cat"] == category and name in (None, e["name"]))
+
+
+def check_step(backward, buckets, wait, update):
+    """The spans of one step of one rank."""
+    first, last = buckets[0], buckets[-1]
+    expect(backward[0] <= first[0] <= backward[1],
+           "the first bucket begins outside of backward", first, backward)
+    expect(last[0] >= backward[1], "the last bucket begins early", last,
+           backward)
+    expect(last[1] <= wait[1] <= update[0], "an update before its gradients",
+           last, wait, update)
+    for a, b in zip(buckets, buckets[1:]):
+        expect(a[0] <= a[1] <= b[0], "buckets at once", a, b)
+
+
+def classifier_trace(example):
+    """train_classifier traces computing, buckets and waits of all ranks"""
+    steps, ranks = 3, 3
+    example.run("--no-checkpoint", "--steps", str(steps), "--threads", "1",
+                "--trace", "trace", ranks=ranks)
+    with open(example.path("trace"), encoding="utf-8") as file:
+        trace = json.load(file)
+    events, other = trace["traceEvents"], trace["otherData"]
+    expect(other["dropped_events"] == [0] * ranks, other)
+    buckets = []
+    for rank in range(ranks):
+        each = [spans(events, rank, "bucket", "bucket %d" % i)
+                for i in range(2)]
+        backward = spans(events, rank, "backward", "backward")
+        wait = spans(events, rank, "wait", "gradients")
+        update = spans(events, rank, "optimizer")
+        for found in (*each, backward, wait, update):
+            expect(len(found) == steps, rank, found)
+        for step in range(steps):
+            check_step(backward[step], [b[step] for b in each], wait[step],
+                       update[step])
+        expect(len(spans(events, rank, "backward", "fc2")) == steps, "fc2")
+        expect(len(spans(events, rank, "wait", "data")) >= steps, "data")
+        buckets.append([b for part in each for b in part])
+    # On one time line no bucket ends before all ranks have begun it.
+    slack = 2 * max(other["clock_error_us"]) + 1
+    for same in zip(*buckets):
+        expect(min(b[1] for b in same) + slack >= max(b[0] for b in same),
+               "clocks differ", same, other)
 
 
 def with_text(example):
@@ -156,8 +236,9 @@ def surrogate_errors(example):
 
 CLAIMS = {
     "digits": [digits],
-    "train_classifier": [classifier_ranks, classifier_resumes],
-    "train_gpt": [gpt_ranks, gpt_resumes, gpt_writes, gpt_refuses],
+    "train_classifier": [classifier_ranks, classifier_bits, classifier_resumes,
+                         classifier_trace],
+    "train_gpt": [gpt_ranks, gpt_bits, gpt_resumes, gpt_writes, gpt_refuses],
     "train_surrogate": [surrogate_ranks, surrogate_resumes, surrogate_errors],
 }
 

@@ -189,10 +189,12 @@ def option_rows():
         yield Row("--%s of no known kind" % name, None, ["--" + name, "zzz"],
                   2, '--%s is "zzz", expected' % name,
                   ranks=(1, 3) if name == "model" else (1,))
-    for name, value in (("device", "cuda"), ("virtual-shards", "2")):
-        yield Row("--%s %s is not here" % (name, value), None,
-                  ["--" + name, value], 69, "is not supported by libtrain",
-                  ranks=(1, 3) if name == "device" else (1,))
+    yield Row("--device cuda is not here", None, ["--device", "cuda"], 69,
+              "is not supported by libtrain", ranks=(1, 3))
+    yield Row("fewer virtual shards than ranks", None,
+              ["--virtual-shards", "2"], 2,
+              "virtual_shards is 2, expected at least the number of ranks, 3",
+              ranks=(3,))
     yield Row("--resume with --no-checkpoint", None,
               ["--resume", "--no-checkpoint"], 2, "exclude each other")
 

@@ -74,22 +74,26 @@ static void make_add(op_case *c, draws *d, bool large)
 
 static void make_linear_forward(op_case *c, draws *d, bool large)
 {
-  int64_t N = rows(d, large), D = extent(d, large), K = extent(d, large);
+  int64_t N, D = extent(d, large), K = extent(d, large);
+  tr__shards shards = random_tokens(d, rows(d, large), &N);
   c->args.linear_forward = (tr__linear_forward_args){
       .y = REAL(N, K),
       .x = REAL(N, D),
       .w = REAL(K, D),
       .b = draw(d, 2) ? REAL(K) : absent,
+      .shards = shards,
       .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
 }
 
 static void make_linear_backward_input(op_case *c, draws *d, bool large)
 {
-  int64_t N = rows(d, large), D = extent(d, large), K = extent(d, large);
+  int64_t N, D = extent(d, large), K = extent(d, large);
+  tr__shards shards = random_tokens(d, rows(d, large), &N);
   c->args.linear_backward_input =
       (tr__linear_backward_input_args){.dx = REAL(N, D),
                                        .dy = REAL(N, K),
                                        .w = REAL(K, D),
+                                       .shards = shards,
                                        .accumulate = (int)draw(d, 2)};
 }
 

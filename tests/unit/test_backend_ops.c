@@ -186,7 +186,7 @@ static void compare_half(tr__op op, const char *name, bool is_large, int cases)
   open_backend other = backend_open(name, 2);
   for (int i = 0; i < cases; i++) {
     tr_dtype dtype = dtypes[i % 2];
-    double unit = dtype == TR_BF16 ? 0x1p-8 : 0x1p-11;
+    double unit = dtype == TR_BF16 ? 0x1p-7 : 0x1p-10;
     double tolerance = tolerances[op].backend;
     op_case c = case_make(op, i, is_large);
     round_inputs(&c, dtype);

@@ -4,6 +4,7 @@
 #include "base/half_impl.h"
 #include "base/pool_impl.h"
 #include "base/random_impl.h"
+#include "base/timeline_impl.h"
 
 #include <float.h>
 #include <math.h>
@@ -382,6 +383,22 @@ static void test_parts_cover_the_whole(void)
   }
 }
 
+static void test_a_timeline_keeps_the_newest_events(void)
+{
+  tr__timeline *timeline;
+  ASSERT_OK(tr__timeline_create(4, &timeline));
+  int64_t dropped;
+  for (int i = 0; i < 10; i++) {
+    ASSERT_EQ(tr__timeline_count(timeline, &dropped), i < 4 ? i : 4);
+    ASSERT_EQ(dropped, i < 4 ? 0 : i - 4);
+    tr__timeline_add(timeline, &(tr__event){.bytes = i});
+  }
+  for (int i = 0; i < 4; i++) {
+    ASSERT_EQ(tr__timeline_get(timeline, i)->bytes, 6 + i);
+  }
+  tr__timeline_destroy(&timeline);
+}
+
 static const tr_test tests[] = {
     TEST(test_numbers_of_16_bits_are_rounded_to_the_nearest),
     TEST(test_philox_gives_the_known_answers),
@@ -400,6 +417,7 @@ static const tr_test tests[] = {
     TEST(test_the_trace_says_what_and_where),
     TEST(test_deep_traces_and_long_messages_are_cut),
     TEST(test_parts_cover_the_whole),
+    TEST(test_a_timeline_keeps_the_newest_events),
 };
 
 TEST_MAIN(tests)

@@ -456,7 +456,7 @@ static void check_printed_bytes(tr_dtype dtype)
   }
   line = strstr(line, "gradients");
   ASSERT_EQ(sscanf(line,
-                   "gradients %zu B in one bucket, activations %zu B\n"
+                   "gradients %zu B in 1 bucket, activations %zu B\n"
                    "numbers of a step %zu B, total %zu B",
                    &grads, &activations, &numbers, &total),
             4);

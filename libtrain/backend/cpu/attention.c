@@ -345,6 +345,7 @@ static void backward_task(void *arg, int64_t n, int thread)
       block b = block_at(&h, i, j);
       add_block(&h, &b, &values, p, p + QUERIES * KEYS);
     }
+    tr__pool_poll(call->backend->pool, thread);
   }
   for (int i = 0; i < 3; i++) {
     tr__cpu_close_tile(&out[i], grads[i]);

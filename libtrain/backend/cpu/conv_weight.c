@@ -43,6 +43,8 @@ typedef struct weight_tile {
   float *col;
   int64_t stride; /* of the sum's rows */
   float *wide;    /* for copies of columns and dy */
+  const tr__pool *pool;
+  int thread;
 } weight_tile;
 
 /* The part of one image. */
@@ -74,8 +76,10 @@ static void add_image(const weight_tile *w, int64_t n, float *sum, bool adds)
 static void
 weight_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
 {
+  const weight_tile *w = arg;
   for (int64_t n = begin; n < end; n++) {
-    add_image(arg, n, sum, accumulate || n > begin);
+    add_image(w, n, sum, accumulate || n > begin);
+    tr__pool_poll(w->pool, w->thread);
   }
 }
 
@@ -241,6 +245,8 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
                 {0, s.rows}},
       .col = (float *)scratch,
       .wide = wide,
+      .pool = call->backend->pool,
+      .thread = thread,
   };
   w.columns = (w.patch.channels[1] - w.patch.channels[0]) * s.taps;
   sum_tile(&w, scratch + bytes.columns, bytes.tile);

@@ -8,24 +8,25 @@
  * give work to all threads. */
 enum { TILE_ROWS = 128, TILE_COLUMNS = 64, TILE_K = 64, TILE_D = 256 };
 
+/* Rows of the batch that a tile of dw adds between two polls: about 0.3 ms. */
+enum { POLL_ROWS = 1024 };
+
 static int64_t tiles(int64_t extent, int64_t tile)
 {
   return (extent + tile - 1) / tile;
 }
 
-/* Tile `task` of an (M, N) output, counted along its rows: its first row and
- * column, and its extents. */
 typedef struct tile {
   int64_t row, column, rows, columns;
 } tile;
 
-static tile
-tile_of(int64_t task, int64_t M, int64_t N, int64_t tile_rows, int64_t width)
+/* Tile `task` of dw (K, D), counted along its rows. */
+static tile weight_tile_of(int64_t task, int64_t K, int64_t D)
 {
-  int64_t across = tiles(N, width);
-  tile t = {.row = task / across * tile_rows, .column = task % across * width};
-  t.rows = tr__min(tile_rows, M - t.row);
-  t.columns = tr__min(width, N - t.column);
+  int64_t across = tiles(D, TILE_D);
+  tile t = {.row = task / across * TILE_K, .column = task % across * TILE_D};
+  t.rows = tr__min(TILE_K, K - t.row);
+  t.columns = tr__min(TILE_D, D - t.column);
   return t;
 }
 
@@ -37,31 +38,84 @@ static int64_t wide_floats(int64_t inner)
   return TILE_FLOATS + tr__cpu_gemm_floats(TILE_ROWS, TILE_COLUMNS, inner);
 }
 
+/* The rows of an output, cut into the tasks that a strip of its columns takes:
+ * tiles of one shard, or several shards that are smaller than a tile. */
+typedef struct bands {
+  const tr__shards *shards;
+  int64_t tiles;  /* per shard */
+  int64_t shard;  /* shards per task */
+  int64_t across; /* strips of columns */
+  int64_t tasks;
+} bands;
+
+static bands bands_of(const tr__shards *shards, int64_t columns)
+{
+  int64_t samples = tiles(shards->rows, shards->total);
+  int64_t most = samples * tr__max(shards->times, 1);
+  bands b = {.shards = shards,
+             .tiles = tr__max(1, tiles(most, TILE_ROWS)),
+             .shard = tr__max(1, TILE_ROWS / tr__max(most, 1)),
+             .across = tiles(columns, TILE_COLUMNS)};
+  b.tasks = tiles(shards->count, b.shard) * b.tiles * b.across;
+  return b;
+}
+
+/* Tile i of a task, whose columns lie in an output of N of them. False behind
+ * the last. */
+static bool
+next_tile(const bands *b, int64_t task, int64_t N, int64_t i, tile *t)
+{
+  int64_t band = task / b->across;
+  int64_t shard = band / b->tiles * b->shard + i;
+  if (i == b->shard || shard >= b->shards->count) {
+    return false;
+  }
+  t->column = task % b->across * TILE_COLUMNS;
+  t->columns = tr__min(TILE_COLUMNS, N - t->column);
+  int64_t end = tr__shard_begin(b->shards, shard + 1);
+  t->row = tr__shard_begin(b->shards, shard) + band % b->tiles * TILE_ROWS;
+  t->rows = tr__max(0, tr__min(TILE_ROWS, end - t->row));
+  return true;
+}
+
 static const void *at(const tr__tensor *t, int64_t i)
 {
   return (const char *)t->data + (size_t)i * tr_dtype_size(t->dtype);
+}
+
+static void
+forward_tile(const tr__linear_forward_args *a, const tile *t, float *wide)
+{
+  int64_t K = a->w.dims[0], D = tr__tensor_row(&a->x);
+  const tr__cpu_tile out = {&a->y, t->row * K + t->column, K, t->rows,
+                            t->columns};
+  tr__cpu_matrix y = tr__cpu_open_tile(&out, 0, wide);
+  tr__cpu_gemm_wide(
+      y, (tr__cpu_factor){at(&a->x, t->row * D), D, false, a->x.dtype},
+      (tr__cpu_factor){at(&a->w, t->column * D), D, true, a->w.dtype},
+      (int64_t[3]){t->rows, t->columns, D}, 0,
+      tr__cpu_behind(wide, TILE_FLOATS));
+  const float *b = a->b.data;
+  tr__cpu_finish(y, b != NULL ? b + t->column : NULL, t->rows, t->columns,
+                 a->activation);
+  tr__cpu_close_tile(&out, y);
 }
 
 static void forward_task(void *arg, int64_t task, int thread)
 {
   const tr__cpu_call *call = arg;
   const tr__linear_forward_args *a = call->args;
-  int64_t N = a->x.dims[0], K = a->w.dims[0], D = tr__tensor_row(&a->x);
-  tile t = tile_of(task, N, K, TILE_ROWS, TILE_COLUMNS);
+  bands b = bands_of(&a->shards, a->w.dims[0]);
   float *wide;
   if (!tr__cpu_get_wide(call, thread, &wide)) {
     return;
   }
-  const tr__cpu_tile out = {&a->y, t.row * K + t.column, K, t.rows, t.columns};
-  tr__cpu_matrix y = tr__cpu_open_tile(&out, 0, wide);
-  tr__cpu_gemm_wide(
-      y, (tr__cpu_factor){at(&a->x, t.row * D), D, false, a->x.dtype},
-      (tr__cpu_factor){at(&a->w, t.column * D), D, true, a->w.dtype},
-      (int64_t[3]){t.rows, t.columns, D}, 0, tr__cpu_behind(wide, TILE_FLOATS));
-  const float *b = a->b.data;
-  tr__cpu_finish(y, b != NULL ? b + t.column : NULL, t.rows, t.columns,
-                 a->activation);
-  tr__cpu_close_tile(&out, y);
+  tile t;
+  for (int64_t i = 0; next_tile(&b, task, a->w.dims[0], i, &t); i++) {
+    if (t.rows > 0) {
+      forward_tile(a, &t, wide);
+    }
+  }
 }
 
 static void linear_forward(tr__stream *stream,
@@ -74,29 +128,42 @@ static void linear_forward(tr__stream *stream,
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_forward, args,
                                       wide_floats(tr__tensor_row(&args->x)));
   tr__pool_run(stream->backend->pool,
-               tiles(args->x.dims[0], TILE_ROWS) *
-                   tiles(args->w.dims[0], TILE_COLUMNS),
-               forward_task, &call);
+               bands_of(&args->shards, args->w.dims[0]).tasks, forward_task,
+               &call);
+}
+
+static void backward_input_tile(const tr__linear_backward_input_args *a,
+                                const tile *t,
+                                float *wide)
+{
+  int64_t K = a->w.dims[0], D = tr__tensor_row(&a->dx);
+  const tr__cpu_tile out = {&a->dx, t->row * D + t->column, D, t->rows,
+                            t->columns};
+  tr__cpu_matrix dx = tr__cpu_open_tile(&out, a->accumulate, wide);
+  tr__cpu_gemm_wide(
+      dx, (tr__cpu_factor){at(&a->dy, t->row * K), K, false, a->dy.dtype},
+      (tr__cpu_factor){at(&a->w, t->column), D, false, a->w.dtype},
+      (int64_t[3]){t->rows, t->columns, K}, a->accumulate,
+      tr__cpu_behind(wide, TILE_FLOATS));
+  tr__cpu_close_tile(&out, dx);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)
 {
   const tr__cpu_call *call = arg;
   const tr__linear_backward_input_args *a = call->args;
-  int64_t N = a->dx.dims[0], K = a->w.dims[0], D = tr__tensor_row(&a->dx);
-  tile t = tile_of(task, N, D, TILE_ROWS, TILE_COLUMNS);
+  int64_t D = tr__tensor_row(&a->dx);
+  bands b = bands_of(&a->shards, D);
   float *wide;
   if (!tr__cpu_get_wide(call, thread, &wide)) {
     return;
   }
-  const tr__cpu_tile out = {&a->dx, t.row * D + t.column, D, t.rows, t.columns};
-  tr__cpu_matrix dx = tr__cpu_open_tile(&out, a->accumulate, wide);
-  tr__cpu_gemm_wide(
-      dx, (tr__cpu_factor){at(&a->dy, t.row * K), K, false, a->dy.dtype},
-      (tr__cpu_factor){at(&a->w, t.column), D, false, a->w.dtype},
-      (int64_t[3]){t.rows, t.columns, K}, a->accumulate,
-      tr__cpu_behind(wide, TILE_FLOATS));
-  tr__cpu_close_tile(&out, dx);
+  tile t;
+  for (int64_t i = 0; next_tile(&b, task, D, i, &t); i++) {
+    if (t.rows > 0) {
+      backward_input_tile(a, &t, wide);
+    }
+  }
 }
 
 static void linear_backward_input(tr__stream *stream,
@@ -109,8 +176,7 @@ static void linear_backward_input(tr__stream *stream,
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_backward_input,
                                       args, wide_floats(args->w.dims[0]));
   tr__pool_run(stream->backend->pool,
-               tiles(args->dx.dims[0], TILE_ROWS) *
-                   tiles(tr__tensor_row(&args->dx), TILE_COLUMNS),
+               bands_of(&args->shards, tr__tensor_row(&args->dx)).tasks,
                backward_input_task, &call);
 }
 
@@ -120,6 +186,8 @@ typedef struct weight_tile {
   tile t;
   int64_t stride; /* of the sum's rows */
   float *wide;    /* for copies of x and dy */
+  const tr__pool *pool;
+  int thread;
 } weight_tile;
 
 static void
@@ -128,11 +196,18 @@ weight_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
   const weight_tile *w = arg;
   int64_t K = w->args->dw.dims[0], D = tr__tensor_row(&w->args->x);
   const tr__tensor *x = &w->args->x, *dy = &w->args->dy;
-  tr__cpu_gemm_wide(
-      (tr__cpu_matrix){sum, w->stride},
-      (tr__cpu_factor){at(dy, begin * K + w->t.row), K, true, dy->dtype},
-      (tr__cpu_factor){at(x, begin * D + w->t.column), D, false, x->dtype},
-      (int64_t[3]){w->t.rows, w->t.columns, end - begin}, accumulate, w->wide);
+  int64_t n = begin;
+  do {
+    int64_t count = tr__min(POLL_ROWS, end - n);
+    tr__cpu_gemm_wide(
+        (tr__cpu_matrix){sum, w->stride},
+        (tr__cpu_factor){at(dy, n * K + w->t.row), K, true, dy->dtype},
+        (tr__cpu_factor){at(x, n * D + w->t.column), D, false, x->dtype},
+        (int64_t[3]){w->t.rows, w->t.columns, count}, accumulate || n > begin,
+        w->wide);
+    tr__pool_poll(w->pool, w->thread);
+    n += POLL_ROWS;
+  } while (n < end);
 }
 
 static void weight_add(void *arg, void *sum, const void *other)
@@ -188,7 +263,10 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
   const tr__cpu_call *call = arg;
   const tr__linear_backward_weight_args *a = call->args;
   int64_t K = a->dw.dims[0], D = tr__tensor_row(&a->x);
-  weight_tile w = {.args = a, .t = tile_of(task, K, D, TILE_K, TILE_D)};
+  weight_tile w = {.args = a,
+                   .t = weight_tile_of(task, K, D),
+                   .pool = call->backend->pool,
+                   .thread = thread};
   if (!tr__cpu_get_wide(call, thread, &w.wide)) {
     return;
   }

@@ -152,7 +152,7 @@ static size_t norm_sums(tr__op op, const void *args)
       op == TR__OP_batchnorm_sums
           ? &((const tr__batchnorm_sums_args *)args)->shards
           : &((const tr__batchnorm_backward_sums_args *)args)->shards;
-  return tr__ref_chunk_bytes(shards, 2 * sizeof(double)) *
+  return tr__ref_chunk_bytes(shards, 4 * sizeof(double)) *
          (size_t)tr__ref_chunks(x->dims[1]);
 }
 

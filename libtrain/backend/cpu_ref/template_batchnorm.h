@@ -60,7 +60,11 @@ typedef struct TR_FN(batchnorm_chunk) {
   TR_REAL *wide; /* room for two planes */
 } TR_FN(batchnorm_chunk);
 
-/* sum (channels of the chunk, 2) */
+/* Numbers of a channel in the tree: both sums, then both as gradients, rounded
+ * at the leaves, as the sums of other ranks' gradients are. */
+enum { BATCHNORM_NUMBERS = 4 };
+
+/* sum (channels of the chunk, BATCHNORM_NUMBERS) */
 static void TR_FN(batchnorm_leaf)(
     void *arg, int64_t begin, int64_t end, void *out, int accumulate)
 {
@@ -68,9 +72,10 @@ static void TR_FN(batchnorm_leaf)(
   double *sum = out;
   TR_ASSERT(!accumulate);
   (void)accumulate;
-  memset(sum, 0, (size_t)(k->end - k->begin) * 2 * sizeof *sum);
+  int64_t count = (k->end - k->begin) * BATCHNORM_NUMBERS;
+  memset(sum, 0, (size_t)count * sizeof *sum);
   for (int64_t n = begin; n < end; n++) {
-    for (int64_t c = k->begin; c < k->end; c++, sum += 2) {
+    for (int64_t c = k->begin; c < k->end; c++, sum += BATCHNORM_NUMBERS) {
       int64_t at = (n * k->C + c) * k->S;
       const TR_REAL *x = TR_FN(numbers)(k->x, at, k->S, k->wide);
       if (k->dy == NULL) {
@@ -84,37 +89,49 @@ static void TR_FN(batchnorm_leaf)(
     }
     sum = out;
   }
+  for (int64_t i = 0; i < count; i += BATCHNORM_NUMBERS) {
+    sum[i + 2] = (double)(TR_REAL)sum[i];
+    sum[i + 3] = (double)(TR_REAL)sum[i + 1];
+  }
 }
 
 static void TR_FN(batchnorm_add)(void *arg, void *sum, const void *other)
 {
   const TR_FN(batchnorm_chunk) *k = arg;
-  for (int64_t i = 0; i < 2 * (k->end - k->begin); i++) {
-    ((double *)sum)[i] += ((const double *)other)[i];
+  double *a = sum;
+  const double *b = other;
+  int64_t count = (k->end - k->begin) * BATCHNORM_NUMBERS;
+  for (int64_t i = 0; i < count; i += BATCHNORM_NUMBERS) {
+    a[i] += b[i];
+    a[i + 1] += b[i + 1];
+    a[i + 2] = (double)((TR_REAL)a[i + 2] + (TR_REAL)b[i + 2]);
+    a[i + 3] = (double)((TR_REAL)a[i + 3] + (TR_REAL)b[i + 3]);
   }
 }
 
-/* sums (2, C) <- those of the chunk, whose number is its place in scratch */
+/* sums (2, C) <- those of the chunk, whose number is its place in scratch;
+ * out (channels of the chunk, BATCHNORM_NUMBERS) */
 static void TR_FN(batchnorm_chunk_sums)(TR_FN(batchnorm_chunk) * chunk,
                                         const tr__shards *shards,
                                         char *scratch,
-                                        double *sums)
+                                        double *sums,
+                                        double *out)
 {
-  double out[2 * TR__REF_CHUNK];
   int64_t count = chunk->end - chunk->begin;
+  size_t bytes = BATCHNORM_NUMBERS * sizeof(double);
   tr__tree tree = {.shards = *shards,
-                   .bytes = 2 * (size_t)count * sizeof(double),
+                   .bytes = (size_t)count * bytes,
                    .leaf = TR_FN(batchnorm_leaf),
                    .add = TR_FN(batchnorm_add),
                    .arg = chunk};
   if (scratch != NULL) {
     scratch += (size_t)(chunk->begin / TR__REF_CHUNK) *
-               tr__ref_chunk_bytes(shards, 2 * sizeof(double));
+               tr__ref_chunk_bytes(shards, bytes);
   }
   tr__tree_sum(&tree, out, 0, scratch);
   for (int64_t c = 0; c < count; c++) {
-    sums[chunk->begin + c] = out[2 * c];
-    sums[chunk->C + chunk->begin + c] = out[2 * c + 1];
+    sums[chunk->begin + c] = out[BATCHNORM_NUMBERS * c];
+    sums[chunk->C + chunk->begin + c] = out[BATCHNORM_NUMBERS * c + 1];
   }
 }
 
@@ -138,9 +155,9 @@ void TR_FN(batchnorm_sums_chunk)(const tr__batchnorm_sums_args *args,
 {
   TR_FN(batchnorm_chunk)
   chunk = TR_FN(batchnorm_chunk_of)(&args->x, number, wide);
-  double *sums = args->sums.data;
+  double *sums = args->sums.data, out[BATCHNORM_NUMBERS * TR__REF_CHUNK];
   TR_FN(batchnorm_chunk_sums)
-  (&chunk, &args->shards, args->workspace.data, sums);
+  (&chunk, &args->shards, args->workspace.data, sums, out);
   if (number == 0) {
     sums[2 * chunk.C] = (double)(args->x.dims[0] * chunk.S);
   }
@@ -238,18 +255,19 @@ void TR_FN(batchnorm_backward_sums_chunk)(
   chunk = TR_FN(batchnorm_chunk_of)(&args->x, number, wide);
   chunk.dy = &args->dy;
   chunk.stats = args->stats.data;
-  double *sums = args->sums.data;
+  double *sums = args->sums.data, out[BATCHNORM_NUMBERS * TR__REF_CHUNK];
   TR_REAL *dw = args->dw.data, *db = args->db.data;
   TR_FN(batchnorm_chunk_sums)
-  (&chunk, &args->shards, args->workspace.data, sums);
+  (&chunk, &args->shards, args->workspace.data, sums, out);
+  const double *grads = out + 2;
   for (int64_t c = chunk.begin; c < chunk.end; c++) {
     if (db != NULL) {
-      db[c] = (TR_REAL)(args->accumulate ? (double)db[c] + sums[c] : sums[c]);
+      db[c] = (args->accumulate ? db[c] : 0) + (TR_REAL)grads[0];
     }
     if (dw != NULL) {
-      double value = sums[chunk.C + c];
-      dw[c] = (TR_REAL)(args->accumulate ? (double)dw[c] + value : value);
+      dw[c] = (args->accumulate ? dw[c] : 0) + (TR_REAL)grads[1];
     }
+    grads += BATCHNORM_NUMBERS;
   }
 }
 
