@@ -12,7 +12,7 @@
 #include <train/mpi.h>
 #include <train/train.h>
 
-enum { STEPS = 20 };
+enum { STEPS = 8 };
 
 static void train(tr_context *ctx, tr_dataset *data, uint64_t *hash)
 {
