@@ -56,9 +56,7 @@ static tr_status choose(const tr__comm_mpi *comm,
                         const tr__mpi_algorithm **out)
 {
   int64_t bytes = request->count * (int64_t)request->element;
-  bool sums = request->kind != TR__ALLGATHER;
-  bool is_ordered =
-      sums && (comm->base.cut.total > 0 || request->is_absent != NULL);
+  bool is_ordered = request->kind != TR__ALLGATHER && comm->base.cut.total > 0;
   tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes, is_ordered);
   if (is_ordered) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
@@ -109,9 +107,6 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->blocks = comm->blocks;
   *out = request;
   request->is_done = transfer->count == 0 || base->size == 1;
-  if (base->size == 1) {
-    tr__comm_alone(transfer);
-  }
   if (!request->is_done) {
     TR_TRY(request->algorithm->start(comm, request));
     TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
@@ -131,6 +126,13 @@ static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
     *handle = NULL;
   }
   return TR_OK;
+}
+
+static bool mpi_sleep(tr__comm *base, tr__request *request)
+{
+  const tr__mpi_algorithm *algorithm = request->algorithm;
+  return algorithm->sleep != NULL && !request->is_done &&
+         algorithm->sleep(mine(base), request);
 }
 
 static tr_status
@@ -213,6 +215,7 @@ const tr__comm_type tr__comm_mpi_type = {
     .destroy = mpi_destroy,
     .start = mpi_start,
     .test = mpi_test,
+    .sleep = mpi_sleep,
     .broadcast = mpi_broadcast,
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,

@@ -24,10 +24,6 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out);
 /* tr__comm_create - self for a communicator of one rank, else mpi. */
 tr_status tr__comm_create(int handle, tr__comm **out);
 
-/* tr__comm_alone - what a transfer does where there is one rank: the sum over
- * nobody is zero. */
-void tr__comm_alone(const tr__transfer *transfer);
-
 /* tr__comm_choose - the algorithm for so many bytes; is_ordered: sums follow
  * the fixed tree. */
 tr__algorithm

@@ -45,11 +45,6 @@ static piece piece_of(const tr__request *request, int rank, int64_t k)
                  tr__int(tr__min(segment, block.end - begin))};
 }
 
-static bool is_there(const tr__request *request, int rank)
-{
-  return request->is_absent == NULL || !request->is_absent[rank];
-}
-
 static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
 {
   int64_t limit = comm->base.tr__int_limit;
@@ -77,11 +72,11 @@ static tr_status post_parts(tr__comm_mpi *comm, tr__request *request)
     int from = (rank + size - d) % size, to = (rank + d) % size;
     piece theirs = piece_of(request, to, k);
     in[from] = out[to] = MPI_REQUEST_NULL;
-    if (own.count > 0 && is_there(request, from)) {
+    if (own.count > 0) {
       TR_TRY_MPI(MPI_Irecv(slot_of(comm, k, from), own.count, request->type,
                            from, TR__TAG_DIRECT_PARTS, comm->comm, &in[from]));
     }
-    if (theirs.count > 0 && is_there(request, rank)) {
+    if (theirs.count > 0) {
       TR_TRY_MPI(MPI_Isend(theirs.data, theirs.count, request->type, to,
                            TR__TAG_DIRECT_PARTS, comm->comm, &out[to]));
     }
@@ -210,4 +205,5 @@ direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_direct = {direct_start, direct_advance};
+const tr__mpi_algorithm tr__mpi_direct = {.start = direct_start,
+                                          .advance = direct_advance};

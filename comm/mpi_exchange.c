@@ -2,34 +2,24 @@
  * other (mpi_pairs.c), each in segments of which a few are under way. */
 #include "comm/mpi_impl.h"
 
-#include <string.h>
-
-static tr_status pairs_start(tr__comm_mpi *comm, tr__request *request)
+static tr_status
+pairs_start(tr__comm_mpi *comm, tr__request *request, bool is_halving)
 {
-  const bool *is_absent = request->is_absent;
-  tr__pairs *state = &request->pairs;
-  state->segment = tr__min((int64_t)(TR__SEGMENT_BYTES / request->element),
-                           comm->base.tr__int_limit);
-  bool any = is_absent == NULL || request->kind == TR__ALLGATHER;
-  for (int r = 0; !any && r < comm->base.size; r++) {
-    any = !is_absent[r];
-  }
-  if (!any) {
-    memset(request->buf, 0, (size_t)request->count * request->element);
-  }
+  request->pairs = (tr__pairs){
+      .is_halving = is_halving,
+      .segment = tr__min((int64_t)(TR__SEGMENT_BYTES / request->element),
+                         comm->base.tr__int_limit)};
   return TR_OK;
 }
 
 static tr_status doubling_start(tr__comm_mpi *comm, tr__request *request)
 {
-  request->pairs = (tr__pairs){.is_halving = false};
-  return pairs_start(comm, request);
+  return pairs_start(comm, request, false);
 }
 
 static tr_status halving_start(tr__comm_mpi *comm, tr__request *request)
 {
-  request->pairs = (tr__pairs){.is_halving = true};
-  return pairs_start(comm, request);
+  return pairs_start(comm, request, true);
 }
 
 static int64_t segments_of(const tr__pairs *state, int rank, tr__block block)
@@ -169,5 +159,7 @@ pairs_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_doubling = {doubling_start, pairs_advance};
-const tr__mpi_algorithm tr__mpi_halving = {halving_start, pairs_advance};
+const tr__mpi_algorithm tr__mpi_doubling = {.start = doubling_start,
+                                            .advance = pairs_advance};
+const tr__mpi_algorithm tr__mpi_halving = {.start = halving_start,
+                                           .advance = pairs_advance};

@@ -12,7 +12,7 @@
 
 /* Bytes of one segment: small enough to stay in the caches between its
  * arrival and its departure, large enough to hide a message's latency. */
-#define TR__SEGMENT_BYTES ((size_t)128 << 10)
+#define TR__SEGMENT_BYTES ((size_t)256 << 10)
 
 /* About as many bytes are added or copied in one call of advance: some ten
  * microseconds. */
@@ -97,10 +97,12 @@ typedef struct tr__arena {
 typedef struct tr__comm_mpi tr__comm_mpi;
 
 /* start sets the state up; advance moves it along without waiting, and sets
- * *done, once, when it has finished. */
+ * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
+ * only when somebody polls. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
+  bool (*sleep)(tr__comm_mpi *comm, const tr__request *request);
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;

@@ -83,4 +83,5 @@ library_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_library = {library_start, library_advance};
+const tr__mpi_algorithm tr__mpi_library = {.start = library_start,
+                                           .advance = library_advance};

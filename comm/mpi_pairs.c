@@ -58,16 +58,6 @@ static int rank_of(const group *g, int member)
   return member < g->pairs ? 2 * member + 1 : member + g->pairs;
 }
 
-static bool any_is_there(const group *g, int begin_rank, int end_rank)
-{
-  const bool *is_absent = g->request->is_absent;
-  bool any = is_absent == NULL;
-  for (int r = begin_rank; !any && r < end_rank; r++) {
-    any = !is_absent[r];
-  }
-  return any;
-}
-
 static tr__block whole(const group *g)
 {
   return (tr__block){0, g->request->count};
@@ -120,16 +110,13 @@ static tr__exchange fold(const group *g)
   }
   int even = g->rank / 2 * 2;
   tr__block moved = gathers ? g->request->blocks[even] : whole(g);
-  if (!gathers && !any_is_there(g, even, even + 1)) {
-    return e;
-  }
   if (g->rank == even) {
     e.to = even + 1;
     e.out = moved;
   } else {
     e.from = even;
     e.in = moved;
-    e.adds = !gathers && any_is_there(g, g->rank, g->rank + 1);
+    e.adds = !gathers;
   }
   return e;
 }
@@ -154,25 +141,18 @@ static tr__exchange unfold(const group *g)
   return e;
 }
 
-/* One step of sums; ranks that are absent add nothing, and get all the same. */
+/* One step of sums. */
 static tr__exchange reduce(const group *g, int level)
 {
-  tr__exchange e = nothing;
   int partner = g->member ^ 1 << level;
-  int own = g->member >> level << level, other = partner >> level << level;
-  int length = 1 << level;
-  bool is_halving = g->request->pairs.is_halving;
-  bool have = any_is_there(g, first_rank(g, own), first_rank(g, own + length));
-  bool get =
-      any_is_there(g, first_rank(g, other), first_rank(g, other + length));
-  if (have) {
-    e.to = rank_of(g, partner);
-    e.out = is_halving ? halved(g, partner, level + 1) : whole(g);
-  }
-  if (get) {
-    e.from = rank_of(g, partner);
-    e.in = is_halving ? halved(g, g->member, level + 1) : whole(g);
-    e.adds = have;
+  tr__exchange e = {.to = rank_of(g, partner),
+                    .from = rank_of(g, partner),
+                    .out = whole(g),
+                    .in = whole(g),
+                    .adds = true};
+  if (g->request->pairs.is_halving) {
+    e.out = halved(g, partner, level + 1);
+    e.in = halved(g, g->member, level + 1);
   }
   return e;
 }

@@ -165,4 +165,5 @@ ring_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_ring = {ring_start, ring_advance};
+const tr__mpi_algorithm tr__mpi_ring = {.start = ring_start,
+                                        .advance = ring_advance};

@@ -9,21 +9,29 @@
  * Ranks meet by counters: a rank raises its own, which says that it has come to
  * a phase, and looks at the others'. Between a rank's first and second phase of
  * an operation others read and write its memory; nobody does after it has seen
- * the second phase of all. */
+ * the second phase of all. Who waits long sleeps until the last one rings. */
 #include "base/clones_impl.h"
 #include "comm/mpi_impl.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Few numbers; the stage; what is summed between two looks at the others, some
  * ten microseconds. */
 enum { FEW_BYTES = 8 << 10, STAGE_BYTES = 1 << 20, TURN_BYTES = 256 << 10 };
 
-/* A rank's part of the segment. The counter has a line of its own. */
+/* A rank's part of the segment. What is written often has a line of its own.
+ * The bell of the node is that of its first rank. */
 typedef struct part {
   _Alignas(128) atomic_uint phase;
+  _Alignas(128)
+      atomic_uint bell; /* rings when the last rank comes to a phase */
+  atomic_uint sleepers; /* ranks that wait for it */
   _Alignas(128) char few[2][FEW_BYTES]; /* in turn */
   _Alignas(128) char stage[STAGE_BYTES];
 } part;
@@ -43,23 +51,54 @@ tr_status tr__shm_create(tr__comm_mpi *comm)
   return tr__segment_create(comm->node, sizeof(part), &comm->shared);
 }
 
-/* What has been written so far is seen by whoever sees this phase. */
-static void come_to_next_phase(tr__comm_mpi *comm)
-{
-  comm->phase++;
-  atomic_store_explicit(&part_of(comm, comm->base.rank)->phase, comm->phase,
-                        memory_order_release);
-}
-
 static bool all_have_come(const tr__comm_mpi *comm)
 {
   for (int r = 0; r < comm->base.size; r++) {
     unsigned phase =
-        atomic_load_explicit(&part_of(comm, r)->phase, memory_order_acquire);
+        atomic_load_explicit(&part_of(comm, r)->phase, memory_order_seq_cst);
     if ((int)(phase - comm->phase) < 0) {
       return false;
     }
   }
+  return true;
+}
+
+/* The kernel compares, so that no ring between a look and the sleep is missed.
+ */
+static void futex(atomic_uint *word, int operation, unsigned value)
+{
+  const struct timespec limit = {.tv_nsec = 100000000};
+  syscall(SYS_futex, word, operation, value,
+          operation == FUTEX_WAIT ? &limit : NULL, NULL, 0);
+}
+
+/* What has been written so far is seen by whoever sees this phase. The order of
+ * all ranks' phases and sleepers is one: either a rank that goes to sleep sees
+ * this phase, or it is seen here; and of two ranks that come at once one sees
+ * that all have come. */
+static void come_to_next_phase(tr__comm_mpi *comm)
+{
+  part *first = part_of(comm, 0);
+  comm->phase++;
+  atomic_store(&part_of(comm, comm->base.rank)->phase, comm->phase);
+  if (atomic_load(&first->sleepers) > 0 && all_have_come(comm)) {
+    atomic_fetch_add(&first->bell, 1);
+    futex(&first->bell, FUTEX_WAKE, INT_MAX);
+  }
+}
+
+static bool shm_sleep(tr__comm_mpi *comm, const tr__request *request)
+{
+  part *first = part_of(comm, 0);
+  unsigned rings = atomic_load(&first->bell);
+  if (request->shm.step == TR__SHM_SUMMING) {
+    return true; /* there is work to do */
+  }
+  atomic_fetch_add(&first->sleepers, 1);
+  if (!all_have_come(comm)) {
+    futex(&first->bell, FUTEX_WAIT, rings);
+  }
+  atomic_fetch_sub(&first->sleepers, 1);
   return true;
 }
 
@@ -314,7 +353,8 @@ shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_shm = {shm_start, shm_advance};
+const tr__mpi_algorithm tr__mpi_shm = {
+    .start = shm_start, .advance = shm_advance, .sleep = shm_sleep};
 
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
 {

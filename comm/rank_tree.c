@@ -49,22 +49,17 @@ bool tr__pairs_keep_order(const tr__comm *comm)
   return true;
 }
 
-/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part;
- * NULL: all are absent. */
+/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
+ */
 static const char *node(const sum *s, int begin, int end, char *own)
 {
   if (end - begin == 1) {
-    const bool *is_absent = s->request->is_absent;
-    bool is_there = is_absent == NULL || !is_absent[begin];
-    return is_there ? s->comm->parts[begin] : NULL;
+    return s->comm->parts[begin];
   }
   _Alignas(64) char spare[TR__SUM_BYTES];
   int mid = middle(&s->comm->base, begin, end);
   const char *left = node(s, begin, mid, own);
   const char *right = node(s, mid, end, left == own ? spare : own);
-  if (left == NULL || right == NULL) {
-    return left == NULL ? right : left;
-  }
   if (left != own && right != own) {
     memcpy(own, left, s->bytes);
     left = own;
@@ -82,9 +77,7 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   _Alignas(64) char own[TR__SUM_BYTES];
   const sum s = {comm, request, bytes};
   const char *total = node(&s, 0, comm->base.size, own);
-  if (total == NULL) {
-    memset(out, 0, bytes);
-  } else if (total != out) {
+  if (total != out) {
     memcpy(out, total, bytes);
   }
 }

@@ -41,7 +41,7 @@ tr_status tr__comm_check_order(const tr__comm *comm, tr__algorithm algorithm)
                (is_pairs && tr__pairs_keep_order(comm));
   TR_CHECK(keeps, TR_EUNSUPPORTED,
            "all-reduce algorithm \"%s\" cannot keep the order of sums that "
-           "virtual shards or absent ranks ask for on %d ranks; take auto, "
+           "virtual shards ask for on %d ranks; take auto, "
            "shm, direct, or with 2^k equal ranks halving or doubling",
            algorithm_names[algorithm], comm->size);
   return TR_OK;

@@ -9,7 +9,11 @@
 
 /* A wait this long is for a rank that is busy elsewhere (reading, saving):
  * from then on it sleeps between polls instead of only yielding. */
-static const double patience_s = 0.1;
+static const double patience_s = 0.02;
+
+/* To fall asleep and to be woken takes longer than to let the others run a few
+ * times. */
+static const double yield_s = 30e-6;
 
 tr_status tr__comm_check(const tr__transfer *transfer)
 {
@@ -30,19 +34,29 @@ tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank)
   return tr__min(tr__part(lines, rank, comm->size) * line, count);
 }
 
+/* Between two polls, after so many seconds. */
+static void rest(tr__comm *comm, tr__request *request, double waited)
+{
+  if (waited <= comm->spin_s) {
+    return;
+  }
+  if (waited > comm->spin_s + yield_s && comm->type->sleep(comm, request)) {
+    return;
+  }
+  if (waited <= patience_s) {
+    sched_yield();
+    return;
+  }
+  nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
 {
   double begin = tr__now();
   bool done = false;
   TR_TRY(comm->type->test(comm, request, &done));
   while (!done) {
-    double waited = tr__now() - begin;
-    if (waited > patience_s) {
-      nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-    }
-    if (waited > comm->spin_s && waited <= patience_s) {
-      sched_yield();
-    }
+    rest(comm, *request, tr__now() - begin);
     TR_TRY(comm->type->test(comm, request, &done));
   }
   return TR_OK;

@@ -64,6 +64,10 @@ typedef struct tr__comm_type {
    * request released, when it has finished. */
   tr_status (*test)(tr__comm *comm, tr__request **request, bool *done);
 
+  /* sleep - wait without work until a started call may have moved along, but
+   * not long. False, at once, where only polling moves it. */
+  bool (*sleep)(tr__comm *comm, tr__request *request);
+
   /* broadcast - root's bytes to all ranks. */
   tr_status (*broadcast)(tr__comm *comm, void *buf, size_t bytes, int root);
 
@@ -92,7 +96,7 @@ struct tr__comm {
   int rank, size;
   int local_size;  /* ranks on this node */
   int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
-  double spin_s;   /* how long a wait polls before it begins to yield */
+  double spin_s;   /* how long a wait polls before it sleeps or yields */
   tr__algorithm algorithm;
   tr__cut cut;
   bool has_shm;           /* all ranks are on one node and share memory */
