@@ -48,6 +48,7 @@ void sim_set_add(double bytes_per_s);
 #define MPI_Test    sim_test
 #define MPI_Testall sim_testall
 #define sched_yield sim_yield
+#undef sleep /* a field of tr__comm_type */
 #undef nanosleep
 #define nanosleep(time, rest) sim_yield()
 #undef syscall
