@@ -306,6 +306,7 @@ static tr_status run_all(tr__comm *comm, const char *only)
       status = run_algorithm(comm, name, &cut);
     }
   }
+  comm->cut = (tr__cut){.total = 0};
   if (comm->rank == 0 && status == TR_OK) {
     printf("end ok\n");
   }

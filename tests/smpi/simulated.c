@@ -23,7 +23,8 @@ typedef struct rank_state {
   request **waiting; /* tested, and not done */
   MPI_Request *real; /* the same, while they are waited for */
   int num_waiting, max_waiting;
-  int num_idle; /* yields in a row with nothing to wait for */
+  bool has_moved; /* something has come since the last yield */
+  int num_idle;   /* yields in a row with nothing to wait for */
 } rank_state;
 
 /* All ranks live in this process, on one thread. */
@@ -120,6 +121,7 @@ static void release(rank_state *state, MPI_Request *handle, MPI_Status *status)
   forget(state, r);
   free(r);
   *handle = MPI_REQUEST_NULL;
+  state->has_moved = true;
 }
 
 /* Asks nothing: whoever polls yields before it asks again, and finds then what
@@ -170,6 +172,10 @@ int sim_yield(void)
 {
   rank_state *state = mine();
   int count = state->num_waiting, which = MPI_UNDEFINED;
+  if (state->has_moved) { /* there may be more to do now */
+    state->has_moved = false;
+    return 0;
+  }
   if (count == 0) {
     idle(state);
     return 0;
