@@ -61,6 +61,11 @@ static tr_status choose(const tr__comm_mpi *comm,
   if (is_ordered) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
+  /* Slices in any order, and rounding on the way, are not for all. */
+  bool is_plain = request->slices == NULL && request->wire == 0;
+  if (!is_plain && algorithm != TR__ALGORITHM_SHM) {
+    algorithm = TR__ALGORITHM_DIRECT;
+  }
   *out = algorithms[algorithm];
   return TR_OK;
 }
@@ -79,10 +84,9 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
   for (int r = 0; r < comm->base.size; r++) {
-    int64_t count = transfer->count;
-    comm->blocks[r] =
-        (tr__block){tr__comm_slice(&comm->base, count, transfer->dtype, r),
-                    tr__comm_slice(&comm->base, count, transfer->dtype, r + 1)};
+    tr__range range = tr__comm_range(&comm->base, transfer->slices,
+                                     transfer->count, transfer->dtype, r);
+    comm->blocks[r] = (tr__block){range.begin, range.end};
   }
 }
 
@@ -100,6 +104,8 @@ mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
   request->count = transfer->count;
   request->dtype = transfer->dtype;
   request->is_absent = transfer->is_absent;
+  request->slices = transfer->slices;
+  request->wire = transfer->wire;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   TR_TRY(choose(comm, request, &request->algorithm));

@@ -120,6 +120,8 @@ struct tr__request {
   int64_t count;
   tr_dtype dtype;
   const bool *is_absent;
+  const tr__range *slices;
+  tr_dtype wire;
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -192,10 +194,14 @@ enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks that are not
  * absent, by the fixed tree; zeros where all are. out may be one of the parts.
- */
+ * Where the request's wire is bfloat16, parts and sum are rounded to it. */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
+
+/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
+ * that. */
+void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
 
 #endif

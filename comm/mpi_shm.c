@@ -113,13 +113,18 @@ shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
   }
 }
 
-/* First byte of a rank's slice of the numbers; rank = size: the end. */
-static size_t
-slice_begin(const tr__comm_mpi *comm, const tr__request *request, int rank)
+/* A rank's slice of the numbers, in bytes. */
+typedef struct slice {
+  size_t begin, bytes;
+} slice;
+
+static slice
+slice_of(const tr__comm_mpi *comm, const tr__request *request, int rank)
 {
-  return (size_t)tr__comm_slice(&comm->base, request->count, request->dtype,
-                                rank) *
-         request->element;
+  const tr__range range = tr__comm_range(&comm->base, request->slices,
+                                         request->count, request->dtype, rank);
+  return (slice){(size_t)range.begin * request->element,
+                 (size_t)(range.end - range.begin) * request->element};
 }
 
 /* The part of a slice that moves now. */
@@ -129,14 +134,15 @@ typedef struct piece {
 } piece;
 
 static piece
-piece_of(const tr__comm_mpi *comm, const tr__request *request, int slice)
+piece_of(const tr__comm_mpi *comm, const tr__request *request, int rank)
 {
   const tr__shm *state = &request->shm;
-  size_t end = slice_begin(comm, request, slice + 1);
-  size_t begin = slice_begin(comm, request, slice) + state->done;
-  begin = begin < end ? begin : end;
-  size_t bytes = end - begin < state->piece ? end - begin : state->piece;
-  return (piece){begin, bytes, (size_t)slice * state->piece};
+  const slice whole = slice_of(comm, request, rank);
+  size_t done = state->done < whole.bytes ? state->done : whole.bytes;
+  size_t left = whole.bytes - done;
+  return (piece){.begin = whole.begin + done,
+                 .bytes = left < state->piece ? left : state->piece,
+                 .staged = (size_t)rank * state->piece};
 }
 
 /* Where the numbers of a piece lie for a rank. */
@@ -164,7 +170,7 @@ static void sum_block(const tr__comm_mpi *comm,
     comm->parts[r] = numbers_of(comm, request, r, own) + at;
   }
   if (size == 2 && is_for_all && request->dtype == TR_F32 &&
-      request->is_absent == NULL) {
+      request->is_absent == NULL && request->wire == 0) {
     shm_add_both_f32((float *)(void *)comm->parts[0],
                      (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));
@@ -255,9 +261,8 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
     return TR_OK;
   }
   for (int r = 0; r < comm->base.size; r++) {
-    size_t slice =
-        slice_begin(comm, request, r + 1) - slice_begin(comm, request, r);
-    state->largest = slice > state->largest ? slice : state->largest;
+    size_t own = slice_of(comm, request, r).bytes;
+    state->largest = own > state->largest ? own : state->largest;
   }
   state->piece = STAGE_BYTES / (size_t)comm->base.size / 64 * 64;
   if (state->arena != NULL) {
@@ -277,14 +282,14 @@ static void few_end(tr__comm_mpi *comm, tr__request *request)
   for (int r = 0; r < size; r++) {
     comm->parts[r] = part_of(comm, r)->few[comm->few];
   }
+  size_t bytes = (size_t)request->count * request->element;
   if (request->kind != TR__ALLGATHER) {
-    tr__mpi_sum(comm, request, slice_begin(comm, request, size), request->buf);
+    tr__mpi_sum(comm, request, bytes, request->buf);
     return;
   }
   for (int r = 0; r < size; r++) {
-    size_t begin = slice_begin(comm, request, r);
-    memcpy(request->buf + begin, comm->parts[r] + begin,
-           slice_begin(comm, request, r + 1) - begin);
+    const slice s = slice_of(comm, request, r);
+    memcpy(request->buf + s.begin, comm->parts[r] + s.begin, s.bytes);
   }
 }
 

@@ -23,6 +23,11 @@ tr_status tr__comm_check(const tr__transfer *transfer)
   TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
            "all-reduce of %s, expected float32 or float64",
            tr__dtype_name(dtype));
+  TR_CHECK(transfer->wire == 0 ||
+               (transfer->wire == TR_BF16 && dtype == TR_F32 &&
+                transfer->kind != TR__ALLGATHER),
+           TR_EINVAL, "wire %s for %s, expected bfloat16 for sums of float32",
+           tr__dtype_name(transfer->wire), tr__dtype_name(dtype));
   return TR_OK;
 }
 

@@ -21,7 +21,7 @@ typedef enum tr__algorithm {
 } tr__algorithm;
 
 /* What becomes of the ranks' buffers. A rank's slice of them is what
- * tr__comm_slice() says. */
+ * tr__comm_range() says. */
 typedef enum tr__collective {
   TR__ALLREDUCE = 0,  /* all get all sums */
   TR__REDUCE_SCATTER, /* each gets the sums of its slice; the rest of its buffer
@@ -29,7 +29,20 @@ typedef enum tr__collective {
   TR__ALLGATHER       /* each rank's slice goes to all */
 } tr__collective;
 
-/* A large collective, in place. */
+/* Elements begin..end-1 of a buffer or an arena. */
+typedef struct tr__range {
+  int64_t begin, end;
+} tr__range;
+
+/* A large collective, in place.
+ *
+ * With wire = TR_BF16 a sum of floats is
+ *
+ *   y <- r(sum over ranks of r(x)),   r: to the nearest bfloat16, ties to even
+ *
+ * where the sum is in single precision, as without: whatever the algorithm, and
+ * whether or not it sends messages, which have half the bytes then. A rank that
+ * gets no sum does not round. */
 typedef struct tr__transfer {
   tr__collective kind;
   void *buf;      /* host memory */
@@ -37,6 +50,11 @@ typedef struct tr__transfer {
   tr_dtype dtype; /* TR_F32 or TR_F64 */
   const bool *is_absent; /* [size]: ranks whose numbers are in no sum; they take
                             part all the same. NULL: none */
+  const tr__range *slices; /* [size], equal on all ranks: disjoint, in any
+                              order, some empty, together the whole. NULL: those
+                              of tr__comm_slice() */
+  tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
+                              as they are */
 } tr__transfer;
 
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then
@@ -55,7 +73,8 @@ typedef struct tr__comm_type {
   void (*destroy)(tr__comm *comm);
 
   /* start - begin a transfer. The same bits on every rank that gets a sum. One
-   * at a time: TR_ESTATE where the one before has not finished. */
+   * at a time: TR_ESTATE where the one before has not finished. The buffer and
+   * slices stay as they are until it has. */
   tr_status (*start)(tr__comm *comm,
                      const tr__transfer *transfer,
                      tr__request **out);
@@ -116,6 +135,20 @@ tr_status tr__comm_check(const tr__transfer *transfer);
  * end. Cut where lines of 64 bytes end. */
 int64_t
 tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
+
+/* tr__comm_range - a rank's slice of a buffer: what `slices` says, or where
+ * that is NULL tr__comm_slice(). */
+static inline tr__range tr__comm_range(const tr__comm *comm,
+                                       const tr__range *slices,
+                                       int64_t count,
+                                       tr_dtype dtype,
+                                       int rank)
+{
+  return slices != NULL
+             ? slices[rank]
+             : (tr__range){tr__comm_slice(comm, count, dtype, rank),
+                           tr__comm_slice(comm, count, dtype, rank + 1)};
+}
 
 /* tr__comm_set_cut - deal so many virtual shards out to the ranks, once; 0:
  * nothing. TR_EINVAL for fewer shards than ranks. */

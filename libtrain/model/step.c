@@ -127,6 +127,7 @@ void tr__model_compute(tr_model *net, const tr_batch *batch)
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
     if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      tr__overlap_await(net, node);
       double begin = tr__timeline_begin(timeline);
       node->type->forward(&run, node);
       tr__timeline_end(timeline, begin, "forward", node->name);
@@ -150,8 +151,12 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
+  if (net->store.halves != NULL) {
+    tr__overlap_await(net, NULL);
+  }
   tr__store_refresh(&net->store, &net->ctx->backend->stream);
   tr__model_compute(net, batch);
+  TR_TRY(tr__overlap_settle(net));
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }
@@ -314,6 +319,7 @@ tr_status tr__model_take_sums(tr_model *net)
   tr__model_add_uses(net);
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
+  store->grads_are_spread = store->partition != NULL;
   net->sums_are_known = true;
   /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
@@ -328,7 +334,6 @@ tr_status tr__model_take_sums(tr_model *net)
 
 tr_status tr_model_allreduce_grads(tr_model *net)
 {
-  tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
   TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
            "tr_model_allreduce_grads before tr_model_backward()");
@@ -336,8 +341,7 @@ tr_status tr_model_allreduce_grads(tr_model *net)
            "tr_model_allreduce_grads: called twice for one step");
   tr__model_upload_flags(net);
   tr__model_drop_empty(net, 0, store->count);
-  TR_TRY(tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
-                             ctx->dtype));
+  TR_TRY(tr__store_reduce_grads(store));
   return tr__model_take_sums(net);
 }
 
