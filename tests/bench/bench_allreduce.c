@@ -2,8 +2,11 @@
  *
  * us_median is the median over rounds of the slowest rank's time. algbw is
  * bytes / time, busbw that times 2 (n - 1) / n: what each rank's link carries.
- */
+ *
+ * --algorithm central is no algorithm of the library but what it does without:
+ * rank 0 averages. busiest_bytes are those that go into and out of one rank. */
 #include "base/comm_impl.h"
+#include "central.h"
 #include "comm/comm_mpi_impl.h"
 
 #include <stdlib.h>
@@ -17,13 +20,15 @@ typedef struct options {
   const char *algorithm;
   double seconds;  /* per size */
   bool is_private; /* memory that the ranks do not share */
+  bool is_central; /* a central rank averages */
 } options;
 
 static tr_status usage(const char *what)
 {
   return TR_FAIL(TR_EUSAGE,
                  "%s\nusage: bench_allreduce --bytes A,B,C [--algorithm "
-                 "auto|doubling|ring|mpi|shm] [--memory auto|private] "
+                 "auto|doubling|ring|mpi|shm|direct|halving|central] [--memory "
+                 "auto|private] "
                  "[--seconds S]",
                  what);
 }
@@ -53,7 +58,8 @@ static tr_status parse(int argc, char **argv, options *out)
     if (strcmp(argv[i], "--bytes") == 0) {
       TR_TRY(parse_bytes(argv[i + 1], out));
     } else if (strcmp(argv[i], "--algorithm") == 0) {
-      out->algorithm = argv[i + 1];
+      out->is_central = strcmp(argv[i + 1], "central") == 0;
+      out->algorithm = out->is_central ? "auto" : argv[i + 1];
     } else if (strcmp(argv[i], "--memory") == 0) {
       out->is_private = strcmp(argv[i + 1], "private") == 0;
     } else if (strcmp(argv[i], "--seconds") == 0) {
@@ -65,9 +71,13 @@ static tr_status parse(int argc, char **argv, options *out)
   return out->num_sizes > 0 ? TR_OK : usage("--bytes is missing");
 }
 
-static tr_status one_round(tr__comm *comm, float *values, int64_t count)
+static tr_status
+one_round(tr__comm *comm, central *server, float *values, int64_t count)
 {
   tr__request *request;
+  if (server->parts != NULL) {
+    return central_mean(comm, server, values);
+  }
   TR_TRY(comm->type->start(
       comm, &(tr__transfer){.buf = values, .count = count, .dtype = TR_F32},
       &request));
@@ -92,6 +102,7 @@ static tr_status slowest(tr__comm *comm, double *seconds)
 
 static tr_status time_rounds(tr__comm *comm,
                              const options *opts,
+                             central *server,
                              float *values,
                              int64_t count,
                              double *median)
@@ -105,12 +116,12 @@ static tr_status time_rounds(tr__comm *comm,
   double total = 0;
   int num_rounds = 0;
   for (int i = 0; i < WARM_UP; i++) {
-    TR_TRY_GOTO(one_round(comm, values, count), done);
+    TR_TRY_GOTO(one_round(comm, server, values, count), done);
   }
   while (num_rounds < MAX_ROUNDS && (total < opts->seconds || !num_rounds)) {
     TR_TRY_GOTO(comm->type->barrier(comm), done);
     double begin = tr__now();
-    TR_TRY_GOTO(one_round(comm, values, count), done);
+    TR_TRY_GOTO(one_round(comm, server, values, count), done);
     double time = tr__now() - begin;
     TR_TRY_GOTO(slowest(comm, &time), done);
     times[num_rounds++] = time;
@@ -159,21 +170,31 @@ static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
 {
   int64_t count = bytes / (int64_t)sizeof(float);
   numbers n = {NULL, false};
+  central server = {.parts = NULL};
   double seconds = 0;
   tr_status status;
+  if (opts->is_central) {
+    TR_TRY_GOTO(central_create(comm, count, &server), done);
+  }
   TR_TRY_GOTO(make_numbers(comm, opts, count, &n), done);
-  TR_TRY_GOTO(time_rounds(comm, opts, n.values, count, &seconds), done);
+  TR_TRY_GOTO(time_rounds(comm, opts, &server, n.values, count, &seconds),
+              done);
   if (comm->rank == 0) {
     double bandwidth = seconds > 0 ? (double)bytes / seconds * 1e-9 : 0;
     double share = 2.0 * (comm->size - 1) / comm->size;
     printf("{\"bytes\":%lld,\"ranks\":%d,\"algorithm\":\"%s\","
-           "\"us_median\":%.3f,\"algbw_gb_s\":%.4f,\"busbw_gb_s\":%.4f}\n",
-           (long long)bytes, comm->size, tr__comm_algorithm_name(comm, bytes),
-           seconds * 1e6, bandwidth, bandwidth * share);
+           "\"us_median\":%.3f,\"algbw_gb_s\":%.4f,\"busbw_gb_s\":%.4f,"
+           "\"busiest_bytes\":%lld}\n",
+           (long long)bytes, comm->size,
+           opts->is_central ? "central" : tr__comm_algorithm_name(comm, bytes),
+           seconds * 1e6, bandwidth, bandwidth * share,
+           opts->is_central ? (long long)(server.in + server.out)
+                            : (long long)(2 * share * (double)bytes));
     fflush(stdout);
   }
 
 done:
+  central_release(&server);
   release_numbers(comm, &n);
   return status;
 }
