@@ -21,6 +21,7 @@ typedef struct options {
   double seconds;  /* per size */
   bool is_private; /* memory that the ranks do not share */
   bool is_central; /* a central rank averages */
+  tr_dtype wire;
 } options;
 
 static tr_status usage(const char *what)
@@ -29,7 +30,7 @@ static tr_status usage(const char *what)
                  "%s\nusage: bench_allreduce --bytes A,B,C [--algorithm "
                  "auto|doubling|ring|mpi|shm|direct|halving|central] [--memory "
                  "auto|private] "
-                 "[--seconds S]",
+                 "[--wire full|bf16] [--seconds S]",
                  what);
 }
 
@@ -62,6 +63,8 @@ static tr_status parse(int argc, char **argv, options *out)
       out->algorithm = out->is_central ? "auto" : argv[i + 1];
     } else if (strcmp(argv[i], "--memory") == 0) {
       out->is_private = strcmp(argv[i + 1], "private") == 0;
+    } else if (strcmp(argv[i], "--wire") == 0) {
+      out->wire = strcmp(argv[i + 1], "bf16") == 0 ? TR_BF16 : TR_F32;
     } else if (strcmp(argv[i], "--seconds") == 0) {
       out->seconds = atof(argv[i + 1]);
     } else {
@@ -72,15 +75,13 @@ static tr_status parse(int argc, char **argv, options *out)
 }
 
 static tr_status
-one_round(tr__comm *comm, central *server, float *values, int64_t count)
+one_round(tr__comm *comm, central *server, const tr__transfer *sum)
 {
   tr__request *request;
   if (server->parts != NULL) {
-    return central_mean(comm, server, values);
+    return central_mean(comm, server, sum->buf);
   }
-  TR_TRY(comm->type->start(
-      comm, &(tr__transfer){.buf = values, .count = count, .dtype = TR_F32},
-      &request));
+  TR_TRY(comm->type->start(comm, sum, &request));
   TR_TRY(tr__comm_wait(comm, &request));
   return TR_OK;
 }
@@ -103,8 +104,7 @@ static tr_status slowest(tr__comm *comm, double *seconds)
 static tr_status time_rounds(tr__comm *comm,
                              const options *opts,
                              central *server,
-                             float *values,
-                             int64_t count,
+                             const tr__transfer *sum,
                              double *median)
 {
   double *times = malloc(MAX_ROUNDS * sizeof *times);
@@ -116,12 +116,12 @@ static tr_status time_rounds(tr__comm *comm,
   double total = 0;
   int num_rounds = 0;
   for (int i = 0; i < WARM_UP; i++) {
-    TR_TRY_GOTO(one_round(comm, server, values, count), done);
+    TR_TRY_GOTO(one_round(comm, server, sum), done);
   }
   while (num_rounds < MAX_ROUNDS && (total < opts->seconds || !num_rounds)) {
     TR_TRY_GOTO(comm->type->barrier(comm), done);
     double begin = tr__now();
-    TR_TRY_GOTO(one_round(comm, server, values, count), done);
+    TR_TRY_GOTO(one_round(comm, server, sum), done);
     double time = tr__now() - begin;
     TR_TRY_GOTO(slowest(comm, &time), done);
     times[num_rounds++] = time;
@@ -177,11 +177,13 @@ static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
     TR_TRY_GOTO(central_create(comm, count, &server), done);
   }
   TR_TRY_GOTO(make_numbers(comm, opts, count, &n), done);
-  TR_TRY_GOTO(time_rounds(comm, opts, &server, n.values, count, &seconds),
-              done);
+  const tr__transfer sum = {
+      .buf = n.values, .count = count, .dtype = TR_F32, .wire = opts->wire};
+  TR_TRY_GOTO(time_rounds(comm, opts, &server, &sum, &seconds), done);
   if (comm->rank == 0) {
     double bandwidth = seconds > 0 ? (double)bytes / seconds * 1e-9 : 0;
     double share = 2.0 * (comm->size - 1) / comm->size;
+    double sent = (opts->wire != 0 ? 0.5 : 1) * (double)bytes;
     printf("{\"bytes\":%lld,\"ranks\":%d,\"algorithm\":\"%s\","
            "\"us_median\":%.3f,\"algbw_gb_s\":%.4f,\"busbw_gb_s\":%.4f,"
            "\"busiest_bytes\":%lld}\n",
@@ -189,7 +191,7 @@ static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
            opts->is_central ? "central" : tr__comm_algorithm_name(comm, bytes),
            seconds * 1e6, bandwidth, bandwidth * share,
            opts->is_central ? (long long)(server.in + server.out)
-                            : (long long)(2 * share * (double)bytes));
+                            : (long long)(2 * share * sent));
     fflush(stdout);
   }
 
