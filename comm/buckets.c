@@ -32,6 +32,7 @@ host_buffer(tr_context *ctx, void *data, size_t bytes, void **out)
   return TR_OK;
 }
 
+/* A rank that has nothing to give gives NaN. */
 static void poison(void *values, int64_t count, tr_dtype dtype)
 {
   for (int64_t i = 0; i < count; i++) {
@@ -58,29 +59,36 @@ void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to)
   }
 }
 
+tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer)
+{
+  static const char *const names[] = {[TR__ALLREDUCE] = "all-reduce",
+                                      [TR__REDUCE_SCATTER] = "reduce-scatter",
+                                      [TR__ALLGATHER] = "all-gather"};
+  tr__comm *comm = ctx->comm;
+  if (comm->size == 1 || transfer->count == 0) {
+    return TR_OK;
+  }
+  size_t bytes = (size_t)transfer->count * tr_dtype_size(transfer->dtype);
+  tr__transfer on_host = *transfer;
+  /* Buckets that backward has handed on come first, on all ranks. */
+  TR_TRY(tr__queue_wait(ctx->queue));
+  TR_TRY(host_buffer(ctx, transfer->buf, bytes, &on_host.buf));
+  tr__ready_for_sum(ctx, transfer->buf, &on_host);
+  tr__request *request;
+  double begin = tr__timeline_begin(ctx->timeline);
+  TR_TRY(comm->type->start(comm, &on_host, &request));
+  TR_TRY(tr__comm_wait(comm, &request));
+  tr__timeline_end(ctx->timeline, begin, "wait", names[transfer->kind]);
+  if (on_host.buf == comm->staging) {
+    tr__backend *backend = ctx->backend;
+    backend->type->upload(&backend->stream, transfer->buf, on_host.buf, bytes);
+  }
+  return TR_OK;
+}
+
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
 {
-  tr__comm *comm = ctx->comm;
-  if (comm->size == 1 || count == 0) {
-    return TR_OK;
-  }
-  const tr__backend_type *type = ctx->backend->type;
-  tr__stream *stream = &ctx->backend->stream;
-  size_t bytes = (size_t)count * tr_dtype_size(dtype);
-  void *host;
-  /* Buckets that backward has handed on come first, on all ranks. */
-  TR_TRY(tr__queue_wait(ctx->queue));
-  TR_TRY(host_buffer(ctx, data, bytes, &host));
-  const tr__transfer sum = {.buf = host, .count = count, .dtype = dtype};
-  tr__ready_for_sum(ctx, data, &sum);
-  tr__request *request;
-  double begin = tr__timeline_begin(ctx->timeline);
-  TR_TRY(comm->type->start(comm, &sum, &request));
-  TR_TRY(tr__comm_wait(comm, &request));
-  tr__timeline_end(ctx->timeline, begin, "wait", "all-reduce");
-  if (host == comm->staging) {
-    type->upload(stream, data, host, bytes);
-  }
-  return TR_OK;
+  return tr__transfer_arena(
+      ctx, &(tr__transfer){.buf = data, .count = count, .dtype = dtype});
 }

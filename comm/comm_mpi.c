@@ -8,11 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-/* A wait polls this long before it yields: a medium all-reduce. Yielding to
- * another program costs its whole time slice, 4 ms. */
-static const double spin_s = 1e-3;
-
-/* From then on it sleeps between polls. */
+/* A wait this long sleeps between polls. */
 static const double patience_s = 0.02;
 
 static tr__comm_mpi *mine(tr__comm *comm)
@@ -52,18 +48,21 @@ static const tr__mpi_algorithm *const algorithms[] = {
     [TR__ALGORITHM_SHM] = &tr__mpi_shm,
     [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
     [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
+    [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
 };
 
-/* What all ranks ask for alike, so that they choose, or refuse, alike. */
-static tr_status choose(const tr__comm_mpi *comm,
-                        const tr__request *request,
-                        const tr__mpi_algorithm **out)
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out)
 {
-  int64_t bytes = request->count * (int64_t)request->element;
-  bool is_ordered = request->kind != TR__ALLGATHER && comm->base.cut.total > 0;
-  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes, is_ordered);
-  if (is_ordered) {
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, transfer);
+  if (transfer->kind != TR__ALLGATHER) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
+  }
+  /* Slices in any order, and rounding on the way, are not for all. */
+  bool is_plain = transfer->slices == NULL && transfer->wire == 0;
+  if (!is_plain && algorithm != TR__ALGORITHM_SHM) {
+    algorithm = TR__ALGORITHM_DIRECT;
   }
   *out = algorithms[algorithm];
   return TR_OK;
@@ -83,37 +82,50 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
   for (int r = 0; r < comm->base.size; r++) {
-    int64_t count = transfer->count;
-    comm->blocks[r] =
-        (tr__block){tr__comm_slice(&comm->base, count, transfer->dtype, r),
-                    tr__comm_slice(&comm->base, count, transfer->dtype, r + 1)};
+    tr__range range = tr__comm_range(&comm->base, transfer->slices,
+                                     transfer->count, transfer->dtype, r);
+    comm->blocks[r] = (tr__block){range.begin, range.end};
   }
+}
+
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__block *blocks)
+{
+  tr__request *request = &comm->request;
+  if (blocks == NULL) {
+    cut_slices(comm, transfer);
+  }
+  request->kind = transfer->kind;
+  request->buf = transfer->buf;
+  request->count = transfer->count;
+  request->dtype = transfer->dtype;
+  request->wire = transfer->wire;
+  request->element = tr_dtype_size(transfer->dtype);
+  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
+  request->blocks = blocks != NULL ? blocks : comm->blocks;
+  request->is_done = transfer->count == 0 || comm->base.size == 1;
+  request->algorithm = algorithm;
+  if (!request->is_done) {
+    TR_TRY(algorithm->start(comm, request));
+    TR_TRY(algorithm->advance(comm, request, &request->is_done));
+  }
+  return TR_OK;
 }
 
 static tr_status
 mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
 {
   tr__comm_mpi *comm = mine(base);
-  tr__request *request = &comm->request;
+  const tr__mpi_algorithm *algorithm = NULL;
   *out = NULL;
   TR_TRY(tr__comm_check(transfer));
-  TR_CHECK(request->algorithm == NULL, TR_ESTATE,
+  TR_CHECK(comm->request.algorithm == NULL, TR_ESTATE,
            "an all-reduce was started before the last one had finished");
-  request->kind = transfer->kind;
-  request->buf = transfer->buf;
-  request->count = transfer->count;
-  request->dtype = transfer->dtype;
-  request->element = tr_dtype_size(transfer->dtype);
-  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
-  TR_TRY(choose(comm, request, &request->algorithm));
-  cut_slices(comm, transfer);
-  request->blocks = comm->blocks;
-  *out = request;
-  request->is_done = transfer->count == 0 || base->size == 1;
-  if (!request->is_done) {
-    TR_TRY(request->algorithm->start(comm, request));
-    TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
-  }
+  TR_TRY(tr__mpi_choose(comm, transfer, &algorithm));
+  *out = &comm->request;
+  TR_TRY(tr__mpi_begin(comm, algorithm, transfer, NULL));
   return TR_OK;
 }
 
@@ -218,16 +230,20 @@ static tr_status mpi_barrier(tr__comm *base)
   return finish(mine(base), &request);
 }
 
+static void free_communicator(MPI_Comm *comm)
+{
+  if (*comm != MPI_COMM_NULL && tr__mpi_is_active()) {
+    MPI_Comm_free(comm);
+  }
+}
+
 static void mpi_destroy(tr__comm *base)
 {
   tr__comm_mpi *comm = mine(base);
+  tr__nodes_release(comm);
   tr__shm_destroy(comm);
-  if (comm->node != MPI_COMM_NULL && tr__mpi_is_active()) {
-    MPI_Comm_free(&comm->node);
-  }
-  if (comm->comm != MPI_COMM_NULL && tr__mpi_is_active()) {
-    MPI_Comm_free(&comm->comm);
-  }
+  free_communicator(&comm->node);
+  free_communicator(&comm->comm);
   free(base->staging);
   free(comm->blocks);
   free(comm->scratch);
@@ -252,49 +268,9 @@ const tr__comm_type tr__mpi_bare_type = {
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,
     .barrier = mpi_barrier,
-    .alloc = tr__shm_alloc,
-    .free = tr__shm_free,
+    .alloc = tr__nodes_alloc,
+    .free = tr__nodes_free,
 };
-
-/* Compare the CPUs of the ranks of this node. */
-static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
-{
-  cpu_set_t own;
-  CPU_ZERO(&own);
-  sched_getaffinity(0, sizeof own, &own);
-  TR_TRY_MPI(MPI_Allgather(&own, sizeof own, MPI_BYTE, sets, sizeof own,
-                           MPI_BYTE, node));
-  base->cpu_sharers = 0;
-  for (int i = 0; i < base->local_size; i++) {
-    cpu_set_t common;
-    CPU_AND(&common, &own, &sets[i]);
-    base->cpu_sharers += CPU_COUNT(&common) > 0;
-  }
-  base->cpu_sharers = base->cpu_sharers > 0 ? base->cpu_sharers : 1;
-  /* With more ranks than CPUs a poll keeps the awaited rank from running. */
-  base->spin_s = base->cpu_sharers > CPU_COUNT(&own) ? 0 : spin_s;
-  return TR_OK;
-}
-
-static tr_status look_at_node(tr__comm_mpi *comm)
-{
-  TR_TRY_MPI(MPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0,
-                                 MPI_INFO_NULL, &comm->node));
-  TR_TRY_MPI(MPI_Comm_set_errhandler(comm->node, MPI_ERRORS_RETURN));
-  MPI_Comm_size(comm->node, &comm->base.local_size);
-  cpu_set_t *sets = calloc((size_t)comm->base.local_size, sizeof *sets);
-  tr_status status = TR_OK;
-  if (sets == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory for the CPU sets of %d ranks",
-                     comm->base.local_size);
-  }
-  TR_TRY_GOTO(tr__agree(&comm->base, status), done);
-  TR_TRY_GOTO(count_sharers(&comm->base, comm->node, sets), done);
-
-done:
-  free(sets);
-  return status;
-}
 
 static tr_status duplicate(int handle, MPI_Comm *out)
 {
@@ -309,7 +285,6 @@ static tr_status duplicate(int handle, MPI_Comm *out)
            "the communicator is an intercommunicator, expected an "
            "intracommunicator");
   TR_TRY_MPI(MPI_Comm_dup(comm, out));
-  TR_TRY_MPI(MPI_Comm_set_errhandler(*out, MPI_ERRORS_RETURN));
   return TR_OK;
 }
 
@@ -319,50 +294,54 @@ static size_t scratch_bytes(int size)
   return TR__DEPTH * (direct > TR__SEGMENT_BYTES ? direct : TR__SEGMENT_BYTES);
 }
 
-/* NULL: no memory. */
-static tr__comm_mpi *make(MPI_Comm own)
+static bool get_memory(tr__comm_mpi *comm)
 {
-  tr__comm_mpi *comm = calloc(1, sizeof *comm);
-  if (comm == NULL) {
-    return NULL;
-  }
-  MPI_Comm_rank(own, &comm->base.rank);
-  MPI_Comm_size(own, &comm->base.size);
   size_t size = (size_t)comm->base.size;
-  comm->base.type = &tr__comm_mpi_type;
-  comm->base.tr__int_limit = INT_MAX;
-  int level = MPI_THREAD_SINGLE;
-  MPI_Query_thread(&level);
-  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
-  comm->comm = own;
-  comm->node = MPI_COMM_NULL;
   comm->blocks = calloc(size, sizeof *comm->blocks);
   comm->scratch = malloc(scratch_bytes(comm->base.size));
   comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
   comm->ints = calloc(2 * size, sizeof *comm->ints);
   comm->parts = calloc(size, sizeof *comm->parts);
-  if (comm->blocks == NULL || comm->scratch == NULL || comm->requests == NULL ||
-      comm->ints == NULL || comm->parts == NULL) {
-    mpi_destroy(&comm->base);
-    return NULL;
+  return comm->blocks != NULL && comm->scratch != NULL &&
+         comm->requests != NULL && comm->ints != NULL && comm->parts != NULL;
+}
+
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
+{
+  int level = MPI_THREAD_SINGLE;
+  *out = calloc(1, sizeof **out);
+  if (*out == NULL) {
+    MPI_Comm_free(&own);
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
   }
-  return comm;
+  tr__comm_mpi *comm = *out;
+  MPI_Comm_set_errhandler(own, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  MPI_Query_thread(&level);
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
+  comm->comm = own;
+  comm->node = MPI_COMM_NULL;
+  if (!get_memory(comm)) {
+    mpi_destroy(&comm->base);
+    *out = NULL;
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
+  return TR_OK;
 }
 
 tr_status tr__comm_mpi_create(int handle, tr__comm **out)
 {
   *out = NULL;
   MPI_Comm own = MPI_COMM_NULL;
+  tr__comm_mpi *comm;
   TR_TRY(duplicate(handle, &own));
-  tr__comm_mpi *comm = make(own);
-  TR_CHECK(comm != NULL, TR_ENOMEM, "no memory for a communicator");
-  tr_status status = look_at_node(comm);
+  TR_TRY(tr__mpi_make(own, &comm));
+  tr_status status = tr__nodes_create(comm);
   if (status == TR_OK) {
     status = tr__node_board_create(comm, &comm->base.board);
-  }
-  if (status == TR_OK) {
-    status = tr__shm_create(comm);
-    comm->base.has_shm = comm->shared.base != NULL;
   }
   if (status != TR_OK) {
     mpi_destroy(&comm->base);

@@ -25,6 +25,8 @@ enum {
   TR__TAG_DIRECT_SUMS
 };
 
+typedef struct tr__comm_mpi tr__comm_mpi;
+
 /* Elements begin..end-1 of a transfer. */
 typedef struct tr__block {
   int64_t begin, end;
@@ -94,7 +96,12 @@ typedef struct tr__arena {
   tr__segment segment;
 } tr__arena;
 
-typedef struct tr__comm_mpi tr__comm_mpi;
+/* Where a transfer over several nodes stands: which of its parts is under way,
+ * and on which communicator. */
+typedef struct tr__hierarchical {
+  int step;
+  tr__comm_mpi *where; /* NULL: none */
+} tr__hierarchical;
 
 /* start sets the state up; advance moves it along without waiting, and sets
  * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
@@ -116,6 +123,7 @@ extern const tr__mpi_algorithm tr__mpi_halving;
 extern const tr__mpi_algorithm tr__mpi_direct;
 extern const tr__mpi_algorithm tr__mpi_library;
 extern const tr__mpi_algorithm tr__mpi_shm;
+extern const tr__mpi_algorithm tr__mpi_hierarchical;
 
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
@@ -124,6 +132,7 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
+  tr_dtype wire;
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -131,7 +140,21 @@ struct tr__request {
   tr__pairs pairs;
   tr__direct direct;
   tr__shm shm;
+  tr__hierarchical hierarchical;
 };
+
+/* How the ranks lie on several nodes, of which each shares memory. */
+typedef struct tr__nodes {
+  int count, own; /* nodes; number of this rank's, in the order of their first
+                     ranks */
+  int carriers;   /* ranks of each node that carry a part of the numbers to the
+                     other nodes: as many as the smallest node has */
+  int *first; /* [count + 1] of their ranks; NULL: they are not numbered node
+                 by node */
+  tr__comm_mpi *inside; /* the ranks of this node */
+  tr__comm_mpi *across; /* the carriers of the same part; NULL: carries none */
+  tr__block *blocks;    /* [max(count, size)], of the part under way */
+} tr__nodes;
 
 struct tr__comm_mpi {
   tr__comm base; /* first, so that a tr__comm is one of these */
@@ -144,8 +167,10 @@ struct tr__comm_mpi {
   double *sums;          /* for sum_f64, grown only */
   int64_t num_sums;
 
+  MPI_Comm node;   /* the ranks of this node */
+  tr__nodes nodes; /* inside NULL: one node, or no shared memory on some */
+
   /* Where all ranks are on one node. */
-  MPI_Comm node;
   tr__segment shared; /* counters and stages; base NULL: messages only */
   tr__arena *arenas;
   const char **parts; /* [size], of the numbers that are being summed */
@@ -160,8 +185,33 @@ extern const tr__comm_type tr__mpi_bare_type;
  * comm->node. */
 tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out);
 
-/* tr__shm_create - counters and stages, where all ranks are on one node and can
- * share memory. Collective. tr__shm_destroy - with all arenas. */
+/* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
+ * which is taken. */
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out);
+
+/* tr__mpi_choose - the algorithm for a transfer; the same, or a refusal, on all
+ * ranks. */
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out);
+
+/* tr__mpi_begin - start a transfer in comm->request. blocks: [size] what
+ * belongs to whom, NULL: slices; borrowed until it has finished. */
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__block *blocks);
+
+/* tr__nodes_create - find out who is on this node, and share memory with them;
+ * collective. tr__nodes_release - the communicators of nodes. tr__nodes_alloc,
+ * tr__nodes_free - see tr__comm_type. */
+tr_status tr__nodes_create(tr__comm_mpi *comm);
+void tr__nodes_release(tr__comm_mpi *comm);
+tr_status tr__nodes_alloc(tr__comm *base, size_t bytes, void **out);
+void tr__nodes_free(tr__comm *base, void *data);
+
+/* tr__shm_create - counters and stages for ranks that are all on one node, if
+ * they can share memory. Collective. tr__shm_destroy - with all arenas. */
 tr_status tr__shm_create(tr__comm_mpi *comm);
 void tr__shm_destroy(tr__comm_mpi *comm);
 
@@ -202,10 +252,15 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
 enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
- * tree; out may be one of the parts. */
+ * tree; out may be one of the parts.
+ * Where the request's wire is bfloat16, parts and sum are rounded to it. */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
+
+/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
+ * that. */
+void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
 
 #endif

@@ -43,12 +43,8 @@ static part *part_of(const tr__comm_mpi *comm, int rank)
 
 tr_status tr__shm_create(tr__comm_mpi *comm)
 {
-  if (comm->base.local_size != comm->base.size) {
-    return TR_OK;
-  }
-  /* The node's ranks are numbered as the communicator's are: all of them are
-   * here, and the key of the split is 0. */
-  return tr__segment_create(comm->node, sizeof(part), &comm->shared);
+  TR_TRY(tr__segment_create(comm->comm, sizeof(part), &comm->shared));
+  return TR_OK;
 }
 
 static bool all_have_come(const tr__comm_mpi *comm)
@@ -113,13 +109,15 @@ shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
   }
 }
 
-/* First byte of a rank's slice of the numbers; rank = size: the end. */
-static size_t
-slice_begin(const tr__comm_mpi *comm, const tr__request *request, int rank)
+/* First byte of a rank's slice of the numbers, and the one after its last. */
+static size_t slice_begin(const tr__request *request, int rank)
 {
-  return (size_t)tr__comm_slice(&comm->base, request->count, request->dtype,
-                                rank) *
-         request->element;
+  return (size_t)request->blocks[rank].begin * request->element;
+}
+
+static size_t slice_end(const tr__request *request, int rank)
+{
+  return (size_t)request->blocks[rank].end * request->element;
 }
 
 /* The part of a slice that moves now. */
@@ -128,12 +126,11 @@ typedef struct piece {
   size_t staged;       /* where it begins in a stage */
 } piece;
 
-static piece
-piece_of(const tr__comm_mpi *comm, const tr__request *request, int slice)
+static piece piece_of(const tr__request *request, int slice)
 {
   const tr__shm *state = &request->shm;
-  size_t end = slice_begin(comm, request, slice + 1);
-  size_t begin = slice_begin(comm, request, slice) + state->done;
+  size_t end = slice_end(request, slice);
+  size_t begin = slice_begin(request, slice) + state->done;
   begin = begin < end ? begin : end;
   size_t bytes = end - begin < state->piece ? end - begin : state->piece;
   return (piece){begin, bytes, (size_t)slice * state->piece};
@@ -163,7 +160,8 @@ static void sum_block(const tr__comm_mpi *comm,
   for (int r = 0; r < size; r++) {
     comm->parts[r] = numbers_of(comm, request, r, own) + at;
   }
-  if (size == 2 && is_for_all && request->dtype == TR_F32) {
+  if (size == 2 && is_for_all && request->dtype == TR_F32 &&
+      request->wire == 0) {
     shm_add_both_f32((float *)(void *)comm->parts[0],
                      (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));
@@ -183,7 +181,7 @@ static void share_pieces(const tr__comm_mpi *comm, const tr__request *request)
 {
   int rank = comm->base.rank;
   for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(comm, request, request->shm.arena != NULL ? rank : r);
+    piece p = piece_of(request, request->shm.arena != NULL ? rank : r);
     if (r != rank && request->shm.arena != NULL) {
       memcpy(numbers_of(comm, request, r, &p),
              numbers_of(comm, request, rank, &p), p.bytes);
@@ -204,7 +202,7 @@ static void stage(const tr__comm_mpi *comm,
     return;
   }
   for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(comm, request, r);
+    piece p = piece_of(request, r);
     char *staged = numbers_of(comm, request, comm->base.rank, &p);
     char *number = request->buf + p.begin;
     if (!is_own || r == comm->base.rank) {
@@ -218,7 +216,7 @@ static void begin_piece(tr__comm_mpi *comm, tr__request *request)
   tr__shm *state = &request->shm;
   stage(comm, request, request->kind == TR__ALLGATHER, false);
   state->at = 0;
-  state->end = piece_of(comm, request, comm->base.rank).bytes;
+  state->end = piece_of(request, comm->base.rank).bytes;
   state->step = TR__SHM_ARRIVING;
   come_to_next_phase(comm);
 }
@@ -253,11 +251,8 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
     few_start(comm, request, bytes);
     return TR_OK;
   }
-  for (int r = 0; r < comm->base.size; r++) {
-    size_t slice =
-        slice_begin(comm, request, r + 1) - slice_begin(comm, request, r);
-    state->largest = slice > state->largest ? slice : state->largest;
-  }
+  state->largest =
+      (size_t)tr__mpi_largest_block(comm, request) * request->element;
   state->piece = STAGE_BYTES / (size_t)comm->base.size / 64 * 64;
   if (state->arena != NULL) {
     const char *own = tr__segment_part(state->arena, comm->base.rank);
@@ -277,20 +272,21 @@ static void few_end(tr__comm_mpi *comm, tr__request *request)
     comm->parts[r] = part_of(comm, r)->few[comm->few];
   }
   if (request->kind != TR__ALLGATHER) {
-    tr__mpi_sum(comm, request, slice_begin(comm, request, size), request->buf);
+    tr__mpi_sum(comm, request, (size_t)request->count * request->element,
+                request->buf);
     return;
   }
   for (int r = 0; r < size; r++) {
-    size_t begin = slice_begin(comm, request, r);
+    size_t begin = slice_begin(request, r);
     memcpy(request->buf + begin, comm->parts[r] + begin,
-           slice_begin(comm, request, r + 1) - begin);
+           slice_end(request, r) - begin);
   }
 }
 
 static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  const piece own = piece_of(comm, request, comm->base.rank);
+  const piece own = piece_of(request, comm->base.rank);
   size_t stop = (size_t)tr__min(state->end, state->at + TURN_BYTES);
   while (state->at < stop) {
     size_t bytes = (size_t)tr__min(stop - state->at, TR__SUM_BYTES);
@@ -368,7 +364,7 @@ tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
                          : TR_FAIL(TR_ENOMEM, "no memory for an arena's name");
   status = tr__agree(base, status);
   if (status == TR_OK) {
-    status = tr__segment_create(comm->node, bytes, &arena->segment);
+    status = tr__segment_create(comm->comm, bytes, &arena->segment);
   }
   if (status != TR_OK || arena->segment.base == NULL) {
     free(arena);

@@ -71,7 +71,9 @@ static void keep_event(tr__queue *queue, const entry *e)
                      .bytes = e->transfer.count * (int64_t)element,
                      .track = TR__TRACK_COMM,
                      .kind = "bucket"};
-  snprintf(event.name, sizeof event.name, "bucket %d", e->label);
+  bool is_gather = e->transfer.kind == TR__ALLGATHER;
+  snprintf(event.name, sizeof event.name, "%s %d",
+           is_gather ? "parameters" : "bucket", e->label);
   tr__timeline_add(queue->timeline, &event);
 }
 
@@ -115,11 +117,10 @@ static void advance(tr__queue *queue)
   }
 }
 
-/* As the owner, to the end. */
-static void finish(tr__queue *queue)
+/* As the owner, until so many are done. */
+static void finish(tr__queue *queue, int count)
 {
-  while (queue->status == TR_OK &&
-         queue->num_done < atomic_load(&queue->num_pushed)) {
+  while (queue->status == TR_OK && queue->num_done < count) {
     if (queue->num_begun == queue->num_done) {
       begin_next(queue);
     }
@@ -250,12 +251,22 @@ tr_status tr__queue_wait(tr__queue *queue)
     return TR_OK;
   }
   take_over(queue);
-  finish(queue);
+  finish(queue, atomic_load(&queue->num_pushed));
   tr_status status = queue->status;
   queue->status = TR_OK;
   queue->num_begun = queue->num_done = 0;
   atomic_store(&queue->num_pushed, 0);
   tr__pool_set_poll(queue->pool, NULL, NULL);
+  give_up(queue);
+  TR_CHECK(status == TR_OK, status, "%s", queue->message);
+  return TR_OK;
+}
+
+tr_status tr__queue_wait_for(tr__queue *queue, int count)
+{
+  take_over(queue);
+  finish(queue, count);
+  tr_status status = queue->status;
   give_up(queue);
   TR_CHECK(status == TR_OK, status, "%s", queue->message);
   return TR_OK;

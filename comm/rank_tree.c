@@ -49,12 +49,42 @@ bool tr__pairs_keep_order(const tr__comm *comm)
   return true;
 }
 
+bool tr__nodes_keep_order(const tr__comm *base)
+{
+  const tr__nodes *nodes = &((const tr__comm_mpi *)base)->nodes;
+  for (int i = 0; i < nodes->count; i++) {
+    int begin = 0, end = base->size;
+    while (begin != nodes->first[i] || end != nodes->first[i + 1]) {
+      int mid = end - begin > 1 ? middle(base, begin, end) : begin;
+      bool is_left = nodes->first[i + 1] <= mid;
+      if (!is_left && nodes->first[i] < mid) {
+        return false; /* in both halves */
+      }
+      begin = is_left ? begin : mid;
+      end = is_left ? mid : end;
+    }
+  }
+  return true;
+}
+
+/* A rank's numbers; as they come off the wire, they lie in `own`. */
+static const char *leaf(const sum *s, int rank, char *own)
+{
+  const char *part = s->comm->parts[rank];
+  if (s->request->wire == 0) {
+    return part;
+  }
+  memcpy(own, part, s->bytes);
+  tr__mpi_round(s->request, own, s->bytes);
+  return own;
+}
+
 /* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
  */
 static const char *node(const sum *s, int begin, int end, char *own)
 {
   if (end - begin == 1) {
-    return s->comm->parts[begin];
+    return leaf(s, begin, own);
   }
   _Alignas(64) char spare[TR__SUM_BYTES];
   int mid = middle(&s->comm->base, begin, end);
@@ -80,4 +110,5 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   if (total != out) {
     memcpy(out, total, bytes);
   }
+  tr__mpi_round(request, out, bytes);
 }

@@ -92,6 +92,11 @@ static const entry table[] = {
      .kind = NUMBER,
      AT(clip_norm),
      .most = 1e30},
+    {.name = "zero1",
+     .help = "each rank keeps only its share of the optimizer's state",
+     .kind = FLAG,
+     AT(zero1)},
+    {CHOICE("wire", "full|bf16", wire)},
     {CHOICE("dtype", "f32|f64|bf16|f16", dtype),
      .programs = TRAIN_CLASSIFIER | TRAIN_GPT},
     {CHOICE("conv", "auto|exact", conv)},
@@ -340,6 +345,7 @@ example_options example_options_of(example_program program)
                            .optimizer = "adamw",
                            .schedule = "constant",
                            .dtype = "f32",
+                           .wire = "full",
                            .device = "cpu",
                            .conv = "auto",
                            .checkpoint = "run",
@@ -404,13 +410,15 @@ static tr_schedule make_schedule(const example_options *options, int64_t steps)
 static tr_status create_muon(const example_options *options,
                              tr_model *net,
                              tr_schedule schedule,
+                             tr_update_opts update,
                              tr_optimizer **out)
 {
   tr_muon_opts muon = tr_muon_defaults();
   muon.scale = TR_MUON_SCALE_MATCH_RMS_ADAMW;
   muon.schedule = schedule;
-  muon.update = (tr_update_opts){.groups = options->by_adamw,
-                                 .num_groups = options->num_by_adamw};
+  muon.update = update;
+  muon.update.groups = options->by_adamw;
+  muon.update.num_groups = options->num_by_adamw;
   if (options->lr >= 0) {
     muon.lr = muon.adamw_lr = options->lr;
   }
@@ -441,7 +449,8 @@ tr_status example_optimizer_create(const example_options *options,
   const char *name = options->optimizer;
   tr_schedule schedule = make_schedule(options, steps);
   const tr_update_opts update = {.clip_norm = options->clip_norm,
-                                 .on_nonfinite = policy_of(options)};
+                                 .on_nonfinite = policy_of(options),
+                                 .shard_state = options->zero1};
   if (strcmp(name, "sgd") == 0 || strcmp(name, "momentum") == 0) {
     const tr_sgd_opts sgd = {
         .lr = options->lr < 0 ? 0.01 : options->lr,
@@ -452,7 +461,7 @@ tr_status example_optimizer_create(const example_options *options,
     return tr_sgd_create(net, &sgd, out);
   }
   if (strcmp(name, "muon") == 0) {
-    return create_muon(options, net, schedule, out);
+    return create_muon(options, net, schedule, update, out);
   }
   int is_adamw = strcmp(name, "adamw") == 0;
   tr_adam_opts adam = is_adamw ? tr_adamw_defaults() : tr_adam_defaults();

@@ -13,14 +13,15 @@ typedef enum example_program {
 
 typedef struct example_options {
   example_program program;
-  const char *model, *data, *optimizer, *schedule, *dtype, *device, *init;
+  const char *model, *data, *optimizer, *schedule, *dtype, *device, *init,
+      *wire;
   const char *checkpoint, *log, *trace, *conv, *on_save_error, *on_nonfinite;
   int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
   int64_t threads, seed;
   double lr, weight_decay; /* negative: the optimizer's default */
   double stall_timeout;    /* seconds; negative: none */
   double clip_norm;        /* 0: gradients are taken as they are */
-  int no_shuffle, resume, no_checkpoint, print_plan, help;
+  int no_shuffle, resume, no_checkpoint, print_plan, zero1, help;
   /* of train_gpt, which writes a text */
   const char *prompt; /* "": a line's end */
   int64_t length;

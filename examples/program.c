@@ -49,13 +49,15 @@ int example_open_context(int argc,
   const example_options program_defaults = *options;
   tr_status status = example_options_parse(argc, argv, options, problem);
   const tr_context_opts defaults = {0};
-  const tr_context_opts opts = {.threads = (int)options->threads,
-                                .seed = (uint64_t)options->seed,
-                                .device = options->device,
-                                .dtype = dtype_of(options->dtype),
-                                .virtual_shards = options->virtual_shards,
-                                .trace_path = options->trace,
-                                .stall_timeout = options->stall_timeout};
+  const tr_context_opts opts = {
+      .threads = (int)options->threads,
+      .seed = (uint64_t)options->seed,
+      .device = options->device,
+      .wire = strcmp(options->wire, "bf16") == 0 ? TR_BF16 : TR_F32,
+      .dtype = dtype_of(options->dtype),
+      .virtual_shards = options->virtual_shards,
+      .trace_path = options->trace,
+      .stall_timeout = options->stall_timeout};
   TR_MUST(tr_context_create_auto(status == TR_OK ? &opts : &defaults, ctx));
   if (status != TR_OK) {
     tr_error_set(status, problem);
@@ -71,8 +73,7 @@ int example_open_context(int argc,
   return 0;
 }
 
-void example_build(tr_context *ctx,
-                   const example_options *options,
+void example_build(const example_options *options,
                    tr_model *net,
                    tr_status (*first_values)(tr_model *net))
 {
@@ -82,9 +83,6 @@ void example_build(tr_context *ctx,
   }
   if (options->init != NULL) {
     TR_MUST(tr_model_load(net, options->init));
-  }
-  if (options->print_plan && tr_context_rank(ctx) == 0) {
-    TR_MUST(tr_model_print_plan(net, stdout));
   }
 }
 
@@ -123,6 +121,10 @@ void example_train(tr_context *ctx,
   tr_optimizer *opt;
   int64_t steps = run_length(options, run->loaders[0]);
   TR_MUST(example_optimizer_create(options, run->net, steps, &opt));
+  if (options->print_plan && tr_context_rank(ctx) == 0) {
+    TR_MUST(tr_model_print_plan(run->net, stdout));
+    fflush(stdout);
+  }
   tr_trainer *trainer;
   const tr_trainer_opts opts = {
       .model = run->net,

@@ -19,10 +19,9 @@ int example_open_context(int argc,
  * checkpoint. */
 void example_stop_on_signals(tr_context *ctx);
 
-/* example_build - build the model, and do what --init and --print-plan say;
+/* example_build - build the model, and do what --init says;
  * first_values: instead of the library's own, NULL: those. */
-void example_build(tr_context *ctx,
-                   const example_options *options,
+void example_build(const example_options *options,
                    tr_model *net,
                    tr_status (*first_values)(tr_model *net));
 

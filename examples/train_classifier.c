@@ -40,7 +40,7 @@ static void build_model(tr_context *ctx,
     example_mlp(*net, shape, classes);
   }
   int is_resnet = strncmp(options->model, "resnet", 6) == 0;
-  example_build(ctx, options, *net, is_resnet ? example_resnet_init : NULL);
+  example_build(options, *net, is_resnet ? example_resnet_init : NULL);
 }
 
 int main(int argc, char **argv)

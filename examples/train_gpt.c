@@ -62,7 +62,7 @@ static tr_node build_model(tr_context *ctx,
   TR_MUST(tr_model_create(ctx, net));
   tr_node logits = example_gpt_sized(*net, tr_dataset_shape(data),
                                      tr_dataset_num_classes(data), &opts);
-  example_build(ctx, options, *net, NULL);
+  example_build(options, *net, NULL);
   return logits;
 }
 

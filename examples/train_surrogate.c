@@ -163,7 +163,7 @@ build_model(tr_context *ctx, const example_options *options, tr_model **out)
   const tr_conv1d_opts last = {.out = 1, .kernel = 5, .padding = 2};
   tr_node y = tr_conv1d(net, tr_concat(net, all, 2, 0), &last);
   tr_mse(net, y, NULL);
-  example_build(ctx, options, net, NULL);
+  example_build(options, net, NULL);
   return y;
 }
 

@@ -24,8 +24,10 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
           .weight_decay = slice->weight_decay});
 }
 
-static tr_status
-random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create(tr_model *net,
+                               const tr__random *random,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
 {
   tr_adagrad_opts opts = tr_adagrad_defaults();
   opts.lr = 1e-3 + 1e-2 * tr__random_uniform(random, 0);
@@ -36,6 +38,7 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
   if (tr__random_u32(random, 4) % 2 == 0) {
     opts.weight_decay = 0.1 * tr__random_uniform(random, 5);
   }
+  opts.update = *update;
   return tr_adagrad_create(net, &opts, out);
 }
 
@@ -60,10 +63,13 @@ static void fill_sums(const tr_optimizer *opt, double value)
   const tr__store *store = opt->store;
   tr__backend *backend = store->ctx->backend;
   for (int i = 0; i < store->num_trained; i++) {
-    const tr__param *param = &store->params[i];
-    tr__tensor sum = tr__store_tensor(store, opt->slots[0], param);
-    backend->ops.fill(&backend->stream,
-                      &(tr__fill_args){.y = sum, .value = value});
+    tr__slice piece;
+    int at = 0;
+    while (tr__optimizer_piece(opt, &store->params[i], &at, &piece)) {
+      tr__tensor sum = tr__optimizer_slot(opt, 0, &piece);
+      backend->ops.fill(&backend->stream,
+                        &(tr__fill_args){.y = sum, .value = value});
+    }
   }
 }
 

@@ -56,17 +56,23 @@ static tr_adam_opts random_opts(const tr__random *random)
                                 : 0.1 * tr__random_uniform(random, 4)};
 }
 
-static tr_status
-random_create_adam(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create_adam(tr_model *net,
+                                    const tr__random *random,
+                                    const tr_update_opts *update,
+                                    tr_optimizer **out)
 {
   tr_adam_opts opts = random_opts(random);
+  opts.update = *update;
   return tr_adam_create(net, &opts, out);
 }
 
-static tr_status
-random_create_adamw(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create_adamw(tr_model *net,
+                                     const tr__random *random,
+                                     const tr_update_opts *update,
+                                     tr_optimizer **out)
 {
   tr_adam_opts opts = random_opts(random);
+  opts.update = *update;
   return tr_adamw_create(net, &opts, out);
 }
 

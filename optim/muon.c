@@ -44,7 +44,10 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
       &(tr__muon_update_args){
           .p = matrix(opt, store->values, slice),
           .grad = matrix(opt, store->grads, slice),
-          .m = matrix(opt, opt->slots[MOMENTUM], slice),
+          .m = tr__tensor_as_rows(tr__store_flat(store, opt->slots[MOMENTUM],
+                                                 slice->slot,
+                                                 slice->rows * slice->columns),
+                                  slice->columns),
           .tail = tr__store_tail(store),
           .block = tr__store_block(store),
           .workspace = tr__tensor_of(opt->workspace, TR_U8, 1, &bytes),
@@ -94,8 +97,10 @@ static tr_status check(const tr_optimizer *wanted)
   return TR_OK;
 }
 
-static tr_status
-random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create(tr_model *net,
+                               const tr__random *random,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
 {
   const tr_param_group all = {.by_adamw = 1};
   tr_muon_opts opts = tr_muon_defaults();
@@ -106,8 +111,10 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
   opts.weight_decay = 0.1 * tr__random_uniform(random, 4);
   opts.adamw_lr = 1e-3 + 1e-2 * tr__random_uniform(random, 5);
   opts.adamw_weight_decay = 0.1 * tr__random_uniform(random, 6);
+  opts.update = *update;
   if (tr__random_u32(random, 7) % 6 == 0) {
-    opts.update = (tr_update_opts){.groups = &all, .num_groups = 1};
+    opts.update.groups = &all;
+    opts.update.num_groups = 1;
   }
   return tr_muon_create(net, &opts, out);
 }

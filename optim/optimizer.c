@@ -70,11 +70,26 @@ static size_t sums_bytes(const tr_optimizer *opt)
   return (size_t)opt->num_sums * sizeof(double);
 }
 
-/* The memory and the slices of an optimizer whose numbers are legal. */
-static tr_status equip(tr_optimizer *opt, const tr_update_opts *update)
+/* What sum_squares gives is numbered along the parameters. */
+static tr_status make_sums(tr_optimizer *opt)
+{
+  const tr__store *store = opt->store;
+  tr__backend *backend = store->ctx->backend;
+  opt->first_sum =
+      calloc((size_t)store->num_trained + 1, sizeof *opt->first_sum);
+  TR_CHECK(opt->first_sum != NULL, TR_ENOMEM, "no memory for an optimizer");
+  for (int i = 0; i < store->num_trained; i++) {
+    opt->first_sum[i] = opt->num_sums;
+    opt->num_sums +=
+        (store->params[i].count + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK;
+  }
+  return backend->type->alloc(backend, sums_bytes(opt), &opt->norm_sums);
+}
+
+/* The memory of an optimizer that knows its parts. */
+static tr_status equip(tr_optimizer *opt)
 {
   tr__backend *backend = opt->store->ctx->backend;
-  TR_TRY(tr__optimizer_cut(opt, update));
   for (int i = 0; i < opt->num_slots; i++) {
     if (opt->slot_names[i] == NULL) {
       opt->slot_names[i] = opt->type->slots[i];
@@ -90,9 +105,20 @@ static tr_status equip(tr_optimizer *opt, const tr_update_opts *update)
       opt->growth_interval == 0) {
     return TR_OK;
   }
-  opt->num_sums =
-      (opt->store->count + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK;
-  return backend->type->alloc(backend, sums_bytes(opt), &opt->norm_sums);
+  return make_sums(opt);
+}
+
+/* What the model's plan shows of it. */
+static void count_bytes(tr_optimizer *opt, int sign)
+{
+  tr__store *store = opt->store;
+  size_t own = slot_bytes(opt) * (size_t)opt->num_slots;
+  size_t whole = (size_t)store->count * tr_dtype_size(store->ctx->dtype) *
+                 (size_t)opt->num_slots;
+  store->state_bytes =
+      sign > 0 ? store->state_bytes + own : store->state_bytes - own;
+  store->whole_state_bytes = sign > 0 ? store->whole_state_bytes + whole
+                                      : store->whole_state_bytes - whole;
 }
 
 static tr_status create(tr_model *net,
@@ -106,7 +132,6 @@ static tr_status create(tr_model *net,
   TR_CHECK(opt != NULL, TR_ENOMEM, "no memory for an optimizer");
   *opt = *wanted;
   opt->store = tr__model_store(net);
-  opt->slot_count = opt->store->count;
   opt->generation = opt->store->generation;
   opt->clip_norm = update->clip_norm;
   opt->on_nonfinite = update->on_nonfinite;
@@ -117,7 +142,39 @@ static tr_status create(tr_model *net,
   tr__optimizer_set_scaler(
       opt, &(tr__scaler){.loss_scale = tr__first_loss_scale(opt->store->ctx)});
   *out = opt;
-  return equip(opt, update);
+  return tr__optimizer_cut(opt, update);
+}
+
+/* The same options on all ranks, checkpoints' text and the rest. */
+static tr_status
+agree_on(tr__comm *comm, const tr_optimizer *opt, const tr_update_opts *update)
+{
+  char rest[64];
+  char *text = tr__optimizer_text(opt);
+  tr_status status =
+      text != NULL ? TR_OK
+                   : TR_FAIL(TR_ENOMEM, "no memory for an optimizer's options");
+  status = tr__agree(comm, status);
+  if (status == TR_OK) {
+    status = tr__agree_text(comm, "optimizers", text);
+  }
+  free(text);
+  TR_TRY(status);
+  snprintf(rest, sizeof rest, "shard_state %d\n", update->shard_state != 0);
+  return tr__agree_text(comm, "optimizers", rest);
+}
+
+static tr_status create_on_all(tr_model *net,
+                               const tr_optimizer *wanted,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
+{
+  tr__comm *comm = tr__model_context(net)->comm;
+  TR_TRY(tr__agree(comm, create(net, wanted, update, out)));
+  TR_TRY(agree_on(comm, *out, update));
+  TR_TRY(tr__agree(comm, tr__optimizer_share(net, *out, update->shard_state)));
+  TR_TRY(tr__agree(comm, equip(*out)));
+  return TR_OK;
 }
 
 tr_status tr__optimizer_create(tr_model *net,
@@ -126,24 +183,14 @@ tr_status tr__optimizer_create(tr_model *net,
                                tr_optimizer **out)
 {
   *out = NULL;
-  tr__comm *comm = tr__model_context(net)->comm;
-  tr_status status = create(net, wanted, update, out);
-  char *text = NULL;
-  if (status == TR_OK) {
-    text = tr__optimizer_text(*out);
-    status = text != NULL
-                 ? TR_OK
-                 : TR_FAIL(TR_ENOMEM, "no memory for an optimizer's options");
-  }
-  status = tr__agree(comm, status);
-  if (status == TR_OK) {
-    status = tr__agree_text(comm, "optimizers", text);
-  }
-  free(text);
+  tr_status status = create_on_all(net, wanted, update, out);
   if (status != TR_OK) {
     tr_optimizer_destroy(out);
+    return tr_error_push(status, __FILE__, __LINE__);
   }
-  return status;
+  (*out)->is_counted = true;
+  count_bytes(*out, 1);
+  return TR_OK;
 }
 
 tr_status tr__optimizer_check(const tr_optimizer *opt)
@@ -162,11 +209,16 @@ void tr_optimizer_destroy(tr_optimizer **opt)
   }
   tr__backend *backend = (*opt)->store->ctx->backend;
   backend->type->wait(&backend->stream);
+  if ((*opt)->is_counted && (*opt)->generation == (*opt)->store->generation) {
+    count_bytes(*opt, -1);
+  }
   for (int i = 0; i < (*opt)->num_slots; i++) {
     backend->type->free(backend, (*opt)->slots[i], slot_bytes(*opt));
   }
   backend->type->free(backend, (*opt)->norm_sums, sums_bytes(*opt));
   backend->type->free(backend, (*opt)->workspace, (*opt)->workspace_bytes);
+  tr__optimizer_unshare(*opt);
+  free((*opt)->first_sum);
   free((*opt)->slices);
   free(*opt);
   *opt = NULL;
@@ -178,7 +230,7 @@ tr__optimizer_slot(const tr_optimizer *opt, int i, const tr__slice *slice)
   if (i >= opt->num_slots) {
     return (tr__tensor){.data = NULL};
   }
-  return tr__store_flat(opt->store, opt->slots[i], slice->offset, slice->count);
+  return tr__store_flat(opt->store, opt->slots[i], slice->slot, slice->count);
 }
 
 double tr_optimizer_lr(const tr_optimizer *opt)
@@ -242,16 +294,45 @@ static void upload_numbers(const tr_optimizer *opt)
                         (const char *)&block + skip, end - skip);
 }
 
-static void find_clip_factor(const tr_optimizer *opt)
+/* Of this rank's pieces; a sum is never that of two ranks, so adding those of
+ * all is exact. */
+static tr_status find_squares(const tr_optimizer *opt)
+{
+  const tr__store *store = opt->store;
+  tr__backend *backend = store->ctx->backend;
+  double *sums = opt->norm_sums;
+  if (opt->partition != NULL) {
+    backend->ops.fill(
+        &backend->stream,
+        &(tr__fill_args){.y = tr__tensor_of(sums, TR_F64, 1, &opt->num_sums)});
+  }
+  for (int i = 0; i < store->num_trained; i++) {
+    const tr__param *param = &store->params[i];
+    tr__slice piece;
+    int at = 0;
+    while (tr__optimizer_piece(opt, param, &at, &piece)) {
+      int64_t first = (piece.offset - param->offset) / TR__SQUARES_BLOCK;
+      int64_t count = (piece.count + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK;
+      backend->ops.sum_squares(
+          &backend->stream,
+          &(tr__sum_squares_args){
+              .x = tr__store_flat(store, store->grads, piece.offset,
+                                  piece.count),
+              .sums = tr__tensor_of(sums + opt->first_sum[i] + first, TR_F64, 1,
+                                    &count)});
+    }
+  }
+  return opt->partition != NULL
+             ? tr__allreduce_arena(store->ctx, sums, opt->num_sums, TR_F64)
+             : TR_OK;
+}
+
+static tr_status find_clip_factor(const tr_optimizer *opt)
 {
   const tr__store *store = opt->store;
   tr__backend *backend = store->ctx->backend;
   tr__tensor sums = tr__tensor_of(opt->norm_sums, TR_F64, 1, &opt->num_sums);
-  backend->ops.sum_squares(
-      &backend->stream,
-      &(tr__sum_squares_args){
-          .x = tr__store_flat(store, store->grads, 0, store->count),
-          .sums = sums});
+  TR_TRY(find_squares(opt));
   backend->ops.clip_factor(
       &backend->stream, &(tr__clip_factor_args){
                             .tail = tr__store_tail(store),
@@ -263,6 +344,7 @@ static void find_clip_factor(const tr_optimizer *opt)
                             .growth_interval = opt->growth_interval,
                             .skips = opt->on_nonfinite != TR_NONFINITE_IGNORE ||
                                      opt->growth_interval > 0});
+  return TR_OK;
 }
 
 static tr_status read_block(const tr_optimizer *opt, tr__step_block *block)
@@ -363,6 +445,20 @@ void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
                         sizeof *scaler);
 }
 
+/* This rank's parts, and from the others theirs. */
+static tr_status update(tr_optimizer *opt)
+{
+  for (int i = 0; i < opt->num_parts; i++) {
+    opt->type->update(opt, &opt->parts[i]);
+  }
+  if (opt->partition == NULL) {
+    return TR_OK;
+  }
+  tr_status status = tr__store_gather_values(opt->store);
+  opt->store->ctx->torn |= status != TR_OK;
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
 static tr_status step(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
@@ -372,13 +468,16 @@ static tr_status step(tr_optimizer *opt)
            "tr_optimizer_step before tr_model_backward()");
   TR_CHECK(store->grads_are_reduced || ctx->comm->size == 1, TR_ESTATE,
            "tr_optimizer_step before tr_model_allreduce_grads()");
+  TR_CHECK(!store->grads_are_spread || opt->partition != NULL, TR_ESTATE,
+           "tr_optimizer_step: another optimizer of the model has shard_state, "
+           "and every rank the gradients of its share only");
   if (ctx->pending != TR_OK) {
     return TR_FAIL(ctx->pending, "%s", ctx->pending_message);
   }
   double begin = tr__timeline_begin(ctx->timeline);
   upload_numbers(opt);
   if (opt->norm_sums != NULL) {
-    find_clip_factor(opt);
+    TR_TRY(find_clip_factor(opt));
   }
   if (opt->on_nonfinite >= TR_NONFINITE_STOP) {
     tr_status status = check_finite(opt);
@@ -387,9 +486,7 @@ static tr_status step(tr_optimizer *opt)
       return tr_error_push(status, __FILE__, __LINE__);
     }
   }
-  for (int i = 0; i < opt->num_slices; i++) {
-    opt->type->update(opt, &opt->slices[i]);
-  }
+  TR_TRY(update(opt));
   tr__store_changed(store);
   opt->num_steps++;
   store->num_steps++;

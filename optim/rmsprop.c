@@ -49,8 +49,10 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
 
 /* eps is large enough that the first steps of the centred form, where the
  * spread is a small difference, do not amplify what single precision rounds. */
-static tr_status
-random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create(tr_model *net,
+                               const tr__random *random,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
 {
   tr_rmsprop_opts opts = tr_rmsprop_defaults();
   opts.lr = 1e-3 + 1e-2 * tr__random_uniform(random, 0);
@@ -63,6 +65,7 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
   if (tr__random_u32(random, 5) % 2 == 0) {
     opts.weight_decay = 0.1 * tr__random_uniform(random, 6);
   }
+  opts.update = *update;
   return tr_rmsprop_create(net, &opts, out);
 }
 

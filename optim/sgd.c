@@ -28,8 +28,10 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
           .nesterov = opt->hyper.nesterov});
 }
 
-static tr_status
-random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
+static tr_status random_create(tr_model *net,
+                               const tr__random *random,
+                               const tr_update_opts *update,
+                               tr_optimizer **out)
 {
   tr_sgd_opts opts = {.lr = 0.01 + 0.1 * tr__random_uniform(random, 0)};
   if (tr__random_u32(random, 1) % 2 == 0) {
@@ -42,6 +44,7 @@ random_create(tr_model *net, const tr__random *random, tr_optimizer **out)
   if (tr__random_u32(random, 3) % 2 == 0) {
     opts.weight_decay = 0.1 * tr__random_uniform(random, 4);
   }
+  opts.update = *update;
   return tr_sgd_create(net, &opts, out);
 }
 

@@ -107,7 +107,23 @@ typedef struct tr_update_opts {
   const tr_param_group *groups; /* the first that fits a parameter holds for
                                    it; borrowed for the call */
   int num_groups;
+  int shard_state; /* 1: each rank keeps 1/P of the optimizer's state, as
+                      below */
 } tr_update_opts;
+
+/* With shard_state a rank updates its share of the parameters only, and has the
+ * state of that share alone: so many bytes per parameter become that divided by
+ * the number of ranks P. tr_model_allreduce_grads() then leaves each rank the
+ * sums of its share, which tr_model_get_grad() refuses to read, and
+ * tr_optimizer_step() ends when all ranks have all parameters: together they
+ * move as many bytes as without. All numbers are the same, to the bit, and so
+ * are checkpoints, which any number of ranks resumes, with or without.
+ *
+ * Shares are cut anywhere but for tr_muon_create(), whose matrices stay whole:
+ * then a rank has at most 1/P of the state and one matrix more. Where the ranks
+ * of a node share memory the parameters lie there too. A model has at most one
+ * such optimizer at a time.
+ * Source: Rajbhandari et al. 2020, arXiv:1910.02054 (ZeRO, stage 1) */
 
 typedef struct tr_sgd_opts {
   double lr;           /* required */

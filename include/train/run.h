@@ -34,8 +34,10 @@ typedef struct tr_context_opts {
                              viewers of browsers; rank 0 writes it at the end
                              of tr_trainer_fit() and of the context. The newest
                              65,536 events of each rank; NULL: no trace */
-  double stall_timeout;   /* seconds that ranks may wait for one that does not
-                             come; 0: 120, negative: for ever. See below */
+  tr_dtype wire; /* in which gradients travel between ranks: TR_BF16, or 0: as
+                    they are; see tr_context_create_f() */
+  double stall_timeout; /* seconds that ranks may wait for one that does not
+                           come; 0: 120, negative: for ever. See below */
 } tr_context_opts;
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
@@ -60,6 +62,14 @@ typedef struct tr_context_opts {
  * Parameters, their gradients, losses, statistics, and every array that the
  * caller gives or gets are float, as with TR_F32, and so are checkpoints.
  * TR_F16 scales its losses: see tr_optimizer_loss_scale().
+ *
+ * With opts->wire TR_BF16 each rank's gradients are rounded to bfloat16 (to the
+ * nearest, ties to even), summed in float, and the sum is rounded once more.
+ * All ranks get the same, and the same by every algorithm; messages have half
+ * the bytes. In the shared memory of a node, where nothing travels, the numbers
+ * are rounded alike and nothing is saved. Losses, weights of samples,
+ * BatchNorm's sums and the parameters that shard_state hands round are not
+ * rounded.
  *
  * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
  * parts, and all sums over samples follow one fixed tree over these parts, so

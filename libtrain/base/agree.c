@@ -23,6 +23,11 @@ tr_status tr__comm_check(const tr__transfer *transfer)
   TR_CHECK(dtype == TR_F32 || dtype == TR_F64, TR_EINVAL,
            "all-reduce of %s, expected float32 or float64",
            tr__dtype_name(dtype));
+  TR_CHECK(transfer->wire == 0 ||
+               (transfer->wire == TR_BF16 && dtype == TR_F32 &&
+                transfer->kind != TR__ALLGATHER),
+           TR_EINVAL, "wire %s for %s, expected bfloat16 for sums of float32",
+           tr__dtype_name(transfer->wire), tr__dtype_name(dtype));
   return TR_OK;
 }
 
@@ -71,7 +76,7 @@ static tr_status run_to_end(tr__comm *comm, tr__request **request)
 
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
 {
-  tr__wait_begin(comm->board);
+  tr__wait_begin(comm->board, TR__TRANSFERS);
   tr_status status = run_to_end(comm, request);
   tr__wait_end(comm->board);
   return status;

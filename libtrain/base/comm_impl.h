@@ -13,16 +13,17 @@ typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 /* How a transfer works. AUTO takes one by size from a table. */
 typedef enum tr__algorithm {
   TR__ALGORITHM_AUTO = 0,
-  TR__ALGORITHM_DOUBLING = 1, /* recursive doubling, for few bytes */
-  TR__ALGORITHM_RING = 2,     /* own pipelined ring */
-  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does; waits */
-  TR__ALGORITHM_SHM = 4,      /* the node's shared memory */
-  TR__ALGORITHM_DIRECT = 5,   /* a message from each rank to each other */
-  TR__ALGORITHM_HALVING = 6   /* recursive halving and the way back */
+  TR__ALGORITHM_DOUBLING = 1,    /* recursive doubling, for few bytes */
+  TR__ALGORITHM_RING = 2,        /* own pipelined ring */
+  TR__ALGORITHM_MPI = 3,         /* MPI_Allreduce, whatever that does; waits */
+  TR__ALGORITHM_SHM = 4,         /* the node's shared memory */
+  TR__ALGORITHM_DIRECT = 5,      /* a message from each rank to each other */
+  TR__ALGORITHM_HALVING = 6,     /* recursive halving and the way back */
+  TR__ALGORITHM_HIERARCHICAL = 7 /* shared memory in nodes, messages across */
 } tr__algorithm;
 
 /* What becomes of the ranks' buffers. A rank's slice of them is what
- * tr__comm_slice() says. */
+ * tr__comm_range() says. */
 typedef enum tr__collective {
   TR__ALLREDUCE = 0,  /* all get all sums */
   TR__REDUCE_SCATTER, /* each gets the sums of its slice; the rest of its buffer
@@ -30,12 +31,30 @@ typedef enum tr__collective {
   TR__ALLGATHER       /* each rank's slice goes to all */
 } tr__collective;
 
-/* A large collective, in place. */
+/* Elements begin..end-1 of a buffer or an arena. */
+typedef struct tr__range {
+  int64_t begin, end;
+} tr__range;
+
+/* A large collective, in place.
+ *
+ * With wire = TR_BF16 a sum of floats is
+ *
+ *   y <- r(sum over ranks of r(x)),   r: to the nearest bfloat16, ties to even
+ *
+ * where the sum is in single precision, as without: whatever the algorithm, and
+ * whether or not it sends messages, which have half the bytes then. A rank that
+ * gets no sum does not round. */
 typedef struct tr__transfer {
   tr__collective kind;
   void *buf;      /* host memory */
   int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
   tr_dtype dtype; /* TR_F32 or TR_F64 */
+  const tr__range *slices; /* [size], equal on all ranks: disjoint, in any
+                              order, some empty, together the whole. NULL: those
+                              of tr__comm_slice() */
+  tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
+                              as they are */
 } tr__transfer;
 
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then
@@ -54,7 +73,8 @@ typedef struct tr__comm_type {
   void (*destroy)(tr__comm *comm);
 
   /* start - begin a transfer. The same bits on every rank that gets a sum. One
-   * at a time: TR_ESTATE where the one before has not finished. */
+   * at a time: TR_ESTATE where the one before has not finished. The buffer and
+   * slices stay as they are until it has. */
   tr_status (*start)(tr__comm *comm,
                      const tr__transfer *transfer,
                      tr__request **out);
@@ -102,6 +122,8 @@ struct tr__comm {
   tr__algorithm algorithm;
   tr__cut cut;
   bool has_shm;           /* all ranks are on one node and share memory */
+  bool has_nodes;         /* they are on several, share memory in each, and are
+                             numbered node by node */
   bool may_change_thread; /* calls may come from any thread, one at a time */
   int64_t tr__int_limit;  /* most elements in one foreign call */
 
@@ -122,6 +144,20 @@ tr_status tr__comm_check(const tr__transfer *transfer);
 int64_t
 tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
 
+/* tr__comm_range - a rank's slice of a buffer: what `slices` says, or where
+ * that is NULL tr__comm_slice(). */
+static inline tr__range tr__comm_range(const tr__comm *comm,
+                                       const tr__range *slices,
+                                       int64_t count,
+                                       tr_dtype dtype,
+                                       int rank)
+{
+  return slices != NULL
+             ? slices[rank]
+             : (tr__range){tr__comm_slice(comm, count, dtype, rank),
+                           tr__comm_slice(comm, count, dtype, rank + 1)};
+}
+
 /* tr__comm_set_cut - deal so many virtual shards out to the ranks, once; 0:
  * nothing. TR_EINVAL for fewer shards than ranks. */
 tr_status tr__comm_set_cut(tr__comm *comm, int64_t shards);
@@ -139,9 +175,10 @@ int64_t tr__comm_most_shards(const tr__comm *comm); /* of any rank */
 tr_status
 tr__comm_sum(tr__comm *comm, tr_dtype dtype, double *values, int count);
 
-/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct"
- * or "halving". TR_EUNSUPPORTED where the ranks share no memory, or where there
- * is a cut and the algorithm does not keep its order. */
+/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct",
+ * "halving" or "hierarchical". TR_EUNSUPPORTED where the ranks do not share the
+ * memory that it needs, or where there is a cut and it does not keep the order.
+ */
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */

@@ -23,6 +23,7 @@ struct tr_context {
                        TR_F64 */
   tr_dtype compute; /* of activations and of the weights in products: dtype, or
                        in mixed precision TR_BF16 or TR_F16 */
+  tr_dtype wire;    /* in which gradients travel: TR_BF16; 0: as they are */
   int64_t loader_rows; /* most rows per rank of any loader so far; 0: none */
 
   /* A failure of this rank that is not agreed on yet: the next all-reduce of

@@ -25,6 +25,9 @@ typedef struct tr__adagrad_update_args {
 #define TR__MUON_C     2.0315
 #define TR__MUON_EPS   1e-7
 
+/* So many elements of a matrix make one sum of squares. */
+#define TR__MUON_BLOCK 16384
+
 /* Muon for one matrix p (R, C); g as in sgd_update, without decay.
  *
  * m <- m + (1 - momentum) (g - m)
@@ -41,7 +44,7 @@ typedef struct tr__muon_update_args {
 } tr__muon_update_args;
 
 /* So many elements make one sum of sum_squares. */
-#define TR__SQUARES_BLOCK 16384
+#define TR__SQUARES_BLOCK 4096
 
 /* sums[i] (double) <- sum of squares, in double, of the elements
  * i * TR__SQUARES_BLOCK.. of x, whose dtype is the working precision. */

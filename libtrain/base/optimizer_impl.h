@@ -2,6 +2,7 @@
 #ifndef TR_OPTIMIZER_IMPL_H
 #define TR_OPTIMIZER_IMPL_H
 
+#include "base/partition_impl.h"
 #include "base/random_impl.h"
 #include "base/store_impl.h"
 
@@ -21,6 +22,7 @@ typedef struct tr__slice {
   int64_t offset, count; /* elements */
   double lr_scale, weight_decay;
   int64_t rows, columns; /* where the grain is a matrix and this is one; or 0 */
+  int64_t slot;          /* of its first element in this rank's slots */
 } tr__slice;
 
 typedef struct tr__optimizer_type {
@@ -39,9 +41,11 @@ typedef struct tr__optimizer_type {
    * NULL: none. */
   size_t (*workspace)(const tr_optimizer *opt);
 
-  /* For the generic tests: an optimizer with legal random options. */
+  /* For the generic tests: an optimizer with legal random options, and these
+   * ones of all optimizers. */
   tr_status (*random_create)(tr_model *net,
                              const tr__random *random,
+                             const tr_update_opts *update,
                              tr_optimizer **out);
 } tr__optimizer_type;
 
@@ -75,13 +79,18 @@ struct tr_optimizer {
   tr_nonfinite on_nonfinite;
   int num_slots;              /* in use: 0 for SGD without momentum */
   void *slots[TR__MAX_SLOTS]; /* arenas of slot_count elements */
-  int64_t slot_count;         /* store->count at creation */
-  int generation;             /* the store's at creation */
+  int64_t slot_count;       /* store->count at creation, or this rank's share */
+  tr__partition *partition; /* owned; NULL: all ranks have all of the state */
+  bool is_counted;          /* in the store's state_bytes */
+  int generation;           /* the store's at creation */
   const char *slot_names[TR__MAX_SLOTS];
   int64_t num_steps;
   tr__slice *slices; /* cover the arena in ascending order; owned */
   int num_slices;
-  void *norm_sums; /* of sum_squares, NULL where nobody wants the norm */
+  tr__slice *parts; /* of them, this rank's; owned */
+  int num_parts;
+  void *norm_sums;    /* of sum_squares, NULL where nobody wants the norm */
+  int64_t *first_sum; /* [store->num_trained], of each parameter; owned */
   int64_t growth_interval; /* of the loss scale, in good steps; 0: it stays */
   int64_t num_sums;
   void *workspace; /* of the type's updates, one after the other */
@@ -97,6 +106,31 @@ tr_status tr__optimizer_create(tr_model *net,
 
 /* tr__optimizer_cut - the slices for these groups, into opt. */
 tr_status tr__optimizer_cut(tr_optimizer *opt, const tr_update_opts *update);
+
+/* tr__optimizer_share - the slices that this rank updates, into opt: all, or
+ * its share. With `shards` collective on the model's communicator. */
+tr_status tr__optimizer_share(tr_model *net, tr_optimizer *opt, bool shards);
+
+/* tr__optimizer_unshare - forget them. */
+void tr__optimizer_unshare(tr_optimizer *opt);
+
+/* tr__optimizer_piece - what part *at of this rank has of a parameter, without
+ * padding; *at goes on. False: there is no more. Start from 0. */
+bool tr__optimizer_piece(const tr_optimizer *opt,
+                         const tr__param *param,
+                         int *at,
+                         tr__slice *out);
+
+/* tr__optimizer_collect - a parameter's values of slot i, to rank 0.
+ *
+ * out  [out]  on rank 0 param->count elements on the host; elsewhere NULL
+ *
+ * Collective where the state is spread, else of rank 0 alone. A failure of this
+ * rank's device is returned when all have what they wait for. */
+tr_status tr__optimizer_collect(const tr_optimizer *opt,
+                                int i,
+                                const tr__param *param,
+                                void *out);
 
 /* tr__optimizer_slot - a slice of slot i; absent where it is not in use. */
 tr__tensor

@@ -42,6 +42,10 @@ void tr__queue_poll(tr__queue *queue);
  * the rest was given up. Nothing where the queue is empty. */
 tr_status tr__queue_wait(tr__queue *queue);
 
+/* tr__queue_wait_for - until the first `count` since the last wait are done;
+ * the rest goes on, and tr__queue_wait() is still to come. */
+tr_status tr__queue_wait_for(tr__queue *queue, int count);
+
 /* tr__queue_is_empty - nothing was pushed since the last wait. */
 bool tr__queue_is_empty(const tr__queue *queue);
 

@@ -9,6 +9,7 @@
 #define TR_STORE_IMPL_H
 
 #include "base/context_impl.h"
+#include "base/partition_impl.h"
 
 #include <train/model.h>
 
@@ -76,11 +77,12 @@ static inline bool tr__param_is_trained(const tr__param *param)
  *
  * store->buckets[0 .. num_buckets - 1] are in arena order and without gaps: the
  * first begins at 0, each where the one before it ends, the last ends at
- * store->count; its transfer takes the tail behind along, and where nothing is
- * trained it is empty. They begin and end at multiples of TR__PARAM_ALIGN
- * elements, at a parameter's bounds but where one parameter is larger than a
- * bucket may be. They follow from the plan and the communicator, so they are
- * the same on all ranks, and stay until the model is built again. */
+ * store->count; where nothing is trained it is empty. They begin and end at
+ * multiples of TR__PARAM_ALIGN elements, at a parameter's bounds but where one
+ * parameter is larger than a bucket may be. They follow from the plan and the
+ * communicator, so they are the same on all ranks, and stay until the model is
+ * built again, but that an optimizer with shard_state moves their bounds to
+ * where it may be cut. */
 typedef struct tr__bucket {
   int64_t begin, end; /* elements */
   int node;           /* final once backward has passed this node */
@@ -99,11 +101,18 @@ typedef struct tr__store {
                           ctx->compute, for products; else NULL */
   bool halves_are_stale;  /* the values have changed since */
   void *grads;            /* count + TR__TAIL_COUNT elements */
-  bool grads_are_shared;  /* they are the communicator's memory */
-  void *block;            /* one tr__step_block */
-  bool grads_are_clear;   /* the next backward sets instead of adding */
-  bool grads_are_reduced; /* they are the sums over all ranks */
-  int64_t num_batches;    /* backward calls since the last step */
+  bool values_are_shared; /* they are the communicator's memory */
+  bool grads_are_shared;
+  void *block;                    /* one tr__step_block */
+  bool grads_are_clear;           /* the next backward sets instead of adding */
+  bool grads_are_reduced;         /* they are the sums over all ranks */
+  bool grads_are_spread;          /* but on each rank only those of its share */
+  const tr__partition *partition; /* of the optimizer whose state is spread over
+                                     the ranks; NULL: there is none */
+  bool may_defer;     /* nothing but forward, on all ranks, follows a step */
+  size_t state_bytes; /* of optimizers on this rank */
+  size_t whole_state_bytes; /* what that would be, were nothing spread */
+  int64_t num_batches;      /* backward calls since the last step */
   void *earlier; /* with virtual shards: gradients of batches before this one,
                     summed over ranks; NULL where there have been none */
   bool has_earlier;
@@ -131,6 +140,7 @@ static inline void tr__store_clear_grads(tr__store *store)
   store->grads_are_clear = true;
   store->num_batches = 0;
   store->grads_are_reduced = false;
+  store->grads_are_spread = false;
   store->has_earlier = false;
 }
 
@@ -199,6 +209,31 @@ tr__tensor tr__store_block(const tr__store *store);
  * returned is TR_ECOMM, or agreed. */
 tr_status
 tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype);
+
+/* tr__transfer_arena - the same for any transfer of backend memory. */
+tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer);
+
+/* tr__store_num_sums - transfers that make gradients and tail the sums over the
+ * ranks: all of the gradients, or with a partition this rank's share.
+ * tr__store_sum - one of them; buf is backend memory. A bucket's has its
+ * number; the last one brings the tail, alone or with the last bucket. */
+int tr__store_num_sums(const tr__store *store);
+tr__transfer tr__store_sum(const tr__store *store, int i);
+
+/* tr__store_reduce_grads - all of them at once. As tr__allreduce_arena(). */
+tr_status tr__store_reduce_grads(tr__store *store);
+
+/* tr__store_gather_values - all ranks get the values of every rank's share.
+ * Collective, as tr__allreduce_arena(). Where store->may_defer it only begins:
+ * whoever reads a value then calls tr__store_await() first, which waits for
+ * those from an element on, or waits for the context's queue. */
+tr_status tr__store_gather_values(tr__store *store);
+tr_status tr__store_await(tr__store *store, int64_t element);
+
+/* tr__model_join_values - move the values to memory that the ranks of a node
+ * share, where there is any, and nobody reads them where they are. Collective.
+ */
+tr_status tr__model_join_values(tr_model *net);
 
 /* tr__ready_for_sum - make gradients that ops have written ready for a transfer
  * of host memory, to->buf: data itself, or where they are staged. Waits for the

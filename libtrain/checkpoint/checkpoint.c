@@ -158,6 +158,11 @@ const char *tr__arena_slot(const tr_checkpoint *run, int k)
   return k <= num_slots(run) ? run->optimizer->slot_names[k - 1] : TR__EMA_SLOT;
 }
 
+bool tr__arena_is_spread(const tr_checkpoint *run, int k)
+{
+  return k > 0 && k <= num_slots(run) && run->optimizer->partition != NULL;
+}
+
 int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count)
 {
   /* Inf and NaN are those whose exponent is all ones. The first loop has no

@@ -191,13 +191,25 @@ static size_t arena_bytes(const tr__store *store, int k)
          tr_dtype_size(store->ctx->dtype);
 }
 
+/* Of what this rank keeps of an arena. */
+static size_t own_bytes(const tr_checkpoint *run, int k)
+{
+  const tr__store *store = tr__model_store(run->model);
+  return tr__arena_is_spread(run, k) ? (size_t)run->optimizer->slot_count *
+                                           tr_dtype_size(store->ctx->dtype)
+                                     : arena_bytes(store, k);
+}
+
+/* Rank 0 has all of what it hands on. */
 static tr_status make_parcel(const tr_checkpoint *run, parcel *out)
 {
   const tr__store *store = tr__model_store(run->model);
+  bool is_root = store->ctx->comm->rank == 0;
   for (int k = 0; k < tr__num_arenas(run); k++) {
-    out->arenas[k] = calloc(1, arena_bytes(store, k) + 1);
+    size_t bytes = is_root ? arena_bytes(store, k) : own_bytes(run, k);
+    out->arenas[k] = calloc(1, bytes + 1);
     TR_CHECK(out->arenas[k] != NULL, TR_ENOMEM,
-             "checkpoint: no memory for %zu bytes", arena_bytes(store, k));
+             "checkpoint: no memory for %zu bytes", bytes);
   }
   return TR_OK;
 }
@@ -244,12 +256,42 @@ static tr_status pack(const found *f, const tr_checkpoint *run, parcel *out)
   return TR_OK;
 }
 
+/* Rank 0's arena, a piece at a time; each rank keeps its share, in order. On
+ * rank 0 that moves to the front of the arena, behind what is sent. */
+static tr_status send_spread(tr__comm *comm, const tr_optimizer *opt, char *to)
+{
+  enum { CHUNK = 64 << 10 };
+  const tr__partition *p = opt->partition;
+  const int64_t size = (int64_t)tr_dtype_size(opt->store->ctx->dtype);
+  char chunk[CHUNK], *from = to;
+  for (int b = 0; b < p->num_buckets; b++) {
+    const tr__range own = tr__partition_range(p, b, comm->rank);
+    const tr__range bucket = p->buckets[b];
+    for (int64_t at = bucket.begin; at < bucket.end; at += CHUNK / size) {
+      const tr__range piece = {at, tr__min(at + CHUNK / size, bucket.end)};
+      size_t bytes = (size_t)((piece.end - piece.begin) * size);
+      if (comm->rank == 0) {
+        memcpy(chunk, from + piece.begin * size, bytes);
+      }
+      TR_TRY(comm->type->broadcast(comm, chunk, bytes, 0));
+      const tr__range kept = tr__range_common(piece, own);
+      bytes = (size_t)((kept.end - kept.begin) * size);
+      memcpy(to, chunk + (kept.begin - piece.begin) * size, bytes);
+      to += bytes;
+    }
+  }
+  return TR_OK;
+}
+
 static tr_status send(tr__comm *comm, const tr_checkpoint *run, parcel *p)
 {
   const tr__store *store = tr__model_store(run->model);
   TR_TRY(comm->type->broadcast(comm, &p->numbers, sizeof p->numbers, 0));
   for (int k = 0; k < tr__num_arenas(run); k++) {
-    TR_TRY(comm->type->broadcast(comm, p->arenas[k], arena_bytes(store, k), 0));
+    TR_TRY(tr__arena_is_spread(run, k)
+               ? send_spread(comm, run->optimizer, p->arenas[k])
+               : comm->type->broadcast(comm, p->arenas[k],
+                                       arena_bytes(store, k), 0));
   }
   return TR_OK;
 }
@@ -330,7 +372,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   TR_TRY(move_loader(ctx->comm, run->loader, &p->numbers));
   for (int k = 0; k < tr__num_arenas(run); k++) {
     backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
-                          arena_bytes(store, k));
+                          own_bytes(run, k));
   }
   tr__store_changed(store);
   if (run->optimizer != NULL) {

@@ -1,5 +1,5 @@
 /* tr_checkpoint_save(): rank 0 copies the state into the image and commits it;
- * the other ranks wait for the outcome. */
+ * the other ranks give it what only they have, and wait for the outcome. */
 #include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
@@ -21,6 +21,7 @@ typedef struct save {
   tr__run_texts texts;
   tr__view *views; /* arenas by parameter, then numbers, then texts */
   int num_views;
+  tr__checkpoint_cache *cache;
 } save;
 
 static tr_status collect_optimizer(const tr_optimizer *opt,
@@ -120,14 +121,10 @@ static tr_status make_views(save *s)
   return TR_OK;
 }
 
-static tr_status copy_param(const save *s, void *arena, int i, int k, void *to)
+static tr_status check_finite(const save *s, int i, int k, const void *to)
 {
   const tr__param *param = &s->store->params[i];
-  tr__backend *backend = s->store->ctx->backend;
   tr_dtype dtype = s->store->ctx->dtype;
-  tr__tensor view = tr__store_tensor(s->store, arena, param);
-  TR_TRY(backend->type->download(&backend->stream, to, view.data,
-                                 (size_t)param->count * tr_dtype_size(dtype)));
   int64_t bad = tr__first_not_finite(dtype, to, param->count);
   TR_CHECK(bad < 0, TR_ENUMERIC,
            "checkpoint: element %lld of parameter %s%s%s is not finite; "
@@ -137,14 +134,26 @@ static tr_status copy_param(const save *s, void *arena, int i, int k, void *to)
   return TR_OK;
 }
 
+static tr_status copy_param(const save *s, int i, int k, void *to)
+{
+  const tr__param *param = &s->store->params[i];
+  tr__backend *backend = s->store->ctx->backend;
+  tr__tensor view = tr__store_tensor(s->store, tr__arena_of(s->run, k), param);
+  size_t bytes = (size_t)param->count * tr_dtype_size(view.dtype);
+  if (tr__arena_is_spread(s->run, k)) {
+    return TR_OK; /* collect_slots() */
+  }
+  TR_TRY(backend->type->download(&backend->stream, to, view.data, bytes));
+  return check_finite(s, i, k, to);
+}
+
 static tr_status fill_image(const save *s, tr__image *image)
 {
   int at = 0;
   for (int k = 0; k < tr__num_arenas(s->run); k++) {
     int num_params = tr__store_arena_params(s->store, k == 0);
     for (int i = 0; i < num_params; i++, at++) {
-      TR_TRY(copy_param(s, tr__arena_of(s->run, k), i, k,
-                        tr__image_at(image, at)));
+      TR_TRY(copy_param(s, i, k, tr__image_at(image, at)));
     }
   }
 #define FILL_NUMBER(name)                                                      \
@@ -160,8 +169,9 @@ static tr_status fill_image(const save *s, tr__image *image)
   return TR_OK;
 }
 
-static tr_status update_image(save *s, tr__checkpoint_cache *cache)
+static tr_status update_image(save *s)
 {
+  tr__checkpoint_cache *cache = s->cache;
   TR_TRY(make_views(s));
   if (cache->image != NULL &&
       !tr__image_matches(cache->image, s->views, s->num_views)) {
@@ -173,29 +183,53 @@ static tr_status update_image(save *s, tr__checkpoint_cache *cache)
   return fill_image(s, cache->image);
 }
 
-static tr_status save_root(const tr__file_ops *ops,
-                           const char *dir,
-                           const tr_checkpoint *run,
-                           int64_t world)
+/* Everything but the commit, on rank 0. */
+static tr_status
+prepare_root(save *s, const tr__file_ops *ops, const char *dir, int64_t world)
 {
-  tr_status status;
-  tr__checkpoint_cache *cache;
-  save s = {.run = run, .store = tr__model_store(run->model)};
-  TR_TRY(tr__checkpoint_cache_of(s.store, &cache));
-  TR_TRY(tr__checkpoint_lock(cache, ops, dir));
-  TR_TRY_GOTO(tr__run_texts_make(run, &s.texts), done);
-  TR_TRY_GOTO(collect_numbers(&s, world), done);
-  TR_TRY_GOTO(update_image(&s, cache), done);
-  tr__seal seal = {.step = s.numbers.step};
-  memcpy(seal.run_id, cache->run_id, sizeof seal.run_id);
-  TR_TRY_GOTO(tr__run_dir_commit(&cache->dir, cache->image, &seal, world,
-                                 run->keep > 0 ? run->keep : DEFAULT_KEEP),
-              done);
+  TR_TRY(tr__checkpoint_cache_of(s->store, &s->cache));
+  TR_TRY(tr__checkpoint_lock(s->cache, ops, dir));
+  TR_TRY(tr__run_texts_make(s->run, &s->texts));
+  TR_TRY(collect_numbers(s, world));
+  return update_image(s);
+}
 
-done:
-  free(s.views);
-  tr__run_texts_release(&s.texts);
+/* What is spread over the ranks, straight into rank 0's image. A value that is
+ * not finite is no reason to leave the others waiting. */
+static tr_status collect_slots(const save *s)
+{
+  tr_status status = TR_OK;
+  int at = s->store->num_params;
+  for (int k = 1; k < tr__num_arenas(s->run); k++) {
+    for (int i = 0; i < s->store->num_trained; i++, at++) {
+      if (!tr__arena_is_spread(s->run, k)) {
+        continue;
+      }
+      void *to = s->cache != NULL ? tr__image_at(s->cache->image, at) : NULL;
+      tr_status got = tr__optimizer_collect(s->run->optimizer, k - 1,
+                                            &s->store->params[i], to);
+      if (got == TR_OK && to != NULL) {
+        got = check_finite(s, i, k, to);
+      }
+      status = status == TR_OK ? got : status;
+    }
+  }
   return status;
+}
+
+static bool is_spread(const tr_checkpoint *run)
+{
+  return run->optimizer != NULL && run->optimizer->partition != NULL &&
+         run->optimizer->num_slots > 0;
+}
+
+static tr_status commit_root(const save *s, int64_t world)
+{
+  const tr_checkpoint *run = s->run;
+  tr__seal seal = {.step = s->numbers.step};
+  memcpy(seal.run_id, s->cache->run_id, sizeof seal.run_id);
+  return tr__run_dir_commit(&s->cache->dir, s->cache->image, &seal, world,
+                            run->keep > 0 ? run->keep : DEFAULT_KEEP);
 }
 
 static tr_status
@@ -214,13 +248,27 @@ static tr_status save_together(tr_context *ctx,
                                const char *dir,
                                const tr_checkpoint *run)
 {
-  TR_TRY(tr__agree(ctx->comm, check(ctx, dir, run)));
+  tr__comm *comm = ctx->comm;
+  save s = {.run = run};
   tr_status status = TR_OK;
-  if (ctx->comm->rank == 0) {
-    status = save_root(ops, dir, run, ctx->comm->size);
+  TR_TRY(tr__agree(comm, check(ctx, dir, run)));
+  s.store = tr__model_store(run->model);
+  if (comm->rank == 0) {
+    status = prepare_root(&s, ops, dir, comm->size);
   }
-  TR_TRY(tr__agree(ctx->comm, status));
-  return TR_OK;
+  if (is_spread(run)) {
+    TR_TRY_GOTO(tr__agree(comm, status), done);
+    TR_TRY_GOTO(tr__agree(comm, collect_slots(&s)), done);
+  }
+  if (comm->rank == 0 && status == TR_OK) {
+    status = commit_root(&s, comm->size);
+  }
+  TR_TRY_GOTO(tr__agree(comm, status), done);
+
+done:
+  free(s.views);
+  tr__run_texts_release(&s.texts);
+  return status;
 }
 
 tr_status tr__checkpoint_save_with(tr_context *ctx,

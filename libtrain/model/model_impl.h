@@ -33,6 +33,7 @@ typedef struct tr__overlap {
   int num_released;    /* handed on */
   int num_early;       /* of these, before backward had ended */
   int64_t num_started; /* of these, whose transfer had begun by then */
+  tr_status status;    /* of what forward has waited for */
   void *staging; /* host memory for all gradients and the tail where the host
                     may not touch the backend's; else NULL */
 } tr__overlap;
@@ -213,6 +214,12 @@ tr_status tr__store_cut_buckets(tr_model *net);
 tr_status tr__overlap_create(tr_model *net);
 void tr__overlap_pass(tr_model *net, int node);
 void tr__overlap_release(tr_model *net);
+
+/* Where the values of the other ranks' shares are still on their way to this
+ * one: tr__overlap_await - until those are here that a node reads, none: all.
+ * tr__overlap_settle - all; TR_ECOMM for what has failed since the step. */
+void tr__overlap_await(tr_model *net, const tr__node *node);
+tr_status tr__overlap_settle(tr_model *net);
 
 /* tr__model_local_sums - this rank's sums of the last forward: the first
  * TR__TAIL_FAILED entries of a tail. Waits for the device. */

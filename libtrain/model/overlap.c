@@ -10,44 +10,32 @@ static int64_t bytes_of(const tr_model *net, int64_t count)
   return count * (int64_t)tr_dtype_size(net->ctx->dtype);
 }
 
-/* The last bucket's transfer takes the tail along. */
-static int64_t transfer_count(const tr_model *net, int bucket)
+/* Where the numbers of a transfer lie for the host. */
+static void *on_host(const tr_model *net, void *data)
 {
-  const tr__bucket *b = &net->store.buckets[bucket];
-  bool is_last = bucket == net->store.num_buckets - 1;
-  return b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0);
+  tr__backend *backend = net->ctx->backend;
+  size_t offset = (size_t)((char *)data - (char *)net->store.grads);
+  return net->overlap.staging != NULL ? (char *)net->overlap.staging + offset
+                                      : backend->type->host_view(backend, data);
 }
 
-static char *gradients(const tr_model *net, int bucket)
+static void drop_empty(tr_model *net, const tr__transfer *sum)
 {
-  char *grads = net->store.grads;
-  return grads + bytes_of(net, net->store.buckets[bucket].begin);
+  size_t bytes = (size_t)((char *)sum->buf - (char *)net->store.grads);
+  int64_t begin = (int64_t)(bytes / tr_dtype_size(sum->dtype));
+  tr__model_drop_empty(net, begin,
+                       tr__min(begin + sum->count, net->store.count));
 }
 
-static char *staged(const tr_model *net, int bucket)
-{
-  char *staging = net->overlap.staging;
-  return staging + bytes_of(net, net->store.buckets[bucket].begin);
-}
-
-static void release(tr_model *net, int bucket)
+static void release(tr_model *net, int number)
 {
   tr_context *ctx = net->ctx;
-  int64_t count = transfer_count(net, bucket);
-  bool is_staged = net->overlap.staging != NULL;
-  void *data = gradients(net, bucket);
-  const tr__bucket *b = &net->store.buckets[bucket];
-  tr__model_drop_empty(net, b->begin, b->end);
-  void *host = is_staged ? staged(net, bucket)
-                         : ctx->backend->type->host_view(ctx->backend, data);
-  tr__ready_for_sum(
-      ctx, data,
-      &(tr__transfer){.buf = host, .count = count, .dtype = ctx->dtype});
-  tr__queue_push(
-      ctx->queue,
-      &(tr__transfer){
-          .kind = TR__ALLREDUCE, .buf = host, .count = count, ctx->dtype},
-      bucket);
+  tr__transfer sum = tr__store_sum(&net->store, number);
+  void *data = sum.buf;
+  drop_empty(net, &sum);
+  sum.buf = on_host(net, data);
+  tr__ready_for_sum(ctx, data, &sum);
+  tr__queue_push(ctx->queue, &sum, number);
   net->overlap.num_released++;
 }
 
@@ -58,7 +46,7 @@ void tr__overlap_pass(tr_model *net, int node)
   if (!overlap->is_on) {
     return;
   }
-  while (overlap->num_released < store->num_buckets - 1 &&
+  while (overlap->num_released < tr__store_num_sums(store) - 1 &&
          store->buckets[overlap->num_released].node >= node) {
     release(net, overlap->num_released);
   }
@@ -80,7 +68,7 @@ static tr_status finish(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__model_upload_flags(net);
-  release(net, net->store.num_buckets - 1);
+  release(net, tr__store_num_sums(&net->store) - 1);
   tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   double begin = tr__timeline_begin(ctx->timeline);
   tr_status status = tr__queue_wait(ctx->queue);
@@ -110,12 +98,49 @@ tr_status tr__model_backward_summed(tr_model *net)
   return finish(net);
 }
 
+static int64_t first_read(const tr_model *net, const tr__node *node)
+{
+  int64_t first = INT64_MAX;
+  for (int i = 0; node != NULL && i < node->num_params; i++) {
+    const tr__param *param = &net->store.params[node->params[i]];
+    if (tr__param_is_trained(param)) {
+      first = tr__min(first, param->offset);
+    }
+  }
+  return node != NULL ? first : 0;
+}
+
+void tr__overlap_await(tr_model *net, const tr__node *node)
+{
+  if (net->store.partition == NULL || tr__queue_is_empty(net->ctx->queue)) {
+    return;
+  }
+  int64_t first = first_read(net, node);
+  if (first < INT64_MAX && net->overlap.status == TR_OK) {
+    double begin = tr__timeline_begin(net->ctx->timeline);
+    net->overlap.status = tr__store_await(&net->store, first);
+    tr__timeline_end(net->ctx->timeline, begin, "wait", "parameters");
+  }
+}
+
+/* The queue tells its failure once more. */
+tr_status tr__overlap_settle(tr_model *net)
+{
+  if (net->store.partition == NULL) {
+    return TR_OK;
+  }
+  tr_status status = tr__queue_wait(net->ctx->queue);
+  net->overlap.status = TR_OK;
+  net->ctx->torn |= status != TR_OK;
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
 tr_status tr__overlap_create(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   const tr__store *store = &net->store;
   TR_TRY(tr__store_cut_buckets(net));
-  TR_TRY(tr__queue_reserve(ctx->queue, store->num_buckets));
+  TR_TRY(tr__queue_reserve(ctx->queue, store->num_buckets + 1));
   bool is_visible =
       ctx->backend->type->host_view(ctx->backend, store->grads) != NULL;
   if (is_visible || ctx->comm->size == 1) {

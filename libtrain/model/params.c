@@ -179,15 +179,52 @@ tr_status tr__store_create_grads(tr_model *net)
   return tr__agree(comm, status);
 }
 
-static void release_grads(tr__store *store)
+static void
+release_arena(const tr__store *store, void *arena, bool is_shared, size_t bytes)
 {
   tr__backend *backend = store->ctx->backend;
-  backend->type->free(backend, store->earlier, tr__store_grad_bytes(store));
-  if (store->grads_are_shared) {
-    store->ctx->comm->type->free(store->ctx->comm, store->grads);
+  if (is_shared) {
+    store->ctx->comm->type->free(store->ctx->comm, arena);
   } else {
-    backend->type->free(backend, store->grads, tr__store_grad_bytes(store));
+    backend->type->free(backend, arena, bytes);
   }
+}
+
+static size_t value_bytes(const tr__store *store)
+{
+  return (size_t)store->value_count * tr_dtype_size(store->ctx->dtype);
+}
+
+/* Where the host may touch the values, and no workspace reads them. */
+static bool can_move_values(const tr_model *net)
+{
+  const tr__store *store = &net->store;
+  tr__backend *backend = net->ctx->backend;
+  return !store->values_are_shared &&
+         atomic_load(&net->sharing->num_workspaces) == 0 &&
+         backend->type->host_view(backend, store->values) == store->values;
+}
+
+tr_status tr__model_join_values(tr_model *net)
+{
+  tr__store *store = &net->store;
+  tr__comm *comm = net->ctx->comm;
+  tr__backend *backend = net->ctx->backend;
+  int64_t can = can_move_values(net);
+  void *shared = NULL;
+  TR_TRY(comm->type->reduce_i64(comm, &can, 1, TR__MIN));
+  if (can != 0) {
+    TR_TRY(comm->type->alloc(comm, value_bytes(store), &shared));
+  }
+  if (shared == NULL) {
+    return TR_OK;
+  }
+  tr_status status = backend->type->download(&backend->stream, shared,
+                                             store->values, value_bytes(store));
+  release_arena(store, store->values, false, value_bytes(store));
+  store->values = shared;
+  store->values_are_shared = true;
+  return tr__agree(comm, status);
 }
 
 void tr__store_release(tr__store *store)
@@ -197,12 +234,13 @@ void tr__store_release(tr__store *store)
   }
   if (store->ctx != NULL) {
     tr__backend *backend = store->ctx->backend;
-    size_t size = tr_dtype_size(store->ctx->dtype);
     backend->type->free(backend, store->block, sizeof(tr__step_block));
-    release_grads(store);
+    backend->type->free(backend, store->earlier, tr__store_grad_bytes(store));
+    release_arena(store, store->grads, store->grads_are_shared,
+                  tr__store_grad_bytes(store));
     backend->type->free(backend, store->halves, tr__store_half_bytes(store));
-    backend->type->free(backend, store->values,
-                        (size_t)store->value_count * size);
+    release_arena(store, store->values, store->values_are_shared,
+                  value_bytes(store));
   }
   free(store->buckets);
   free(store->by_name);
@@ -283,6 +321,9 @@ tr_status tr_model_get_grad(tr_model *net, const char *name, void *values)
 {
   TR_CHECK(net->is_built && !net->store.grads_are_clear, TR_ESTATE,
            "tr_model_get_grad before tr_model_backward()");
+  TR_CHECK(!net->store.grads_are_spread, TR_ESTATE,
+           "tr_model_get_grad after tr_model_allreduce_grads(): the optimizer "
+           "has shard_state, and every rank the sums of its share only");
   return read_param(net, "tr_model_get_grad", name, true, values);
 }
 

@@ -150,6 +150,20 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
           node->activation != TR__ACTIVATION_NONE ? "+activation" : "");
 }
 
+/* Of the optimizers that there are by now. */
+static void print_state(const tr_model *net, FILE *stream)
+{
+  const tr__store *store = &net->store;
+  if (store->whole_state_bytes > 0) {
+    fprintf(stream, "optimizer state %zu B", store->state_bytes);
+    if (store->partition != NULL) {
+      fprintf(stream, " on this rank, of %zu B spread over %d",
+              store->whole_state_bytes, store->partition->num_ranks);
+    }
+    fprintf(stream, "\n");
+  }
+}
+
 /* One line per bucket, in the order in which backward finishes them. */
 static void print_buckets(const tr_model *net, FILE *stream)
 {
@@ -157,7 +171,7 @@ static void print_buckets(const tr_model *net, FILE *stream)
   long long size = (long long)tr_dtype_size(net->ctx->dtype);
   for (int i = 0; i < store->num_buckets; i++) {
     const tr__bucket *b = &store->buckets[i];
-    bool is_last = i == store->num_buckets - 1;
+    bool is_last = i == tr__store_num_sums(store) - 1;
     fprintf(stream, "bucket %d: %lld B, final after %s%s\n", i,
             size *
                 (long long)(b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0)),
@@ -187,13 +201,13 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
   if (halves > 0) {
     fprintf(stream, "their copy of 16 bits %zu B, ", halves);
   }
-  fprintf(
-      stream,
-      "gradients %zu B in %d bucket%s, activations %zu B\nnumbers of a step "
-      "%zu B, total %zu B\n",
-      grads, net->store.num_buckets, net->store.num_buckets > 1 ? "s" : "",
-      net->activation_bytes, numbers,
-      values + halves + grads + net->activation_bytes + numbers);
+  fprintf(stream, "gradients %zu B in %d bucket%s, activations %zu B\n", grads,
+          net->store.num_buckets, net->store.num_buckets > 1 ? "s" : "",
+          net->activation_bytes);
+  print_state(net, stream);
+  fprintf(stream, "numbers of a step %zu B, total %zu B\n", numbers,
+          values + halves + grads + net->activation_bytes +
+              net->store.state_bytes + numbers);
   print_buckets(net, stream);
   return TR_OK;
 }

@@ -127,6 +127,7 @@ void tr__model_compute(tr_model *net, const tr_batch *batch)
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
     if (!node->is_skipped && !(node->flags & TR__IS_INPUT)) {
+      tr__overlap_await(net, node);
       double begin = tr__timeline_begin(timeline);
       node->type->forward(&run, node);
       tr__timeline_end(timeline, begin, "forward", node->name);
@@ -150,8 +151,12 @@ static tr_status forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
+  if (net->store.halves != NULL) {
+    tr__overlap_await(net, NULL);
+  }
   tr__store_refresh(&net->store, &net->ctx->backend->stream);
   tr__model_compute(net, batch);
+  TR_TRY(tr__overlap_settle(net));
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }
@@ -333,6 +338,7 @@ tr_status tr__model_take_sums(tr_model *net)
   tr__model_add_uses(net);
   TR_TRY(read_tail(net, tr__store_tail(store).data));
   store->grads_are_reduced = true;
+  store->grads_are_spread = store->partition != NULL;
   net->sums_are_known = true;
   /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
@@ -347,21 +353,19 @@ tr_status tr__model_take_sums(tr_model *net)
 
 tr_status tr_model_allreduce_grads(tr_model *net)
 {
-  tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
   TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
            "tr_model_allreduce_grads before tr_model_backward()");
   TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
            "tr_model_allreduce_grads: called twice for one step");
-  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_ALLREDUCE, 0);
+  tr__work before = tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   tr__model_upload_flags(net);
   tr__model_drop_empty(net, 0, store->count);
-  tr_status status = tr__allreduce_arena(
-      ctx, store->grads, store->count + TR__TAIL_COUNT, ctx->dtype);
+  tr_status status = tr__store_reduce_grads(store);
   if (status == TR_OK) {
     status = tr__model_take_sums(net);
   }
-  tr__work_end(ctx->comm->board, before);
+  tr__work_end(net->ctx->comm->board, before);
   return tr_error_push(status, __FILE__, __LINE__);
 }
 

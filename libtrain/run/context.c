@@ -76,6 +76,16 @@ static tr_status check_opts(const tr_context_opts *opts)
            TR_EINVAL,
            "dtype is %s, expected float32, float64, bfloat16 or float16",
            tr__dtype_name(opts->dtype));
+  TR_CHECK(opts->wire == 0 || (opts->wire == TR_BF16 && opts->dtype != TR_F64),
+           TR_EINVAL,
+           "wire is %s with dtype %s, expected 0, or bfloat16 for gradients of "
+           "float32",
+           tr__dtype_name(opts->wire), tr__dtype_name(opts->dtype));
+  TR_CHECK(
+      opts->wire == 0 || opts->virtual_shards == 0, TR_EINVAL,
+      "wire is %s with %lld virtual shards: what is rounded depends on the "
+      "number of ranks",
+      tr__dtype_name(opts->wire), (long long)opts->virtual_shards);
   TR_CHECK(!isnan(opts->stall_timeout), TR_EINVAL,
            "stall_timeout is not a number, expected seconds, 0 (120) or less "
            "(no limit)");
@@ -92,10 +102,10 @@ static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
   char text[256];
   snprintf(text, sizeof text,
            "libtrain %s\ndevice %.64s\ndtype %s\nseed %" PRIu64
-           "\nvirtual_shards %lld\ntrace %d\n",
+           "\nvirtual_shards %lld\ntrace %d\nwire %d\n",
            tr_version(), device_of(opts), tr__dtype_name(opts->dtype),
            opts->seed, (long long)opts->virtual_shards,
-           opts->trace_path != NULL);
+           opts->trace_path != NULL, (int)opts->wire);
   return tr__agree_text(comm, "options of the context", text);
 }
 
@@ -132,6 +142,7 @@ make_context(tr__comm *comm, const tr_context_opts *opts, context **out)
   tr_context *base = &ctx->base;
   base->seed = opts->seed;
   base->compute = opts->dtype;
+  base->wire = opts->wire;
   base->dtype = tr__is_half(opts->dtype) ? TR_F32 : opts->dtype;
   base->log = opts->log != NULL ? callers_log : default_log;
   base->log_user = ctx;
@@ -310,7 +321,7 @@ void tr_context_destroy(tr_context **ctx)
   (*ctx)->comm->board = NULL;
   tr__work_begin(board, TR__WORK_LEFT, 0);
   tr__call_begin(board, TR__CALL_LEAVE, 0);
-  tr__block_begin(board);
+  tr__block_begin(board, TR__MEETINGS);
   release((context *)*ctx);
   *ctx = NULL;
   if (owns_mpi) {

@@ -349,20 +349,45 @@ static tr_status stop(tr_trainer *trainer)
                                : "; nothing is saved"));
 }
 
-static tr_status train(tr_trainer *trainer)
+static bool wants_save(const tr_trainer *trainer)
 {
   int64_t save_every = trainer->opts.save_every;
-  while (!is_done(trainer)) {
+  return save_every > 0 && num_steps(trainer) % save_every == 0;
+}
+
+/* Steps in a row, until something else is due. Between two of them parameters
+ * may be on their way from rank to rank. */
+static tr_status steps(tr_trainer *trainer, bool *is_epoch_over)
+{
+  tr__store *store = trainer->opts.optimizer->store;
+  tr_status status = TR_OK;
+  bool goes_on = true;
+  store->may_defer = true;
+  while (goes_on) {
     tr_batch batch;
-    if (!tr_loader_next(trainer->opts.loader, &batch)) {
+    *is_epoch_over = !tr_loader_next(trainer->opts.loader, &batch);
+    status = *is_epoch_over ? TR_OK : one_step(trainer, &batch);
+    goes_on = !*is_epoch_over && status == TR_OK && !is_done(trainer) &&
+              !trainer->ctx->stop_agreed && !wants_save(trainer);
+  }
+  store->may_defer = false;
+  TR_TRY(status);
+  return tr__overlap_settle(trainer->opts.model);
+}
+
+static tr_status train(tr_trainer *trainer)
+{
+  while (!is_done(trainer)) {
+    bool is_epoch_over;
+    TR_TRY(steps(trainer, &is_epoch_over));
+    if (is_epoch_over) {
       TR_TRY(end_epoch(trainer));
       continue;
     }
-    TR_TRY(one_step(trainer, &batch));
     if (trainer->ctx->stop_agreed) {
       return stop(trainer);
     }
-    if (save_every > 0 && num_steps(trainer) % save_every == 0) {
+    if (wants_save(trainer)) {
       TR_TRY(save(trainer, false));
     }
   }

@@ -26,7 +26,7 @@ make_subject(tr_context *ctx, const tr__optimizer_type *type, int number)
   x = tr_linear(s.net, x, &(tr_linear_opts){.out = 1 + number % 11});
   tr_cross_entropy(s.net, x);
   ASSERT_OK(tr_model_build(s.net, &(tr_build_opts){.batch = 3}));
-  ASSERT_OK(type->random_create(s.net, &random, &s.opt));
+  ASSERT_OK(type->random_create(s.net, &random, &(tr_update_opts){0}, &s.opt));
   s.count = s.net->store.count;
   ASSERT(s.count <= MAX_COUNT);
   return s;
@@ -418,12 +418,13 @@ static void update_in_slices(subject *s)
   tr_optimizer *opt = s->opt;
   if (opt->type->grain != TR__GRAIN_ELEMENT) {
     for (int i = opt->num_slices - 1; i >= 0; i--) {
-      opt->type->update(opt, &opt->slices[i]);
+      opt->type->update(opt, &opt->parts[i]);
     }
     return;
   }
   for (int64_t i = 0; i < s->count; i += 64) {
     tr__slice slice = {.offset = i,
+                       .slot = i,
                        .count = 64,
                        .lr_scale = 1,
                        .weight_decay = opt->hyper.weight_decay};

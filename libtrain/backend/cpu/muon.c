@@ -8,7 +8,7 @@
 
 /* Extents of a tile of a square, and the width of one of x. A slice of
  * elements makes one sum of squares. */
-enum { TILE = 64, WIDTH = 256, SLICE = TR__SQUARES_BLOCK };
+enum { TILE = 64, WIDTH = 256, SLICE = TR__MUON_BLOCK };
 
 /* x (R, C) becomes next; n is the smaller extent. */
 typedef struct iteration {

@@ -115,8 +115,8 @@ void TR_FN(muon_update)(const tr__muon_update_args *args)
   TR_REAL *gram = (TR_REAL *)(scratch + at.gram);
   TR_REAL *poly = (TR_REAL *)(scratch + at.poly);
   double sum = 0;
-  for (int64_t i = 0; i < count; i += TR__SQUARES_BLOCK) {
-    sum += TR_FN(muon_begin)(args, x, i, tr__min(TR__SQUARES_BLOCK, count - i));
+  for (int64_t i = 0; i < count; i += TR__MUON_BLOCK) {
+    sum += TR_FN(muon_begin)(args, x, i, tr__min(TR__MUON_BLOCK, count - i));
   }
   TR_REAL inverse = (TR_REAL)(1 / fmax(sqrt(sum), TR__MUON_EPS));
   for (int64_t i = 0; i < count; i++) {

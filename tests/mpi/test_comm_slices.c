@@ -1,0 +1,272 @@
+/* Transfers with slices of the caller's, and with 16 bits on the wire. */
+#include "base/half_impl.h"
+#include "base/random_impl.h"
+#include "comm/comm_mpi_impl.h"
+#include "test.h"
+
+#include <math.h>
+#include <mpi.h>
+
+enum { MOST_RANKS = 16 };
+
+/* Few numbers, some more than a stage holds, and odd ones. */
+static const int64_t counts[] = {1, 100, 2049, 70001, 1200003};
+enum { NUM_COUNTS = sizeof counts / sizeof counts[0] };
+
+static tr__comm *create(void)
+{
+  tr__comm *comm;
+  ASSERT_OK(tr__comm_mpi_create(tr__mpi_world(), &comm));
+  ASSERT(comm->size <= MOST_RANKS);
+  return comm;
+}
+
+static uint32_t draw(int64_t at, int what)
+{
+  const tr__random random = {.seed = test_seed(),
+                             .sample = what,
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 4)};
+  return tr__random_u32(&random, at);
+}
+
+/* Cut at random places, and given to the ranks in a random order. */
+static void cut(const tr__comm *comm, int64_t count, tr__range *slices)
+{
+  int order[MOST_RANKS];
+  int64_t begin = 0;
+  for (int i = 0; i < comm->size; i++) {
+    int k = (int)(draw(i, (int)count) % (uint32_t)(i + 1));
+    order[i] = i;
+    order[i] = order[k];
+    order[k] = i;
+  }
+  for (int i = 0; i < comm->size; i++) {
+    int64_t left = count - begin, most = 2 * left / (comm->size - i);
+    int64_t length = draw(100 + i, (int)count) % 5 == 0
+                         ? 0
+                         : tr__min(left, draw(i, 77) % (most + 1));
+    length = i == comm->size - 1 ? left : length;
+    slices[order[i]] = (tr__range){begin, begin + length};
+    begin += length;
+  }
+}
+
+static float number(int rank, int64_t i)
+{
+  const tr__random random = {.seed = test_seed(),
+                             .sample = rank,
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 5)};
+  return (float)(2 * tr__random_uniform(&random, i) - 1);
+}
+
+/* A rank's numbers, each with its own sign and size. */
+static void fill(const tr__comm *comm, float *values, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++) {
+    values[i] = number(comm->rank, i % 5003) * (float)(1 + i % 7);
+  }
+}
+
+static double exact_sum(const tr__comm *comm, int64_t i, double *magnitudes)
+{
+  double sum = 0;
+  *magnitudes = 0;
+  for (int r = 0; r < comm->size; r++) {
+    float x = number(r, i % 5003) * (float)(1 + i % 7);
+    sum += (double)x;
+    *magnitudes += fabs((double)x);
+  }
+  return sum;
+}
+
+static void run(tr__comm *comm, const tr__transfer *transfer)
+{
+  tr__request *request;
+  ASSERT_OK(comm->type->start(comm, transfer, &request));
+  ASSERT_OK(tr__comm_wait(comm, &request));
+}
+
+/* In memory of the communicator where it has any, and in the caller's. */
+typedef void (*body)(tr__comm *comm, float *values, int64_t count);
+
+static void for_every_memory(tr__comm *comm, body fn)
+{
+  for (int k = 0; k < NUM_COUNTS; k++) {
+    void *shared;
+    size_t bytes = (size_t)counts[k] * sizeof(float);
+    float *own = malloc(bytes);
+    ASSERT(own != NULL);
+    fn(comm, own, counts[k]);
+    ASSERT_OK(comm->type->alloc(comm, bytes, &shared));
+    if (shared != NULL) {
+      fn(comm, shared, counts[k]);
+      ASSERT_OK(comm->type->barrier(comm));
+      comm->type->free(comm, shared);
+    }
+    free(own);
+  }
+}
+
+static void for_every_algorithm(body fn)
+{
+  static const char *const names[] = {"auto", "shm"};
+  tr__comm *comm = create();
+  for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++) {
+    if (i == 1 && !comm->has_shm) {
+      continue;
+    }
+    ASSERT_OK(tr__comm_set_algorithm(comm, names[i]));
+    for_every_memory(comm, fn);
+  }
+  comm->type->destroy(comm);
+}
+
+static void check_slices(tr__comm *comm, float *values, int64_t count)
+{
+  tr__range slices[MOST_RANKS];
+  float *sums = malloc((size_t)count * sizeof *sums);
+  cut(comm, count, slices);
+  fill(comm, sums, count);
+  run(comm, &(tr__transfer){.buf = sums, .count = count, .dtype = TR_F32});
+  fill(comm, values, count);
+  run(comm, &(tr__transfer){.kind = TR__REDUCE_SCATTER,
+                            .buf = values,
+                            .count = count,
+                            .dtype = TR_F32,
+                            .slices = slices});
+  const tr__range own = slices[comm->rank];
+  for (int64_t i = 0; i < count; i++) {
+    bool is_own = i >= own.begin && i < own.end;
+    ASSERT(!is_own || values[i] == sums[i]);
+    values[i] = is_own ? values[i] : -1e9f;
+  }
+  run(comm, &(tr__transfer){.kind = TR__ALLGATHER,
+                            .buf = values,
+                            .count = count,
+                            .dtype = TR_F32,
+                            .slices = slices});
+  ASSERT_EQ(memcmp(values, sums, (size_t)count * sizeof *sums), 0);
+  free(sums);
+}
+
+static void test_slices_of_the_callers_are_scattered_and_gathered(void)
+{
+  for_every_algorithm(check_slices);
+}
+
+/* Every number of a sum is rounded once, and the sum once more: each by at most
+ * 2^-8 of itself. */
+static void check_wire(tr__comm *comm, float *values, int64_t count)
+{
+  fill(comm, values, count);
+  run(comm,
+      &(tr__transfer){
+          .buf = values, .count = count, .dtype = TR_F32, .wire = TR_BF16});
+  for (int64_t i = 0; i < count; i++) {
+    double magnitudes, sum = exact_sum(comm, i, &magnitudes);
+    float value = values[i];
+    double bound = 0x1p-8 * (magnitudes + fabs(sum)) * 1.01;
+    if (comm->size > 1 && !(fabs((double)value - sum) <= bound)) {
+      test_fail(__FILE__, __LINE__, "element %lld is %.9g, expected %.9g",
+                (long long)i, (double)value, sum);
+    }
+    ASSERT(comm->size == 1 || value == tr__from_bf16(tr__to_bf16(value)));
+  }
+}
+
+static void test_16_bits_on_the_wire_round_within_their_bound(void)
+{
+  for_every_algorithm(check_wire);
+}
+
+static float *numbers_by_wire;
+
+/* Whoever sums them, and however they come: the same bits, on all ranks. */
+static void check_same_bits(tr__comm *comm, float *values, int64_t count)
+{
+  size_t bytes = (size_t)count * sizeof *values;
+  tr__range slices[MOST_RANKS];
+  float *whole = malloc(bytes);
+  cut(comm, count, slices);
+  fill(comm, values, count);
+  run(comm,
+      &(tr__transfer){
+          .buf = values, .count = count, .dtype = TR_F32, .wire = TR_BF16});
+  memcpy(whole, values, bytes);
+  ASSERT_OK(comm->type->broadcast(comm, whole, bytes, 0));
+  ASSERT_EQ(memcmp(values, whole, bytes), 0);
+  fill(comm, values, count);
+  run(comm, &(tr__transfer){.kind = TR__REDUCE_SCATTER,
+                            .buf = values,
+                            .count = count,
+                            .dtype = TR_F32,
+                            .slices = slices,
+                            .wire = TR_BF16});
+  const tr__range own = slices[comm->rank];
+  ASSERT_EQ(memcmp(values + own.begin, whole + own.begin,
+                   (size_t)(own.end - own.begin) * sizeof *values),
+            0);
+  if (count == counts[3]) {
+    if (numbers_by_wire == NULL) {
+      numbers_by_wire = malloc(bytes);
+      memcpy(numbers_by_wire, whole, bytes);
+    }
+    ASSERT_EQ(memcmp(numbers_by_wire, whole, bytes), 0);
+  }
+  free(whole);
+}
+
+static void test_16_bits_give_the_same_bits_by_every_algorithm(void)
+{
+  for_every_algorithm(check_same_bits);
+  free(numbers_by_wire);
+  numbers_by_wire = NULL;
+}
+
+static void test_nan_and_infinity_pass_the_wire(void)
+{
+  tr__comm *comm = create();
+  const float sent[4] = {NAN, INFINITY, 3.4e38f, -0.0f};
+  float values[4];
+  memcpy(values, sent, sizeof values);
+  if (comm->rank != 0) {
+    memset(values, 0, sizeof values);
+  }
+  run(comm, &(tr__transfer){
+                .buf = values, .count = 4, .dtype = TR_F32, .wire = TR_BF16});
+  ASSERT(isnan(values[0]) && values[1] == INFINITY);
+  ASSERT(values[2] > 3.38e38f && values[3] == 0);
+  comm->type->destroy(comm);
+}
+
+static void test_a_wire_that_no_sum_has_is_refused(void)
+{
+  tr__comm *comm = create();
+  tr__request *request;
+  double wide[4] = {0};
+  ASSERT_FAILS(comm->type->start(comm,
+                                 &(tr__transfer){.buf = wide,
+                                                 .count = 4,
+                                                 .dtype = TR_F64,
+                                                 .wire = TR_BF16},
+                                 &request),
+               TR_EINVAL, "wire bfloat16 for float64");
+  comm->type->destroy(comm);
+}
+
+static const tr_test tests[] = {
+    TEST(test_slices_of_the_callers_are_scattered_and_gathered),
+    TEST(test_16_bits_on_the_wire_round_within_their_bound),
+    TEST(test_16_bits_give_the_same_bits_by_every_algorithm),
+    TEST(test_nan_and_infinity_pass_the_wire),
+    TEST(test_a_wire_that_no_sum_has_is_refused),
+};
+
+int main(int argc, char **argv)
+{
+  MPI_Init(&argc, &argv);
+  int code =
+      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
+  MPI_Finalize();
+  return code;
+}

@@ -1,0 +1,749 @@
+/* Optimizer state spread over 1-4 ranks: the same numbers as with all of it on
+ * every rank, to the bit. */
+#include "base/optimizer_impl.h"
+#include "checkpoint/checkpoint_impl.h"
+#include "comm/comm_mpi_impl.h"
+#include "model/model_impl.h"
+#include "test.h"
+
+#include <math.h>
+#include <mpi.h>
+#include <train/mpi.h>
+#include <train/train.h>
+
+enum { SAMPLES = 90, FEATURES = 70, CLASSES = 6, BATCH = 20, STEPS = 9 };
+
+/* How a run is made. The wide network has several buckets. */
+typedef struct run_opts {
+  MPI_Comm comm; /* MPI_COMM_NULL: all ranks */
+  const char *device;
+  tr_dtype dtype, wire;
+  const tr__optimizer_type *type; /* NULL: AdamW */
+  int number;                     /* of the random options of the type */
+  int width;                      /* of the hidden layers; 0: 96 */
+  tr_update_opts update;
+  const char *freeze; /* a pattern; NULL: none */
+  double lr;          /* of AdamW; 0: 0.003 */
+} run_opts;
+
+typedef struct run {
+  tr_context *ctx;
+  tr_dataset *data;
+  tr_loader *loader;
+  tr_model *net;
+  tr_optimizer *opt;
+  tr_checkpoint checkpoint;
+} run;
+
+static float samples[SAMPLES * FEATURES];
+static int32_t labels[SAMPLES];
+
+static void fill_samples(void)
+{
+  const tr__random random = {.seed = 11,
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 6)};
+  for (int i = 0; i < SAMPLES * FEATURES; i++) {
+    samples[i] = (float)(2 * tr__random_uniform(&random, i) - 1);
+  }
+  for (int i = 0; i < SAMPLES; i++) {
+    labels[i] = (int32_t)(3 * samples[i * FEATURES] + 3) % CLASSES;
+  }
+}
+
+/* Two layers have one weight. */
+static void add_layers(tr_model *net, tr_shape shape, int width)
+{
+  tr_node x = tr_input(net, shape);
+  x = tr_linear(net, x, &(tr_linear_opts){.out = width, .name = "fc1"});
+  tr_node first = tr_linear(net, tr_relu(net, x),
+                            &(tr_linear_opts){.out = width, .name = "fc2"});
+  tr_node second = tr_linear(net, tr_relu(net, first),
+                             &(tr_linear_opts){.out = width, .name = "fc3"});
+  tr_model_tie(net, second, first);
+  x = tr_batchnorm(net, second, &(tr_batchnorm_opts){.name = "norm"});
+  x = tr_linear(net, tr_relu(net, x),
+                &(tr_linear_opts){.out = CLASSES, .name = "head"});
+  tr_cross_entropy(net, x);
+}
+
+static tr_status create_optimizer(run *r, const run_opts *opts)
+{
+  const tr__random random = {.seed = test_seed(),
+                             .sample = opts->number,
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 2)};
+  if (opts->type != NULL) {
+    return opts->type->random_create(r->net, &random, &opts->update, &r->opt);
+  }
+  tr_adamw_opts adamw = tr_adamw_defaults();
+  adamw.lr = opts->lr > 0 ? opts->lr : 0.003;
+  adamw.update = opts->update;
+  return tr_adamw_create(r->net, &adamw, &r->opt);
+}
+
+static void ignore_line(void *user, tr_log_level level, const char *line)
+{
+  (void)user;
+  (void)level;
+  (void)line;
+}
+
+static run begin(run_opts opts)
+{
+  run r = {0};
+  const tr_context_opts ctx_opts = {.device = opts.device,
+                                    .dtype = opts.dtype,
+                                    .wire = opts.wire,
+                                    .threads = 1,
+                                    .log = ignore_line};
+  MPI_Comm comm = opts.comm != MPI_COMM_NULL ? opts.comm : MPI_COMM_WORLD;
+  ASSERT_OK(tr_context_create(comm, &ctx_opts, &r.ctx));
+  static double wide[SAMPLES * FEATURES];
+  for (int i = 0; i < SAMPLES * FEATURES; i++) {
+    wide[i] = (double)samples[i];
+  }
+  const tr_array_opts arrays = {.x = opts.dtype == TR_F64 ? (void *)wide
+                                                          : samples,
+                                .y = labels,
+                                .num_samples = SAMPLES,
+                                .num_classes = CLASSES,
+                                .shape = {1, {FEATURES}}};
+  ASSERT_OK(tr_array_open(r.ctx, &arrays, &r.data));
+  const tr_loader_opts loader = {.batch = BATCH, .shuffle = 1};
+  ASSERT_OK(tr_loader_create(r.ctx, r.data, &loader, &r.loader));
+  ASSERT_OK(tr_model_create(r.ctx, &r.net));
+  add_layers(r.net, tr_dataset_shape(r.data), opts.width > 0 ? opts.width : 96);
+  if (opts.freeze != NULL) {
+    ASSERT_OK(tr_model_freeze(r.net, opts.freeze, 1));
+  }
+  ASSERT_OK(tr_model_build(r.net, NULL));
+  ASSERT_OK(create_optimizer(&r, &opts));
+  r.checkpoint =
+      (tr_checkpoint){.model = r.net, .optimizer = r.opt, .loader = r.loader};
+  return r;
+}
+
+static void end(run *r)
+{
+  tr_optimizer_destroy(&r->opt);
+  tr_model_destroy(&r->net);
+  tr_loader_destroy(&r->loader);
+  tr_dataset_destroy(&r->data);
+  tr_context_destroy(&r->ctx);
+}
+
+static run begin_spread(run_opts opts)
+{
+  opts.update.shard_state = 1;
+  return begin(opts);
+}
+
+static void next_batch(run *r, tr_batch *batch)
+{
+  while (!tr_loader_next(r->loader, batch)) {
+    ASSERT_OK(tr_loader_status(r->loader));
+  }
+}
+
+static void train(run *r, int steps)
+{
+  for (int i = 0; i < steps; i++) {
+    tr_batch batch;
+    next_batch(r, &batch);
+    ASSERT_OK(tr_model_forward(r->net, &batch));
+    ASSERT_OK(tr_model_backward(r->net));
+    ASSERT_OK(tr_model_allreduce_grads(r->net));
+    ASSERT_OK(tr_optimizer_step(r->opt));
+  }
+}
+
+/* The trainer's step, which overlaps. */
+static tr_report fit(run *r, tr_trainer_opts opts)
+{
+  tr_trainer *trainer;
+  tr_report report;
+  opts.model = r->net;
+  opts.optimizer = r->opt;
+  opts.loader = r->loader;
+  opts.steps = opts.steps > 0 ? opts.steps : STEPS;
+  ASSERT_OK(tr_trainer_create(r->ctx, &opts, &trainer));
+  ASSERT_OK(tr_trainer_fit(trainer, &report));
+  tr_trainer_destroy(&trainer);
+  return report;
+}
+
+/* The same on all ranks of the context. */
+static uint64_t hash_of(run *r)
+{
+  uint64_t hash, first;
+  ASSERT_OK(tr_model_params_hash(r->net, &hash));
+  first = hash;
+  ASSERT_OK(
+      r->ctx->comm->type->broadcast(r->ctx->comm, &first, sizeof first, 0));
+  ASSERT(first == hash);
+  return hash;
+}
+
+static uint64_t hash_after_training(run_opts opts)
+{
+  run r = begin(opts);
+  train(&r, STEPS);
+  uint64_t hash = hash_of(&r);
+  end(&r);
+  return hash;
+}
+
+static void expect_the_same_bits(run_opts opts)
+{
+  run_opts spread = opts;
+  spread.update.shard_state = 1;
+  uint64_t hash = hash_after_training(opts);
+  ASSERT_EQ(hash_after_training(spread), hash);
+  run r = begin(spread);
+  fit(&r, (tr_trainer_opts){0});
+  ASSERT_EQ(hash_of(&r), hash);
+  end(&r);
+}
+
+typedef void (*type_fn)(const tr__optimizer_type *type, int number);
+
+static void for_every_type(type_fn fn)
+{
+  const tr__optimizer_type *const *table = tr__optimizer_table();
+  for (int i = 0; table[i] != NULL; i++) {
+    for (int number = 0; number < 3; number++) {
+      fn(table[i], number);
+    }
+  }
+}
+
+static const tr__optimizer_type *muon(void)
+{
+  const tr__optimizer_type *const *table = tr__optimizer_table();
+  int i = 0;
+  while (strcmp(table[i]->name, "muon") != 0) {
+    i++;
+  }
+  return table[i];
+}
+
+static void check_type(const tr__optimizer_type *type, int number)
+{
+  const tr_param_group slow[] = {{.pattern = "*.bias", .lr_scale = 0.5},
+                                 {.pattern = "fc1.*", .no_weight_decay = 1}};
+  expect_the_same_bits(
+      (run_opts){.comm = MPI_COMM_NULL,
+                 .type = type,
+                 .number = number,
+                 .update = {.clip_norm = number == 1 ? 0.05 : 0,
+                            .groups = slow,
+                            .num_groups = number == 2 ? 2 : 0}});
+}
+
+static void test_every_optimizer_gives_the_bits_of_the_plain_one(void)
+{
+  for_every_type(check_type);
+}
+
+static void check_wide(const tr__optimizer_type *type, int number)
+{
+  if (number > 0) {
+    return;
+  }
+  expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL,
+                                  .type = type,
+                                  .width = 700,
+                                  .update = {.clip_norm = 0.1}});
+}
+
+static void test_so_does_each_in_several_buckets(void)
+{
+  for_every_type(check_wide);
+}
+
+static void test_so_do_doubles_halves_and_other_devices(void)
+{
+  static const tr_dtype dtypes[] = {TR_F64, TR_BF16, TR_F16};
+  for (int i = 0; i < 3; i++) {
+    expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL, .dtype = dtypes[i]});
+  }
+  const tr_update_opts clips = {.clip_norm = 0.1};
+  expect_the_same_bits((run_opts){
+      .comm = MPI_COMM_NULL, .device = "reference", .update = clips});
+  expect_the_same_bits(
+      (run_opts){.comm = MPI_COMM_NULL, .device = "strict", .update = clips});
+}
+
+static void test_frozen_parameters_have_no_share(void)
+{
+  expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL, .freeze = "fc1.*"});
+}
+
+static void accumulate(run *r)
+{
+  for (int i = 0; i < STEPS; i++) {
+    for (int k = 0; k < 3; k++) {
+      tr_batch batch;
+      next_batch(r, &batch);
+      ASSERT_OK(tr_model_forward(r->net, &batch));
+      ASSERT_OK(tr_model_backward(r->net));
+    }
+    ASSERT_OK(tr_model_allreduce_grads(r->net));
+    ASSERT_OK(tr_optimizer_step(r->opt));
+  }
+}
+
+static void test_gradients_of_several_batches_are_added_up(void)
+{
+  const run_opts opts = {.comm = MPI_COMM_NULL, .update = {.clip_norm = 0.1}};
+  run plain = begin(opts), spread = begin_spread(opts);
+  accumulate(&plain);
+  accumulate(&spread);
+  ASSERT_EQ(hash_of(&spread), hash_of(&plain));
+  end(&spread);
+  end(&plain);
+}
+
+static void test_the_norm_is_the_same_on_all_ranks_and_without(void)
+{
+  const run_opts opts = {
+      .comm = MPI_COMM_NULL, .width = 700, .update = {.clip_norm = 1e-3}};
+  run plain = begin(opts), spread = begin_spread(opts);
+  for (int i = 0; i < 3; i++) {
+    double a, b;
+    train(&plain, 1);
+    train(&spread, 1);
+    ASSERT_OK(tr_optimizer_grad_norm(plain.opt, &a, NULL));
+    ASSERT_OK(tr_optimizer_grad_norm(spread.opt, &b, NULL));
+    ASSERT(a > 1e-3 && a == b);
+  }
+  end(&spread);
+  end(&plain);
+}
+
+/* NaN in a sample of one rank. */
+
+static void poison(bool is_bad)
+{
+  samples[17 * FEATURES + 5] = is_bad ? NAN : 0.25f;
+}
+
+static void test_steps_that_are_not_finite_are_skipped(void)
+{
+  const run_opts opts = {.comm = MPI_COMM_NULL,
+                         .update = {.on_nonfinite = TR_NONFINITE_SKIP}};
+  poison(true); /* before a loader reads ahead */
+  run plain = begin(opts), spread = begin_spread(opts);
+  train(&plain, STEPS);
+  train(&spread, STEPS);
+  poison(false);
+  double norm;
+  int64_t skipped = 0, expected = 0;
+  ASSERT_OK(tr_optimizer_grad_norm(plain.opt, &norm, &expected));
+  ASSERT_OK(tr_optimizer_grad_norm(spread.opt, &norm, &skipped));
+  ASSERT(expected > 0);
+  ASSERT_EQ(skipped, expected);
+  /* BatchNorm has seen the bad sample, the parameters have not. */
+  float a[CLASSES], b[CLASSES];
+  ASSERT_OK(tr_model_get_param(plain.net, "head.bias", a));
+  ASSERT_OK(tr_model_get_param(spread.net, "head.bias", b));
+  ASSERT(isfinite(a[0]) && memcmp(a, b, sizeof a) == 0);
+  end(&spread);
+  end(&plain);
+}
+
+static void test_a_step_that_is_not_finite_stops_on_all_ranks(void)
+{
+  run r = begin_spread((run_opts){
+      .comm = MPI_COMM_NULL, .update = {.on_nonfinite = TR_NONFINITE_STOP}});
+  bool has_failed = false;
+  poison(true);
+  for (int i = 0; i < STEPS && !has_failed; i++) {
+    tr_batch batch;
+    next_batch(&r, &batch);
+    ASSERT_OK(tr_model_forward(r.net, &batch));
+    ASSERT_OK(tr_model_backward(r.net));
+    ASSERT_OK(tr_model_allreduce_grads(r.net));
+    tr_status status = tr_optimizer_step(r.opt);
+    has_failed = status == TR_ENUMERIC;
+    ASSERT(has_failed || status == TR_OK);
+  }
+  ASSERT(has_failed);
+  end(&r);
+  poison(false);
+}
+
+/* Memory. */
+
+static size_t printed_state(const tr_model *net)
+{
+  char *text = NULL;
+  size_t length, bytes = 0;
+  FILE *out = open_memstream(&text, &length);
+  ASSERT(out != NULL);
+  ASSERT_OK(tr_model_print_plan(net, out));
+  fclose(out);
+  const char *line = strstr(text, "optimizer state ");
+  ASSERT(line != NULL && sscanf(line, "optimizer state %zu B", &bytes) == 1);
+  free(text);
+  return bytes;
+}
+
+/* 1/P, and what a cut may not divide. */
+static void check_bytes(const tr__optimizer_type *type, int number)
+{
+  run_opts opts = {
+      .comm = MPI_COMM_NULL, .type = type, .number = number, .width = 700};
+  run plain = begin(opts), spread = begin_spread(opts);
+  const tr__store *store = &spread.net->store;
+  size_t whole = printed_state(plain.net), own = printed_state(spread.net);
+  size_t slots = (size_t)spread.opt->num_slots;
+  size_t block =
+      type->grain == TR__GRAIN_ELEMENT ? TR__SQUARES_BLOCK : (size_t)700 * 700;
+  size_t size = (size_t)spread.ctx->comm->size;
+  int64_t counts[1] = {(int64_t)own};
+  ASSERT_EQ(whole, slots * (size_t)store->count * sizeof(float));
+  ASSERT_OK(
+      spread.ctx->comm->type->reduce_i64(spread.ctx->comm, counts, 1, TR__SUM));
+  ASSERT_EQ((size_t)counts[0], whole);
+  ASSERT(own <= whole / size + 2 * slots * block * sizeof(float));
+  ASSERT_EQ(own, store->state_bytes);
+  end(&spread);
+  ASSERT_EQ(printed_state(plain.net), whole);
+  end(&plain);
+}
+
+static void test_a_rank_has_its_share_of_the_state(void)
+{
+  const tr__optimizer_type *const *table = tr__optimizer_table();
+  for (int i = 0; table[i] != NULL; i++) {
+    for (int number = 0; number < 2; number++) {
+      run r = begin((run_opts){
+          .comm = MPI_COMM_NULL, .type = table[i], .number = number});
+      bool has_slots = r.opt->num_slots > 0;
+      end(&r);
+      if (has_slots) {
+        check_bytes(table[i], number);
+      }
+    }
+  }
+}
+
+/* Checkpoints. */
+
+static int world_rank(void)
+{
+  int rank;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
+static int world_size(void)
+{
+  int size;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+static const char *shared_dir(void)
+{
+  static char path[300];
+  static int number;
+  if (world_rank() == 0) {
+    snprintf(path, sizeof path, "%s/run%d", test_scratch(), number++);
+  }
+  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+  return path;
+}
+
+static MPI_Comm first_ranks(int count)
+{
+  MPI_Comm comm;
+  MPI_Comm_split(MPI_COMM_WORLD, world_rank() < count ? 0 : MPI_UNDEFINED, 0,
+                 &comm);
+  return comm;
+}
+
+/* On the first ranks: go on from what is in dir; the hash there and later. */
+static void go_on(run_opts opts, const char *dir, uint64_t hashes[2])
+{
+  run r = begin(opts);
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 5);
+  hashes[0] = hash_of(&r);
+  train(&r, 6);
+  hashes[1] = hash_of(&r);
+  end(&r);
+}
+
+static void resume_everywhere(run_opts opts, const char *dir, uint64_t hash)
+{
+  for (int count = 1; count <= world_size(); count++) {
+    opts.comm = first_ranks(count);
+    if (opts.comm == MPI_COMM_NULL) {
+      continue;
+    }
+    uint64_t plain[2], spread[2];
+    opts.update.shard_state = 0;
+    go_on(opts, dir, plain);
+    opts.update.shard_state = 1;
+    go_on(opts, dir, spread);
+    ASSERT(plain[0] == hash && spread[0] == hash);
+    ASSERT_EQ(spread[1], plain[1]);
+    MPI_Comm_free(&opts.comm);
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+}
+
+static void save_and_resume(run_opts opts)
+{
+  for (int shards = 0; shards < 2; shards++) {
+    const char *dir = shared_dir();
+    opts.comm = MPI_COMM_WORLD;
+    opts.update.shard_state = shards;
+    run r = begin(opts);
+    train(&r, 5);
+    uint64_t hash = hash_of(&r);
+    ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+    end(&r);
+    resume_everywhere(opts, dir, hash);
+  }
+}
+
+static void test_any_number_of_ranks_resumes_with_or_without(void)
+{
+  save_and_resume((run_opts){.width = 0});
+  save_and_resume((run_opts){.type = muon(), .width = 300});
+  save_and_resume((run_opts){.device = "strict", .freeze = "fc2.*"});
+}
+
+/* Every data set of a file, by its name. */
+static void expect_same_values(const char *dirs[2])
+{
+  tr__sealed sealed[2];
+  unsigned char *bytes[2];
+  int num_values = 0;
+  for (int i = 0; i < 2; i++) {
+    char path[400];
+    size_t length;
+    snprintf(path, sizeof path, "%s/step-00000005.h5", dirs[i]);
+    ASSERT_OK(tr__read_file(tr__file_ops_system(), path, 1 << 30, &bytes[i],
+                            &length));
+    ASSERT_OK(tr__seal_verify(path, bytes[i], length, &sealed[i]));
+  }
+  ASSERT_EQ(sealed[0].num_entries, sealed[1].num_entries);
+  for (int k = 0; k < sealed[0].num_entries; k++) {
+    const tr__sealed_entry *a = &sealed[0].entries[k];
+    const tr__sealed_entry *b = tr__sealed_find(&sealed[1], a->name);
+    ASSERT(b != NULL && a->bytes == b->bytes);
+    ASSERT(memcmp(a->data, b->data, a->bytes) == 0);
+    num_values += strncmp(a->name, "/optim/", 7) == 0;
+  }
+  ASSERT(num_values > 0);
+  for (int i = 0; i < 2; i++) {
+    tr__sealed_release(&sealed[i]);
+    free(bytes[i]);
+  }
+}
+
+static void test_files_have_the_same_values_with_and_without(void)
+{
+  char first[300];
+  for (int shards = 0; shards < 2; shards++) {
+    const char *dir = shared_dir();
+    run r = begin((run_opts){.comm = MPI_COMM_NULL,
+                             .type = muon(),
+                             .width = 300,
+                             .update = {.shard_state = shards}});
+    train(&r, 5);
+    ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+    end(&r);
+    if (shards == 0) {
+      snprintf(first, sizeof first, "%s", dir);
+    } else if (world_rank() == 0) {
+      expect_same_values((const char *[2]){first, dir});
+    }
+  }
+}
+
+static void test_a_state_that_is_not_finite_is_not_saved(void)
+{
+  run r = begin_spread((run_opts){.comm = MPI_COMM_NULL});
+  train(&r, 1);
+  /* In the last rank's share. */
+  if (r.ctx->comm->rank == r.ctx->comm->size - 1) {
+    float *slot = r.opt->slots[1];
+    slot[0] = INFINITY;
+  }
+  ASSERT_FAILS(tr_checkpoint_save(r.ctx, shared_dir(), &r.checkpoint),
+               TR_ENUMERIC, "slot exp_avg_sq is not finite");
+  end(&r);
+}
+
+static void test_a_run_rolls_back_with_the_same_bits(void)
+{
+  uint64_t hashes[2];
+  for (int shards = 0; shards < 2; shards++) {
+    run r = begin((run_opts){.comm = MPI_COMM_NULL,
+                             .lr = 1e20,
+                             .update = {.on_nonfinite = TR_NONFINITE_ROLLBACK,
+                                        .shard_state = shards}});
+    const tr_trainer_opts opts = {.checkpoint_dir = shared_dir(),
+                                  .save_every = 2,
+                                  .rollback_factor = 1e-22};
+    tr_report report = fit(&r, opts);
+    ASSERT(report.rollbacks > 0);
+    hashes[shards] = hash_of(&r);
+    end(&r);
+  }
+  ASSERT_EQ(hashes[1], hashes[0]);
+}
+
+static void test_averages_are_the_same(void)
+{
+  uint64_t hashes[2];
+  for (int shards = 0; shards < 2; shards++) {
+    run r = begin(
+        (run_opts){.comm = MPI_COMM_NULL, .update = {.shard_state = shards}});
+    tr_ema *ema;
+    ASSERT_OK(tr_ema_create(r.net, 0.9, &ema));
+    for (int i = 0; i < STEPS; i++) {
+      train(&r, 1);
+      ASSERT_OK(tr_ema_update(ema));
+    }
+    tr_ema_swap(ema);
+    hashes[shards] = hash_of(&r);
+    tr_ema_destroy(&ema);
+    end(&r);
+  }
+  ASSERT_EQ(hashes[1], hashes[0]);
+}
+
+/* What is refused. */
+
+static void test_gradients_that_are_spread_are_not_read(void)
+{
+  run r = begin_spread((run_opts){.comm = MPI_COMM_NULL});
+  float values[CLASSES];
+  tr_batch batch;
+  next_batch(&r, &batch);
+  ASSERT_OK(tr_model_forward(r.net, &batch));
+  ASSERT_OK(tr_model_backward(r.net));
+  ASSERT_OK(tr_model_get_grad(r.net, "head.bias", values));
+  ASSERT_OK(tr_model_allreduce_grads(r.net));
+  tr_status status = tr_model_get_grad(r.net, "head.bias", values);
+  ASSERT_EQ(status, world_size() > 1 ? TR_ESTATE : TR_OK);
+  ASSERT_OK(tr_optimizer_step(r.opt));
+  end(&r);
+}
+
+static void test_a_model_has_one_such_optimizer_at_a_time(void)
+{
+  run r = begin_spread((run_opts){.comm = MPI_COMM_NULL});
+  tr_optimizer *other = NULL;
+  tr_sgd_opts sgd = {.lr = 0.1, .update = {.shard_state = 1}};
+  if (world_size() > 1) {
+    ASSERT_FAILS(tr_sgd_create(r.net, &sgd, &other), TR_ESTATE,
+                 "has an optimizer with shard_state already");
+    sgd.update.shard_state = 0;
+    ASSERT_OK(tr_sgd_create(r.net, &sgd, &other));
+    tr_batch batch;
+    next_batch(&r, &batch);
+    ASSERT_OK(tr_model_forward(r.net, &batch));
+    ASSERT_OK(tr_model_backward(r.net));
+    ASSERT_OK(tr_model_allreduce_grads(r.net));
+    ASSERT_FAILS(tr_optimizer_step(other), TR_ESTATE, "its share only");
+    tr_optimizer_destroy(&other);
+    ASSERT_OK(tr_optimizer_step(r.opt));
+  }
+  tr_optimizer_destroy(&r.opt);
+  sgd.update.shard_state = 0;
+  ASSERT_OK(tr_sgd_create(r.net, &sgd, &r.opt));
+  train(&r, 2);
+  tr_optimizer_destroy(&r.opt);
+  sgd.update.shard_state = 1;
+  ASSERT_OK(tr_sgd_create(r.net, &sgd, &r.opt));
+  train(&r, 2);
+  hash_of(&r);
+  end(&r);
+}
+
+static void test_ranks_that_do_not_all_want_it_are_refused(void)
+{
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  tr_optimizer_destroy(&r.opt);
+  const tr_sgd_opts sgd = {
+      .lr = 0.1, .update = {.shard_state = world_rank() == world_size() - 1}};
+  if (world_size() > 1) {
+    ASSERT_FAILS(tr_sgd_create(r.net, &sgd, &r.opt), TR_EMISMATCH,
+                 "shard_state 1");
+  }
+  end(&r);
+}
+
+/* A workspace reads the values where they are. */
+static void test_values_stay_where_a_workspace_reads_them(void)
+{
+  const run_opts opts = {.comm = MPI_COMM_NULL};
+  run plain = begin(opts), spread = begin(opts);
+  tr_inference *workspace;
+  ASSERT_OK(tr_inference_create(spread.net, NULL, &workspace));
+  tr_optimizer_destroy(&spread.opt);
+  const run_opts shards = {.update = {.shard_state = 1}};
+  ASSERT_OK(create_optimizer(&spread, &shards));
+  ASSERT(!spread.net->store.values_are_shared);
+  train(&plain, STEPS);
+  train(&spread, STEPS);
+  ASSERT_EQ(hash_of(&spread), hash_of(&plain));
+  tr_inference_destroy(&workspace);
+  end(&spread);
+  end(&plain);
+}
+
+/* A model that is built again begins with values of its own. */
+static void test_a_model_is_built_again(void)
+{
+  run r = begin_spread((run_opts){.comm = MPI_COMM_NULL});
+  train(&r, 2);
+  ASSERT_OK(tr_model_freeze(r.net, "fc1.*", 1));
+  ASSERT_OK(tr_model_build(r.net, NULL));
+  tr_optimizer_destroy(&r.opt);
+  const run_opts shards = {.update = {.shard_state = 1}};
+  ASSERT_OK(create_optimizer(&r, &shards));
+  train(&r, 2);
+  hash_of(&r);
+  ASSERT_EQ(printed_state(r.net), r.net->store.state_bytes);
+  end(&r);
+}
+
+static const tr_test tests[] = {
+    TEST(test_every_optimizer_gives_the_bits_of_the_plain_one),
+    TEST(test_so_does_each_in_several_buckets),
+    TEST(test_so_do_doubles_halves_and_other_devices),
+    TEST(test_frozen_parameters_have_no_share),
+    TEST(test_gradients_of_several_batches_are_added_up),
+    TEST(test_the_norm_is_the_same_on_all_ranks_and_without),
+    TEST(test_steps_that_are_not_finite_are_skipped),
+    TEST(test_a_step_that_is_not_finite_stops_on_all_ranks),
+    TEST(test_a_rank_has_its_share_of_the_state),
+    TEST(test_any_number_of_ranks_resumes_with_or_without),
+    TEST(test_files_have_the_same_values_with_and_without),
+    TEST(test_a_state_that_is_not_finite_is_not_saved),
+    TEST(test_a_run_rolls_back_with_the_same_bits),
+    TEST(test_averages_are_the_same),
+    TEST(test_gradients_that_are_spread_are_not_read),
+    TEST(test_a_model_has_one_such_optimizer_at_a_time),
+    TEST(test_ranks_that_do_not_all_want_it_are_refused),
+    TEST(test_values_stay_where_a_workspace_reads_them),
+    TEST(test_a_model_is_built_again),
+};
+
+int main(int argc, char **argv)
+{
+  int level;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
+  fill_samples();
+  int code =
+      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
+  MPI_Finalize();
+  return code;
+}
