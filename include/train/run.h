@@ -67,8 +67,8 @@ typedef struct tr_context_opts {
  * nearest, ties to even) for their way to the rank that adds them, summed in
  * float, and rounded once more for the way back, so that messages have half the
  * bytes; all ranks get the same. Only what travels is rounded: in the shared
- * memory of a node nothing is, and over several nodes the sums of each node are.
- * Losses, weights of samples, BatchNorm's sums and the parameters that
+ * memory of a node nothing is, and over several nodes the sums of each node
+ * are. Losses, weights of samples, BatchNorm's sums and the parameters that
  * shard_state hands round are never. The bits depend on the number of ranks, so
  * it is refused in reproducible mode.
  *
