@@ -255,5 +255,28 @@ direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_direct = {
-    .start = direct_start, .advance = direct_advance, .has_wire = true};
+/* The next one whose message has not come, of what is awaited first. */
+static int64_t
+direct_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
+{
+  const tr__direct *state = &request->direct;
+  bool is_first_half = state->summed < state->posted;
+  const MPI_Request *in = is_first_half
+                              ? requests_of(comm, PARTS_IN, state->summed)
+                              : requests_of(comm, SUMS_IN, state->done);
+  for (int d = 1; d < comm->base.size; d++) {
+    int from = (comm->base.rank + d) % comm->base.size, flag = 1;
+    MPI_Request_get_status(in[from], &flag, MPI_STATUS_IGNORE);
+    if (!flag) {
+      *awaited = from;
+      break;
+    }
+  }
+  return state->posted + state->left + state->summed + state->shared +
+         state->done;
+}
+
+const tr__mpi_algorithm tr__mpi_direct = {.start = direct_start,
+                                          .advance = direct_advance,
+                                          .look = direct_look,
+                                          .has_wire = true};

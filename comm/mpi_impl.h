@@ -96,17 +96,23 @@ typedef struct tr__arena {
 /* Where a transfer over several nodes stands: which of its parts is under way,
  * and on which communicator. */
 typedef struct tr__hierarchical {
+  int rounds; /* regions per node */
   int step;
   tr__comm_mpi *where; /* NULL: none */
 } tr__hierarchical;
 
 /* start sets the state up; advance moves it along without waiting, and sets
  * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
- * only when somebody polls. */
+ * only when somebody polls. look is for the watchdog, NULL where ranks of this
+ * node are awaited: a number that changes as the call gets on, and the rank
+ * whose message it needs; *awaited stays where that is none. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
   bool (*sleep)(tr__comm_mpi *comm, const tr__request *request);
+  int64_t (*look)(const tr__comm_mpi *comm,
+                  const tr__request *request,
+                  int *awaited);
   bool has_wire; /* sends numbers of 16 bits where it is told to */
 } tr__mpi_algorithm;
 
@@ -170,6 +176,13 @@ struct tr__comm_mpi {
   unsigned phase;     /* this rank's, as its counter says */
   int few;            /* which of the two places of few numbers is in use */
 };
+
+/* tr__mpi_bare_type - the mpi collective without notes on the board. */
+extern const tr__comm_type tr__mpi_bare_type;
+
+/* tr__node_board_create - the board of this rank's node. Collective on
+ * comm->node. */
+tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out);
 
 /* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
  * which is taken. */

@@ -3,6 +3,7 @@
 #define TR_COMM_IMPL_H
 
 #include "base/base_impl.h"
+#include "base/board_impl.h"
 
 typedef struct tr__comm tr__comm;
 typedef struct tr__request tr__request;
@@ -85,6 +86,9 @@ typedef struct tr__comm_type {
   /* sleep - wait without work until a started call may have moved along, but
    * not long. False, at once, where only polling moves it. */
   bool (*sleep)(tr__comm *comm, tr__request *request);
+  /* look - note on the board where a started call stands; it is not moved
+   * along. NULL: nothing to note. */
+  void (*look)(tr__comm *comm, const tr__request *request);
 
   /* broadcast - root's bytes to all ranks. */
   tr_status (*broadcast)(tr__comm *comm, void *buf, size_t bytes, int root);
@@ -122,6 +126,9 @@ struct tr__comm {
                              numbered node by node */
   bool may_change_thread; /* calls may come from any thread, one at a time */
   int64_t tr__int_limit;  /* most elements in one foreign call */
+
+  tr__board *board; /* where calls are noted; NULL: nobody waits for another.
+                       Released with the rest, unless it is NULL then */
 
   /* Host memory for sums of memory that the host may not touch; grown by
    * comm/buckets.c, released with the rest. */

@@ -75,7 +75,7 @@ static const workload workloads[] = {
 
 typedef struct settings {
   const workload *workload;
-  int64_t batch;
+  int64_t batch, shards;
   int threads;
   double seconds;
   const char *device, *dtype, *algorithm;
@@ -131,6 +131,7 @@ static int read_settings(int argc, char **argv, settings *s)
   s->overlaps = strcmp(overlap, "on") == 0;
   const char *conv = option(argc, argv, "--conv", "auto");
   s->batch = atoll(option(argc, argv, "--batch", "0"));
+  s->shards = atoll(option(argc, argv, "--virtual-shards", "0"));
   int is_known = find_dtype(s->dtype) >= 0;
   int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
   bool is_overlap = s->overlaps || strcmp(overlap, "off") == 0;
@@ -142,7 +143,7 @@ static int read_settings(int argc, char **argv, settings *s)
         "resnet50|gpt] "
         "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64|bf16|f16] "
         "[--conv auto|exact] [--device NAME] [--overlap on|off] "
-        "[--algorithm NAME]\n");
+        "[--algorithm NAME] [--virtual-shards V]\n");
     return 0;
   }
   if (s->batch <= 0) {
@@ -180,8 +181,9 @@ static void fill_sample(const settings *s, void *x, int64_t sample, int64_t i)
 /* This rank's part of one random global batch. */
 static void fill_batch(const settings *s, tr_context *ctx, tr_batch *batch)
 {
-  int rank = tr_context_rank(ctx), size = tr_context_size(ctx);
-  int64_t begin = s->batch * rank / size, end = s->batch * (rank + 1) / size;
+  int64_t begin, count;
+  tr_batch_part(ctx, s->batch, &begin, &count);
+  int64_t end = begin + count;
   int64_t row = tr_shape_count(&s->workload->shape);
   int64_t targets = s->workload->targets > 0 ? s->workload->targets : 1;
   *batch = (tr_batch){.count = end - begin,
@@ -262,7 +264,8 @@ int main(int argc, char **argv)
   tr_context *ctx;
   const tr_context_opts opts = {.threads = s.threads,
                                 .device = s.device,
-                                .dtype = dtypes[find_dtype(s.dtype)].dtype};
+                                .dtype = dtypes[find_dtype(s.dtype)].dtype,
+                                .virtual_shards = s.shards};
   TR_MUST(tr_context_create_auto(&opts, &ctx));
   TR_MUST(tr__comm_set_algorithm(ctx->comm, s.algorithm));
   tr_batch batch;

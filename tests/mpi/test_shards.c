@@ -364,6 +364,38 @@ static void test_other_backends_and_precisions_have_the_same_bits(void)
   }
 }
 
+/* Does it keep the order of the tree over these ranks? */
+static bool takes(const char *algorithm, int64_t shards)
+{
+  tr_context *ctx;
+  ASSERT_OK(tr_context_create(
+      MPI_COMM_WORLD, &(tr_context_opts){.virtual_shards = shards}, &ctx));
+  bool does = ctx->comm->size > 1 &&
+              tr__comm_set_algorithm(ctx->comm, algorithm) == TR_OK;
+  tr_context_destroy(&ctx);
+  return does;
+}
+
+static void test_every_algorithm_has_the_same_bits(void)
+{
+  static const char *const names[] = {"shm", "direct", "halving", "doubling"};
+  ASSERT(world_size() == 1 || takes("direct", 8));
+  ASSERT(world_size() == 1 || !takes("ring", 8));
+  for (int i = 0; i < 4; i++) {
+    for (int64_t shards = 8; shards <= 12; shards += 4) {
+      job_opts opts = {.type = &mlp,
+                       .make = make_adam,
+                       .shards = shards,
+                       .parts = 1,
+                       .device = "cpu",
+                       .algorithm = names[i]};
+      if (takes(names[i], shards)) {
+        expect_the_same_bits(&opts);
+      }
+    }
+  }
+}
+
 static void test_a_batch_that_is_cut_otherwise_is_refused(void)
 {
   tr_context *ctx;
@@ -392,6 +424,7 @@ static const tr_test tests[] = {
     TEST(test_every_optimizer_has_the_same_bits),
     TEST(test_several_batches_of_a_step_have_the_same_bits),
     TEST(test_other_backends_and_precisions_have_the_same_bits),
+    TEST(test_every_algorithm_has_the_same_bits),
     TEST(test_a_batch_that_is_cut_otherwise_is_refused),
 };
 
