@@ -264,7 +264,9 @@ direct_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
   const MPI_Request *in = is_first_half
                               ? requests_of(comm, PARTS_IN, state->summed)
                               : requests_of(comm, SUMS_IN, state->done);
-  for (int d = 1; d < comm->base.size; d++) {
+  /* What is not posted yet has no requests. */
+  bool is_posted = is_first_half || state->done < state->shared;
+  for (int d = 1; d < comm->base.size && is_posted; d++) {
     int from = (comm->base.rank + d) % comm->base.size, flag = 1;
     MPI_Request_get_status(in[from], &flag, MPI_STATUS_IGNORE);
     if (!flag) {
