@@ -3,8 +3,13 @@
 #include "comm/mpi_impl.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* A wait for MPI polls, yields, and from then on sleeps between polls. */
+static const double patience_s = 0.02;
 
 static tr__comm_mpi *mine(tr__comm *comm)
 {
@@ -51,7 +56,7 @@ static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
 {
   bool is_shm = algorithm == TR__ALGORITHM_SHM;
   if (transfer->wire != 0) {
-    return is_shm;
+    return is_shm || algorithms[algorithm]->has_wire;
   }
   return transfer->slices == NULL || transfer->kind == TR__ALLREDUCE ||
          is_shm || algorithm == TR__ALGORITHM_RING ||
@@ -84,9 +89,9 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
   for (int r = 0; r < comm->base.size; r++) {
-    tr__range range = tr__comm_range(&comm->base, transfer->slices,
-                                     transfer->count, transfer->dtype, r);
-    comm->blocks[r] = (tr__block){range.begin, range.end};
+    int64_t count = transfer->count;
+    comm->blocks[r] = tr__comm_range(&comm->base, transfer->slices, count,
+                                     transfer->dtype, r);
   }
 }
 
@@ -103,7 +108,7 @@ tr_status tr__mpi_begin(tr__comm_mpi *comm,
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
-  request->wire = transfer->wire;
+  request->wire = algorithm->has_wire ? transfer->wire : 0;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->blocks = blocks != NULL ? blocks : comm->blocks;
@@ -152,6 +157,26 @@ static bool mpi_sleep(tr__comm *base, tr__request *request)
          algorithm->sleep(mine(base), request);
 }
 
+/* What MPI does by itself, polled as tr__comm_wait() does: a wait in MPI would
+ * keep a CPU busy, and show no life. */
+static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
+{
+  double begin = tr__now();
+  int is_done = 0;
+  TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  while (!is_done) {
+    double waited = tr__now() - begin;
+    if (waited > patience_s) {
+      tr__wait_poll(comm->base.board);
+      nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    } else if (waited > comm->base.spin_s) {
+      sched_yield();
+    }
+    TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  }
+  return TR_OK;
+}
+
 static tr_status
 mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
 {
@@ -161,8 +186,10 @@ mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
            "broadcast from rank %d of %d", root, base->size);
   while (done < all) {
     int64_t count = tr__min(all - done, base->tr__int_limit);
-    TR_TRY_MPI(MPI_Bcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
-                         comm->comm));
+    MPI_Request request;
+    TR_TRY_MPI(MPI_Ibcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
+                          comm->comm, &request));
+    TR_TRY(finish(comm, &request));
     done += count;
   }
   return TR_OK;
@@ -172,9 +199,10 @@ static tr_status
 mpi_reduce_i64(tr__comm *base, int64_t *values, int count, tr__reduce how)
 {
   MPI_Op op = how == TR__SUM ? MPI_SUM : how == TR__MIN ? MPI_MIN : MPI_MAX;
-  TR_TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
-                           mine(base)->comm));
-  return TR_OK;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
+                            mine(base)->comm, &request));
+  return finish(mine(base), &request);
 }
 
 static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
@@ -188,8 +216,10 @@ static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
     comm->sums = grown;
     comm->num_sums = needed;
   }
-  TR_TRY_MPI(MPI_Allgather(values, count, MPI_DOUBLE, comm->sums, count,
-                           MPI_DOUBLE, comm->comm));
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallgather(values, count, MPI_DOUBLE, comm->sums, count,
+                            MPI_DOUBLE, comm->comm, &request));
+  TR_TRY(finish(comm, &request));
   for (int i = 0; i < count; i++) {
     double sum = 0;
     for (int rank = 0; rank < base->size; rank++) {
@@ -202,8 +232,9 @@ static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
 
 static tr_status mpi_barrier(tr__comm *base)
 {
-  TR_TRY_MPI(MPI_Barrier(mine(base)->comm));
-  return TR_OK;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Ibarrier(mine(base)->comm, &request));
+  return finish(mine(base), &request);
 }
 
 static void free_communicator(MPI_Comm *comm)
@@ -228,10 +259,13 @@ static void mpi_destroy(tr__comm *base)
   free(comm->sums);
   free(comm->parts);
   free(base->cut.first);
+  if (base->board != NULL) {
+    base->board->release(base->board);
+  }
   free(comm);
 }
 
-const tr__comm_type tr__comm_mpi_type = {
+const tr__comm_type tr__mpi_bare_type = {
     .name = "mpi",
     .destroy = mpi_destroy,
     .start = mpi_start,
@@ -313,6 +347,9 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   TR_TRY(duplicate(handle, &own));
   TR_TRY(tr__mpi_make(own, &comm));
   tr_status status = tr__nodes_create(comm);
+  if (status == TR_OK) {
+    status = tr__node_board_create(comm, &comm->base.board);
+  }
   if (status != TR_OK) {
     mpi_destroy(&comm->base);
     return tr_error_push(status, __FILE__, __LINE__);

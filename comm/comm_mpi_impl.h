@@ -8,6 +8,9 @@
 /* tr__comm_table - every collective, NULL at the end; for tests. */
 const tr__comm_type *const *tr__comm_table(void);
 
+/* tr__comm_algorithm_at - the name of a tr__algorithm; NULL behind the last. */
+const char *tr__comm_algorithm_at(int number);
+
 extern const tr__comm_type tr__comm_self_type;
 extern const tr__comm_type tr__comm_mpi_type;
 
@@ -42,6 +45,10 @@ bool tr__mpi_is_launched(void);
 /* tr__mpi_is_active - MPI is initialised and not yet finalised. */
 bool tr__mpi_is_active(void);
 
+/* tr__mpi_size - ranks of a communicator, given by its Fortran handle, and
+ * which one this is; 0 for what is none. */
+int tr__mpi_size(int handle, int *rank);
+
 /* tr__mpi_init - initialise MPI, for one thread at a time. */
 tr_status tr__mpi_init(void);
 
@@ -51,8 +58,10 @@ void tr__mpi_finalize(void);
 /* tr__mpi_abort - end the whole job with this exit code. */
 void tr__mpi_abort(int code);
 
-/* tr__mpi_world - the Fortran handle of MPI_COMM_WORLD, and its size. */
+/* tr__mpi_world - the Fortran handle of MPI_COMM_WORLD, its size, and which of
+ * its ranks this is. */
 int tr__mpi_world(void);
+int tr__mpi_world_rank(void);
 int tr__mpi_world_size(void);
 
 #endif

@@ -135,7 +135,8 @@ begin_across(tr__comm_mpi *comm, tr__request *request, int round)
   bool is_ordered =
       across->base.cut.total > 0 && request->kind != TR__ALLGATHER;
   bool few = comm->nodes.count <= MAX_DIRECT || is_ordered;
-  const tr__mpi_algorithm *algorithm = few ? &tr__mpi_direct : &tr__mpi_ring;
+  const tr__mpi_algorithm *algorithm =
+      few || request->wire != 0 ? &tr__mpi_direct : &tr__mpi_ring;
   if (request->kind == TR__ALLREDUCE) {
     int own = comm->nodes.inside->base.rank;
     p.where.begin = cut(comm, request, request->count, own);
@@ -144,7 +145,8 @@ begin_across(tr__comm_mpi *comm, tr__request *request, int round)
   } else {
     cut_across(comm, request, round);
   }
-  const tr__transfer transfer = transfer_of(request, &p);
+  tr__transfer transfer = transfer_of(request, &p);
+  transfer.wire = request->wire;
   if (request->kind == TR__ALLREDUCE && !few) {
     TR_TRY(tr__mpi_choose(across, &transfer, &algorithm));
   }
@@ -263,4 +265,5 @@ const tr__mpi_algorithm tr__mpi_hierarchical = {
     .start = hierarchical_start,
     .advance = hierarchical_advance,
     .sleep = hierarchical_sleep,
+    .has_wire = true, /* across */
 };

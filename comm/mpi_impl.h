@@ -27,10 +27,7 @@ enum {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-/* Elements begin..end-1 of a transfer. */
-typedef struct tr__block {
-  int64_t begin, end;
-} tr__block;
+typedef tr__range tr__block; /* of a transfer's elements */
 
 /* A ring's items are numbered (step, segment), step-major. Item i is received
  * from the left and, num_segments items later, sent to the right. */
@@ -106,11 +103,17 @@ typedef struct tr__hierarchical {
 
 /* start sets the state up; advance moves it along without waiting, and sets
  * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
- * only when somebody polls. */
+ * only when somebody polls. look is for the watchdog, NULL where ranks of this
+ * node are awaited: a number that changes as the call gets on, and the rank
+ * whose message it needs; *awaited stays where that is none. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
   bool (*sleep)(tr__comm_mpi *comm, const tr__request *request);
+  int64_t (*look)(const tr__comm_mpi *comm,
+                  const tr__request *request,
+                  int *awaited);
+  bool has_wire; /* sends numbers of 16 bits where it is told to */
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;
@@ -128,7 +131,7 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  tr_dtype wire;
+  tr_dtype wire;  /* 0 where the algorithm has none */
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -173,6 +176,13 @@ struct tr__comm_mpi {
   unsigned phase;     /* this rank's, as its counter says */
   int few;            /* which of the two places of few numbers is in use */
 };
+
+/* tr__mpi_bare_type - the mpi collective without notes on the board. */
+extern const tr__comm_type tr__mpi_bare_type;
+
+/* tr__node_board_create - the board of this rank's node. Collective on
+ * comm->node. */
+tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out);
 
 /* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
  * which is taken. */
@@ -241,15 +251,19 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
 enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
- * tree; out may be one of the parts.
- * Where the request's wire is bfloat16, parts and sum are rounded to it. */
+ * tree; out may be one of the parts. Where the request's wire is bfloat16,
+ * those of other ranks are of 16 bits, and this rank's and the sum are rounded.
+ */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
 
-/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
- * that. */
-void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
+/* A wire of bfloat16. tr__wire_pack - floats to 16 bits, to the nearest, ties
+ * to even; tr__wire_unpack - the way back; tr__wire_round - both, out may be
+ * in. */
+void tr__wire_pack(void *out, const void *in, int64_t count);
+void tr__wire_unpack(void *out, const void *in, int64_t count);
+void tr__wire_round(void *out, const void *in, int64_t count);
 
 #endif

@@ -166,8 +166,7 @@ static void sum_block(const tr__comm_mpi *comm,
   for (int r = 0; r < size; r++) {
     comm->parts[r] = numbers_of(comm, request, r, own) + at;
   }
-  if (size == 2 && is_for_all && request->dtype == TR_F32 &&
-      request->wire == 0) {
+  if (size == 2 && is_for_all && request->dtype == TR_F32) {
     shm_add_both_f32((float *)(void *)comm->parts[0],
                      (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));

@@ -142,3 +142,9 @@ const char *tr__comm_algorithm_name(const tr__comm *comm, int64_t bytes)
                             .dtype = TR_F32};
   return algorithm_names[tr__comm_choose(comm, &sum)];
 }
+
+const char *tr__comm_algorithm_at(int number)
+{
+  const int count = sizeof algorithm_names / sizeof algorithm_names[0];
+  return number < count ? algorithm_names[number] : NULL;
+}

@@ -3,6 +3,7 @@
 #define TR_COMM_IMPL_H
 
 #include "base/base_impl.h"
+#include "base/board_impl.h"
 
 typedef struct tr__comm tr__comm;
 typedef struct tr__request tr__request;
@@ -37,21 +38,21 @@ typedef struct tr__range {
 
 /* A large collective, in place.
  *
- * With wire = TR_BF16 a sum of floats is
+ * With wire = TR_BF16 the numbers of a sum are sent in 16 bits,
  *
- *   y <- r(sum over ranks of r(x)),   r: to the nearest bfloat16, ties to even
+ *   y <- r(sum of r(x)),   r: to the nearest bfloat16, ties to even
  *
- * where the sum is in single precision, as without: whatever the algorithm, and
- * whether or not it sends messages, which have half the bytes then. A rank that
- * gets no sum does not round. */
+ * and summed in single precision; all ranks get the same. What does not travel
+ * is not rounded: in a node's shared memory nothing is, and over several nodes
+ * x are the sums of each. */
 typedef struct tr__transfer {
   tr__collective kind;
   void *buf;      /* host memory */
   int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
   tr_dtype dtype; /* TR_F32 or TR_F64 */
-  const tr__range *slices; /* [size], equal on all ranks: disjoint, in any
-                              order, some empty, together the whole. NULL: those
-                              of tr__comm_slice() */
+  const tr__range *slices; /* [size], equal on all ranks, ascending without
+                              gaps, some may be empty. NULL: those of
+                              tr__comm_slice() */
   tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
                               as they are */
 } tr__transfer;
@@ -85,6 +86,9 @@ typedef struct tr__comm_type {
   /* sleep - wait without work until a started call may have moved along, but
    * not long. False, at once, where only polling moves it. */
   bool (*sleep)(tr__comm *comm, tr__request *request);
+  /* look - note on the board where a started call stands; it is not moved
+   * along. NULL: nothing to note. */
+  void (*look)(tr__comm *comm, const tr__request *request);
 
   /* broadcast - root's bytes to all ranks. */
   tr_status (*broadcast)(tr__comm *comm, void *buf, size_t bytes, int root);
@@ -122,6 +126,9 @@ struct tr__comm {
                              numbered node by node */
   bool may_change_thread; /* calls may come from any thread, one at a time */
   int64_t tr__int_limit;  /* most elements in one foreign call */
+
+  tr__board *board; /* where calls are noted; NULL: nobody waits for another.
+                       Released with the rest, unless it is NULL then */
 
   /* Host memory for sums of memory that the host may not touch; grown by
    * comm/buckets.c, released with the rest. */
