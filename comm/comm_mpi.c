@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-/* A wait for MPI polls, yields, and from then on sleeps between polls. */
+/* A wait this long sleeps between polls. */
 static const double patience_s = 0.02;
 
 static tr__comm_mpi *mine(tr__comm *comm)

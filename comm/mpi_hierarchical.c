@@ -261,9 +261,30 @@ static bool hierarchical_sleep(tr__comm_mpi *comm, const tr__request *request)
          tr__mpi_shm.sleep(where, &where->request);
 }
 
+/* Across nodes their carriers of this rank's part are numbered as nodes are. */
+static int64_t hierarchical_look(const tr__comm_mpi *comm,
+                                 const tr__request *request,
+                                 int *awaited)
+{
+  const tr__nodes *nodes = &comm->nodes;
+  const tr__comm_mpi *where = request->hierarchical.where;
+  int64_t moves = request->hierarchical.step;
+  if (where == NULL || where != nodes->across ||
+      where->request.algorithm->look == NULL) {
+    return moves;
+  }
+  int node = -1;
+  moves += 100 * where->request.algorithm->look(where, &where->request, &node);
+  if (node >= 0) {
+    *awaited = nodes->first[node] + nodes->inside->base.rank;
+  }
+  return moves;
+}
+
 const tr__mpi_algorithm tr__mpi_hierarchical = {
     .start = hierarchical_start,
     .advance = hierarchical_advance,
     .sleep = hierarchical_sleep,
+    .look = hierarchical_look,
     .has_wire = true, /* across */
 };

@@ -76,7 +76,7 @@ static tr_status all_of_it(tr__comm_mpi *comm, tr__request *request)
 
 static tr_status library_start(tr__comm_mpi *comm, tr__request *request)
 {
-  tr__block_begin(comm->base.board);
+  tr__block_begin(comm->base.board, TR__TRANSFERS);
   tr_status status = all_of_it(comm, request);
   tr__block_end(comm->base.board);
   return status;

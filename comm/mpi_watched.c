@@ -5,13 +5,13 @@
 static void enter(tr__comm *comm, tr__call call, int64_t bytes)
 {
   tr__call_begin(comm->board, call, bytes);
-  tr__wait_begin(comm->board);
+  tr__wait_begin(comm->board, TR__MEETINGS);
 }
 
 static void leave(tr__comm *comm)
 {
   tr__wait_end(comm->board);
-  tr__call_end(comm->board);
+  tr__call_end(comm->board, TR__MEETINGS);
 }
 
 static void watched_destroy(tr__comm *comm)
@@ -27,7 +27,7 @@ watched_start(tr__comm *comm, const tr__transfer *transfer, tr__request **out)
   tr__call_begin(comm->board, call, bytes);
   tr_status status = tr__mpi_bare_type.start(comm, transfer, out);
   if (*out == NULL) {
-    tr__call_end(comm->board);
+    tr__call_end(comm->board, TR__TRANSFERS);
   }
   return status;
 }
@@ -37,7 +37,7 @@ static tr_status watched_test(tr__comm *comm, tr__request **request, bool *done)
   bool is_open = *request != NULL;
   tr_status status = tr__mpi_bare_type.test(comm, request, done);
   if (is_open && *request == NULL) {
-    tr__call_end(comm->board);
+    tr__call_end(comm->board, TR__TRANSFERS);
   }
   return status;
 }
@@ -95,10 +95,10 @@ static tr_status watched_barrier(tr__comm *comm)
 static tr_status watched_alloc(tr__comm *comm, size_t bytes, void **out)
 {
   tr__call_begin(comm->board, TR__CALL_SHARE, (int64_t)bytes);
-  tr__block_begin(comm->board);
+  tr__block_begin(comm->board, TR__MEETINGS);
   tr_status status = tr__mpi_bare_type.alloc(comm, bytes, out);
   tr__block_end(comm->board);
-  tr__call_end(comm->board);
+  tr__call_end(comm->board, TR__MEETINGS);
   return status;
 }
 

@@ -76,7 +76,7 @@ static tr_status run_to_end(tr__comm *comm, tr__request **request)
 
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
 {
-  tr__wait_begin(comm->board);
+  tr__wait_begin(comm->board, TR__TRANSFERS);
   tr_status status = run_to_end(comm, request);
   tr__wait_end(comm->board);
   return status;

@@ -93,31 +93,33 @@ void tr__work_tick(const tr__board *board)
 }
 
 /* Whoever sees what this call writes sees that the one before has ended: so
- * tr__board_read() knows whether both numbers belong to one call. */
+ * read_calls() knows whether both numbers belong to one call. */
 void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes)
 {
   if (board == NULL) {
     return;
   }
   tr__line *line = own_line(board);
+  tr__calls *calls = &line->calls[tr__series_of(call)];
   atomic_thread_fence(memory_order_release);
-  STORE(line->call, (int)call);
-  STORE(line->bytes, bytes);
+  STORE(calls->call, (int)call);
+  STORE(calls->bytes, bytes);
   STORE(line->awaited, 0);
-  atomic_store_explicit(&line->begun, LOAD(line->begun) + 1,
+  atomic_store_explicit(&calls->begun, LOAD(calls->begun) + 1,
                         memory_order_release);
 }
 
-void tr__call_end(const tr__board *board)
+void tr__call_end(const tr__board *board, tr__series series)
 {
   if (board != NULL) {
-    ADD(own_line(board)->ended, 1);
+    ADD(own_line(board)->calls[series].ended, 1);
   }
 }
 
-void tr__wait_begin(const tr__board *board)
+void tr__wait_begin(const tr__board *board, tr__series series)
 {
   if (board != NULL) {
+    STORE(own_line(board)->series, (int)series);
     ADD(own_line(board)->waiting, 1);
   }
 }
@@ -136,18 +138,18 @@ void tr__wait_poll(const tr__board *board)
   }
 }
 
-void tr__block_begin(const tr__board *board)
+void tr__block_begin(const tr__board *board, tr__series series)
 {
   if (board != NULL) {
     ADD(own_line(board)->blocked, 1);
-    ADD(own_line(board)->waiting, 1);
+    tr__wait_begin(board, series);
   }
 }
 
 void tr__block_end(const tr__board *board)
 {
   if (board != NULL) {
-    ADD(own_line(board)->waiting, -1);
+    tr__wait_end(board);
     ADD(own_line(board)->blocked, -1);
   }
 }
@@ -160,28 +162,40 @@ void tr__wait_note(const tr__board *board, int awaited, int64_t moves)
   }
 }
 
+static tr__seen_calls read_calls(const tr__calls *calls)
+{
+  tr__seen_calls seen = {
+      .begun = atomic_load_explicit(&calls->begun, memory_order_acquire),
+      .call = (tr__call)LOAD(calls->call),
+      .bytes = LOAD(calls->bytes)};
+  atomic_thread_fence(memory_order_acquire);
+  seen.is_open = LOAD(calls->ended) < seen.begun;
+  return seen;
+}
+
 /* Whether no call began meanwhile, so that all of it is of one moment. */
 static bool read_line(const tr__board *board, int i, tr__seen *out)
 {
   const tr__line *line = tr__board_line(board, i);
-  long long begun = atomic_load_explicit(&line->begun, memory_order_acquire);
-  *out = (tr__seen){.rank = LOAD(line->rank),
+  *out = (tr__seen){.calls = {read_calls(&line->calls[TR__TRANSFERS]),
+                              read_calls(&line->calls[TR__MEETINGS])},
+                    .rank = LOAD(line->rank),
                     .work = (tr__work)LOAD(line->work),
                     .step = LOAD(line->step),
                     .since = LOAD(line->since),
-                    .begun = begun,
-                    .call = (tr__call)LOAD(line->call),
-                    .bytes = LOAD(line->bytes),
                     .is_waiting = LOAD(line->waiting) > 0,
                     .is_blocked = LOAD(line->blocked) > 0,
+                    .series = (tr__series)LOAD(line->series),
                     .polls = LOAD(line->polls),
                     .moves = LOAD(line->moves),
                     .ticks = LOAD(line->ticks),
                     .alive = LOAD(line->alive),
                     .awaited = LOAD(line->awaited) - 1};
   atomic_thread_fence(memory_order_acquire);
-  out->is_in_call = LOAD(line->ended) < begun;
-  return LOAD(line->begun) == begun;
+  return LOAD(line->calls[TR__TRANSFERS].begun) ==
+             out->calls[TR__TRANSFERS].begun &&
+         LOAD(line->calls[TR__MEETINGS].begun) ==
+             out->calls[TR__MEETINGS].begun;
 }
 
 void tr__board_read(const tr__board *board, int i, tr__seen *out)

@@ -56,16 +56,30 @@ typedef enum tr__call {
 #undef TR__CALL_ENUM
 } tr__call;
 
+/* Calls of either kind come in the same order on all ranks; but a transfer that
+ * moves along while its rank computes may begin before or after a meeting. */
+typedef enum tr__series {
+  TR__TRANSFERS, /* what tr__comm_type.start begins */
+  TR__MEETINGS,  /* all other calls, which wait */
+  TR__SERIES_COUNT
+} tr__series;
+
+/* The calls of a series. */
+typedef struct tr__calls {
+  atomic_llong begun, ended; /* equal numbers meet */
+  atomic_int call;           /* tr__call, of the last one begun */
+  atomic_llong bytes;        /* of the same */
+} tr__calls;
+
 /* A rank's line. Zero: nothing has happened yet. */
 typedef struct tr__line {
   _Alignas(128) atomic_int rank;
-  atomic_int work;            /* tr__work */
-  atomic_llong step;          /* that it works on, from 1 */
-  atomic_llong since;         /* when its phase began, ns of tr__board_now() */
-  atomic_llong begun, ended;  /* collective calls: equal numbers meet */
-  atomic_int call;            /* tr__call, of the last one begun */
-  atomic_llong bytes;         /* of the same */
+  atomic_int work;    /* tr__work */
+  atomic_llong step;  /* that it works on, from 1 */
+  atomic_llong since; /* when its phase began, ns of tr__board_now() */
+  tr__calls calls[TR__SERIES_COUNT];
   atomic_int waiting;         /* threads that wait for the end of one */
+  atomic_int series;          /* of what they wait for */
   atomic_int blocked;         /* of these, the ones that show no polls */
   atomic_llong polls;         /* of a wait that takes long */
   atomic_llong moves;         /* grows while a wait gets on */
@@ -111,33 +125,48 @@ void tr__work_tick(const tr__board *board);
 
 /* tr__call_begin, tr__call_end - around a collective call of all ranks. */
 void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes);
-void tr__call_end(const tr__board *board);
+void tr__call_end(const tr__board *board, tr__series series);
 
 /* tr__wait_begin, tr__wait_end - around what ends when others have come.
  * tr__wait_poll - between its polls, once it takes long: a rank that waits and
  * does not poll hangs. */
-void tr__wait_begin(const tr__board *board);
+void tr__wait_begin(const tr__board *board, tr__series series);
 void tr__wait_end(const tr__board *board);
 void tr__wait_poll(const tr__board *board);
 
 /* tr__block_begin, tr__block_end - the same around a foreign call that waits,
  * of whose polls nobody knows. */
-void tr__block_begin(const tr__board *board);
+void tr__block_begin(const tr__board *board, tr__series series);
 void tr__block_end(const tr__board *board);
 
 /* tr__wait_note - where a long wait stands: whose message it needs (-1:
  * unknown), and a number that changes as it gets on. */
 void tr__wait_note(const tr__board *board, int awaited, int64_t moves);
 
+/* tr__series_of - of a call. */
+static inline tr__series tr__series_of(tr__call call)
+{
+  return call >= TR__CALL_ALLREDUCE && call <= TR__CALL_ALLGATHER
+             ? TR__TRANSFERS
+             : TR__MEETINGS;
+}
+
+/* A series as it was read. */
+typedef struct tr__seen_calls {
+  long long begun;
+  bool is_open; /* number `begun` has not ended: call and bytes are its own */
+  tr__call call;
+  long long bytes;
+} tr__seen_calls;
+
 /* A line as it was read. */
 typedef struct tr__seen {
   int rank;
   tr__work work;
-  long long step, since, begun;
-  bool is_in_call; /* number `begun`: then call and bytes are its own */
-  tr__call call;
-  long long bytes;
+  long long step, since;
+  tr__seen_calls calls[TR__SERIES_COUNT];
   bool is_waiting, is_blocked;
+  tr__series series; /* of what it waits for */
   long long polls, moves, ticks, alive;
   int awaited;    /* -1: unknown */
   double still_s; /* how long its wait has shown no poll; the reader's own

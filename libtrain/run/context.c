@@ -321,7 +321,7 @@ void tr_context_destroy(tr_context **ctx)
   (*ctx)->comm->board = NULL;
   tr__work_begin(board, TR__WORK_LEFT, 0);
   tr__call_begin(board, TR__CALL_LEAVE, 0);
-  tr__block_begin(board);
+  tr__block_begin(board, TR__MEETINGS);
   release((context *)*ctx);
   *ctx = NULL;
   if (owns_mpi) {

@@ -10,6 +10,9 @@ enum { MOST_NAMED = 4, PATIENCE = 10 };
  * twice as much. */
 static const double still_s = 10;
 
+/* Two ranks that wait for each other so long do so for ever. */
+static const double mutual_s = 2;
+
 static const char *const work_texts[] = {
 #define TEXT(name, text, relation) [TR__WORK_##name] = (text),
     TR__WORKS(TEXT)
@@ -50,11 +53,18 @@ static void add_step(char *text, const tr__seen *rank)
   }
 }
 
-/* all-reduce of step 17; agreement in "checkpoint save" after step 16 */
-static void add_call(char *text, const tr__seen *rank)
+static bool is_silent(const tr__sight *sight, const tr__seen *rank)
 {
-  add(text, "%s", call_texts[rank->call]);
-  if (rank->work != TR__WORK_ALLREDUCE && rank->call < TR__CALL_INIT) {
+  return rank->alive != 0 && seconds(sight, rank->alive) > sight->heartbeat_s;
+}
+
+/* The last call of a series: all-reduce of step 17; agreement in "checkpoint
+ * save" after step 16. */
+static void add_call(char *text, const tr__seen *rank, tr__series series)
+{
+  tr__call call = rank->calls[series].call;
+  add(text, "%s", call_texts[call]);
+  if (rank->work != TR__WORK_ALLREDUCE && call < TR__CALL_INIT) {
     add(text, " in \"%s\"", work_texts[rank->work]);
   }
   add_step(text, rank);
@@ -63,17 +73,17 @@ static void add_call(char *text, const tr__seen *rank)
 /* it is in "backward" of step 17 (since 121 s) */
 static void add_state(char *text, const tr__sight *sight, const tr__seen *rank)
 {
-  if (rank->is_waiting && rank->is_in_call) {
+  if (rank->is_waiting) {
     add(text, "it waits in ");
-    add_call(text, rank);
+    add_call(text, rank, rank->series);
   } else {
     add(text, "it is in \"%s\"", work_texts[rank->work]);
     add_step(text, rank);
     add(text, " (since %.0f s)", seconds(sight, rank->since));
   }
-  double silent = seconds(sight, rank->alive);
-  if (rank->alive != 0 && silent > sight->heartbeat_s) {
-    add(text, "; its process has not run for %.0f s", silent);
+  if (is_silent(sight, rank)) {
+    add(text, "; its process has not run for %.0f s",
+        seconds(sight, rank->alive));
   }
 }
 
@@ -109,70 +119,102 @@ static const tr__seen *own_of(const tr__sight *sight)
   return &sight->seen[sight->own];
 }
 
+/* The calls of which this rank waits for one. */
+static tr__series series_of(const tr__sight *sight)
+{
+  return own_of(sight)->series;
+}
+
+static long long number_of(const tr__sight *sight, const tr__seen *rank)
+{
+  return rank->calls[series_of(sight)].begun;
+}
+
 /* It seems to wait, but does not poll. */
 static bool is_stuck(const tr__sight *sight, const tr__seen *rank)
 {
   double least = sight->limit_s / 2 < still_s ? sight->limit_s / 2 : still_s;
-  return rank->is_waiting && !rank->is_blocked && rank->still_s >= least;
+  bool is_still = !rank->is_blocked && rank->still_s >= least;
+  return rank->is_waiting && (is_still || is_silent(sight, rank));
+}
+
+/* It waits for others itself. */
+static bool goes_on(const tr__sight *sight, const tr__seen *rank)
+{
+  return rank->is_waiting && !is_stuck(sight, rank);
 }
 
 static bool waits_too(const tr__sight *sight, const tr__seen *rank)
 {
   const tr__seen *own = own_of(sight);
-  return rank == own || (rank->is_waiting && rank->begun == own->begun &&
-                         rank->call == own->call && !is_stuck(sight, rank));
+  return rank == own || (goes_on(sight, rank) && rank->series == own->series &&
+                         number_of(sight, rank) == number_of(sight, own));
 }
 
 static bool is_behind(const tr__sight *sight, const tr__seen *rank)
 {
-  const tr__seen *own = own_of(sight);
-  bool goes_on = rank->is_waiting && !is_stuck(sight, rank);
-  return rank->begun < own->begun ||
-         (rank->begun == own->begun && rank->is_in_call && !goes_on);
+  long long own = number_of(sight, own_of(sight));
+  long long number = number_of(sight, rank);
+  bool is_open = rank->calls[series_of(sight)].is_open;
+  return number < own || (number == own && is_open && !goes_on(sight, rank) &&
+                          rank != own_of(sight));
 }
 
-/* Of those that are behind, the ones that the others of them wait for. */
-static bool is_last(const tr__sight *sight, const tr__seen *rank)
+static bool holds_up(const tr__sight *sight, const tr__seen *rank)
 {
-  if (!is_behind(sight, rank)) {
-    return false;
-  }
-  for (int i = 0; i < sight->count; i++) {
-    const tr__seen *other = &sight->seen[i];
-    if (is_behind(sight, other) && other->begun < rank->begun) {
-      return false;
-    }
-  }
-  return true;
+  return is_behind(sight, rank) && !goes_on(sight, rank);
 }
 
-static bool has_left(const tr__sight *sight, const tr__seen *rank)
+/* Of those that are behind, the ones that wait for nobody: else all. */
+static bool is_late(const tr__sight *sight, const tr__seen *rank)
 {
-  return rank->is_in_call && rank->call == TR__CALL_LEAVE &&
-         rank->begun < own_of(sight)->begun;
+  return count_ranks(sight, holds_up) > 0 ? holds_up(sight, rank)
+                                          : is_behind(sight, rank);
 }
 
 static bool hangs_in_call(const tr__sight *sight, const tr__seen *rank)
 {
-  return is_last(sight, rank) && rank->begun == own_of(sight)->begun &&
-         rank->is_waiting;
+  return is_late(sight, rank) && rank->is_waiting &&
+         number_of(sight, rank) == number_of(sight, own_of(sight));
 }
 
 /* With files: that may take long. */
 static bool is_busy(const tr__sight *sight, const tr__seen *rank)
 {
   bool saves = rank->work == TR__WORK_SAVE || rank->work == TR__WORK_RESUME;
-  return is_last(sight, rank) && saves && !rank->is_waiting &&
-         seconds(sight, rank->alive) <= sight->heartbeat_s;
+  return is_late(sight, rank) && saves && !rank->is_waiting &&
+         !is_silent(sight, rank);
 }
 
-/* Calls are numbered: those of the same number must be the same. */
-static bool is_astray(const tr__sight *sight, const tr__seen *rank)
+static bool has_left(const tr__sight *sight, const tr__seen *rank)
+{
+  const tr__seen_calls *meetings = &rank->calls[TR__MEETINGS];
+  return meetings->is_open && meetings->call == TR__CALL_LEAVE &&
+         number_of(sight, rank) < number_of(sight, own_of(sight));
+}
+
+/* Calls of a number must be the same. */
+static bool is_in_another(const tr__sight *sight, const tr__seen *rank)
+{
+  const tr__seen_calls *mine = &own_of(sight)->calls[series_of(sight)];
+  const tr__seen_calls *theirs = &rank->calls[series_of(sight)];
+  return mine->is_open && theirs->is_open && mine->begun == theirs->begun &&
+         (mine->call != theirs->call || mine->bytes != theirs->bytes);
+}
+
+/* Each waits in a call that the other has not come to. */
+static bool wait_for_each_other(const tr__sight *sight, const tr__seen *rank)
 {
   const tr__seen *own = own_of(sight);
-  bool differs = rank->call != own->call || rank->bytes != own->bytes;
-  return own->is_in_call && rank->is_in_call && rank->begun == own->begun &&
-         differs;
+  return goes_on(sight, rank) && rank->series != own->series &&
+         sight->waited_s >= mutual_s &&
+         number_of(sight, rank) < number_of(sight, own) &&
+         own->calls[rank->series].begun < rank->calls[rank->series].begun;
+}
+
+static bool is_astray(const tr__sight *sight, const tr__seen *rank)
+{
+  return is_in_another(sight, rank) || wait_for_each_other(sight, rank);
 }
 
 static const tr__seen *find(const tr__sight *sight, condition is_meant)
@@ -185,22 +227,23 @@ static const tr__seen *find(const tr__sight *sight, condition is_meant)
   return NULL;
 }
 
-static void add_bytes(char *text, const tr__seen *rank, const tr__seen *other)
-{
-  if (rank->call == other->call) {
-    add(text, ", %lld bytes", rank->bytes);
-  }
-}
-
 static void tell_astray(const tr__sight *sight, char *text)
 {
   const tr__seen *own = own_of(sight), *other = find(sight, is_astray);
+  tr__series mine = series_of(sight);
+  tr__series theirs = is_in_another(sight, other) ? mine : other->series;
+  const tr__seen_calls *a = &own->calls[mine], *b = &other->calls[theirs];
+  bool tells_bytes = a->call == b->call && a->bytes != b->bytes;
   add(text, "ranks make different calls: rank %d waits in ", own->rank);
-  add_call(text, own);
-  add_bytes(text, own, other);
+  add_call(text, own, mine);
+  if (tells_bytes) {
+    add(text, ", %lld bytes", a->bytes);
+  }
   add(text, ", rank %d in ", other->rank);
-  add_call(text, other);
-  add_bytes(text, other, own);
+  add_call(text, other, theirs);
+  if (tells_bytes) {
+    add(text, ", %lld bytes", b->bytes);
+  }
 }
 
 static void tell_left(const tr__sight *sight, char *text)
@@ -212,7 +255,7 @@ static void tell_left(const tr__sight *sight, char *text)
       other->rank);
   add_step(text, other);
   add(text, ", and will not come to ");
-  add_call(text, own_of(sight));
+  add_call(text, own_of(sight), series_of(sight));
   add(text, ", where ");
   add_ranks(text, sight, waits_too);
   add(text, count_ranks(sight, waits_too) == 1 ? " waits" : " wait");
@@ -220,10 +263,10 @@ static void tell_left(const tr__sight *sight, char *text)
 
 static void add_late(const tr__sight *sight, char *text)
 {
-  int count = count_ranks(sight, is_last), told = 0;
+  int count = count_ranks(sight, is_late), told = 0;
   for (int i = 0; i < sight->count; i++) {
     const tr__seen *rank = &sight->seen[i];
-    if (!is_last(sight, rank) || told == MOST_NAMED) {
+    if (!is_late(sight, rank) || told == MOST_NAMED) {
       continue;
     }
     add(text, told++ > 0 ? "; " : "");
@@ -237,17 +280,17 @@ static void add_late(const tr__sight *sight, char *text)
 /* Some rank of this node has not come. */
 static void tell_late(const tr__sight *sight, char *text)
 {
-  add_ranks(text, sight, is_last);
+  add_ranks(text, sight, is_late);
   if (sight->host != NULL && sight->count < sight->size) {
     add(text, " on %s", sight->host);
   }
-  int count = count_ranks(sight, is_last);
+  int count = count_ranks(sight, is_late);
   if (count_ranks(sight, hangs_in_call) == count) {
     add(text, count == 1 ? " hangs in " : " hang in ");
   } else {
     add(text, count == 1 ? " has not come to " : " have not come to ");
   }
-  add_call(text, own_of(sight));
+  add_call(text, own_of(sight), series_of(sight));
   add(text, " for %.0f s: ", sight->waited_s);
   add_late(sight, text);
   add(text, "; ");
@@ -279,7 +322,7 @@ static void tell_unseen(const tr__sight *sight, char *text)
     add(text, " on %s", sight->host);
   }
   add(text, " has waited for %.0f s in ", sight->waited_s);
-  add_call(text, own);
+  add_call(text, own, own->series);
   bool is_known = own->awaited >= 0 && own->awaited != own->rank;
   if (is_known) {
     add(text, ", for a message of rank %d", own->awaited);
@@ -299,7 +342,7 @@ static void tell_unseen(const tr__sight *sight, char *text)
 static double limit_of(const tr__sight *sight)
 {
   tr__work work = own_of(sight)->work;
-  int late = count_ranks(sight, is_last);
+  int late = count_ranks(sight, is_late);
   bool is_unseen_and_long = late == 0 && sight->count < sight->size &&
                             (work == TR__WORK_SAVE || work == TR__WORK_RESUME ||
                              work == TR__WORK_EVALUATION);

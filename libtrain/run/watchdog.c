@@ -82,12 +82,17 @@ static _Noreturn void end_job(const tr__board *board, const tr__stall *stall)
   _exit(stall->exit_code);
 }
 
+static long long num_calls(const tr__seen *seen)
+{
+  return seen->calls[TR__TRANSFERS].begun + seen->calls[TR__MEETINGS].begun;
+}
+
 static void read_board(tr__watchdog *dog, double passed)
 {
   for (int i = 0; i < dog->board->count; i++) {
     tr__seen *seen = &dog->seen[i], before = *seen;
     tr__board_read(dog->board, i, seen);
-    bool is_still = seen->begun == before.begun &&
+    bool is_still = num_calls(seen) == num_calls(&before) &&
                     seen->polls == before.polls &&
                     seen->is_waiting == before.is_waiting;
     seen->still_s = is_still ? before.still_s + passed : 0;
@@ -98,7 +103,7 @@ static void read_board(tr__watchdog *dog, double passed)
 static long long mark_of(const tr__watchdog *dog)
 {
   const tr__seen *own = &dog->seen[dog->board->own];
-  long long mark = own->begun * 1000003 + own->moves;
+  long long mark = num_calls(own) * 1000003 + own->moves;
   for (int i = 0; i < dog->board->count; i++) {
     mark += dog->seen[i].ticks * 1009;
   }
@@ -213,7 +218,7 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out)
   bool has_memory = dog->first != NULL && dog->seen != NULL;
   tr__work_begin(dog->first, TR__WORK_SETUP, 0);
   tr__call_begin(dog->first, call, 0);
-  tr__block_begin(dog->first);
+  tr__block_begin(dog->first, TR__MEETINGS);
   if (!has_memory || start_thread(dog) != 0) {
     release(dog);
     return TR_FAIL(TR_ESYSTEM, "no memory or no thread for the watchdog");

@@ -4,9 +4,12 @@
  * bytes / time, busbw that times 2 (n - 1) / n: what each rank's link carries.
  *
  * The algorithm memcpy is a yardstick: all ranks copy so many bytes at once.
+ * central is no algorithm of the library but what it does without: rank 0
+ * averages. busiest_bytes are those that go into and out of one rank.
  * With --tune all algorithms over messages are measured, and the lines of
  * comm/table.c for this number of ranks are printed. */
 #include "base/comm_impl.h"
+#include "central.h"
 #include "comm/comm_mpi_impl.h"
 
 #include <stdlib.h>
@@ -27,6 +30,8 @@ typedef struct options {
   bool is_private; /* memory that the ranks do not share */
   bool is_memcpy;
   bool tunes;
+  bool is_central; /* a central rank averages */
+  tr_dtype wire;
 } options;
 
 static tr_status usage(const char *what)
@@ -34,8 +39,8 @@ static tr_status usage(const char *what)
   return TR_FAIL(
       TR_EUSAGE,
       "%s\nusage: bench_allreduce --bytes A,B,C [--algorithm "
-      "auto|doubling|halving|ring|direct|hierarchical|shm|mpi|memcpy] "
-      "[--memory auto|private] [--seconds S] | --tune",
+      "auto|doubling|halving|ring|direct|hierarchical|shm|mpi|memcpy|central] "
+      "[--memory auto|private] [--wire full|bf16] [--seconds S] | --tune",
       what);
 }
 
@@ -69,9 +74,13 @@ static tr_status parse(int argc, char **argv, options *out)
       TR_TRY(parse_bytes(argv[i + 1], out));
     } else if (strcmp(argv[i], "--algorithm") == 0) {
       out->is_memcpy = strcmp(argv[i + 1], "memcpy") == 0;
-      out->algorithm = out->is_memcpy ? "auto" : argv[i + 1];
+      out->is_central = strcmp(argv[i + 1], "central") == 0;
+      bool is_ours = !out->is_memcpy && !out->is_central;
+      out->algorithm = is_ours ? argv[i + 1] : "auto";
     } else if (strcmp(argv[i], "--memory") == 0) {
       out->is_private = strcmp(argv[i + 1], "private") == 0;
+    } else if (strcmp(argv[i], "--wire") == 0) {
+      out->wire = strcmp(argv[i + 1], "bf16") == 0 ? TR_BF16 : TR_F32;
     } else if (strcmp(argv[i], "--seconds") == 0) {
       out->seconds = atof(argv[i + 1]);
     } else {
@@ -87,19 +96,26 @@ typedef struct numbers {
   float *copy; /* NULL: summed, not copied */
   int64_t count;
   bool is_shared;
+  tr_dtype wire;
+  central server; /* with parts: that rank averages */
 } numbers;
 
-static tr_status one_round(tr__comm *comm, const numbers *n)
+static tr_status one_round(tr__comm *comm, numbers *n)
 {
   tr__request *request;
   if (n->copy != NULL) {
     memcpy(n->copy, n->values, (size_t)n->count * sizeof *n->values);
     return TR_OK;
   }
-  TR_TRY(comm->type->start(
-      comm,
-      &(tr__transfer){.buf = n->values, .count = n->count, .dtype = TR_F32},
-      &request));
+  if (n->server.parts != NULL) {
+    return central_mean(comm, &n->server, n->values);
+  }
+  TR_TRY(comm->type->start(comm,
+                           &(tr__transfer){.buf = n->values,
+                                           .count = n->count,
+                                           .dtype = TR_F32,
+                                           .wire = n->wire},
+                           &request));
   TR_TRY(tr__comm_wait(comm, &request));
   return TR_OK;
 }
@@ -119,10 +135,8 @@ static tr_status slowest(tr__comm *comm, double *seconds)
   return TR_OK;
 }
 
-static tr_status time_rounds(tr__comm *comm,
-                             const options *opts,
-                             const numbers *n,
-                             double *median)
+static tr_status
+time_rounds(tr__comm *comm, const options *opts, numbers *n, double *median)
 {
   double *times = malloc(MAX_ROUNDS * sizeof *times);
   tr_status status = TR_OK;
@@ -157,7 +171,7 @@ make_numbers(tr__comm *comm, const options *opts, int64_t count, numbers *out)
 {
   void *shared = NULL;
   size_t bytes = ((size_t)count + 1) * sizeof *out->values;
-  *out = (numbers){.count = count};
+  *out = (numbers){.count = count, .wire = opts->wire};
   if (!opts->is_private && !opts->is_memcpy) {
     TR_TRY(comm->type->alloc(comm, bytes, &shared));
   }
@@ -181,14 +195,21 @@ static void release_numbers(tr__comm *comm, numbers *n)
   free(n->copy);
 }
 
-static tr_status
-time_size(tr__comm *comm, const options *opts, int64_t bytes, double *seconds)
+/* *busiest - bytes through rank 0 where it averages; else 0 */
+static tr_status time_size(tr__comm *comm,
+                           const options *opts,
+                           int64_t bytes,
+                           double *seconds,
+                           int64_t *busiest)
 {
-  numbers n = {NULL, NULL, 0, false};
+  numbers n = {.values = NULL};
   tr_status status;
   *seconds = 0;
   TR_TRY_GOTO(make_numbers(comm, opts, bytes / (int64_t)sizeof(float), &n),
               done);
+  if (opts->is_central) {
+    TR_TRY_GOTO(central_create(comm, n.count, &n.server), done);
+  }
   /* What calloc gave is one page of zeros until it is written. */
   for (int64_t i = 0; i < n.count; i++) {
     n.values[i] = 1e-30f;
@@ -196,6 +217,8 @@ time_size(tr__comm *comm, const options *opts, int64_t bytes, double *seconds)
   TR_TRY_GOTO(time_rounds(comm, opts, &n, seconds), done);
 
 done:
+  *busiest = opts->is_central ? n.server.in + n.server.out : 0;
+  central_release(&n.server);
   release_numbers(comm, &n);
   return status;
 }
@@ -203,16 +226,23 @@ done:
 static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
 {
   double seconds;
-  TR_TRY(time_size(comm, opts, bytes, &seconds));
+  int64_t busiest;
+  TR_TRY(time_size(comm, opts, bytes, &seconds, &busiest));
   if (comm->rank == 0) {
-    const char *name =
-        opts->is_memcpy ? "memcpy" : tr__comm_algorithm_name(comm, bytes);
+    const char *name = opts->is_memcpy ? "memcpy"
+                       : opts->is_central
+                           ? "central"
+                           : tr__comm_algorithm_name(comm, bytes);
     double bandwidth = seconds > 0 ? (double)bytes / seconds * 1e-9 : 0;
     double share = 2.0 * (comm->size - 1) / comm->size;
+    double sent = (opts->wire != 0 ? 0.5 : 1) * (double)bytes;
     printf("{\"bytes\":%lld,\"ranks\":%d,\"algorithm\":\"%s\","
-           "\"us_median\":%.3f,\"algbw_gb_s\":%.4f,\"busbw_gb_s\":%.4f}\n",
+           "\"us_median\":%.3f,\"algbw_gb_s\":%.4f,\"busbw_gb_s\":%.4f,"
+           "\"busiest_bytes\":%lld}\n",
            (long long)bytes, comm->size, name, seconds * 1e6, bandwidth,
-           bandwidth * share);
+           bandwidth * share,
+           opts->is_central ? (long long)busiest
+                            : (long long)(2 * share * sent));
     fflush(stdout);
   }
   return TR_OK;
@@ -228,7 +258,8 @@ static tr_status tune_size(tr__comm *comm,
   for (int round = 0; round < TUNE_ROUNDS; round++) {
     for (int a = 0; a < NUM_TUNED; a++) {
       TR_TRY(tr__comm_set_algorithm(comm, tuned[a]));
-      TR_TRY(time_size(comm, opts, bytes, &times[a][round]));
+      int64_t none;
+      TR_TRY(time_size(comm, opts, bytes, &times[a][round], &none));
     }
   }
   for (int a = 0; a < NUM_TUNED; a++) {

@@ -22,11 +22,10 @@ static void make_node(node *n)
                             .work = TR__WORK_ALLREDUCE,
                             .step = 17,
                             .since = 90 * second,
-                            .begun = 40,
-                            .is_in_call = true,
-                            .call = TR__CALL_ALLREDUCE,
-                            .bytes = 4096,
+                            .calls = {{40, true, TR__CALL_ALLREDUCE, 4096},
+                                      {20, false, TR__CALL_AGREE, 1}},
                             .is_waiting = true,
+                            .series = TR__TRANSFERS,
                             .alive = 100 * second,
                             .awaited = -1};
   }
@@ -45,8 +44,20 @@ static void make_node(node *n)
 static void make_late(node *n, int rank, tr__work work)
 {
   n->seen[rank].work = work;
-  n->seen[rank].begun = 39;
-  n->seen[rank].is_in_call = n->seen[rank].is_waiting = false;
+  n->seen[rank].calls[TR__TRANSFERS].begun = 39;
+  n->seen[rank].calls[TR__TRANSFERS].is_open = false;
+  n->seen[rank].is_waiting = false;
+}
+
+/* It waits in its meeting of this number instead. */
+static void make_meet(node *n, int rank, tr__work work, long long number)
+{
+  make_late(n, rank, work);
+  n->seen[rank].step = 16;
+  n->seen[rank].is_waiting = true;
+  n->seen[rank].series = TR__MEETINGS;
+  n->seen[rank].calls[TR__MEETINGS] =
+      (tr__seen_calls){number, true, TR__CALL_AGREE, 1};
 }
 
 static void expect(const node *n, int code, const char *text)
@@ -80,19 +91,41 @@ static void test_names_the_rank_that_the_late_ones_wait_for(void)
 {
   node n;
   make_node(&n);
-  for (int i = 2; i < RANKS; i++) {
-    make_late(&n, i, TR__WORK_SAVE);
-    n.seen[i].step = 16;
-    n.seen[i].call = TR__CALL_AGREE;
-    n.seen[i].is_in_call = n.seen[i].is_waiting = true;
-  }
-  n.seen[3].begun = 38;
-  n.seen[3].is_in_call = n.seen[3].is_waiting = false;
-  n.seen[3].work = TR__WORK_OUTSIDE;
+  make_meet(&n, 2, TR__WORK_SAVE, 20);
+  make_late(&n, 3, TR__WORK_OUTSIDE);
+  n.seen[3].step = 16;
   expect(&n, 71,
          "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
          "is in \"outside libtrain\" after step 16 (since 10 s); ranks 0, 1 "
          "wait. Exit 71.");
+  n.sight.own = 2;
+  n.seen[3].calls[TR__MEETINGS].begun = 19;
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to agreement in \"checkpoint save\" "
+         "after step 16 for 10 s: it is in \"outside libtrain\" after step 16 "
+         "(since 10 s); rank 2 waits. Exit 71.");
+}
+
+static void test_a_transfer_behind_a_meeting_is_no_mismatch(void)
+{
+  for (int i = 0; i < 2; i++) {
+    node n;
+    make_node(&n);
+    for (int r = 0; r < RANKS; r++) {
+      make_meet(&n, r, TR__WORK_OUTSIDE, 20);
+      n.seen[r].calls[TR__TRANSFERS].is_open = r == i;
+      n.seen[r].calls[TR__TRANSFERS].begun = r == i ? 40 : 39;
+    }
+    make_late(&n, 3, TR__WORK_LOADING);
+    n.seen[3].calls[TR__MEETINGS].begun = 19;
+    n.sight.waited_s = 9;
+    expect(&n, 0, "");
+    n.sight.waited_s = 10;
+    expect(&n, 71,
+           "libtrain: rank 3 has not come to agreement in \"outside libtrain\" "
+           "after step 16 for 10 s: it is in \"loading\" after step 16 (since "
+           "10 s); ranks 0, 1, 2 wait. Exit 71.");
+  }
 }
 
 static void test_a_wait_without_polls_hangs(void)
@@ -148,10 +181,11 @@ static void test_files_take_their_time_but_not_in_a_stopped_process(void)
     ASSERT_EQ(stall.exit_code, 71);
     /* Nor has one that waits within a save, or another one. */
     n.sight.waited_s = 10;
-    n.seen[2].is_in_call = n.seen[2].is_waiting = true;
+    n.seen[2].is_waiting = true;
+    n.seen[2].still_s = 6;
     tr__stall_judge(&n.sight, &stall);
     ASSERT_EQ(stall.exit_code, 71);
-    n.seen[2].is_in_call = n.seen[2].is_waiting = false;
+    n.seen[2].is_waiting = false;
     n.sight.waited_s = 10;
     make_late(&n, 3, TR__WORK_LOADING);
     tr__stall_judge(&n.sight, &stall);
@@ -163,25 +197,26 @@ static void test_different_calls_are_a_mismatch_at_once(void)
 {
   node n;
   make_node(&n);
-  n.sight.waited_s = 0.1;
-  n.seen[2].call = TR__CALL_SUM;
-  n.seen[2].work = TR__WORK_EVALUATION;
-  n.seen[2].step = 16;
+  n.sight.waited_s = 2;
+  make_meet(&n, 2, TR__WORK_EVALUATION, 21);
   expect(&n, 78,
          "libtrain: ranks make different calls: rank 0 waits in all-reduce of "
-         "step 17, rank 2 in sum in \"evaluation\" after step 16. Exit 78.");
+         "step 17, rank 2 in agreement in \"evaluation\" after step 16. Exit "
+         "78.");
+  n.sight.waited_s = 1.9;
+  expect(&n, 0, "");
   make_node(&n);
   n.sight.waited_s = 0.1;
-  n.seen[1].bytes = 8192;
+  n.seen[1].calls[TR__TRANSFERS].bytes = 8192;
   expect(&n, 78,
          "libtrain: ranks make different calls: rank 0 waits in all-reduce of "
          "step 17, 4096 bytes, rank 1 in all-reduce of step 17, 8192 bytes. "
          "Exit 78.");
   /* What it did in its last call says nothing of the next. */
-  n.seen[1].begun = 39;
+  n.seen[1].calls[TR__TRANSFERS].begun = 39;
   expect(&n, 0, "");
-  n.seen[1].begun = 40;
-  n.seen[1].is_in_call = false;
+  n.seen[1].calls[TR__TRANSFERS].begun = 40;
+  n.seen[1].calls[TR__TRANSFERS].is_open = false;
   expect(&n, 0, "");
 }
 
@@ -190,19 +225,23 @@ static void test_a_rank_that_has_left_is_a_mismatch_at_once(void)
   node n;
   make_node(&n);
   n.sight.waited_s = 0.1;
-  n.seen[1].work = TR__WORK_LEFT;
-  n.seen[1].call = TR__CALL_LEAVE;
-  n.seen[1].step = 15;
-  expect(&n, 78,
-         "libtrain: ranks make different calls: rank 0 waits in all-reduce of "
-         "step 17, rank 1 in tr_context_destroy after step 15. Exit 78.");
-  n.seen[1].begun = 38;
+  make_meet(&n, 1, TR__WORK_LEFT, 21);
+  n.seen[1].calls[TR__MEETINGS].call = TR__CALL_LEAVE;
   expect(&n, 78,
          "libtrain: ranks make different numbers of calls: rank 1 has called "
-         "tr_context_destroy after step 15, and will not come to all-reduce of "
+         "tr_context_destroy after step 16, and will not come to all-reduce of "
          "step 17, where ranks 0, 2, 3 wait. Exit 78.");
+  for (int i = 0; i < RANKS; i++) {
+    if (i != 1) {
+      make_meet(&n, i, TR__WORK_SAVE, 21);
+    }
+  }
+  expect(&n, 78,
+         "libtrain: ranks make different calls: rank 0 waits in agreement in "
+         "\"checkpoint save\" after step 16, rank 1 in tr_context_destroy "
+         "after step 16. Exit 78.");
   /* One that has made all calls may go. */
-  n.seen[1].begun = 41;
+  n.seen[1].calls[TR__MEETINGS].begun = 22;
   expect(&n, 0, "");
 }
 
@@ -252,8 +291,8 @@ static void test_many_late_ranks_fit_into_one_line(void)
     seen[i] = n.seen[0];
     seen[i].rank = 1000000 + i;
     if (i % 2 == 1) {
-      seen[i].is_in_call = seen[i].is_waiting = false;
-      seen[i].begun = 39;
+      seen[i].is_waiting = false;
+      seen[i].calls[TR__TRANSFERS].begun = 39;
       seen[i].work = TR__WORK_OUTSIDE;
       seen[i].alive = 1;
     }
@@ -283,18 +322,20 @@ static void test_lines_say_phase_step_and_call(void)
   tr__work_end(board, outer);
   outer = tr__work_begin(board, TR__WORK_FORWARD, 5);
   tr__call_begin(board, TR__CALL_ALLREDUCE, 64);
-  tr__wait_begin(board);
+  tr__wait_begin(board, TR__TRANSFERS);
   tr__board_read(board, 0, &seen);
+  const tr__seen_calls *calls = &seen.calls[TR__TRANSFERS];
   ASSERT_EQ(seen.step, 5);
-  ASSERT(seen.is_in_call && seen.is_waiting);
-  ASSERT_EQ(seen.call, TR__CALL_ALLREDUCE);
-  ASSERT_EQ(seen.bytes, 64);
+  ASSERT(calls->is_open && seen.is_waiting && !seen.is_blocked);
+  ASSERT_EQ(calls->call, TR__CALL_ALLREDUCE);
+  ASSERT_EQ(calls->bytes, 64);
   tr__wait_end(board);
-  tr__call_end(board);
+  tr__call_end(board, TR__TRANSFERS);
   tr__work_end(board, outer);
   tr__board_read(board, 0, &seen);
-  ASSERT(!seen.is_in_call && !seen.is_waiting);
-  ASSERT_EQ(seen.begun, 1);
+  ASSERT(!calls->is_open && !seen.is_waiting);
+  ASSERT_EQ(calls->begun, 1);
+  ASSERT_EQ(seen.calls[TR__MEETINGS].begun, 0);
   ASSERT_EQ(seen.work, TR__WORK_OUTSIDE);
   board->release(board);
 }
@@ -320,6 +361,7 @@ static void test_a_watchdog_starts_stops_and_may_be_off(void)
 static const tr_test tests[] = {
     TEST(test_names_the_late_rank_and_its_phase),
     TEST(test_names_the_rank_that_the_late_ones_wait_for),
+    TEST(test_a_transfer_behind_a_meeting_is_no_mismatch),
     TEST(test_a_wait_without_polls_hangs),
     TEST(test_says_nothing_before_the_limit_or_without_a_wait),
     TEST(test_files_take_their_time_but_not_in_a_stopped_process),
