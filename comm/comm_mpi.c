@@ -6,10 +6,10 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-/* A wait polls this long before it yields: a medium all-reduce. Yielding to
- * another program costs its whole time slice, 4 ms. */
-static const double spin_s = 1e-3;
+/* A wait this long sleeps between polls. */
+static const double patience_s = 0.02;
 
 static tr__comm_mpi *mine(tr__comm *comm)
 {
@@ -48,25 +48,30 @@ static const tr__mpi_algorithm *const algorithms[] = {
     [TR__ALGORITHM_SHM] = &tr__mpi_shm,
     [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
     [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
+    [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
 };
 
-/* What all ranks ask for alike, so that they choose, or refuse, alike. */
-static tr_status choose(const tr__comm_mpi *comm,
-                        const tr__request *request,
-                        const tr__mpi_algorithm **out)
+/* Rounding on the way, and slices in any order, are not for all. */
+static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
 {
-  int64_t bytes = request->count * (int64_t)request->element;
-  bool is_ordered = request->kind != TR__ALLGATHER && comm->base.cut.total > 0;
-  tr__algorithm algorithm = tr__comm_choose(&comm->base, bytes, is_ordered);
-  if (is_ordered) {
+  bool is_shm = algorithm == TR__ALGORITHM_SHM;
+  if (transfer->wire != 0) {
+    return is_shm || algorithms[algorithm]->has_wire;
+  }
+  return transfer->slices == NULL || transfer->kind == TR__ALLREDUCE ||
+         is_shm || algorithm == TR__ALGORITHM_RING ||
+         algorithm == TR__ALGORITHM_HIERARCHICAL;
+}
+
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out)
+{
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, transfer);
+  if (transfer->kind != TR__ALLGATHER) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
-  /* Slices in any order, and rounding on the way, are not for all. */
-  bool is_plain = request->slices == NULL && request->wire == 0;
-  if (!is_plain && algorithm != TR__ALGORITHM_SHM) {
-    algorithm = TR__ALGORITHM_DIRECT;
-  }
-  *out = algorithms[algorithm];
+  *out = does(algorithm, transfer) ? algorithms[algorithm] : &tr__mpi_direct;
   return TR_OK;
 }
 
@@ -84,39 +89,50 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
   for (int r = 0; r < comm->base.size; r++) {
-    tr__range range = tr__comm_range(&comm->base, transfer->slices,
-                                     transfer->count, transfer->dtype, r);
-    comm->blocks[r] = (tr__block){range.begin, range.end};
+    int64_t count = transfer->count;
+    comm->blocks[r] = tr__comm_range(&comm->base, transfer->slices, count,
+                                     transfer->dtype, r);
   }
+}
+
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__block *blocks)
+{
+  tr__request *request = &comm->request;
+  if (blocks == NULL) {
+    cut_slices(comm, transfer);
+  }
+  request->kind = transfer->kind;
+  request->buf = transfer->buf;
+  request->count = transfer->count;
+  request->dtype = transfer->dtype;
+  request->wire = algorithm->has_wire ? transfer->wire : 0;
+  request->element = tr_dtype_size(transfer->dtype);
+  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
+  request->blocks = blocks != NULL ? blocks : comm->blocks;
+  request->is_done = transfer->count == 0 || comm->base.size == 1;
+  request->algorithm = algorithm;
+  if (!request->is_done) {
+    TR_TRY(algorithm->start(comm, request));
+    TR_TRY(algorithm->advance(comm, request, &request->is_done));
+  }
+  return TR_OK;
 }
 
 static tr_status
 mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
 {
   tr__comm_mpi *comm = mine(base);
-  tr__request *request = &comm->request;
+  const tr__mpi_algorithm *algorithm = NULL;
   *out = NULL;
   TR_TRY(tr__comm_check(transfer));
-  TR_CHECK(request->algorithm == NULL, TR_ESTATE,
+  TR_CHECK(comm->request.algorithm == NULL, TR_ESTATE,
            "an all-reduce was started before the last one had finished");
-  request->kind = transfer->kind;
-  request->buf = transfer->buf;
-  request->count = transfer->count;
-  request->dtype = transfer->dtype;
-  request->is_absent = transfer->is_absent;
-  request->slices = transfer->slices;
-  request->wire = transfer->wire;
-  request->element = tr_dtype_size(transfer->dtype);
-  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
-  TR_TRY(choose(comm, request, &request->algorithm));
-  cut_slices(comm, transfer);
-  request->blocks = comm->blocks;
-  *out = request;
-  request->is_done = transfer->count == 0 || base->size == 1;
-  if (!request->is_done) {
-    TR_TRY(request->algorithm->start(comm, request));
-    TR_TRY(request->algorithm->advance(comm, request, &request->is_done));
-  }
+  TR_TRY(tr__mpi_choose(comm, transfer, &algorithm));
+  *out = &comm->request;
+  TR_TRY(tr__mpi_begin(comm, algorithm, transfer, NULL));
   return TR_OK;
 }
 
@@ -141,6 +157,26 @@ static bool mpi_sleep(tr__comm *base, tr__request *request)
          algorithm->sleep(mine(base), request);
 }
 
+/* What MPI does by itself, polled as tr__comm_wait() does: a wait in MPI would
+ * keep a CPU busy, and show no life. */
+static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
+{
+  double begin = tr__now();
+  int is_done = 0;
+  TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  while (!is_done) {
+    double waited = tr__now() - begin;
+    if (waited > patience_s) {
+      tr__wait_poll(comm->base.board);
+      nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    } else if (waited > comm->base.spin_s) {
+      sched_yield();
+    }
+    TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  }
+  return TR_OK;
+}
+
 static tr_status
 mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
 {
@@ -150,8 +186,10 @@ mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
            "broadcast from rank %d of %d", root, base->size);
   while (done < all) {
     int64_t count = tr__min(all - done, base->tr__int_limit);
-    TR_TRY_MPI(MPI_Bcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
-                         comm->comm));
+    MPI_Request request;
+    TR_TRY_MPI(MPI_Ibcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
+                          comm->comm, &request));
+    TR_TRY(finish(comm, &request));
     done += count;
   }
   return TR_OK;
@@ -161,9 +199,10 @@ static tr_status
 mpi_reduce_i64(tr__comm *base, int64_t *values, int count, tr__reduce how)
 {
   MPI_Op op = how == TR__SUM ? MPI_SUM : how == TR__MIN ? MPI_MIN : MPI_MAX;
-  TR_TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
-                           mine(base)->comm));
-  return TR_OK;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
+                            mine(base)->comm, &request));
+  return finish(mine(base), &request);
 }
 
 static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
@@ -177,8 +216,10 @@ static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
     comm->sums = grown;
     comm->num_sums = needed;
   }
-  TR_TRY_MPI(MPI_Allgather(values, count, MPI_DOUBLE, comm->sums, count,
-                           MPI_DOUBLE, comm->comm));
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallgather(values, count, MPI_DOUBLE, comm->sums, count,
+                            MPI_DOUBLE, comm->comm, &request));
+  TR_TRY(finish(comm, &request));
   for (int i = 0; i < count; i++) {
     double sum = 0;
     for (int rank = 0; rank < base->size; rank++) {
@@ -191,20 +232,25 @@ static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
 
 static tr_status mpi_barrier(tr__comm *base)
 {
-  TR_TRY_MPI(MPI_Barrier(mine(base)->comm));
-  return TR_OK;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Ibarrier(mine(base)->comm, &request));
+  return finish(mine(base), &request);
+}
+
+static void free_communicator(MPI_Comm *comm)
+{
+  if (*comm != MPI_COMM_NULL && tr__mpi_is_active()) {
+    MPI_Comm_free(comm);
+  }
 }
 
 static void mpi_destroy(tr__comm *base)
 {
   tr__comm_mpi *comm = mine(base);
+  tr__nodes_release(comm);
   tr__shm_destroy(comm);
-  if (comm->node != MPI_COMM_NULL && tr__mpi_is_active()) {
-    MPI_Comm_free(&comm->node);
-  }
-  if (comm->comm != MPI_COMM_NULL && tr__mpi_is_active()) {
-    MPI_Comm_free(&comm->comm);
-  }
+  free_communicator(&comm->node);
+  free_communicator(&comm->comm);
   free(base->staging);
   free(comm->blocks);
   free(comm->scratch);
@@ -213,10 +259,13 @@ static void mpi_destroy(tr__comm *base)
   free(comm->sums);
   free(comm->parts);
   free(base->cut.first);
+  if (base->board != NULL) {
+    base->board->release(base->board);
+  }
   free(comm);
 }
 
-const tr__comm_type tr__comm_mpi_type = {
+const tr__comm_type tr__mpi_bare_type = {
     .name = "mpi",
     .destroy = mpi_destroy,
     .start = mpi_start,
@@ -226,49 +275,9 @@ const tr__comm_type tr__comm_mpi_type = {
     .reduce_i64 = mpi_reduce_i64,
     .sum_f64 = mpi_sum_f64,
     .barrier = mpi_barrier,
-    .alloc = tr__shm_alloc,
-    .free = tr__shm_free,
+    .alloc = tr__nodes_alloc,
+    .free = tr__nodes_free,
 };
-
-/* Compare the CPUs of the ranks of this node. */
-static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
-{
-  cpu_set_t own;
-  CPU_ZERO(&own);
-  sched_getaffinity(0, sizeof own, &own);
-  TR_TRY_MPI(MPI_Allgather(&own, sizeof own, MPI_BYTE, sets, sizeof own,
-                           MPI_BYTE, node));
-  base->cpu_sharers = 0;
-  for (int i = 0; i < base->local_size; i++) {
-    cpu_set_t common;
-    CPU_AND(&common, &own, &sets[i]);
-    base->cpu_sharers += CPU_COUNT(&common) > 0;
-  }
-  base->cpu_sharers = base->cpu_sharers > 0 ? base->cpu_sharers : 1;
-  /* With more ranks than CPUs a poll keeps the awaited rank from running. */
-  base->spin_s = base->cpu_sharers > CPU_COUNT(&own) ? 0 : spin_s;
-  return TR_OK;
-}
-
-static tr_status look_at_node(tr__comm_mpi *comm)
-{
-  TR_TRY_MPI(MPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0,
-                                 MPI_INFO_NULL, &comm->node));
-  TR_TRY_MPI(MPI_Comm_set_errhandler(comm->node, MPI_ERRORS_RETURN));
-  MPI_Comm_size(comm->node, &comm->base.local_size);
-  cpu_set_t *sets = calloc((size_t)comm->base.local_size, sizeof *sets);
-  tr_status status = TR_OK;
-  if (sets == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory for the CPU sets of %d ranks",
-                     comm->base.local_size);
-  }
-  TR_TRY_GOTO(tr__agree(&comm->base, status), done);
-  TR_TRY_GOTO(count_sharers(&comm->base, comm->node, sets), done);
-
-done:
-  free(sets);
-  return status;
-}
 
 static tr_status duplicate(int handle, MPI_Comm *out)
 {
@@ -283,7 +292,6 @@ static tr_status duplicate(int handle, MPI_Comm *out)
            "the communicator is an intercommunicator, expected an "
            "intracommunicator");
   TR_TRY_MPI(MPI_Comm_dup(comm, out));
-  TR_TRY_MPI(MPI_Comm_set_errhandler(*out, MPI_ERRORS_RETURN));
   return TR_OK;
 }
 
@@ -293,47 +301,54 @@ static size_t scratch_bytes(int size)
   return TR__DEPTH * (direct > TR__SEGMENT_BYTES ? direct : TR__SEGMENT_BYTES);
 }
 
-/* NULL: no memory. */
-static tr__comm_mpi *make(MPI_Comm own)
+static bool get_memory(tr__comm_mpi *comm)
 {
-  tr__comm_mpi *comm = calloc(1, sizeof *comm);
-  if (comm == NULL) {
-    return NULL;
-  }
-  MPI_Comm_rank(own, &comm->base.rank);
-  MPI_Comm_size(own, &comm->base.size);
   size_t size = (size_t)comm->base.size;
-  comm->base.type = &tr__comm_mpi_type;
-  comm->base.tr__int_limit = INT_MAX;
-  int level = MPI_THREAD_SINGLE;
-  MPI_Query_thread(&level);
-  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
-  comm->comm = own;
-  comm->node = MPI_COMM_NULL;
   comm->blocks = calloc(size, sizeof *comm->blocks);
   comm->scratch = malloc(scratch_bytes(comm->base.size));
   comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
   comm->ints = calloc(2 * size, sizeof *comm->ints);
   comm->parts = calloc(size, sizeof *comm->parts);
-  if (comm->blocks == NULL || comm->scratch == NULL || comm->requests == NULL ||
-      comm->ints == NULL || comm->parts == NULL) {
-    mpi_destroy(&comm->base);
-    return NULL;
+  return comm->blocks != NULL && comm->scratch != NULL &&
+         comm->requests != NULL && comm->ints != NULL && comm->parts != NULL;
+}
+
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
+{
+  int level = MPI_THREAD_SINGLE;
+  *out = calloc(1, sizeof **out);
+  if (*out == NULL) {
+    MPI_Comm_free(&own);
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
   }
-  return comm;
+  tr__comm_mpi *comm = *out;
+  MPI_Comm_set_errhandler(own, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  MPI_Query_thread(&level);
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
+  comm->comm = own;
+  comm->node = MPI_COMM_NULL;
+  if (!get_memory(comm)) {
+    mpi_destroy(&comm->base);
+    *out = NULL;
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
+  return TR_OK;
 }
 
 tr_status tr__comm_mpi_create(int handle, tr__comm **out)
 {
   *out = NULL;
   MPI_Comm own = MPI_COMM_NULL;
+  tr__comm_mpi *comm;
   TR_TRY(duplicate(handle, &own));
-  tr__comm_mpi *comm = make(own);
-  TR_CHECK(comm != NULL, TR_ENOMEM, "no memory for a communicator");
-  tr_status status = look_at_node(comm);
+  TR_TRY(tr__mpi_make(own, &comm));
+  tr_status status = tr__nodes_create(comm);
   if (status == TR_OK) {
-    status = tr__shm_create(comm);
-    comm->base.has_shm = comm->shared.base != NULL;
+    status = tr__node_board_create(comm, &comm->base.board);
   }
   if (status != TR_OK) {
     mpi_destroy(&comm->base);

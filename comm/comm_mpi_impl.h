@@ -24,24 +24,30 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out);
 /* tr__comm_create - self for a communicator of one rank, else mpi. */
 tr_status tr__comm_create(int handle, tr__comm **out);
 
-/* tr__comm_choose - the algorithm for so many bytes; is_ordered: sums follow
- * the fixed tree. */
-tr__algorithm
-tr__comm_choose(const tr__comm *comm, int64_t bytes, bool is_ordered);
+/* tr__comm_choose - the algorithm for a transfer. */
+tr__algorithm tr__comm_choose(const tr__comm *comm,
+                              const tr__transfer *transfer);
 
-/* tr__comm_check_order - TR_EUNSUPPORTED, with the reason, for an algorithm
- * whose sums do not follow the fixed tree on these ranks. */
+/* tr__comm_check_order - TR_EUNSUPPORTED, with the reason, where there is a cut
+ * and an algorithm's sums do not follow its tree on these ranks. */
 tr_status tr__comm_check_order(const tr__comm *comm, tr__algorithm algorithm);
 
 /* tr__pairs_keep_order - the sums of recursive doubling and halving follow the
  * fixed tree: with 2^k ranks of equal parts, and some others. */
 bool tr__pairs_keep_order(const tr__comm *comm);
 
+/* tr__nodes_keep_order - each node's ranks hold one node of the tree. */
+bool tr__nodes_keep_order(const tr__comm *comm);
+
 /* tr__mpi_is_launched - a launcher started this program as part of a job. */
 bool tr__mpi_is_launched(void);
 
 /* tr__mpi_is_active - MPI is initialised and not yet finalised. */
 bool tr__mpi_is_active(void);
+
+/* tr__mpi_size - ranks of a communicator, given by its Fortran handle, and
+ * which one this is; 0 for what is none. */
+int tr__mpi_size(int handle, int *rank);
 
 /* tr__mpi_init - initialise MPI, for one thread at a time. */
 tr_status tr__mpi_init(void);
@@ -52,8 +58,10 @@ void tr__mpi_finalize(void);
 /* tr__mpi_abort - end the whole job with this exit code. */
 void tr__mpi_abort(int code);
 
-/* tr__mpi_world - the Fortran handle of MPI_COMM_WORLD, and its size. */
+/* tr__mpi_world - the Fortran handle of MPI_COMM_WORLD, its size, and which of
+ * its ranks this is. */
 int tr__mpi_world(void);
+int tr__mpi_world_rank(void);
 int tr__mpi_world_size(void);
 
 #endif

@@ -44,6 +44,21 @@ tr_status tr__mpi_init(void)
   return TR_OK;
 }
 
+int tr__mpi_size(int handle, int *rank)
+{
+  int size = 0, is_inter = 1;
+  MPI_Comm comm =
+      tr__mpi_is_active() ? MPI_Comm_f2c((MPI_Fint)handle) : MPI_COMM_NULL;
+  *rank = -1;
+  if (comm == MPI_COMM_NULL ||
+      MPI_Comm_test_inter(comm, &is_inter) != MPI_SUCCESS || is_inter) {
+    return 0;
+  }
+  MPI_Comm_rank(comm, rank);
+  MPI_Comm_size(comm, &size);
+  return size;
+}
+
 void tr__mpi_finalize(void)
 {
   if (tr__mpi_is_active()) {
@@ -59,6 +74,13 @@ void tr__mpi_abort(int code)
 int tr__mpi_world(void)
 {
   return (int)MPI_Comm_c2f(MPI_COMM_WORLD);
+}
+
+int tr__mpi_world_rank(void)
+{
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
 }
 
 int tr__mpi_world_size(void)

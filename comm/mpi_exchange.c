@@ -159,7 +159,17 @@ pairs_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_doubling = {.start = doubling_start,
-                                            .advance = pairs_advance};
-const tr__mpi_algorithm tr__mpi_halving = {.start = halving_start,
-                                           .advance = pairs_advance};
+static int64_t
+pairs_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
+{
+  (void)comm;
+  const tr__pairs *state = &request->pairs;
+  bool receives = state->recv_done < state->num_in;
+  *awaited = receives ? state->now.from : state->now.to;
+  return state->step * (int64_t)1000000 + state->recv_done + state->send_done;
+}
+
+const tr__mpi_algorithm tr__mpi_doubling = {
+    .start = doubling_start, .advance = pairs_advance, .look = pairs_look};
+const tr__mpi_algorithm tr__mpi_halving = {
+    .start = halving_start, .advance = pairs_advance, .look = pairs_look};

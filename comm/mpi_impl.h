@@ -25,10 +25,9 @@ enum {
   TR__TAG_DIRECT_SUMS
 };
 
-/* Elements begin..end-1 of a transfer. */
-typedef struct tr__block {
-  int64_t begin, end;
-} tr__block;
+typedef struct tr__comm_mpi tr__comm_mpi;
+
+typedef tr__range tr__block; /* of a transfer's elements */
 
 /* A ring's items are numbered (step, segment), step-major. Item i is received
  * from the left and, num_segments items later, sent to the right. */
@@ -94,15 +93,27 @@ typedef struct tr__arena {
   tr__segment segment;
 } tr__arena;
 
-typedef struct tr__comm_mpi tr__comm_mpi;
+/* Where a transfer over several nodes stands: which of its parts is under way,
+ * and on which communicator. */
+typedef struct tr__hierarchical {
+  int rounds; /* regions per node */
+  int step;
+  tr__comm_mpi *where; /* NULL: none */
+} tr__hierarchical;
 
 /* start sets the state up; advance moves it along without waiting, and sets
  * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
- * only when somebody polls. */
+ * only when somebody polls. look is for the watchdog, NULL where ranks of this
+ * node are awaited: a number that changes as the call gets on, and the rank
+ * whose message it needs; *awaited stays where that is none. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
   bool (*sleep)(tr__comm_mpi *comm, const tr__request *request);
+  int64_t (*look)(const tr__comm_mpi *comm,
+                  const tr__request *request,
+                  int *awaited);
+  bool has_wire; /* sends numbers of 16 bits where it is told to */
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;
@@ -111,6 +122,7 @@ extern const tr__mpi_algorithm tr__mpi_halving;
 extern const tr__mpi_algorithm tr__mpi_direct;
 extern const tr__mpi_algorithm tr__mpi_library;
 extern const tr__mpi_algorithm tr__mpi_shm;
+extern const tr__mpi_algorithm tr__mpi_hierarchical;
 
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
@@ -119,9 +131,7 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  const bool *is_absent;
-  const tr__range *slices;
-  tr_dtype wire;
+  tr_dtype wire;  /* 0 where the algorithm has none */
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -129,7 +139,21 @@ struct tr__request {
   tr__pairs pairs;
   tr__direct direct;
   tr__shm shm;
+  tr__hierarchical hierarchical;
 };
+
+/* How the ranks lie on several nodes, of which each shares memory. */
+typedef struct tr__nodes {
+  int count, own; /* nodes; number of this rank's, in the order of their first
+                     ranks */
+  int carriers;   /* ranks of each node that carry a part of the numbers to the
+                     other nodes: as many as the smallest node has */
+  int *first; /* [count + 1] of their ranks; NULL: they are not numbered node
+                 by node */
+  tr__comm_mpi *inside; /* the ranks of this node */
+  tr__comm_mpi *across; /* the carriers of the same part; NULL: carries none */
+  tr__block *blocks;    /* [max(count, size)], of the part under way */
+} tr__nodes;
 
 struct tr__comm_mpi {
   tr__comm base; /* first, so that a tr__comm is one of these */
@@ -142,8 +166,10 @@ struct tr__comm_mpi {
   double *sums;          /* for sum_f64, grown only */
   int64_t num_sums;
 
+  MPI_Comm node;   /* the ranks of this node */
+  tr__nodes nodes; /* inside NULL: one node, or no shared memory on some */
+
   /* Where all ranks are on one node. */
-  MPI_Comm node;
   tr__segment shared; /* counters and stages; base NULL: messages only */
   tr__arena *arenas;
   const char **parts; /* [size], of the numbers that are being summed */
@@ -151,8 +177,40 @@ struct tr__comm_mpi {
   int few;            /* which of the two places of few numbers is in use */
 };
 
-/* tr__shm_create - counters and stages, where all ranks are on one node and can
- * share memory. Collective. tr__shm_destroy - with all arenas. */
+/* tr__mpi_bare_type - the mpi collective without notes on the board. */
+extern const tr__comm_type tr__mpi_bare_type;
+
+/* tr__node_board_create - the board of this rank's node. Collective on
+ * comm->node. */
+tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out);
+
+/* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
+ * which is taken. */
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out);
+
+/* tr__mpi_choose - the algorithm for a transfer; the same, or a refusal, on all
+ * ranks. */
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out);
+
+/* tr__mpi_begin - start a transfer in comm->request. blocks: [size] what
+ * belongs to whom, NULL: slices; borrowed until it has finished. */
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__block *blocks);
+
+/* tr__nodes_create - find out who is on this node, and share memory with them;
+ * collective. tr__nodes_release - the communicators of nodes. tr__nodes_alloc,
+ * tr__nodes_free - see tr__comm_type. */
+tr_status tr__nodes_create(tr__comm_mpi *comm);
+void tr__nodes_release(tr__comm_mpi *comm);
+tr_status tr__nodes_alloc(tr__comm *base, size_t bytes, void **out);
+void tr__nodes_free(tr__comm *base, void *data);
+
+/* tr__shm_create - counters and stages for ranks that are all on one node, if
+ * they can share memory. Collective. tr__shm_destroy - with all arenas. */
 tr_status tr__shm_create(tr__comm_mpi *comm);
 void tr__shm_destroy(tr__comm_mpi *comm);
 
@@ -192,16 +250,20 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
  */
 enum { TR__SUM_BYTES = 8 << 10 };
 
-/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks that are not
- * absent, by the fixed tree; zeros where all are. out may be one of the parts.
- * Where the request's wire is bfloat16, parts and sum are rounded to it. */
+/* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
+ * tree; out may be one of the parts. Where the request's wire is bfloat16,
+ * those of other ranks are of 16 bits, and this rank's and the sum are rounded.
+ */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
 
-/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
- * that. */
-void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
+/* A wire of bfloat16. tr__wire_pack - floats to 16 bits, to the nearest, ties
+ * to even; tr__wire_unpack - the way back; tr__wire_round - both, out may be
+ * in. */
+void tr__wire_pack(void *out, const void *in, int64_t count);
+void tr__wire_unpack(void *out, const void *in, int64_t count);
+void tr__wire_round(void *out, const void *in, int64_t count);
 
 #endif

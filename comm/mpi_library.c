@@ -64,7 +64,7 @@ static tr_status all_slices(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
-static tr_status library_start(tr__comm_mpi *comm, tr__request *request)
+static tr_status all_of_it(tr__comm_mpi *comm, tr__request *request)
 {
   if (request->kind == TR__ALLREDUCE) {
     return allreduce(comm, request);
@@ -72,6 +72,14 @@ static tr_status library_start(tr__comm_mpi *comm, tr__request *request)
   return request->count <= comm->base.tr__int_limit
              ? all_slices(comm, request)
              : slice_by_slice(comm, request);
+}
+
+static tr_status library_start(tr__comm_mpi *comm, tr__request *request)
+{
+  tr__block_begin(comm->base.board, TR__TRANSFERS);
+  tr_status status = all_of_it(comm, request);
+  tr__block_end(comm->base.board);
+  return status;
 }
 
 static tr_status

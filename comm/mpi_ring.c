@@ -165,5 +165,15 @@ ring_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_ring = {.start = ring_start,
-                                        .advance = ring_advance};
+static int64_t
+ring_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
+{
+  const tr__ring *ring = &request->ring;
+  int size = comm->base.size;
+  bool receives = ring->recv_done < ring->total;
+  *awaited = (comm->base.rank + (receives ? size - 1 : 1)) % size;
+  return ring->recv_done + ring->send_done;
+}
+
+const tr__mpi_algorithm tr__mpi_ring = {
+    .start = ring_start, .advance = ring_advance, .look = ring_look};

@@ -21,9 +21,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Few numbers; the stage; what is summed between two looks at the others, some
- * ten microseconds. */
-enum { FEW_BYTES = 8 << 10, STAGE_BYTES = 1 << 20, TURN_BYTES = 256 << 10 };
+/* Few numbers, and fewer of an arena's, which take no copies otherwise; the
+ * stage; what is summed between two looks at the others, some ten microseconds.
+ */
+enum {
+  FEW_BYTES = 4 << 10,
+  FEW_ARENA_BYTES = 2 << 10,
+  STAGE_BYTES = 512 << 10,
+  TURN_BYTES = 256 << 10
+};
 
 /* A rank's part of the segment. What is written often has a line of its own.
  * The bell of the node is that of its first rank. */
@@ -43,12 +49,8 @@ static part *part_of(const tr__comm_mpi *comm, int rank)
 
 tr_status tr__shm_create(tr__comm_mpi *comm)
 {
-  if (comm->base.local_size != comm->base.size) {
-    return TR_OK;
-  }
-  /* The node's ranks are numbered as the communicator's are: all of them are
-   * here, and the key of the split is 0. */
-  return tr__segment_create(comm->node, sizeof(part), &comm->shared);
+  TR_TRY(tr__segment_create(comm->comm, sizeof(part), &comm->shared));
+  return TR_OK;
 }
 
 static bool all_have_come(const tr__comm_mpi *comm)
@@ -113,18 +115,15 @@ shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
   }
 }
 
-/* A rank's slice of the numbers, in bytes. */
-typedef struct slice {
-  size_t begin, bytes;
-} slice;
-
-static slice
-slice_of(const tr__comm_mpi *comm, const tr__request *request, int rank)
+/* First byte of a rank's slice of the numbers, and the one after its last. */
+static size_t slice_begin(const tr__request *request, int rank)
 {
-  const tr__range range = tr__comm_range(&comm->base, request->slices,
-                                         request->count, request->dtype, rank);
-  return (slice){(size_t)range.begin * request->element,
-                 (size_t)(range.end - range.begin) * request->element};
+  return (size_t)request->blocks[rank].begin * request->element;
+}
+
+static size_t slice_end(const tr__request *request, int rank)
+{
+  return (size_t)request->blocks[rank].end * request->element;
 }
 
 /* The part of a slice that moves now. */
@@ -133,16 +132,14 @@ typedef struct piece {
   size_t staged;       /* where it begins in a stage */
 } piece;
 
-static piece
-piece_of(const tr__comm_mpi *comm, const tr__request *request, int rank)
+static piece piece_of(const tr__request *request, int slice)
 {
   const tr__shm *state = &request->shm;
-  const slice whole = slice_of(comm, request, rank);
-  size_t done = state->done < whole.bytes ? state->done : whole.bytes;
-  size_t left = whole.bytes - done;
-  return (piece){.begin = whole.begin + done,
-                 .bytes = left < state->piece ? left : state->piece,
-                 .staged = (size_t)rank * state->piece};
+  size_t end = slice_end(request, slice);
+  size_t begin = slice_begin(request, slice) + state->done;
+  begin = begin < end ? begin : end;
+  size_t bytes = end - begin < state->piece ? end - begin : state->piece;
+  return (piece){begin, bytes, (size_t)slice * state->piece};
 }
 
 /* Where the numbers of a piece lie for a rank. */
@@ -169,8 +166,7 @@ static void sum_block(const tr__comm_mpi *comm,
   for (int r = 0; r < size; r++) {
     comm->parts[r] = numbers_of(comm, request, r, own) + at;
   }
-  if (size == 2 && is_for_all && request->dtype == TR_F32 &&
-      request->is_absent == NULL && request->wire == 0) {
+  if (size == 2 && is_for_all && request->dtype == TR_F32) {
     shm_add_both_f32((float *)(void *)comm->parts[0],
                      (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));
@@ -185,22 +181,6 @@ static void sum_block(const tr__comm_mpi *comm,
   }
 }
 
-/* This rank's slice into the others' memory, or theirs out of the stages. */
-static void share_pieces(const tr__comm_mpi *comm, const tr__request *request)
-{
-  int rank = comm->base.rank;
-  for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(comm, request, request->shm.arena != NULL ? rank : r);
-    if (r != rank && request->shm.arena != NULL) {
-      memcpy(numbers_of(comm, request, r, &p),
-             numbers_of(comm, request, rank, &p), p.bytes);
-    }
-    if (r != rank && request->shm.arena == NULL) {
-      memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
-    }
-  }
-}
-
 /* Between the buffer and this rank's stage: all pieces, or the own one. */
 static void stage(const tr__comm_mpi *comm,
                   const tr__request *request,
@@ -211,7 +191,7 @@ static void stage(const tr__comm_mpi *comm,
     return;
   }
   for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(comm, request, r);
+    piece p = piece_of(request, r);
     char *staged = numbers_of(comm, request, comm->base.rank, &p);
     char *number = request->buf + p.begin;
     if (!is_own || r == comm->base.rank) {
@@ -225,7 +205,7 @@ static void begin_piece(tr__comm_mpi *comm, tr__request *request)
   tr__shm *state = &request->shm;
   stage(comm, request, request->kind == TR__ALLGATHER, false);
   state->at = 0;
-  state->end = piece_of(comm, request, comm->base.rank).bytes;
+  state->end = piece_of(request, comm->base.rank).bytes;
   state->step = TR__SHM_ARRIVING;
   come_to_next_phase(comm);
 }
@@ -256,14 +236,12 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
   size_t bytes = (size_t)request->count * request->element;
   request->shm = (tr__shm){.arena = find_arena(comm, request->buf, bytes)};
   tr__shm *state = &request->shm;
-  if (bytes <= FEW_BYTES) {
+  if (bytes <= (state->arena != NULL ? FEW_ARENA_BYTES : FEW_BYTES)) {
     few_start(comm, request, bytes);
     return TR_OK;
   }
-  for (int r = 0; r < comm->base.size; r++) {
-    size_t own = slice_of(comm, request, r).bytes;
-    state->largest = own > state->largest ? own : state->largest;
-  }
+  state->largest =
+      (size_t)tr__mpi_largest_block(comm, request) * request->element;
   state->piece = STAGE_BYTES / (size_t)comm->base.size / 64 * 64;
   if (state->arena != NULL) {
     const char *own = tr__segment_part(state->arena, comm->base.rank);
@@ -282,21 +260,22 @@ static void few_end(tr__comm_mpi *comm, tr__request *request)
   for (int r = 0; r < size; r++) {
     comm->parts[r] = part_of(comm, r)->few[comm->few];
   }
-  size_t bytes = (size_t)request->count * request->element;
   if (request->kind != TR__ALLGATHER) {
-    tr__mpi_sum(comm, request, bytes, request->buf);
+    tr__mpi_sum(comm, request, (size_t)request->count * request->element,
+                request->buf);
     return;
   }
   for (int r = 0; r < size; r++) {
-    const slice s = slice_of(comm, request, r);
-    memcpy(request->buf + s.begin, comm->parts[r] + s.begin, s.bytes);
+    size_t begin = slice_begin(request, r);
+    memcpy(request->buf + begin, comm->parts[r] + begin,
+           slice_end(request, r) - begin);
   }
 }
 
 static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  const piece own = piece_of(comm, request, comm->base.rank);
+  const piece own = piece_of(request, comm->base.rank);
   size_t stop = (size_t)tr__min(state->end, state->at + TURN_BYTES);
   while (state->at < stop) {
     size_t bytes = (size_t)tr__min(stop - state->at, TR__SUM_BYTES);
@@ -305,14 +284,44 @@ static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
   }
 }
 
+/* This rank's slice into the others' memory. */
+static void share_turn(const tr__comm_mpi *comm, tr__request *request)
+{
+  tr__shm *state = &request->shm;
+  int rank = comm->base.rank, size = comm->base.size;
+  const piece own = piece_of(request, rank);
+  size_t bytes =
+      (size_t)tr__min(state->end - state->at, TURN_BYTES / (size - 1));
+  for (int r = 0; r < size; r++) {
+    if (r != rank) {
+      memcpy(numbers_of(comm, request, r, &own) + state->at,
+             numbers_of(comm, request, rank, &own) + state->at, bytes);
+    }
+  }
+  state->at += bytes;
+}
+
+/* The others' pieces out of their stages. */
+static void collect(const tr__comm_mpi *comm, tr__request *request)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    const piece p = piece_of(request, r);
+    if (r != comm->base.rank) {
+      memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
+    }
+  }
+  request->shm.at = request->shm.end;
+}
+
 static void do_turn(tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  if (request->kind == TR__ALLGATHER) {
-    share_pieces(comm, request);
-    state->at = state->end;
-  } else {
+  if (request->kind != TR__ALLGATHER) {
     sum_turn(comm, request);
+  } else if (state->arena != NULL) {
+    share_turn(comm, request);
+  } else {
+    collect(comm, request);
   }
   if (state->at == state->end) {
     state->step = TR__SHM_LEAVING;
@@ -374,7 +383,7 @@ tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
                          : TR_FAIL(TR_ENOMEM, "no memory for an arena's name");
   status = tr__agree(base, status);
   if (status == TR_OK) {
-    status = tr__segment_create(comm->node, bytes, &arena->segment);
+    status = tr__segment_create(comm->comm, bytes, &arena->segment);
   }
   if (status != TR_OK || arena->segment.base == NULL) {
     free(arena);

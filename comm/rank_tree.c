@@ -49,12 +49,47 @@ bool tr__pairs_keep_order(const tr__comm *comm)
   return true;
 }
 
+bool tr__nodes_keep_order(const tr__comm *base)
+{
+  const tr__nodes *nodes = &((const tr__comm_mpi *)base)->nodes;
+  for (int i = 0; i < nodes->count; i++) {
+    int begin = 0, end = base->size;
+    while (begin != nodes->first[i] || end != nodes->first[i + 1]) {
+      int mid = end - begin > 1 ? middle(base, begin, end) : begin;
+      bool is_left = nodes->first[i + 1] <= mid;
+      if (!is_left && nodes->first[i] < mid) {
+        return false; /* in both halves */
+      }
+      begin = is_left ? begin : mid;
+      end = is_left ? mid : end;
+    }
+  }
+  return true;
+}
+
+/* A rank's numbers; those that come off a wire of 16 bits, and this rank's own,
+ * which are rounded like them, lie in `own` then. */
+static const char *leaf(const sum *s, int rank, char *own)
+{
+  const char *part = s->comm->parts[rank];
+  int64_t count = (int64_t)(s->bytes / sizeof(float));
+  if (s->request->wire == 0) {
+    return part;
+  }
+  if (rank == s->comm->base.rank) {
+    tr__wire_round(own, part, count);
+  } else {
+    tr__wire_unpack(own, part, count);
+  }
+  return own;
+}
+
 /* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
  */
 static const char *node(const sum *s, int begin, int end, char *own)
 {
   if (end - begin == 1) {
-    return s->comm->parts[begin];
+    return leaf(s, begin, own);
   }
   _Alignas(64) char spare[TR__SUM_BYTES];
   int mid = middle(&s->comm->base, begin, end);
@@ -77,7 +112,9 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   _Alignas(64) char own[TR__SUM_BYTES];
   const sum s = {comm, request, bytes};
   const char *total = node(&s, 0, comm->base.size, own);
-  if (total != out) {
+  if (request->wire != 0) {
+    tr__wire_round(out, total, (int64_t)(bytes / sizeof(float)));
+  } else if (total != out) {
     memcpy(out, total, bytes);
   }
 }

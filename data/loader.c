@@ -142,9 +142,12 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
     loader->done = 0;
     return 0;
   }
+  tr__work before =
+      tr__work_begin(loader->ctx->comm->board, TR__WORK_LOADING, 0);
   double begin = tr__timeline_begin(loader->ctx->timeline);
   const tr__slot *slot = tr__ring_take(loader->ring);
   tr__timeline_end(loader->ctx->timeline, begin, "wait", "data");
+  tr__work_end(loader->ctx->comm->board, before);
   *batch = batch_of(loader->data, slot);
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);

@@ -19,6 +19,7 @@ typedef struct example_options {
   int64_t batch, epochs, steps, warmup, save_every, virtual_shards;
   int64_t threads, seed;
   double lr, weight_decay; /* negative: the optimizer's default */
+  double stall_timeout;    /* seconds; negative: none */
   double clip_norm;        /* 0: gradients are taken as they are */
   int no_shuffle, resume, no_checkpoint, print_plan, zero1, help;
   /* of train_gpt, which writes a text */

@@ -56,7 +56,8 @@ int example_open_context(int argc,
       .wire = strcmp(options->wire, "bf16") == 0 ? TR_BF16 : TR_F32,
       .dtype = dtype_of(options->dtype),
       .virtual_shards = options->virtual_shards,
-      .trace_path = options->trace};
+      .trace_path = options->trace,
+      .stall_timeout = options->stall_timeout};
   TR_MUST(tr_context_create_auto(status == TR_OK ? &opts : &defaults, ctx));
   if (status != TR_OK) {
     tr_error_set(status, problem);

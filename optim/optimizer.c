@@ -459,7 +459,7 @@ static tr_status update(tr_optimizer *opt)
   return tr_error_push(status, __FILE__, __LINE__);
 }
 
-tr_status tr_optimizer_step(tr_optimizer *opt)
+static tr_status step(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
   tr_context *ctx = store->ctx;
@@ -493,4 +493,13 @@ tr_status tr_optimizer_step(tr_optimizer *opt)
   tr__store_clear_grads(store);
   tr__timeline_end(ctx->timeline, begin, "optimizer", opt->type->name);
   return TR_OK;
+}
+
+tr_status tr_optimizer_step(tr_optimizer *opt)
+{
+  const tr__board *board = opt->store->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_UPDATE, 0);
+  tr_status status = step(opt);
+  tr__work_end(board, before);
+  return status;
 }

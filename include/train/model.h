@@ -111,12 +111,11 @@ TR_API tr_status tr_model_forward(tr_model *net, const tr_batch *batch);
  * step; the optimizer corrects for the true one.
  *
  * Calls:     local; with virtual shards (tr_context_opts) collective from the
- *            second batch of a step on, as the batch before is summed over
- * ranks Errors:    TR_ESTATE before tr_model_forward(), or without a loss
+ *            second batch of a step on: it sums the batch before
+ * Errors:    TR_ESTATE before tr_model_forward(), or without a loss
  * Ownership: nothing is created or kept
  * Threads:   one thread per context; asynchronous on the context's stream
- * Exact:     bitwise repeatable for fixed ranks and backend, with virtual
- * shards for any number of ranks */
+ * Exact:     bitwise repeatable for fixed ranks and backend */
 TR_API tr_status tr_model_backward(tr_model *net);
 
 /* tr_model_allreduce_grads - make every rank's gradients those of the global

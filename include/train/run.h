@@ -36,9 +36,26 @@ typedef struct tr_context_opts {
                              65,536 events of each rank; NULL: no trace */
   tr_dtype wire; /* in which gradients travel between ranks: TR_BF16, or 0: as
                     they are; see tr_context_create_f() */
+  double stall_timeout; /* seconds that ranks may wait for one that does not
+                           come; 0: 120, negative: for ever. See below */
 } tr_context_opts;
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
+ *
+ * A job whose ranks wait in vain ends by itself. With more than one rank a
+ * thread of each watches, mostly asleep and without a message: where the rank
+ * has waited in one collective call for opts->stall_timeout while nothing got
+ * on, one line on stderr names the rank that has not come and the phase that it
+ * is in, and the process ends with 71 by _exit(), upon which the launcher ends
+ * the job. Ranks that wait in different calls, or for one that has destroyed
+ * its context, can never meet: they end with 78 at once. Of ranks of other
+ * nodes only the one is known whose message is awaited.
+ *
+ * Only waiting counts, not computing: set the limit to more than the longest
+ * time by which one rank may come later than another, such as a solver's work
+ * between two steps that only some ranks have. Saving and resuming may take ten
+ * times as long, an evaluation as long as its batches get on, and time in which
+ * the whole job is suspended does not count.
  *
  * Mixed precision, opts->dtype TR_BF16 or TR_F16: values between layers, their
  * gradients, and the weights that products read are of 16 bits, sums are of 32.
@@ -47,11 +64,13 @@ typedef struct tr_context_opts {
  * TR_F16 scales its losses: see tr_optimizer_loss_scale().
  *
  * With opts->wire TR_BF16 each rank's gradients are rounded to bfloat16 (to the
- * nearest, ties to even), summed in float, and the sum is rounded once more. All
- * ranks get the same, and the same by every algorithm; messages have half the
- * bytes. In the shared memory of a node, where nothing travels, the numbers are
- * rounded alike and nothing is saved. Losses, weights of samples, BatchNorm's
- * sums and the parameters that shard_state hands round are not rounded.
+ * nearest, ties to even) for their way to the rank that adds them, summed in
+ * float, and rounded once more for the way back, so that messages have half the
+ * bytes; all ranks get the same. Only what travels is rounded: in the shared
+ * memory of a node nothing is, and over several nodes the sums of each node
+ * are. Losses, weights of samples, BatchNorm's sums and the parameters that
+ * shard_state hands round are never. The bits depend on the number of ranks, so
+ * it is refused in reproducible mode.
  *
  * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
  * parts, and all sums over samples follow one fixed tree over these parts, so

@@ -55,16 +55,31 @@ static void rest(tr__comm *comm, tr__request *request, double waited)
   nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 }
 
-tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
+static tr_status run_to_end(tr__comm *comm, tr__request **request)
 {
   double begin = tr__now();
   bool done = false;
   TR_TRY(comm->type->test(comm, request, &done));
   while (!done) {
-    rest(comm, *request, tr__now() - begin);
+    double waited = tr__now() - begin;
+    if (waited > patience_s) {
+      tr__wait_poll(comm->board);
+      if (comm->type->look != NULL) {
+        comm->type->look(comm, *request);
+      }
+    }
+    rest(comm, *request, waited);
     TR_TRY(comm->type->test(comm, request, &done));
   }
   return TR_OK;
+}
+
+tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
+{
+  tr__wait_begin(comm->board, TR__TRANSFERS);
+  tr_status status = run_to_end(comm, request);
+  tr__wait_end(comm->board);
+  return status;
 }
 
 /* What the lowest rank that failed tells the others. */

@@ -42,6 +42,9 @@ const tr__origin *tr__error_origin(void);
 /* tr__error_set_agreed - mark the trace as agreed, and as rank's message. */
 void tr__error_set_agreed(int rank, bool here, const char *message);
 
+/* tr__error_set_rank - say where a failure arose that is not agreed on. */
+void tr__error_set_rank(int rank);
+
 /* tr__error_is_elsewhere - the last failure arose on another rank, which
  * reports it. */
 bool tr__error_is_elsewhere(void);

@@ -3,6 +3,7 @@
 #define TR_COMM_IMPL_H
 
 #include "base/base_impl.h"
+#include "base/board_impl.h"
 
 typedef struct tr__comm tr__comm;
 typedef struct tr__request tr__request;
@@ -12,12 +13,13 @@ typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 /* How a transfer works. AUTO takes one by size from a table. */
 typedef enum tr__algorithm {
   TR__ALGORITHM_AUTO = 0,
-  TR__ALGORITHM_DOUBLING = 1, /* recursive doubling, for few bytes */
-  TR__ALGORITHM_RING = 2,     /* own pipelined ring */
-  TR__ALGORITHM_MPI = 3,      /* MPI_Allreduce, whatever that does; waits */
-  TR__ALGORITHM_SHM = 4,      /* the node's shared memory */
-  TR__ALGORITHM_DIRECT = 5,   /* a message from each rank to each other */
-  TR__ALGORITHM_HALVING = 6   /* recursive halving and the way back */
+  TR__ALGORITHM_DOUBLING = 1,    /* recursive doubling, for few bytes */
+  TR__ALGORITHM_RING = 2,        /* own pipelined ring */
+  TR__ALGORITHM_MPI = 3,         /* MPI_Allreduce, whatever that does; waits */
+  TR__ALGORITHM_SHM = 4,         /* the node's shared memory */
+  TR__ALGORITHM_DIRECT = 5,      /* a message from each rank to each other */
+  TR__ALGORITHM_HALVING = 6,     /* recursive halving and the way back */
+  TR__ALGORITHM_HIERARCHICAL = 7 /* shared memory in nodes, messages across */
 } tr__algorithm;
 
 /* What becomes of the ranks' buffers. A rank's slice of them is what
@@ -36,23 +38,21 @@ typedef struct tr__range {
 
 /* A large collective, in place.
  *
- * With wire = TR_BF16 a sum of floats is
+ * With wire = TR_BF16 the numbers of a sum are sent in 16 bits,
  *
- *   y <- r(sum over ranks of r(x)),   r: to the nearest bfloat16, ties to even
+ *   y <- r(sum of r(x)),   r: to the nearest bfloat16, ties to even
  *
- * where the sum is in single precision, as without: whatever the algorithm, and
- * whether or not it sends messages, which have half the bytes then. A rank that
- * gets no sum does not round. */
+ * and summed in single precision; all ranks get the same. What does not travel
+ * is not rounded: in a node's shared memory nothing is, and over several nodes
+ * x are the sums of each. */
 typedef struct tr__transfer {
   tr__collective kind;
   void *buf;      /* host memory */
   int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
   tr_dtype dtype; /* TR_F32 or TR_F64 */
-  const bool *is_absent; /* [size]: ranks whose numbers are in no sum; they take
-                            part all the same. NULL: none */
-  const tr__range *slices; /* [size], equal on all ranks: disjoint, in any
-                              order, some empty, together the whole. NULL: those
-                              of tr__comm_slice() */
+  const tr__range *slices; /* [size], equal on all ranks, ascending without
+                              gaps, some may be empty. NULL: those of
+                              tr__comm_slice() */
   tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
                               as they are */
 } tr__transfer;
@@ -86,6 +86,9 @@ typedef struct tr__comm_type {
   /* sleep - wait without work until a started call may have moved along, but
    * not long. False, at once, where only polling moves it. */
   bool (*sleep)(tr__comm *comm, tr__request *request);
+  /* look - note on the board where a started call stands; it is not moved
+   * along. NULL: nothing to note. */
+  void (*look)(tr__comm *comm, const tr__request *request);
 
   /* broadcast - root's bytes to all ranks. */
   tr_status (*broadcast)(tr__comm *comm, void *buf, size_t bytes, int root);
@@ -119,8 +122,13 @@ struct tr__comm {
   tr__algorithm algorithm;
   tr__cut cut;
   bool has_shm;           /* all ranks are on one node and share memory */
+  bool has_nodes;         /* they are on several, share memory in each, and are
+                             numbered node by node */
   bool may_change_thread; /* calls may come from any thread, one at a time */
   int64_t tr__int_limit;  /* most elements in one foreign call */
+
+  tr__board *board; /* where calls are noted; NULL: nobody waits for another.
+                       Released with the rest, unless it is NULL then */
 
   /* Host memory for sums of memory that the host may not touch; grown by
    * comm/buckets.c, released with the rest. */
@@ -167,9 +175,10 @@ int64_t tr__comm_most_shards(const tr__comm *comm); /* of any rank */
 tr_status
 tr__comm_sum(tr__comm *comm, tr_dtype dtype, double *values, int count);
 
-/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct"
- * or "halving". TR_EUNSUPPORTED where the ranks share no memory, or where there
- * is a cut and the algorithm does not keep its order. */
+/* tr__comm_set_algorithm - "auto", "doubling", "ring", "mpi", "shm", "direct",
+ * "halving" or "hierarchical". TR_EUNSUPPORTED where the ranks do not share the
+ * memory that it needs, or where there is a cut and it does not keep the order.
+ */
 tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */

@@ -106,6 +106,13 @@ void tr__error_set_agreed(int rank, bool here, const char *message)
   trace.is_elsewhere = !here;
 }
 
+void tr__error_set_rank(int rank)
+{
+  if (!trace.origin.agreed) {
+    trace.origin.rank = rank;
+  }
+}
+
 bool tr__error_is_elsewhere(void)
 {
   return trace.is_elsewhere;

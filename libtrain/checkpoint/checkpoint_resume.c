@@ -417,11 +417,11 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
   return TR_OK;
 }
 
-tr_status tr__checkpoint_resume_from(tr_context *ctx,
-                                     const char *dir,
-                                     const tr_checkpoint *run,
-                                     bool is_own,
-                                     tr__resumed *out)
+static tr_status resume(tr_context *ctx,
+                        const char *dir,
+                        const tr_checkpoint *run,
+                        bool is_own,
+                        tr__resumed *out)
 {
   tr__comm *comm = ctx->comm;
   tr_status status;
@@ -455,6 +455,18 @@ tr_status tr__checkpoint_resume_from(tr_context *ctx,
 done:
   release_parcel(&p);
   release_found(&f);
+  return status;
+}
+
+tr_status tr__checkpoint_resume_from(tr_context *ctx,
+                                     const char *dir,
+                                     const tr_checkpoint *run,
+                                     bool is_own,
+                                     tr__resumed *out)
+{
+  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_RESUME, 0);
+  tr_status status = resume(ctx, dir, run, is_own, out);
+  tr__work_end(ctx->comm->board, before);
   return status;
 }
 

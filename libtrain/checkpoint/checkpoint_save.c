@@ -243,10 +243,10 @@ check(const tr_context *ctx, const char *dir, const tr_checkpoint *run)
   return TR_OK;
 }
 
-tr_status tr__checkpoint_save_with(tr_context *ctx,
-                                   const tr__file_ops *ops,
-                                   const char *dir,
-                                   const tr_checkpoint *run)
+static tr_status save_together(tr_context *ctx,
+                               const tr__file_ops *ops,
+                               const char *dir,
+                               const tr_checkpoint *run)
 {
   tr__comm *comm = ctx->comm;
   save s = {.run = run};
@@ -268,6 +268,17 @@ tr_status tr__checkpoint_save_with(tr_context *ctx,
 done:
   free(s.views);
   tr__run_texts_release(&s.texts);
+  return status;
+}
+
+tr_status tr__checkpoint_save_with(tr_context *ctx,
+                                   const tr__file_ops *ops,
+                                   const char *dir,
+                                   const tr_checkpoint *run)
+{
+  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_SAVE, 0);
+  tr_status status = save_together(ctx, ops, dir, run);
+  tr__work_end(ctx->comm->board, before);
   return status;
 }
 

@@ -69,8 +69,11 @@ static tr_status finish(tr_model *net)
   tr_context *ctx = net->ctx;
   tr__model_upload_flags(net);
   release(net, tr__store_num_sums(&net->store) - 1);
+  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   double begin = tr__timeline_begin(ctx->timeline);
-  TR_TRY(tr__queue_wait(ctx->queue));
+  tr_status status = tr__queue_wait(ctx->queue);
+  tr__work_end(ctx->comm->board, before);
+  TR_TRY(status);
   tr__timeline_end(ctx->timeline, begin, "wait", "gradients");
   unstage(net);
   return tr__model_take_sums(net);

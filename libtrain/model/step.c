@@ -141,7 +141,7 @@ void tr_model_set_training(tr_model *net, int is_training)
   net->is_evaluating = !is_training;
 }
 
-tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
+static tr_status forward(tr_model *net, const tr_batch *batch)
 {
   TR_TRY(check_batch(net, batch));
   net->rows = batch->count;
@@ -159,6 +159,16 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
   TR_TRY(tr__overlap_settle(net));
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
+}
+
+tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before =
+      tr__work_begin(board, TR__WORK_FORWARD, net->store.num_steps + 1);
+  tr_status status = forward(net, batch);
+  tr__work_end(board, before);
+  return status;
 }
 
 /* grads.tail <- its sums plus those of this batch */
@@ -196,7 +206,7 @@ static void run_backward(tr_model *net)
   net->phase = TR__PHASE_BACKWARD;
 }
 
-tr_status tr_model_backward(tr_model *net)
+static tr_status backward(tr_model *net)
 {
   TR_CHECK(net->phase == TR__PHASE_FORWARD, TR_ESTATE,
            "tr_model_backward before tr_model_forward()");
@@ -212,6 +222,15 @@ tr_status tr_model_backward(tr_model *net)
   add_sums(net);
   run_backward(net);
   return TR_OK;
+}
+
+tr_status tr_model_backward(tr_model *net)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_BACKWARD, 0);
+  tr_status status = backward(net);
+  tr__work_end(board, before);
+  return status;
 }
 
 tr_status tr__model_backward_from(tr_model *net, const void *gradient)
@@ -339,10 +358,16 @@ tr_status tr_model_allreduce_grads(tr_model *net)
            "tr_model_allreduce_grads before tr_model_backward()");
   TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
            "tr_model_allreduce_grads: called twice for one step");
+  tr__work before =
+      tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   tr__model_upload_flags(net);
   tr__model_drop_empty(net, 0, store->count);
-  TR_TRY(tr__store_reduce_grads(store));
-  return tr__model_take_sums(net);
+  tr_status status = tr__store_reduce_grads(store);
+  if (status == TR_OK) {
+    status = tr__model_take_sums(net);
+  }
+  tr__work_end(net->ctx->comm->board, before);
+  return tr_error_push(status, __FILE__, __LINE__);
 }
 
 tr_status tr__model_local_sums(tr_model *net, double *sums)

@@ -3,8 +3,10 @@
 #include "base/half_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "run/trace_impl.h"
+#include "run/watchdog_impl.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <train/run.h>
@@ -16,8 +18,15 @@ typedef struct context {
   tr_context base; /* first, so that a tr_context is one of these */
   tr_log_fn log;
   void *log_user;
-  tr__trace *trace; /* NULL: none */
+  tr__watchdog *watchdog; /* NULL: none */
+  tr__trace *trace;       /* NULL: none */
 } context;
+
+/* The watch over a context that is being made. */
+typedef struct watch {
+  tr__watchdog *dog;
+  tr_status status; /* of starting it */
+} watch;
 
 static void default_log(void *user, int level, const char *line)
 {
@@ -77,13 +86,17 @@ static tr_status check_opts(const tr_context_opts *opts)
       "wire is %s with %lld virtual shards: what is rounded depends on the "
       "number of ranks",
       tr__dtype_name(opts->wire), (long long)opts->virtual_shards);
+  TR_CHECK(!isnan(opts->stall_timeout), TR_EINVAL,
+           "stall_timeout is not a number, expected seconds, 0 (120) or less "
+           "(no limit)");
   TR_CHECK(opts->virtual_shards >= 0 && opts->virtual_shards <= MAX_SHARDS,
            TR_EINVAL, "virtual_shards is %lld, expected 0 (none) to %d",
            (long long)opts->virtual_shards, MAX_SHARDS);
   return check_device(device_of(opts));
 }
 
-/* Threads and log are each rank's own business; the rest decides numbers. */
+/* Threads, log and stall_timeout are each rank's own business; the rest decides
+ * numbers. */
 static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
 {
   char text[256];
@@ -154,12 +167,14 @@ trace_and_queue(tr__comm *comm, const tr_context_opts *opts, context *ctx)
 }
 
 /* comm is taken on success. */
-static tr_status
-create_on(tr__comm *comm, const tr_context_opts *opts, context **out)
+static tr_status create_on(tr__comm *comm,
+                           const tr_context_opts *opts,
+                           tr_status before,
+                           context **out)
 {
   context *ctx = NULL;
-  tr_status status = TR_OK;
-  TR_TRY_GOTO(tr__agree(comm, check_opts(opts)), failed);
+  tr_status status = before == TR_OK ? check_opts(opts) : before;
+  TR_TRY_GOTO(tr__agree(comm, status), failed);
   TR_TRY_GOTO(compare_opts(comm, opts), failed);
   TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
   TR_TRY_GOTO(tr__agree(comm, tr__comm_set_cut(comm, opts->virtual_shards)),
@@ -176,18 +191,38 @@ failed:
   return status;
 }
 
-static tr_status
-create(tr__comm *comm, const tr_context_opts *opts, tr_context **out)
+/* The watch is taken on success. */
+static tr_status create(tr__comm *comm,
+                        const tr_context_opts *opts,
+                        const watch *over,
+                        tr_context **out)
 {
-  const tr_context_opts defaults = {0};
   context *ctx = NULL;
-  tr_status status = create_on(comm, opts != NULL ? opts : &defaults, &ctx);
+  tr__work_begin(comm->board, TR__WORK_SETUP, 0);
+  tr__watchdog_see(over->dog, comm->board);
+  tr_status status = create_on(comm, opts, over->status, &ctx);
   if (status != TR_OK) {
+    tr__watchdog_see(over->dog, NULL);
     comm->type->destroy(comm);
     return tr_error_push(status, __FILE__, __LINE__);
   }
+  ctx->watchdog = over->dog;
   *out = &ctx->base;
   return TR_OK;
+}
+
+static watch start_watch(const tr_context_opts *opts, int rank, tr__call call)
+{
+  watch over = {0};
+  over.status = tr__watchdog_start(tr__watchdog_limit(opts->stall_timeout),
+                                   rank, call, &over.dog);
+  return over;
+}
+
+static const tr_context_opts *or_defaults(const tr_context_opts *opts)
+{
+  static const tr_context_opts defaults = {0};
+  return opts != NULL ? opts : &defaults;
 }
 
 tr_status
@@ -195,17 +230,37 @@ tr_context_create_f(int handle, const tr_context_opts *opts, tr_context **out)
 {
   TR_CHECK(out != NULL, TR_EINVAL, "out is NULL");
   *out = NULL;
+  opts = or_defaults(opts);
+  watch over = {0};
+  int rank, size = tr__mpi_size(handle, &rank);
+  if (size > 1) {
+    over = start_watch(opts, rank, TR__CALL_CREATE);
+  }
   tr__comm *comm;
-  TR_TRY(tr__comm_create(handle, &comm));
-  TR_TRY(create(comm, opts, out));
-  return TR_OK;
+  tr_status status = tr__comm_create(handle, &comm);
+  if (status == TR_OK) {
+    status = create(comm, opts, &over, out);
+  }
+  if (status != TR_OK) {
+    tr__watchdog_stop(&over.dog);
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
+/* Initialising waits for all ranks, so it is watched. */
+static tr_status init_mpi(const tr_context_opts *opts)
+{
+  watch over = start_watch(or_defaults(opts), -1, TR__CALL_INIT);
+  tr_status status = tr__mpi_init();
+  tr__watchdog_stop(&over.dog);
+  return status;
 }
 
 static tr_status join_job(const tr_context_opts *opts, tr_context **out)
 {
   bool owns_mpi = !tr__mpi_is_active();
   if (owns_mpi) {
-    TR_TRY(tr__mpi_init());
+    TR_TRY(init_mpi(opts));
   }
   tr_status status = tr_context_create_f(tr__mpi_world(), opts, out);
   if (status == TR_OK) {
@@ -231,7 +286,7 @@ tr_status tr_context_create_auto(const tr_context_opts *opts, tr_context **out)
   }
   tr__comm *comm;
   TR_TRY(tr__comm_self_create(&comm));
-  TR_TRY(create(comm, opts, out));
+  TR_TRY(create(comm, or_defaults(opts), &(watch){0}, out));
   return TR_OK;
 }
 
@@ -259,9 +314,21 @@ void tr_context_destroy(tr_context **ctx)
   if (tr__context_write_trace(*ctx) != TR_OK) {
     tr__warn_root(*ctx, "the trace is lost: %s", tr_error_message());
   }
+  tr__watchdog *dog = ((context *)*ctx)->watchdog;
+  /* Others may still wait for this rank, and finalising waits for them: the
+   * board outlives the communicator. */
+  tr__board *board = (*ctx)->comm->board;
+  (*ctx)->comm->board = NULL;
+  tr__work_begin(board, TR__WORK_LEFT, 0);
+  tr__call_begin(board, TR__CALL_LEAVE, 0);
+  tr__block_begin(board, TR__MEETINGS);
   release((context *)*ctx);
   *ctx = NULL;
   if (owns_mpi) {
     tr__mpi_finalize();
+  }
+  tr__watchdog_stop(&dog);
+  if (board != NULL) {
+    board->release(board);
   }
 }

@@ -72,6 +72,7 @@ static tr_status sum_batches(tr_model *net, tr_loader *loader, batch_sums *sums)
   while (tr_loader_next(loader, &batch)) {
     TR_TRY(make_room(sums));
     TR_TRY(tr_model_forward(net, &batch));
+    tr__work_tick(net->ctx->comm->board);
     TR_TRY(tr__model_local_sums(net,
                                 sums->values + sums->count * TR__TAIL_FAILED));
     sums->count++;
@@ -97,8 +98,8 @@ static tr_status sum_over_ranks(tr_model *net, batch_sums *sums, double *totals)
   return TR_OK;
 }
 
-tr_status
-tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
+static tr_status
+evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
 {
   *loss = *accuracy = NAN;
   tr__comm *comm = net->ctx->comm;
@@ -122,4 +123,14 @@ tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
     *accuracy = NAN;
   }
   return TR_OK;
+}
+
+tr_status
+tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
+{
+  const tr__board *board = net->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_EVALUATION, 0);
+  tr_status status = evaluate(net, loader, loss, accuracy);
+  tr__work_end(board, before);
+  return status;
 }

@@ -474,7 +474,7 @@ static tr_status write_trace(tr_trainer *trainer, tr_status status)
   return status;
 }
 
-tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
+static tr_status fit(tr_trainer *trainer, tr_report *report)
 {
   TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
                         "tr_trainer_fit\n"));
@@ -498,4 +498,13 @@ tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
     *report = trainer->report;
   }
   return write_trace(trainer, status);
+}
+
+tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
+{
+  const tr__board *board = trainer->ctx->comm->board;
+  tr__work before = tr__work_begin(board, TR__WORK_TRAINER, 0);
+  tr_status status = fit(trainer, report);
+  tr__work_end(board, before);
+  return status;
 }

@@ -7,8 +7,9 @@
 
 #include <time.h>
 
-static const char *const algorithms[] = {"auto", "doubling", "ring",   "mpi",
-                                         "shm",  "direct",   "halving"};
+static const char *const algorithms[] = {"auto",    "doubling",    "ring",
+                                         "mpi",     "shm",         "direct",
+                                         "halving", "hierarchical"};
 enum { NUM_ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
 static const int64_t sizes[] = {0,    1,     2,     3,     5,    17,
@@ -179,7 +180,8 @@ static void ranks_as_shards(job *j)
 
 static bool take(tr__comm *comm, const char *algorithm)
 {
-  bool is_there = strcmp(algorithm, "shm") != 0 || comm->has_shm;
+  bool is_there = (strcmp(algorithm, "shm") != 0 || comm->has_shm) &&
+                  (strcmp(algorithm, "hierarchical") != 0 || comm->has_nodes);
   if (is_there) {
     ASSERT_OK(tr__comm_set_algorithm(comm, algorithm));
   }
@@ -259,6 +261,9 @@ static bool keeps_order(const tr__comm *comm, const char *algorithm)
 {
   bool is_pairs =
       strcmp(algorithm, "doubling") == 0 || strcmp(algorithm, "halving") == 0;
+  if (strcmp(algorithm, "hierarchical") == 0) {
+    return comm->has_nodes && tr__nodes_keep_order(comm);
+  }
   return strcmp(algorithm, "ring") != 0 && strcmp(algorithm, "mpi") != 0 &&
          (!is_pairs || tr__pairs_keep_order(comm));
 }
@@ -341,7 +346,7 @@ static void test_ranks_that_dawdle_get_their_own_transfers_numbers(void)
   job j = {.comm = comm};
   ranks_as_shards(&j);
   void *arenas[2] = {NULL, NULL};
-  for (int k = 0; k < 2 && comm->has_shm; k++) {
+  for (int k = 0; k < 2 && (comm->has_shm || comm->has_nodes); k++) {
     ASSERT_OK(
         comm->type->alloc(comm, (COUNT + 32) * sizeof(double), &arenas[k]));
   }

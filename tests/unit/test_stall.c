@@ -1,0 +1,375 @@
+/* The judgement on boards that are made up: who is named, for what, when. */
+#include "test.h"
+
+#include "run/stall_impl.h"
+#include "run/watchdog_impl.h"
+
+enum { RANKS = 4 };
+
+static const long long second = 1000000000;
+
+/* Ranks 0..3 of one node, a hundred seconds in, all waiting in the all-reduce
+ * of step 17, their 40th call. */
+typedef struct node {
+  tr__seen seen[RANKS];
+  tr__sight sight;
+} node;
+
+static void make_node(node *n)
+{
+  for (int i = 0; i < RANKS; i++) {
+    n->seen[i] = (tr__seen){.rank = i,
+                            .work = TR__WORK_ALLREDUCE,
+                            .step = 17,
+                            .since = 90 * second,
+                            .calls = {{40, true, TR__CALL_ALLREDUCE, 4096},
+                                      {20, false, TR__CALL_AGREE, 1}},
+                            .is_waiting = true,
+                            .series = TR__TRANSFERS,
+                            .alive = 100 * second,
+                            .awaited = -1};
+  }
+  n->sight = (tr__sight){.seen = n->seen,
+                         .count = RANKS,
+                         .own = 0,
+                         .size = RANKS,
+                         .heartbeat_s = 2.5,
+                         .waited_s = 10,
+                         .limit_s = 10,
+                         .now = 100 * second,
+                         .host = "node7"};
+}
+
+/* A rank computes, one call behind the others. */
+static void make_late(node *n, int rank, tr__work work)
+{
+  n->seen[rank].work = work;
+  n->seen[rank].calls[TR__TRANSFERS].begun = 39;
+  n->seen[rank].calls[TR__TRANSFERS].is_open = false;
+  n->seen[rank].is_waiting = false;
+}
+
+/* It waits in its meeting of this number instead. */
+static void make_meet(node *n, int rank, tr__work work, long long number)
+{
+  make_late(n, rank, work);
+  n->seen[rank].step = 16;
+  n->seen[rank].is_waiting = true;
+  n->seen[rank].series = TR__MEETINGS;
+  n->seen[rank].calls[TR__MEETINGS] =
+      (tr__seen_calls){number, true, TR__CALL_AGREE, 1};
+}
+
+static void expect(const node *n, int code, const char *text)
+{
+  tr__stall stall;
+  tr__stall_judge(&n->sight, &stall);
+  ASSERT_EQ(stall.exit_code, code);
+  if (code != 0 && strcmp(stall.text, text) != 0) {
+    test_fail(__FILE__, __LINE__, "says\n# %s\n# expected\n# %s", stall.text,
+              text);
+  }
+}
+
+static void test_names_the_late_rank_and_its_phase(void)
+{
+  node n;
+  make_node(&n);
+  make_late(&n, 3, TR__WORK_BACKWARD);
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
+         "is in \"backward\" of step 17 (since 10 s); ranks 0, 1, 2 wait. "
+         "Exit 71.");
+  n.seen[3].alive = 92 * second;
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
+         "is in \"backward\" of step 17 (since 10 s); its process has not run "
+         "for 8 s; ranks 0, 1, 2 wait. Exit 71.");
+}
+
+static void test_names_the_rank_that_the_late_ones_wait_for(void)
+{
+  node n;
+  make_node(&n);
+  make_meet(&n, 2, TR__WORK_SAVE, 20);
+  make_late(&n, 3, TR__WORK_OUTSIDE);
+  n.seen[3].step = 16;
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
+         "is in \"outside libtrain\" after step 16 (since 10 s); ranks 0, 1 "
+         "wait. Exit 71.");
+  n.sight.own = 2;
+  n.seen[3].calls[TR__MEETINGS].begun = 19;
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to agreement in \"checkpoint save\" "
+         "after step 16 for 10 s: it is in \"outside libtrain\" after step 16 "
+         "(since 10 s); rank 2 waits. Exit 71.");
+}
+
+static void test_a_transfer_behind_a_meeting_is_no_mismatch(void)
+{
+  for (int i = 0; i < 2; i++) {
+    node n;
+    make_node(&n);
+    for (int r = 0; r < RANKS; r++) {
+      make_meet(&n, r, TR__WORK_OUTSIDE, 20);
+      n.seen[r].calls[TR__TRANSFERS].is_open = r == i;
+      n.seen[r].calls[TR__TRANSFERS].begun = r == i ? 40 : 39;
+    }
+    make_late(&n, 3, TR__WORK_LOADING);
+    n.seen[3].calls[TR__MEETINGS].begun = 19;
+    n.sight.waited_s = 9;
+    expect(&n, 0, "");
+    n.sight.waited_s = 10;
+    expect(&n, 71,
+           "libtrain: rank 3 has not come to agreement in \"outside libtrain\" "
+           "after step 16 for 10 s: it is in \"loading\" after step 16 (since "
+           "10 s); ranks 0, 1, 2 wait. Exit 71.");
+  }
+}
+
+static void test_a_wait_without_polls_hangs(void)
+{
+  node n;
+  make_node(&n);
+  n.seen[2].still_s = 6;
+  expect(&n, 71,
+         "libtrain: rank 2 hangs in all-reduce of step 17 for 10 s: it waits "
+         "in all-reduce of step 17; ranks 0, 1, 3 wait. Exit 71.");
+  /* Who hangs leaves it to the others, unless there is none. */
+  n.sight.own = 2;
+  expect(&n, 0, "");
+  n.sight.waited_s = 20;
+  tr__stall stall;
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT_EQ(stall.exit_code, 71);
+  /* A foreign call shows no polls. */
+  make_node(&n);
+  n.seen[2].still_s = 6;
+  n.seen[2].is_blocked = true;
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT(strstr(stall.text, "all 4 ranks have come to it") != NULL);
+}
+
+static void test_says_nothing_before_the_limit_or_without_a_wait(void)
+{
+  node n;
+  make_node(&n);
+  make_late(&n, 3, TR__WORK_BACKWARD);
+  n.sight.waited_s = 9.9;
+  expect(&n, 0, "");
+  n.sight.waited_s = 1000;
+  n.sight.own = 3;
+  expect(&n, 0, "");
+}
+
+static void test_files_take_their_time_but_not_in_a_stopped_process(void)
+{
+  for (int i = 0; i < 2; i++) {
+    node n;
+    make_node(&n);
+    make_late(&n, 2, i == 0 ? TR__WORK_SAVE : TR__WORK_RESUME);
+    n.sight.waited_s = 99;
+    expect(&n, 0, "");
+    n.seen[2].alive = 50 * second;
+    tr__stall stall;
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+    n.seen[2].alive = 100 * second;
+    n.sight.waited_s = 100;
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+    /* Nor has one that waits within a save, or another one. */
+    n.sight.waited_s = 10;
+    n.seen[2].is_waiting = true;
+    n.seen[2].still_s = 6;
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+    n.seen[2].is_waiting = false;
+    n.sight.waited_s = 10;
+    make_late(&n, 3, TR__WORK_LOADING);
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+  }
+}
+
+static void test_different_calls_are_a_mismatch_at_once(void)
+{
+  node n;
+  make_node(&n);
+  n.sight.waited_s = 2;
+  make_meet(&n, 2, TR__WORK_EVALUATION, 21);
+  expect(&n, 78,
+         "libtrain: ranks make different calls: rank 0 waits in all-reduce of "
+         "step 17, rank 2 in agreement in \"evaluation\" after step 16. Exit "
+         "78.");
+  n.sight.waited_s = 1.9;
+  expect(&n, 0, "");
+  make_node(&n);
+  n.sight.waited_s = 0.1;
+  n.seen[1].calls[TR__TRANSFERS].bytes = 8192;
+  expect(&n, 78,
+         "libtrain: ranks make different calls: rank 0 waits in all-reduce of "
+         "step 17, 4096 bytes, rank 1 in all-reduce of step 17, 8192 bytes. "
+         "Exit 78.");
+  /* What it did in its last call says nothing of the next. */
+  n.seen[1].calls[TR__TRANSFERS].begun = 39;
+  expect(&n, 0, "");
+  n.seen[1].calls[TR__TRANSFERS].begun = 40;
+  n.seen[1].calls[TR__TRANSFERS].is_open = false;
+  expect(&n, 0, "");
+}
+
+static void test_a_rank_that_has_left_is_a_mismatch_at_once(void)
+{
+  node n;
+  make_node(&n);
+  n.sight.waited_s = 0.1;
+  make_meet(&n, 1, TR__WORK_LEFT, 21);
+  n.seen[1].calls[TR__MEETINGS].call = TR__CALL_LEAVE;
+  expect(&n, 78,
+         "libtrain: ranks make different numbers of calls: rank 1 has called "
+         "tr_context_destroy after step 16, and will not come to all-reduce of "
+         "step 17, where ranks 0, 2, 3 wait. Exit 78.");
+  for (int i = 0; i < RANKS; i++) {
+    if (i != 1) {
+      make_meet(&n, i, TR__WORK_SAVE, 21);
+    }
+  }
+  expect(&n, 78,
+         "libtrain: ranks make different calls: rank 0 waits in agreement in "
+         "\"checkpoint save\" after step 16, rank 1 in tr_context_destroy "
+         "after step 16. Exit 78.");
+  /* One that has made all calls may go. */
+  n.seen[1].calls[TR__MEETINGS].begun = 22;
+  expect(&n, 0, "");
+}
+
+static void test_ranks_of_other_nodes_are_known_by_their_messages(void)
+{
+  node n;
+  make_node(&n);
+  n.sight.size = 8;
+  n.seen[0].awaited = 5;
+  tr__stall stall;
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT(stall.is_elsewhere);
+  expect(&n, 71,
+         "libtrain: rank 0 on node7 has waited for 10 s in all-reduce of step "
+         "17, for a message of rank 5: that rank, one that it waits for, or "
+         "the network does not get on. Exit 71.");
+  n.seen[0].awaited = 1;
+  n.seen[1].awaited = 6;
+  expect(&n, 71,
+         "libtrain: rank 1 on node7 has waited for 10 s in all-reduce of step "
+         "17, for a message of rank 6: that rank, one that it waits for, or "
+         "the network does not get on. Exit 71.");
+  n.seen[0].awaited = n.seen[1].awaited = -1;
+  expect(&n, 71,
+         "libtrain: rank 0 on node7 has waited for 10 s in all-reduce of step "
+         "17: a rank that this one cannot see, or the network, does not get "
+         "on. Exit 71.");
+  for (int i = 0; i < RANKS; i++) {
+    n.seen[i].work = TR__WORK_SAVE;
+  }
+  expect(&n, 0, "");
+  make_late(&n, 3, TR__WORK_LOADING);
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT_EQ(stall.exit_code, 71);
+  ASSERT(!stall.is_elsewhere);
+  ASSERT(strstr(stall.text, "rank 3 on node7 has not come") != NULL);
+}
+
+static void test_many_late_ranks_fit_into_one_line(void)
+{
+  enum { MANY = 200 };
+  node n;
+  make_node(&n);
+  tr__seen *seen = calloc(MANY, sizeof *seen);
+  ASSERT(seen != NULL);
+  for (int i = 0; i < MANY; i++) {
+    seen[i] = n.seen[0];
+    seen[i].rank = 1000000 + i;
+    if (i % 2 == 1) {
+      seen[i].is_waiting = false;
+      seen[i].calls[TR__TRANSFERS].begun = 39;
+      seen[i].work = TR__WORK_OUTSIDE;
+      seen[i].alive = 1;
+    }
+  }
+  n.sight.seen = seen;
+  n.sight.count = n.sight.size = MANY;
+  tr__stall stall;
+  tr__stall_judge(&n.sight, &stall);
+  ASSERT_EQ(stall.exit_code, 71);
+  ASSERT(strstr(stall.text, "1000007 and 96 more have not come") != NULL);
+  ASSERT(strstr(stall.text, "Exit 71.") != NULL);
+  free(seen);
+}
+
+static void test_lines_say_phase_step_and_call(void)
+{
+  tr__board *board = tr__board_create(2, 4);
+  ASSERT(board != NULL);
+  tr__seen seen;
+  tr__work outer = tr__work_begin(board, TR__WORK_EVALUATION, 0);
+  tr__work inner = tr__work_begin(board, TR__WORK_FORWARD, 5);
+  tr__board_read(board, 0, &seen);
+  ASSERT_EQ(seen.rank, 2);
+  ASSERT_EQ(seen.work, TR__WORK_EVALUATION);
+  ASSERT_EQ(seen.step, 0);
+  tr__work_end(board, inner);
+  tr__work_end(board, outer);
+  outer = tr__work_begin(board, TR__WORK_FORWARD, 5);
+  tr__call_begin(board, TR__CALL_ALLREDUCE, 64);
+  tr__wait_begin(board, TR__TRANSFERS);
+  tr__board_read(board, 0, &seen);
+  const tr__seen_calls *calls = &seen.calls[TR__TRANSFERS];
+  ASSERT_EQ(seen.step, 5);
+  ASSERT(calls->is_open && seen.is_waiting && !seen.is_blocked);
+  ASSERT_EQ(calls->call, TR__CALL_ALLREDUCE);
+  ASSERT_EQ(calls->bytes, 64);
+  tr__wait_end(board);
+  tr__call_end(board, TR__TRANSFERS);
+  tr__work_end(board, outer);
+  tr__board_read(board, 0, &seen);
+  ASSERT(!calls->is_open && !seen.is_waiting);
+  ASSERT_EQ(calls->begun, 1);
+  ASSERT_EQ(seen.calls[TR__MEETINGS].begun, 0);
+  ASSERT_EQ(seen.work, TR__WORK_OUTSIDE);
+  board->release(board);
+}
+
+static void test_a_watchdog_starts_stops_and_may_be_off(void)
+{
+  tr__watchdog *dog;
+  ASSERT_EQ(tr__watchdog_start(-1, 0, TR__CALL_CREATE, &dog), TR_OK);
+  ASSERT(dog == NULL);
+  tr__watchdog_see(dog, NULL);
+  tr__watchdog_stop(&dog);
+  ASSERT(tr__watchdog_limit(0) == 120);
+  tr__board *board = tr__board_create(0, 2);
+  ASSERT(board != NULL);
+  ASSERT_EQ(tr__watchdog_start(120, 0, TR__CALL_CREATE, &dog), TR_OK);
+  tr__watchdog_see(dog, board);
+  tr__watchdog_see(dog, NULL);
+  tr__watchdog_stop(&dog);
+  ASSERT(dog == NULL);
+  board->release(board);
+}
+
+static const tr_test tests[] = {
+    TEST(test_names_the_late_rank_and_its_phase),
+    TEST(test_names_the_rank_that_the_late_ones_wait_for),
+    TEST(test_a_transfer_behind_a_meeting_is_no_mismatch),
+    TEST(test_a_wait_without_polls_hangs),
+    TEST(test_says_nothing_before_the_limit_or_without_a_wait),
+    TEST(test_files_take_their_time_but_not_in_a_stopped_process),
+    TEST(test_different_calls_are_a_mismatch_at_once),
+    TEST(test_a_rank_that_has_left_is_a_mismatch_at_once),
+    TEST(test_ranks_of_other_nodes_are_known_by_their_messages),
+    TEST(test_many_late_ranks_fit_into_one_line),
+    TEST(test_lines_say_phase_step_and_call),
+    TEST(test_a_watchdog_starts_stops_and_may_be_off),
+};
+TEST_MAIN(tests)
