@@ -358,7 +358,8 @@ tr_status tr_model_allreduce_grads(tr_model *net)
            "tr_model_allreduce_grads before tr_model_backward()");
   TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
            "tr_model_allreduce_grads: called twice for one step");
-  tr__work before = tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
+  tr__work before =
+      tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   tr__model_upload_flags(net);
   tr__model_drop_empty(net, 0, store->count);
   tr_status status = tr__store_reduce_grads(store);
