@@ -51,16 +51,11 @@ static const tr__mpi_algorithm *const algorithms[] = {
     [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
 };
 
-/* Rounding on the way, and slices in any order, are not for all. */
+/* Not all send numbers of 16 bits. */
 static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
 {
-  bool is_shm = algorithm == TR__ALGORITHM_SHM;
-  if (transfer->wire != 0) {
-    return is_shm || algorithms[algorithm]->has_wire;
-  }
-  return transfer->slices == NULL || transfer->kind == TR__ALLREDUCE ||
-         is_shm || algorithm == TR__ALGORITHM_RING ||
-         algorithm == TR__ALGORITHM_HIERARCHICAL;
+  return transfer->wire == 0 || algorithm == TR__ALGORITHM_SHM ||
+         algorithms[algorithm]->has_wire;
 }
 
 tr_status tr__mpi_choose(const tr__comm_mpi *comm,
@@ -309,6 +304,9 @@ static bool get_memory(tr__comm_mpi *comm)
   comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
   comm->ints = calloc(2 * size, sizeof *comm->ints);
   comm->parts = calloc(size, sizeof *comm->parts);
+  for (size_t i = 0; comm->requests != NULL && i < 4 * TR__DEPTH * size; i++) {
+    comm->requests[i] = MPI_REQUEST_NULL;
+  }
   return comm->blocks != NULL && comm->scratch != NULL &&
          comm->requests != NULL && comm->ints != NULL && comm->parts != NULL;
 }

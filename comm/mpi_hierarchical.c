@@ -4,8 +4,7 @@
  * A rank that carries a part of the numbers sums it over its node and exchanges
  * it with the ranks that carry the same part on the other nodes: all of a
  * node's carriers send at once, and no byte crosses to a node twice. A region
- * is the slices of one node's ranks; where they do not lie together, each slice
- * is one, and regions move in rounds of one per node.
+ * is the slices of one node's ranks.
  *
  *   all-reduce:      reduce-scatter inside, all-reduce across, all-gather
  * inside reduce-scatter:  reduce-scatter inside of each region, reduce-scatter
@@ -37,33 +36,12 @@ typedef struct part {
   bool is_sliced;  /* blocks are the ranks' slices, not the carriers' parts */
 } part;
 
-static tr__block region_of(const tr__comm_mpi *comm,
-                           const tr__request *request,
-                           int node,
-                           int round)
+static tr__block
+region_of(const tr__comm_mpi *comm, const tr__request *request, int node)
 {
-  int begin = comm->nodes.first[node], end = comm->nodes.first[node + 1];
-  if (request->hierarchical.rounds == 1) {
-    return (tr__block){request->blocks[begin].begin,
-                       request->blocks[end - 1].end};
-  }
-  bool is_there = begin + round < end;
-  return is_there ? request->blocks[begin + round] : (tr__block){0, 0};
-}
-
-static int count_rounds(const tr__comm_mpi *comm, const tr__request *request)
-{
-  const tr__nodes *nodes = &comm->nodes;
-  bool lie_together = true;
-  int most = 0;
-  for (int i = 0; i < nodes->count; i++) {
-    for (int r = nodes->first[i] + 1; r < nodes->first[i + 1]; r++) {
-      lie_together = lie_together &&
-                     request->blocks[r].begin == request->blocks[r - 1].end;
-    }
-    most = (int)tr__max(most, nodes->first[i + 1] - nodes->first[i]);
-  }
-  return lie_together || request->kind == TR__ALLREDUCE ? 1 : most;
+  const int *first = comm->nodes.first;
+  return (tr__block){request->blocks[first[node]].begin,
+                     request->blocks[first[node + 1] - 1].end};
 }
 
 /* The ranks that carry nothing have an empty block. */
@@ -75,25 +53,23 @@ cut_inside(tr__comm_mpi *comm, const tr__request *request, const part *p)
   for (int j = 0; j < nodes->inside->base.size; j++) {
     tr__block *block = &nodes->blocks[j];
     *block = (tr__block){count, count};
-    tr__block slice = request->blocks[nodes->first[nodes->own] + j];
-    bool is_in = slice.begin >= p->where.begin && slice.end <= p->where.end;
-    if (p->is_sliced && is_in) {
+    if (p->is_sliced) {
+      tr__block slice = request->blocks[nodes->first[nodes->own] + j];
       block->begin = slice.begin - p->where.begin;
       block->end = slice.end - p->where.begin;
-    } else if (!p->is_sliced && j < nodes->carriers) {
+    } else if (j < nodes->carriers) {
       block->begin = cut(comm, request, count, j);
       block->end = cut(comm, request, count, j + 1);
     }
   }
 }
 
-static void
-cut_across(tr__comm_mpi *comm, const tr__request *request, int round)
+static void cut_across(tr__comm_mpi *comm, const tr__request *request)
 {
   const tr__nodes *nodes = &comm->nodes;
   int own = nodes->inside->base.rank;
   for (int i = 0; i < nodes->count; i++) {
-    tr__block region = region_of(comm, request, i, round);
+    tr__block region = region_of(comm, request, i);
     int64_t count = region.end - region.begin;
     nodes->blocks[i].begin = region.begin + cut(comm, request, count, own);
     nodes->blocks[i].end = region.begin + cut(comm, request, count, own + 1);
@@ -122,8 +98,7 @@ begin_inside(tr__comm_mpi *comm, tr__request *request, const part *p)
 
 /* An all-reduce of the part that is carried here; otherwise that of each
  * region. */
-static tr_status
-begin_across(tr__comm_mpi *comm, tr__request *request, int round)
+static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
 {
   tr__comm_mpi *across = comm->nodes.across;
   part p = {.kind = request->kind, .where = {0, request->count}};
@@ -143,7 +118,7 @@ begin_across(tr__comm_mpi *comm, tr__request *request, int round)
     p.where.end = cut(comm, request, request->count, own + 1);
     blocks = NULL;
   } else {
-    cut_across(comm, request, round);
+    cut_across(comm, request);
   }
   tr__transfer transfer = transfer_of(request, &p);
   transfer.wire = request->wire;
@@ -161,13 +136,13 @@ static tr_status begin_inside_step(tr__comm_mpi *comm,
                                    int i)
 {
   tr__collective kind = request->kind;
-  int own = comm->nodes.own, count = comm->nodes.count;
+  int own = comm->nodes.own;
   part p = {.kind = is_before ? TR__REDUCE_SCATTER : TR__ALLGATHER,
             .where = {0, request->count}};
   bool is_of_each = is_before == (kind == TR__REDUCE_SCATTER);
-  int node = is_of_each ? i % count : own;
+  int node = is_of_each ? i : own;
   if (kind != TR__ALLREDUCE) {
-    p.where = region_of(comm, request, node, is_of_each ? i / count : i);
+    p.where = region_of(comm, request, node);
   }
   if (kind == TR__ALLGATHER && is_before) {
     p.kind = TR__ALLGATHER;
@@ -182,23 +157,17 @@ static tr_status begin_inside_step(tr__comm_mpi *comm,
 static tr_status
 begin_step(tr__comm_mpi *comm, tr__request *request, bool *is_last)
 {
-  int step = request->hierarchical.step, across = request->hierarchical.rounds;
-  int before = across, after = across;
-  if (request->kind == TR__REDUCE_SCATTER) {
-    before *= comm->nodes.count;
-  } else if (request->kind == TR__ALLGATHER) {
-    after *= comm->nodes.count;
-  }
-  *is_last = step == before + across + after;
+  int step = request->hierarchical.step, count = comm->nodes.count;
+  int before = request->kind == TR__REDUCE_SCATTER ? count : 1;
+  int after = request->kind == TR__ALLGATHER ? count : 1;
+  *is_last = step == before + 1 + after;
   if (*is_last) {
     return TR_OK;
   }
-  if (step < before) {
-    return begin_inside_step(comm, request, true, step);
-  }
-  step -= before;
-  return step < across ? begin_across(comm, request, step)
-                       : begin_inside_step(comm, request, false, step - across);
+  return step == before ? begin_across(comm, request)
+         : step < before
+             ? begin_inside_step(comm, request, true, step)
+             : begin_inside_step(comm, request, false, step - before - 1);
 }
 
 /* The tree's nodes that the ranks inside, and the nodes, hold. */
@@ -222,8 +191,7 @@ static void set_cuts(tr__comm_mpi *comm)
 
 static tr_status hierarchical_start(tr__comm_mpi *comm, tr__request *request)
 {
-  request->hierarchical =
-      (tr__hierarchical){.rounds = count_rounds(comm, request)};
+  request->hierarchical = (tr__hierarchical){.step = 0};
   set_cuts(comm);
   comm->nodes.inside->base.tr__int_limit = comm->base.tr__int_limit;
   if (comm->nodes.across != NULL) {

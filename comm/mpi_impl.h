@@ -96,7 +96,6 @@ typedef struct tr__arena {
 /* Where a transfer over several nodes stands: which of its parts is under way,
  * and on which communicator. */
 typedef struct tr__hierarchical {
-  int rounds; /* regions per node */
   int step;
   tr__comm_mpi *where; /* NULL: none */
 } tr__hierarchical;
