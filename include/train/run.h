@@ -47,9 +47,9 @@ typedef struct tr_context_opts {
  * has waited in one collective call for opts->stall_timeout while nothing got
  * on, one line on stderr names the rank that has not come and the phase that it
  * is in, and the process ends with 71 by _exit(), upon which the launcher ends
- * the job. Ranks that wait in different calls, or for one that has destroyed
- * its context, can never meet: they end with 78 at once. Of ranks of other
- * nodes only the one is known whose message is awaited.
+ * the job. Ranks of a node that wait in different calls can never meet: they
+ * end with 78 at once. Of ranks of other nodes only the one is known whose
+ * message is awaited.
  *
  * Only waiting counts, not computing: set the limit to more than the longest
  * time by which one rank may come later than another, such as a solver's work
@@ -108,6 +108,8 @@ TR_API tr_status tr_context_create_auto(const tr_context_opts *opts,
                                         tr_context **out);
 
 /* tr_context_destroy - release a context; the last object to go.
+ *
+ * No rank returns before all have come.
  *
  * Calls:     collective on the context's communicator
  * Errors:    none; ctx and *ctx may be NULL

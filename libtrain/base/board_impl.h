@@ -46,7 +46,7 @@ typedef enum tr__work {
   X(SHARE, "allocation")                                                       \
   X(INIT, "MPI_Init")                                                          \
   X(CREATE, "tr_context_create")                                               \
-  X(LEAVE, "tr_context_destroy")
+  X(LEAVE, "MPI_Finalize")
 
 /* What ranks wait in. The first ones are the tr__collective of the same
  * number, plus one. */

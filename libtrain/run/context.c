@@ -315,11 +315,14 @@ void tr_context_destroy(tr_context **ctx)
     tr__warn_root(*ctx, "the trace is lost: %s", tr_error_message());
   }
   tr__watchdog *dog = ((context *)*ctx)->watchdog;
-  /* Others may still wait for this rank, and finalising waits for them: the
-   * board outlives the communicator. */
-  tr__board *board = (*ctx)->comm->board;
-  (*ctx)->comm->board = NULL;
+  /* A rank that others still wait for must be found here, where it is watched:
+   * launchers hang where a job ends while a rank finalises. */
+  tr__comm *comm = (*ctx)->comm;
+  tr__board *board = comm->board;
   tr__work_begin(board, TR__WORK_LEFT, 0);
+  (void)comm->type->barrier(comm);
+  /* Finalising waits too, so the board outlives the communicator. */
+  comm->board = NULL;
   tr__call_begin(board, TR__CALL_LEAVE, 0);
   tr__block_begin(board, TR__MEETINGS);
   release((context *)*ctx);

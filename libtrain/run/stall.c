@@ -186,13 +186,6 @@ static bool is_busy(const tr__sight *sight, const tr__seen *rank)
          !is_silent(sight, rank);
 }
 
-static bool has_left(const tr__sight *sight, const tr__seen *rank)
-{
-  const tr__seen_calls *meetings = &rank->calls[TR__MEETINGS];
-  return meetings->is_open && meetings->call == TR__CALL_LEAVE &&
-         number_of(sight, rank) < number_of(sight, own_of(sight));
-}
-
 /* Calls of a number must be the same. */
 static bool is_in_another(const tr__sight *sight, const tr__seen *rank)
 {
@@ -244,21 +237,6 @@ static void tell_astray(const tr__sight *sight, char *text)
   if (tells_bytes) {
     add(text, ", %lld bytes", b->bytes);
   }
-}
-
-static void tell_left(const tr__sight *sight, char *text)
-{
-  const tr__seen *other = find(sight, has_left);
-  add(text,
-      "ranks make different numbers of calls: rank %d has called "
-      "tr_context_destroy",
-      other->rank);
-  add_step(text, other);
-  add(text, ", and will not come to ");
-  add_call(text, own_of(sight), series_of(sight));
-  add(text, ", where ");
-  add_ranks(text, sight, waits_too);
-  add(text, count_ranks(sight, waits_too) == 1 ? " waits" : " wait");
 }
 
 static void add_late(const tr__sight *sight, char *text)
@@ -361,9 +339,6 @@ void tr__stall_judge(const tr__sight *sight, tr__stall *out)
   if (find(sight, is_astray) != NULL) {
     out->exit_code = tr_status_exit_code(TR_EMISMATCH);
     tell_astray(sight, out->text);
-  } else if (find(sight, has_left) != NULL) {
-    out->exit_code = tr_status_exit_code(TR_EMISMATCH);
-    tell_left(sight, out->text);
   } else if (sight->waited_s >= limit_of(sight)) {
     bool is_seen = find(sight, is_behind) != NULL;
     out->exit_code = tr_status_exit_code(TR_ECOMM);
