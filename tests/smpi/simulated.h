@@ -43,6 +43,15 @@ void sim_fold(void);
 void sim_set_add(double bytes_per_s);
 
 #ifndef SIMULATED_OWN
+/* Every call that makes a request. The library waits at once for what a
+ * collective of MPI's does. */
+#define MPI_Ibarrier(comm, out) (*(out) = MPI_REQUEST_NULL, MPI_Barrier(comm))
+#define MPI_Ibcast(buf, count, type, root, comm, out)                          \
+  (*(out) = MPI_REQUEST_NULL, MPI_Bcast(buf, count, type, root, comm))
+#define MPI_Iallreduce(from, to, count, type, op, comm, out)                   \
+  (*(out) = MPI_REQUEST_NULL, MPI_Allreduce(from, to, count, type, op, comm))
+#define MPI_Iallgather(from, n, type, to, m, type2, comm, out)                 \
+  (*(out) = MPI_REQUEST_NULL, MPI_Allgather(from, n, type, to, m, type2, comm))
 #define MPI_Isend   sim_isend
 #define MPI_Irecv   sim_irecv
 #define MPI_Test    sim_test
