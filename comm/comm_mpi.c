@@ -104,6 +104,8 @@ tr_status tr__mpi_begin(tr__comm_mpi *comm,
   request->count = transfer->count;
   request->dtype = transfer->dtype;
   request->wire = algorithm->has_wire ? transfer->wire : 0;
+  request->is_ready = transfer->is_ready;
+  request->ends_later = transfer->ends_later;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->blocks = blocks != NULL ? blocks : comm->blocks;

@@ -130,7 +130,8 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  tr_dtype wire;  /* 0 where the algorithm has none */
+  tr_dtype wire; /* 0 where the algorithm has none */
+  bool is_ready, ends_later;
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */

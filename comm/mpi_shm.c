@@ -206,6 +206,10 @@ static void begin_piece(tr__comm_mpi *comm, tr__request *request)
   stage(comm, request, request->kind == TR__ALLGATHER, false);
   state->at = 0;
   state->end = piece_of(request, comm->base.rank).bytes;
+  if (state->arena != NULL && request->is_ready) {
+    state->step = TR__SHM_SUMMING;
+    return;
+  }
   state->step = TR__SHM_ARRIVING;
   come_to_next_phase(comm);
 }
@@ -313,7 +317,7 @@ static void collect(const tr__comm_mpi *comm, tr__request *request)
   request->shm.at = request->shm.end;
 }
 
-static void do_turn(tr__comm_mpi *comm, tr__request *request)
+static void do_turn(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
   tr__shm *state = &request->shm;
   if (request->kind != TR__ALLGATHER) {
@@ -323,7 +327,11 @@ static void do_turn(tr__comm_mpi *comm, tr__request *request)
   } else {
     collect(comm, request);
   }
-  if (state->at == state->end) {
+  if (state->at < state->end) {
+    return;
+  }
+  *done = state->arena != NULL && request->ends_later;
+  if (!*done) {
     state->step = TR__SHM_LEAVING;
     come_to_next_phase(comm);
   }
@@ -348,7 +356,7 @@ shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
   tr__shm *state = &request->shm;
   if (state->step == TR__SHM_SUMMING) {
-    do_turn(comm, request);
+    do_turn(comm, request, done);
   }
   if (state->step == TR__SHM_SUMMING || !all_have_come(comm)) {
     return TR_OK;

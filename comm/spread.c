@@ -47,6 +47,7 @@ tr__transfer tr__store_sum(const tr__store *store, int i)
   sum.wire = is_bucket ? store->ctx->wire : 0;
   if (p != NULL && is_bucket) {
     sum.kind = TR__REDUCE_SCATTER;
+    sum.ends_later = true; /* with the tail's */
     sum.slices = p->slices + (int64_t)i * p->num_ranks;
   }
   return sum;
@@ -66,21 +67,28 @@ tr_status tr__store_reduce_grads(tr__store *store)
   return TR_OK;
 }
 
-/* What forward needs first is at the arena's end. */
+/* What forward needs first is at the arena's end. In shared memory no rank may
+ * write into the others' values before these have read the old ones: they have
+ * when the tail's sum has ended, if nothing comes between, or the first of
+ * these transfers has begun. */
 tr_status tr__store_gather_values(tr__store *store)
 {
   tr_context *ctx = store->ctx;
   tr__backend *backend = ctx->backend;
   const tr__partition *p = store->partition;
-  void *host = backend->type->host_view(backend, store->values);
-  if (host != NULL && store->may_defer) {
+  bool is_visible = backend->type->host_view(backend, store->values) != NULL;
+  bool is_deferred = is_visible && store->may_defer, has_begun = false;
+  if (is_deferred) {
     TR_TRY(backend->type->wait(&backend->stream));
   }
   for (int b = p->num_buckets - 1; b >= 0; b--) {
     tr__transfer t = transfer_of(store, store->values, p->buckets[b]);
     t.kind = TR__ALLGATHER;
+    t.is_ready = is_deferred || has_begun;
+    t.ends_later = !is_deferred && b > 0;
     t.slices = p->slices + (int64_t)b * p->num_ranks;
-    if (host != NULL && store->may_defer) {
+    has_begun |= t.count > 0;
+    if (is_deferred) {
       tr__queue_push(ctx->queue, &t, b);
     } else {
       TR_TRY(tr__transfer_arena(ctx, &t));

@@ -55,6 +55,13 @@ typedef struct tr__transfer {
                               tr__comm_slice() */
   tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
                               as they are */
+
+  /* Meetings in shared memory that other transfers of these ranks make
+   * needless, equal on all ranks. */
+  bool is_ready;   /* an earlier one has ended since any rank read or wrote what
+                      this one overwrites */
+  bool ends_later; /* until a later one has ended no rank reads what this one
+                      gives it, or writes its buffer */
 } tr__transfer;
 
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then

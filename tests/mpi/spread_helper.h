@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <mpi.h>
+#include <time.h>
 #include <train/mpi.h>
 #include <train/train.h>
 
@@ -24,8 +25,9 @@ typedef struct run_opts {
   int number;                     /* of the random options of the type */
   int width;                      /* of the hidden layers; 0: 96 */
   tr_update_opts update;
-  const char *freeze;    /* a pattern; NULL: none */
-  double lr;             /* of AdamW; 0: 0.003 */
+  const char *freeze; /* a pattern; NULL: none */
+  double lr;          /* of AdamW; 0: 0.003 */
+  tr_rate_fn rate;
   const char *algorithm; /* of sums; NULL: auto */
   int64_t shards;        /* virtual ones */
 } run_opts;
@@ -81,6 +83,10 @@ static tr_status create_optimizer(run *r, const run_opts *opts)
   tr_adamw_opts adamw = tr_adamw_defaults();
   adamw.lr = opts->lr > 0 ? opts->lr : 0.003;
   adamw.update = opts->update;
+  if (opts->rate != NULL) {
+    adamw.schedule =
+        (tr_schedule){.kind = TR_SCHEDULE_CALLBACK, .rate = opts->rate};
+  }
   return tr_adamw_create(r->net, &adamw, &r->opt);
 }
 

@@ -138,6 +138,37 @@ static void test_batches_add_up_with_virtual_shards_too(void)
   end(&plain);
 }
 
+/* Each rank rests at other steps, just before it updates. */
+static double dawdle(void *user, int64_t t)
+{
+  (void)user;
+  static int64_t calls;
+  const tr__random random = {.seed = test_seed(),
+                             .sample = world_rank(),
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 9)};
+  uint32_t number = tr__random_u32(&random, calls++);
+  if (number % 3 == 0) {
+    nanosleep(&(struct timespec){.tv_nsec = number % 2000000}, NULL);
+  }
+  return t % 2 == 0 ? 1 : 0.5;
+}
+
+static void test_ranks_that_dawdle_have_the_same_bits(void)
+{
+  uint64_t hashes[2];
+  for (int shards = 0; shards < 2; shards++) {
+    run r = begin((run_opts){.comm = MPI_COMM_NULL,
+                             .width = 560,
+                             .rate = dawdle,
+                             .update = {.shard_state = shards}});
+    fit(&r, (tr_trainer_opts){.steps = 60});
+    train(&r, 20);
+    hashes[shards] = hash_of(&r);
+    end(&r);
+  }
+  ASSERT_EQ(hashes[1], hashes[0]);
+}
+
 static void test_frozen_parameters_have_no_share(void)
 {
   expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL, .freeze = "fc1.*"});
@@ -204,10 +235,10 @@ static void test_steps_that_are_not_finite_are_skipped(void)
 
 static void test_a_step_that_is_not_finite_stops_on_all_ranks(void)
 {
-  poison(true); /* before a loader reads ahead */
+  bool has_failed = false;
+  poison(true);
   run r = begin_spread((run_opts){
       .comm = MPI_COMM_NULL, .update = {.on_nonfinite = TR_NONFINITE_STOP}});
-  bool has_failed = false;
   for (int i = 0; i < STEPS && !has_failed; i++) {
     tr_batch batch;
     next_batch(&r, &batch);
@@ -551,6 +582,7 @@ static const tr_test tests[] = {
     TEST(test_so_do_sums_by_messages_and_with_16_bits),
     TEST(test_virtual_shards_give_the_bits_of_one_rank),
     TEST(test_batches_add_up_with_virtual_shards_too),
+    TEST(test_ranks_that_dawdle_have_the_same_bits),
     TEST(test_frozen_parameters_have_no_share),
     TEST(test_gradients_of_several_batches_are_added_up),
     TEST(test_the_norm_is_the_same_on_all_ranks_and_without),
