@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { MAX_RANKS = 4096, FOLD_BYTES = 4 << 20 };
+enum { MAX_RANKS = 4096, FOLD_BYTES = 2 << 20 };
 
 /* The handle that the library gets is one of these. */
 typedef struct request {
@@ -232,7 +232,7 @@ void __wrap_tr__mpi_add(tr_dtype dtype,
   }
   if (add_bytes_per_s > 0) {
     double bytes = (double)count * (double)tr_dtype_size(dtype);
-    smpi_execute(bytes / add_bytes_per_s);
+    sg_actor_sleep_for(bytes / add_bytes_per_s);
   }
 }
 
