@@ -436,10 +436,10 @@ static void test_steps_that_are_not_finite_are_skipped(void)
 
 static void test_a_step_that_is_not_finite_stops_on_all_ranks(void)
 {
+  poison(true); /* before a loader reads ahead */
   run r = begin_spread((run_opts){
       .comm = MPI_COMM_NULL, .update = {.on_nonfinite = TR_NONFINITE_STOP}});
   bool has_failed = false;
-  poison(true);
   for (int i = 0; i < STEPS && !has_failed; i++) {
     tr_batch batch;
     next_batch(&r, &batch);
