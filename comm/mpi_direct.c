@@ -255,22 +255,29 @@ direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-/* The next one whose message has not come, of what is awaited first. */
+/* The next rank whose message of an item has not come; -1: all have. */
+static int missing_of(const tr__comm_mpi *comm, int whose, int64_t k)
+{
+  int size = comm->base.size;
+  for (int d = 1; d < size; d++) {
+    int from = (comm->base.rank + d) % size, flag = 1;
+    MPI_Request request = requests_of(comm, whose, k)[from];
+    MPI_Request_get_status(request, &flag, MPI_STATUS_IGNORE);
+    if (!flag) {
+      return from;
+    }
+  }
+  return -1;
+}
+
 static int64_t
 direct_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
 {
   const tr__direct *state = &request->direct;
-  bool is_first_half = state->summed < state->posted;
-  const MPI_Request *in = is_first_half
-                              ? requests_of(comm, PARTS_IN, state->summed)
-                              : requests_of(comm, SUMS_IN, state->done);
-  for (int d = 1; d < comm->base.size; d++) {
-    int from = (comm->base.rank + d) % comm->base.size, flag = 1;
-    MPI_Request_get_status(in[from], &flag, MPI_STATUS_IGNORE);
-    if (!flag) {
-      *awaited = from;
-      break;
-    }
+  if (state->summed < state->posted) {
+    *awaited = missing_of(comm, PARTS_IN, state->summed);
+  } else if (state->done < state->shared) {
+    *awaited = missing_of(comm, SUMS_IN, state->done);
   }
   return state->posted + state->left + state->summed + state->shared +
          state->done;

@@ -110,6 +110,11 @@ static long long mark_of(const tr__watchdog *dog)
   return mark;
 }
 
+static void show_life(const tr__board *board, long long now)
+{
+  atomic_store(&tr__board_line(board, board->own)->alive, now);
+}
+
 /* One look. A judgement needs a wait that was there at the look before. */
 static void look(tr__watchdog *dog)
 {
@@ -118,7 +123,7 @@ static void look(tr__watchdog *dog)
   double passed = (double)(now - dog->last) * 1e-9;
   passed = passed < dog->look_s + late_s ? passed : dog->look_s;
   dog->last = now;
-  atomic_store(&tr__board_line(board, board->own)->alive, now);
+  show_life(board, now);
   read_board(dog, passed);
   long long mark = mark_of(dog);
   if (!dog->seen[board->own].is_waiting || mark != dog->mark) {
@@ -240,6 +245,9 @@ void tr__watchdog_see(tr__watchdog *dog, const tr__board *board)
   dog->board = seen != NULL ? board : NULL;
   dog->waited_s = 0;
   dog->mark = -1;
+  if (board != NULL) {
+    show_life(board, tr__board_now());
+  }
   pthread_mutex_unlock(&dog->mutex);
 }
 

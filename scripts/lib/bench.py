@@ -94,6 +94,19 @@ def ratios(first, second):
     return statistics.median(values), min(values), max(values)
 
 
+def compare_with_ours(name, times, means):
+    """A ratio's text; its median joins the means of all sizes."""
+    if name == "libtrain":
+        return ""
+    ours = times["libtrain"]
+    if name == "memcpy":
+        label, trio = "ours / memcpy", ratios(ours, times[name])
+    else:
+        label, trio = name + " / ours", ratios(times[name], ours)
+    means.setdefault(label, []).append(trio[0])
+    return "   %s %.2f (%.2f-%.2f)" % ((label,) + trio)
+
+
 def bench_comm(options, has_torch):
     """All-reduce beside MPI's, Gloo's and a memcpy of as many bytes."""
     common = ["--bytes", options.bytes, "--seconds", str(options.seconds)]
@@ -112,29 +125,18 @@ def bench_comm(options, has_torch):
             str(options.ranks)] + common
     pairs = options.pairs or 9
     answers = in_turn(contestants, pairs, "all-reduce")
-    times = {name: list(zip(*([line["us_median"] for line in run]
-                              for run in runs)))
-             for name, runs in answers.items()}
     sizes = [int(size) for size in options.bytes.split(",")]
     print("\nall-reduce on %d ranks: medians of %d runs in us, spread in "
           "brackets" % (options.ranks, pairs))
     means = {}
     for i, size in enumerate(sizes):
         print("  %10d bytes" % size)
+        times = {name: [run[i]["us_median"] for run in runs]
+                 for name, runs in answers.items()}
         for name, values in times.items():
-            text = ""
-            if name != "libtrain":
-                ours = times["libtrain"][i]
-                other = values[i]
-                if name == "memcpy":
-                    label, trio = "ours / memcpy", ratios(ours, other)
-                else:
-                    label, trio = name + " / ours", ratios(other, ours)
-                means.setdefault(label, []).append(trio[0])
-                text = "   %s %.2f (%.2f-%.2f)" % ((label,) + trio)
             print("    %-10s %10.1f (%.1f-%.1f)%s" % (
-                name, statistics.median(values[i]), min(values[i]),
-                max(values[i]), text))
+                name, statistics.median(values), min(values), max(values),
+                compare_with_ours(name, times, means)))
     print("  over all sizes")
     for label, values in means.items():
         print("    %-18s geometric mean %.2f, least %.2f, most %.2f" % (

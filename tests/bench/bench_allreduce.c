@@ -3,9 +3,9 @@
  * us_median is the median over rounds of the slowest rank's time. algbw is
  * bytes / time, busbw that times 2 (n - 1) / n: what each rank's link carries.
  *
- * The algorithm memcpy is a yardstick: all ranks copy so many bytes at once.
- * central is no algorithm of the library but what it does without: rank 0
- * averages. busiest_bytes are those that go into and out of one rank.
+ * The algorithm memcpy is a yardstick: all ranks copy so many bytes at once;
+ * central is what the library does without: rank 0 averages all numbers.
+ * busiest_bytes go into and out of one rank, the busiest, by messages.
  * With --tune all algorithms over messages are measured, and the lines of
  * comm/table.c for this number of ranks are printed. */
 #include "base/comm_impl.h"
@@ -28,9 +28,8 @@ typedef struct options {
   const char *algorithm;
   double seconds;  /* per size */
   bool is_private; /* memory that the ranks do not share */
-  bool is_memcpy;
+  bool is_memcpy, is_central;
   bool tunes;
-  bool is_central; /* a central rank averages */
   tr_dtype wire;
 } options;
 
@@ -39,8 +38,9 @@ static tr_status usage(const char *what)
   return TR_FAIL(
       TR_EUSAGE,
       "%s\nusage: bench_allreduce --bytes A,B,C [--algorithm "
-      "auto|doubling|halving|ring|direct|hierarchical|shm|mpi|memcpy|central] "
-      "[--memory auto|private] [--wire full|bf16] [--seconds S] | --tune",
+      "auto|doubling|halving|ring|direct|hierarchical|shm|mpi|memcpy|"
+      "central] [--memory auto|private] [--wire full|bf16] [--seconds S] | "
+      "--tune",
       what);
 }
 
@@ -75,12 +75,11 @@ static tr_status parse(int argc, char **argv, options *out)
     } else if (strcmp(argv[i], "--algorithm") == 0) {
       out->is_memcpy = strcmp(argv[i + 1], "memcpy") == 0;
       out->is_central = strcmp(argv[i + 1], "central") == 0;
-      bool is_ours = !out->is_memcpy && !out->is_central;
-      out->algorithm = is_ours ? argv[i + 1] : "auto";
-    } else if (strcmp(argv[i], "--memory") == 0) {
-      out->is_private = strcmp(argv[i + 1], "private") == 0;
+      out->algorithm = out->is_memcpy || out->is_central ? "auto" : argv[i + 1];
     } else if (strcmp(argv[i], "--wire") == 0) {
       out->wire = strcmp(argv[i + 1], "bf16") == 0 ? TR_BF16 : TR_F32;
+    } else if (strcmp(argv[i], "--memory") == 0) {
+      out->is_private = strcmp(argv[i + 1], "private") == 0;
     } else if (strcmp(argv[i], "--seconds") == 0) {
       out->seconds = atof(argv[i + 1]);
     } else {
@@ -97,18 +96,18 @@ typedef struct numbers {
   int64_t count;
   bool is_shared;
   tr_dtype wire;
-  central server; /* with parts: that rank averages */
+  central server; /* parts NULL: none */
 } numbers;
 
 static tr_status one_round(tr__comm *comm, numbers *n)
 {
   tr__request *request;
+  if (n->server.parts != NULL) {
+    return central_mean(comm, &n->server, n->values);
+  }
   if (n->copy != NULL) {
     memcpy(n->copy, n->values, (size_t)n->count * sizeof *n->values);
     return TR_OK;
-  }
-  if (n->server.parts != NULL) {
-    return central_mean(comm, &n->server, n->values);
   }
   TR_TRY(comm->type->start(comm,
                            &(tr__transfer){.buf = n->values,
@@ -172,6 +171,9 @@ make_numbers(tr__comm *comm, const options *opts, int64_t count, numbers *out)
   void *shared = NULL;
   size_t bytes = ((size_t)count + 1) * sizeof *out->values;
   *out = (numbers){.count = count, .wire = opts->wire};
+  if (opts->is_central) {
+    TR_TRY(central_create(comm, count, &out->server));
+  }
   if (!opts->is_private && !opts->is_memcpy) {
     TR_TRY(comm->type->alloc(comm, bytes, &shared));
   }
@@ -193,23 +195,17 @@ static void release_numbers(tr__comm *comm, numbers *n)
     free(n->values);
   }
   free(n->copy);
+  central_release(&n->server);
 }
 
-/* *busiest - bytes through rank 0 where it averages; else 0 */
-static tr_status time_size(tr__comm *comm,
-                           const options *opts,
-                           int64_t bytes,
-                           double *seconds,
-                           int64_t *busiest)
+static tr_status
+time_size(tr__comm *comm, const options *opts, int64_t bytes, double *seconds)
 {
   numbers n = {.values = NULL};
   tr_status status;
   *seconds = 0;
   TR_TRY_GOTO(make_numbers(comm, opts, bytes / (int64_t)sizeof(float), &n),
               done);
-  if (opts->is_central) {
-    TR_TRY_GOTO(central_create(comm, n.count, &n.server), done);
-  }
   /* What calloc gave is one page of zeros until it is written. */
   for (int64_t i = 0; i < n.count; i++) {
     n.values[i] = 1e-30f;
@@ -217,17 +213,23 @@ static tr_status time_size(tr__comm *comm,
   TR_TRY_GOTO(time_rounds(comm, opts, &n, seconds), done);
 
 done:
-  *busiest = opts->is_central ? n.server.in + n.server.out : 0;
-  central_release(&n.server);
   release_numbers(comm, &n);
   return status;
+}
+
+/* In and out of rank 0, or of any rank where all do the same. */
+static int64_t
+busiest_bytes(const tr__comm *comm, const options *opts, int64_t bytes)
+{
+  int64_t sent = opts->wire != 0 ? bytes / 2 : bytes;
+  int64_t all = 4 * (comm->size - 1) * sent;
+  return opts->is_central ? 2 * (comm->size - 1) * bytes : all / comm->size;
 }
 
 static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
 {
   double seconds;
-  int64_t busiest;
-  TR_TRY(time_size(comm, opts, bytes, &seconds, &busiest));
+  TR_TRY(time_size(comm, opts, bytes, &seconds));
   if (comm->rank == 0) {
     const char *name = opts->is_memcpy ? "memcpy"
                        : opts->is_central
@@ -235,14 +237,11 @@ static tr_status bench_size(tr__comm *comm, const options *opts, int64_t bytes)
                            : tr__comm_algorithm_name(comm, bytes);
     double bandwidth = seconds > 0 ? (double)bytes / seconds * 1e-9 : 0;
     double share = 2.0 * (comm->size - 1) / comm->size;
-    double sent = (opts->wire != 0 ? 0.5 : 1) * (double)bytes;
     printf("{\"bytes\":%lld,\"ranks\":%d,\"algorithm\":\"%s\","
            "\"us_median\":%.3f,\"algbw_gb_s\":%.4f,\"busbw_gb_s\":%.4f,"
            "\"busiest_bytes\":%lld}\n",
            (long long)bytes, comm->size, name, seconds * 1e6, bandwidth,
-           bandwidth * share,
-           opts->is_central ? (long long)busiest
-                            : (long long)(2 * share * sent));
+           bandwidth * share, (long long)busiest_bytes(comm, opts, bytes));
     fflush(stdout);
   }
   return TR_OK;
@@ -258,8 +257,7 @@ static tr_status tune_size(tr__comm *comm,
   for (int round = 0; round < TUNE_ROUNDS; round++) {
     for (int a = 0; a < NUM_TUNED; a++) {
       TR_TRY(tr__comm_set_algorithm(comm, tuned[a]));
-      int64_t none;
-      TR_TRY(time_size(comm, opts, bytes, &times[a][round], &none));
+      TR_TRY(time_size(comm, opts, bytes, &times[a][round]));
     }
   }
   for (int a = 0; a < NUM_TUNED; a++) {

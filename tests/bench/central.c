@@ -28,7 +28,6 @@ static tr_status collect(const tr__comm *comm, central *server, float *values)
     for (int64_t k = 0; k < server->count; k++) {
       values[k] += part[k];
     }
-    server->in += (int64_t)count * (int64_t)sizeof(float);
   }
   float share = 1.0f / (float)comm->size;
   for (int64_t k = 0; k < server->count; k++) {
@@ -41,12 +40,10 @@ static tr_status serve(const tr__comm *comm, central *server, float *values)
 {
   MPI_Request requests[MOST_RANKS];
   int count = (int)server->count, others = comm->size - 1;
-  server->in = server->out = 0;
   TR_TRY(collect(comm, server, values));
   for (int i = 0; i < others; i++) {
     TR_TRY(check(MPI_Isend(values, count, MPI_FLOAT, i + 1, TAG, MPI_COMM_WORLD,
                            &requests[i])));
-    server->out += (int64_t)count * (int64_t)sizeof(float);
   }
   return check(MPI_Waitall(others, requests, MPI_STATUSES_IGNORE));
 }

@@ -6,9 +6,8 @@
 #include "base/comm_impl.h"
 
 typedef struct central {
-  float *parts;    /* of the other ranks, on rank 0; owned */
-  int64_t count;   /* of each */
-  int64_t in, out; /* bytes through rank 0 in the last round */
+  float *parts;  /* of the other ranks, on rank 0; owned */
+  int64_t count; /* of each */
 } central;
 
 /* central_create - for so many numbers per rank, after a trial with numbers
