@@ -7,6 +7,8 @@ import statistics
 import subprocess
 import sys
 
+import bench_hosts
+
 TORCH = os.path.join("scripts", "bench_torch.py")
 BENCH = os.path.join("build", "tests", "bench")
 
@@ -147,7 +149,7 @@ def main():
         prog="scripts/bench",
         description="libtrain beside PyTorch, in one run.")
     parser.add_argument("what", nargs="*", metavar="WHAT",
-                        help="mlp, convnet28, convnet224, comm "
+                        help="mlp, convnet28, convnet224, comm, hosts "
                         "[mlp convnet28 comm]")
     parser.add_argument("--python", metavar="PATH",
                         default=os.environ.get("LIBTRAIN_PYTHON", "python3"),
@@ -155,7 +157,7 @@ def main():
                         "[$LIBTRAIN_PYTHON, else python3]")
     parser.add_argument("--pairs", type=int,
                         help="rounds, each with every contestant once "
-                        "[5, comm 9]")
+                        "[5, comm and hosts 9]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seconds", type=float, default=2,
@@ -164,6 +166,8 @@ def main():
     parser.add_argument("--bytes", default=",".join(
         str(4096 << i) for i in range(0, 15, 2)), help="sizes of comm "
                         "[4 KiB to 64 MiB]")
+    parser.add_argument("--rate", default="1gbit",
+                        help="of the link between hosts [1gbit]")
     options = parser.parse_args()
     version = torch_version(options.python)
     if version is None:
@@ -175,6 +179,9 @@ def main():
     for what in options.what or ["mlp", "convnet28", "comm"]:
         if what == "comm":
             bench_comm(options, version is not None)
+        elif what == "hosts":
+            options.pairs = options.pairs or 9
+            bench_hosts.bench(options)
         else:
             options.workload = what
             bench_step(options, version is not None)

@@ -24,6 +24,8 @@ class Lab:
         self.scratch = None
 
     def __enter__(self):
+        # Whoever ends this program ends the lab.
+        signal.signal(signal.SIGTERM, lambda *ignored: os._exit(self.leave()))
         try:
             self.call("up", str(self.hosts))
         except OSError as error:
@@ -34,8 +36,12 @@ class Lab:
         self.scratch = tempfile.TemporaryDirectory()
         return self
 
-    def __exit__(self, *ignored):
+    def leave(self):
         self.call("down")
+        return 1
+
+    def __exit__(self, *ignored):
+        self.leave()
         if self.scratch:
             self.scratch.cleanup()
 

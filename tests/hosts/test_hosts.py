@@ -1,4 +1,5 @@
-"""Ranks on two hosts, over links that are slow or go down for good.
+"""Ranks on two hosts, over slow links (reliability/test_link.py: a link that goes
+down for good).
 
 usage: test_hosts.py NETLAB MPIRUN TRAIN_CLASSIFIER TRAIN_HOSTS PROGRAM...
 
@@ -10,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import lab
 
@@ -20,10 +20,6 @@ LIMIT_S = 120
 BY_NODE = ("auto", "shm", "hierarchical", "mpi")
 # Programs of tests/mpi that are about communication.
 ABOUT_HOSTS = ("test_comm_allreduce", "test_comm_kinds", "test_comm_context")
-STALL_S = 3
-MARGIN_S = 2
-# Steps are printed before the link goes down.
-UNDER_WAY_S = 3
 
 
 class Tap:
@@ -123,46 +119,6 @@ def test_programs(tap, net, programs):
                       "" if is_good else "exit code %s\n%s" % (code, output))
 
 
-def wait_for(path, pattern, limit_s):
-    """Seconds until a file's text matches; None: not within the limit."""
-    begin = time.monotonic()
-    while time.monotonic() - begin < limit_s:
-        if os.path.exists(path) and re.search(pattern, lab.read(path)):
-            return time.monotonic() - begin
-        time.sleep(0.05)
-    return None
-
-
-def test_link_down(tap, net, program, usage):
-    title = "a link that goes down for good is reported within the limit"
-    if "--stall-timeout" not in usage:
-        tap.claim(title, skip="train_classifier has no --stall-timeout yet")
-        return
-    cwd = os.path.join(net.scratch.name, "down")
-    os.mkdir(cwd)
-    process = net.start(1, [
-        program, "--model", "mlp", "--steps", "100000", "--threads", "1",
-        "--no-checkpoint", "--stall-timeout", str(STALL_S), "--log", "log"],
-        cwd)
-    output = os.path.join(cwd, "output")
-    try:
-        begun = wait_for(os.path.join(cwd, "log"), r"(?s)\n.*\n", LIMIT_S)
-        if begun is None:
-            tap.claim(title, "no step was made\n" + lab.read(output))
-            return
-        time.sleep(UNDER_WAY_S)
-        net.link(1, "down")
-        took = wait_for(output, r"libtrain: rank 0.* waited for \d+ s",
-                        STALL_S + 30)
-        problem = ("it took %s s, the limit is %d + %d s\n%s" % (
-            took, STALL_S, MARGIN_S, lab.read(output)))
-        is_good = took is not None and took <= STALL_S + MARGIN_S
-        tap.claim(title, "" if is_good else problem)
-    finally:
-        lab.end(process)
-        net.link(1, "up")
-
-
 def main():
     mpirun, classifier, train_hosts = sys.argv[2:5]
     usage = subprocess.run([classifier, "--help"], stdin=subprocess.DEVNULL,
@@ -175,7 +131,6 @@ def main():
             test_virtual_shards(tap, net, os.path.abspath(classifier), usage)
             test_programs(tap, net, [os.path.abspath(program)
                                      for program in sys.argv[5:]])
-            test_link_down(tap, net, os.path.abspath(classifier), usage)
     except lab.NoLab as reason:
         print("1..0 # SKIP %s" % reason)
         return 0

@@ -1,6 +1,6 @@
 """A link between two hosts goes down for good: the waiting side says so.
 
-usage: test_link.py MPIRUN FAULTY
+usage: test_link.py MPIRUN FAULTY    (netlab finds mpirun itself)
 
 The launcher itself may wait for minutes for the far host, so what counts is
 the line on stderr and that the ranks of both hosts end.
@@ -8,11 +8,13 @@ the line on stderr and that the ranks of both hosts end.
 
 import os
 import sys
-import tempfile
 import time
 
-import hosts
 import job
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))), "hosts"))
+import lab  # noqa: E402
 
 LIMIT_S = 3
 GRACE_S = 15
@@ -34,11 +36,6 @@ def ranks_in(folder):
     return count
 
 
-def read(path):
-    with open(path, encoding="utf-8", errors="replace") as output:
-        return output.read()
-
-
 def wait_for(condition, seconds):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -46,21 +43,18 @@ def wait_for(condition, seconds):
     return condition()
 
 
-def cut_link(pair, launcher, program, folder):
+def cut_link(net, program, folder):
     """What went wrong, and the output."""
-    path = os.path.join(folder, "output.txt")
-    with open(path, "w", encoding="utf-8") as output:
-        process = job.start(
-            pair.mpirun(launcher, 2) + [program, str(LIMIT_S), "plain"],
-            folder, output)
+    path = os.path.join(folder, "output")
+    process = net.start(2, [program, str(LIMIT_S), "plain"], folder)
     problems = []
     try:
-        if not wait_for(lambda: "ready" in read(path), BEGIN_S):
-            return ["the job does not begin"], read(path)
+        if not wait_for(lambda: "ready" in lab.read(path), BEGIN_S):
+            return ["the job does not begin"], lab.read(path)
         if ranks_in(folder) != 4:
             problems.append("%d ranks run, expected 4" % ranks_in(folder))
         time.sleep(1)
-        pair.cut()
+        net.link(1, "down")
         begin = time.monotonic()
         if not wait_for(lambda: ranks_in(folder) == 0, LIMIT_S + GRACE_S):
             problems.append("%d ranks still run after %d s" %
@@ -68,27 +62,26 @@ def cut_link(pair, launcher, program, folder):
         print("# the ranks ended %.1f s after the cut, the limit is %d s" %
               (time.monotonic() - begin, LIMIT_S))
         text = "libtrain: rank "
-        lines = [line for line in job.BREAK.split(read(path))
+        lines = [line for line in job.BREAK.split(lab.read(path))
                  if line.startswith(text)]
         if len(lines) != 1 or "Exit 71." not in lines[0] or \
                 "for a message of rank " not in lines[0]:
             problems.append("says %s" % lines)
     finally:
-        job.end_group(process)
-    return problems, read(path)
+        lab.end(process)
+    return problems, lab.read(path)
 
 
 def main():
-    launcher, program = [os.path.abspath(path) for path in sys.argv[1:3]]
+    program = os.path.abspath(sys.argv[2])
     title = "a link that goes down for good is reported, all ranks end"
     tap = job.Tap(1)
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            with hosts.Hosts(scratch) as pair:
-                problems, output = cut_link(pair, launcher, program, scratch)
-            tap.report(title, problems, output)
-        except hosts.Unavailable as reason:
-            tap.report(title, skip="no hosts here: %s" % reason)
+    try:
+        with lab.Lab(2) as net:
+            problems, output = cut_link(net, program, net.scratch.name)
+        tap.report(title, problems, output)
+    except lab.NoLab as reason:
+        tap.report(title, skip="no hosts here: %s" % reason)
     return 1 if tap.failed else 0
 
 
