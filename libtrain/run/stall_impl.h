@@ -25,9 +25,10 @@ typedef struct tr__stall {
 
 /* tr__stall_judge - look at the ranks that this one waits for.
  *
- * Ranks in different calls never come together: 78, at once. A rank that does not come within the limit: 71. Files
- * take their time: a rank whose process runs may save and resume for ten times
- * the limit; so may one that cannot be seen, and evaluate. */
+ * Ranks in different calls never come together: 78, at once. A rank that does
+ * not come within the limit: 71. Files take their time: a rank whose process
+ * runs may save and resume for ten times the limit; so may one that cannot be
+ * seen, and evaluate. */
 void tr__stall_judge(const tr__sight *sight, tr__stall *out);
 
 #endif
