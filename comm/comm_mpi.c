@@ -51,6 +51,18 @@ static const tr__mpi_algorithm *const algorithms[] = {
     [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
 };
 
+/* Rounding on the way, and slices in any order, are not for all. */
+static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
+{
+  bool is_shm = algorithm == TR__ALGORITHM_SHM;
+  if (transfer->wire != 0) {
+    return is_shm || algorithms[algorithm]->has_wire;
+  }
+  return transfer->slices == NULL || transfer->kind == TR__ALLREDUCE ||
+         is_shm || algorithm == TR__ALGORITHM_RING ||
+         algorithm == TR__ALGORITHM_HIERARCHICAL;
+}
+
 tr_status tr__mpi_choose(const tr__comm_mpi *comm,
                          const tr__transfer *transfer,
                          const tr__mpi_algorithm **out)
@@ -59,12 +71,7 @@ tr_status tr__mpi_choose(const tr__comm_mpi *comm,
   if (transfer->kind != TR__ALLGATHER) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
-  /* Slices in any order, and rounding on the way, are not for all. */
-  bool is_plain = transfer->slices == NULL && transfer->wire == 0;
-  if (!is_plain && algorithm != TR__ALGORITHM_SHM) {
-    algorithm = TR__ALGORITHM_DIRECT;
-  }
-  *out = algorithms[algorithm];
+  *out = does(algorithm, transfer) ? algorithms[algorithm] : &tr__mpi_direct;
   return TR_OK;
 }
 
@@ -82,9 +89,9 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 {
   for (int r = 0; r < comm->base.size; r++) {
-    tr__range range = tr__comm_range(&comm->base, transfer->slices,
-                                     transfer->count, transfer->dtype, r);
-    comm->blocks[r] = (tr__block){range.begin, range.end};
+    int64_t count = transfer->count;
+    comm->blocks[r] = tr__comm_range(&comm->base, transfer->slices, count,
+                                     transfer->dtype, r);
   }
 }
 
@@ -101,7 +108,7 @@ tr_status tr__mpi_begin(tr__comm_mpi *comm,
   request->buf = transfer->buf;
   request->count = transfer->count;
   request->dtype = transfer->dtype;
-  request->wire = transfer->wire;
+  request->wire = algorithm->has_wire ? transfer->wire : 0;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->blocks = blocks != NULL ? blocks : comm->blocks;

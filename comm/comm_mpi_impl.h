@@ -8,6 +8,9 @@
 /* tr__comm_table - every collective, NULL at the end; for tests. */
 const tr__comm_type *const *tr__comm_table(void);
 
+/* tr__comm_algorithm_at - the name of a tr__algorithm; NULL behind the last. */
+const char *tr__comm_algorithm_at(int number);
+
 extern const tr__comm_type tr__comm_self_type;
 extern const tr__comm_type tr__comm_mpi_type;
 

@@ -4,7 +4,8 @@
  * for every number of ranks; the price is a message to every rank.
  *
  * The slices move in segments. Item k is segment k of all slices; a few items
- * are under way at once. */
+ * are under way at once. On a wire of 16 bits a slot's first half is for what
+ * comes in, its second for what goes out. */
 #include "comm/mpi_impl.h"
 
 /* Whose requests. */
@@ -31,6 +32,11 @@ static char *slot_of(const tr__comm_mpi *comm, int64_t k, int rank)
   return comm->scratch + (size_t)i * tr__direct_segment_bytes(comm->base.size);
 }
 
+static MPI_Datatype wire_type(const tr__request *request)
+{
+  return request->wire != 0 ? MPI_UINT16_T : request->type;
+}
+
 typedef struct piece {
   char *data;
   int count;
@@ -43,6 +49,22 @@ static piece piece_of(const tr__request *request, int rank, int64_t k)
   int64_t begin = tr__min(block.begin + k * segment, block.end);
   return (piece){request->buf + begin * (int64_t)request->element,
                  tr__int(tr__min(segment, block.end - begin))};
+}
+
+/* What is sent of a piece: itself, or in 16 bits out of a slot. */
+static const void *packed(const tr__comm_mpi *comm,
+                          const tr__request *request,
+                          int64_t k,
+                          int slot,
+                          const piece *p)
+{
+  if (request->wire == 0) {
+    return p->data;
+  }
+  char *out =
+      slot_of(comm, k, slot) + tr__direct_segment_bytes(comm->base.size) / 2;
+  tr__wire_pack(out, p->data, p->count);
+  return out;
 }
 
 static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
@@ -73,12 +95,14 @@ static tr_status post_parts(tr__comm_mpi *comm, tr__request *request)
     piece theirs = piece_of(request, to, k);
     in[from] = out[to] = MPI_REQUEST_NULL;
     if (own.count > 0) {
-      TR_TRY_MPI(MPI_Irecv(slot_of(comm, k, from), own.count, request->type,
-                           from, TR__TAG_DIRECT_PARTS, comm->comm, &in[from]));
+      TR_TRY_MPI(MPI_Irecv(slot_of(comm, k, from), own.count,
+                           wire_type(request), from, TR__TAG_DIRECT_PARTS,
+                           comm->comm, &in[from]));
     }
     if (theirs.count > 0) {
-      TR_TRY_MPI(MPI_Isend(theirs.data, theirs.count, request->type, to,
-                           TR__TAG_DIRECT_PARTS, comm->comm, &out[to]));
+      TR_TRY_MPI(MPI_Isend(packed(comm, request, k, to, &theirs), theirs.count,
+                           wire_type(request), to, TR__TAG_DIRECT_PARTS,
+                           comm->comm, &out[to]));
     }
   }
   request->direct.posted++;
@@ -92,8 +116,9 @@ static void sum_item(tr__comm_mpi *comm, tr__request *request)
   size_t bytes = (size_t)own.count * request->element;
   for (size_t at = 0; at < bytes; at += TR__SUM_BYTES) {
     for (int r = 0; r < comm->base.size; r++) {
-      char *part = r == comm->base.rank ? own.data : slot_of(comm, k, r);
-      comm->parts[r] = part + at;
+      bool is_own = r == comm->base.rank;
+      char *part = is_own ? own.data : slot_of(comm, k, r);
+      comm->parts[r] = part + (request->wire != 0 && !is_own ? at / 2 : at);
     }
     tr__mpi_sum(comm, request, (size_t)tr__min(bytes - at, TR__SUM_BYTES),
                 own.data + at);
@@ -108,22 +133,36 @@ static tr_status post_sums(tr__comm_mpi *comm, tr__request *request)
   MPI_Request *in = requests_of(comm, SUMS_IN, k);
   MPI_Request *out = requests_of(comm, SUMS_OUT, k);
   piece own = piece_of(request, rank, k);
+  const void *sums = packed(comm, request, k, rank, &own);
   in[rank] = out[rank] = MPI_REQUEST_NULL;
   for (int d = 1; d < size; d++) {
     int from = (rank + size - d) % size, to = (rank + d) % size;
     piece theirs = piece_of(request, from, k);
+    void *place = request->wire != 0 ? slot_of(comm, k, from) : theirs.data;
     in[from] = out[to] = MPI_REQUEST_NULL;
     if (theirs.count > 0) {
-      TR_TRY_MPI(MPI_Irecv(theirs.data, theirs.count, request->type, from,
+      TR_TRY_MPI(MPI_Irecv(place, theirs.count, wire_type(request), from,
                            TR__TAG_DIRECT_SUMS, comm->comm, &in[from]));
     }
     if (own.count > 0) {
-      TR_TRY_MPI(MPI_Isend(own.data, own.count, request->type, to,
+      TR_TRY_MPI(MPI_Isend(sums, own.count, wire_type(request), to,
                            TR__TAG_DIRECT_SUMS, comm->comm, &out[to]));
     }
   }
   request->direct.shared++;
   return TR_OK;
+}
+
+/* Where they have come in 16 bits. */
+static void unpack_sums(const tr__comm_mpi *comm, const tr__request *request)
+{
+  int64_t k = request->direct.done;
+  for (int r = 0; r < comm->base.size && request->wire != 0; r++) {
+    piece theirs = piece_of(request, r, k);
+    if (r != comm->base.rank) {
+      tr__wire_unpack(theirs.data, slot_of(comm, k, r), theirs.count);
+    }
+  }
 }
 
 static tr_status
@@ -136,15 +175,23 @@ test_all(tr__comm_mpi *comm, int whose, int64_t k, bool *finished)
   return TR_OK;
 }
 
+/* The slots that parts come to are free: of a wire's sums, too. */
+static bool has_room(const tr__request *request)
+{
+  const tr__direct *state = &request->direct;
+  bool has_sums = request->wire != 0 && request->kind == TR__ALLREDUCE;
+  return state->posted - state->summed < TR__DEPTH &&
+         state->posted - state->left < TR__DEPTH &&
+         (!has_sums || state->posted - state->done < TR__DEPTH);
+}
+
 /* The first half: parts to whoever adds them. */
 static tr_status
 move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
 {
   tr__direct *state = &request->direct;
   bool finished = false;
-  if (state->posted < state->num_items &&
-      state->posted - state->summed < TR__DEPTH &&
-      state->posted - state->left < TR__DEPTH) {
+  if (state->posted < state->num_items && has_room(request)) {
     TR_TRY(post_parts(comm, request));
     *moved = true;
   }
@@ -180,7 +227,10 @@ move_sums(tr__comm_mpi *comm, tr__request *request, bool *moved)
     bool is_in = false, is_out = false;
     TR_TRY(test_all(comm, SUMS_IN, state->done, &is_in));
     TR_TRY(test_all(comm, SUMS_OUT, state->done, &is_out));
-    state->done += is_in && is_out;
+    if (is_in && is_out) {
+      unpack_sums(comm, request);
+      state->done++;
+    }
     *moved = *moved || (is_in && is_out);
   }
   return TR_OK;
@@ -233,5 +283,7 @@ direct_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
          state->done;
 }
 
-const tr__mpi_algorithm tr__mpi_direct = {
-    .start = direct_start, .advance = direct_advance, .look = direct_look};
+const tr__mpi_algorithm tr__mpi_direct = {.start = direct_start,
+                                          .advance = direct_advance,
+                                          .look = direct_look,
+                                          .has_wire = true};

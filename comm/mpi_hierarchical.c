@@ -4,7 +4,8 @@
  * A rank that carries a part of the numbers sums it over its node and exchanges
  * it with the ranks that carry the same part on the other nodes: all of a
  * node's carriers send at once, and no byte crosses to a node twice. A region
- * is the slices of one node's ranks.
+ * is the slices of one node's ranks; where they do not lie together, each slice
+ * is one, and regions move in rounds of one per node.
  *
  *   all-reduce:      reduce-scatter inside, all-reduce across, all-gather
  * inside reduce-scatter:  reduce-scatter inside of each region, reduce-scatter
@@ -16,7 +17,8 @@
  * node's ranks hold one node of the fixed tree, so do the sums. */
 #include "comm/mpi_impl.h"
 
-/* Up to so many nodes get their parts directly, more by the ring. */
+/* Up to so many nodes exchange their parts directly: then the order of sums is
+ * the tree's for every kind and size. */
 enum { MAX_DIRECT = 8 };
 
 /* Where part j of the carriers' parts of so many elements begins. */
@@ -35,12 +37,33 @@ typedef struct part {
   bool is_sliced;  /* blocks are the ranks' slices, not the carriers' parts */
 } part;
 
-static tr__block
-region_of(const tr__comm_mpi *comm, const tr__request *request, int node)
+static tr__block region_of(const tr__comm_mpi *comm,
+                           const tr__request *request,
+                           int node,
+                           int round)
 {
-  const int *first = comm->nodes.first;
-  return (tr__block){request->blocks[first[node]].begin,
-                     request->blocks[first[node + 1] - 1].end};
+  int begin = comm->nodes.first[node], end = comm->nodes.first[node + 1];
+  if (request->hierarchical.rounds == 1) {
+    return (tr__block){request->blocks[begin].begin,
+                       request->blocks[end - 1].end};
+  }
+  bool is_there = begin + round < end;
+  return is_there ? request->blocks[begin + round] : (tr__block){0, 0};
+}
+
+static int count_rounds(const tr__comm_mpi *comm, const tr__request *request)
+{
+  const tr__nodes *nodes = &comm->nodes;
+  bool lie_together = true;
+  int most = 0;
+  for (int i = 0; i < nodes->count; i++) {
+    for (int r = nodes->first[i] + 1; r < nodes->first[i + 1]; r++) {
+      lie_together = lie_together &&
+                     request->blocks[r].begin == request->blocks[r - 1].end;
+    }
+    most = (int)tr__max(most, nodes->first[i + 1] - nodes->first[i]);
+  }
+  return lie_together || request->kind == TR__ALLREDUCE ? 1 : most;
 }
 
 /* The ranks that carry nothing have an empty block. */
@@ -52,23 +75,25 @@ cut_inside(tr__comm_mpi *comm, const tr__request *request, const part *p)
   for (int j = 0; j < nodes->inside->base.size; j++) {
     tr__block *block = &nodes->blocks[j];
     *block = (tr__block){count, count};
-    if (p->is_sliced) {
-      tr__block slice = request->blocks[nodes->first[nodes->own] + j];
+    tr__block slice = request->blocks[nodes->first[nodes->own] + j];
+    bool is_in = slice.begin >= p->where.begin && slice.end <= p->where.end;
+    if (p->is_sliced && is_in) {
       block->begin = slice.begin - p->where.begin;
       block->end = slice.end - p->where.begin;
-    } else if (j < nodes->carriers) {
+    } else if (!p->is_sliced && j < nodes->carriers) {
       block->begin = cut(comm, request, count, j);
       block->end = cut(comm, request, count, j + 1);
     }
   }
 }
 
-static void cut_across(tr__comm_mpi *comm, const tr__request *request)
+static void
+cut_across(tr__comm_mpi *comm, const tr__request *request, int round)
 {
   const tr__nodes *nodes = &comm->nodes;
   int own = nodes->inside->base.rank;
   for (int i = 0; i < nodes->count; i++) {
-    tr__block region = region_of(comm, request, i);
+    tr__block region = region_of(comm, request, i, round);
     int64_t count = region.end - region.begin;
     nodes->blocks[i].begin = region.begin + cut(comm, request, count, own);
     nodes->blocks[i].end = region.begin + cut(comm, request, count, own + 1);
@@ -97,7 +122,8 @@ begin_inside(tr__comm_mpi *comm, tr__request *request, const part *p)
 
 /* An all-reduce of the part that is carried here; otherwise that of each
  * region. */
-static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
+static tr_status
+begin_across(tr__comm_mpi *comm, tr__request *request, int round)
 {
   tr__comm_mpi *across = comm->nodes.across;
   part p = {.kind = request->kind, .where = {0, request->count}};
@@ -106,57 +132,73 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
   }
   request->hierarchical.where = across;
   const tr__block *blocks = comm->nodes.blocks;
-  bool few = comm->nodes.count <= MAX_DIRECT || across->base.cut.total > 0;
-  const tr__mpi_algorithm *algorithm = few ? &tr__mpi_direct : &tr__mpi_ring;
+  bool is_ordered =
+      across->base.cut.total > 0 && request->kind != TR__ALLGATHER;
+  bool few = comm->nodes.count <= MAX_DIRECT || is_ordered;
+  const tr__mpi_algorithm *algorithm =
+      few || request->wire != 0 ? &tr__mpi_direct : &tr__mpi_ring;
   if (request->kind == TR__ALLREDUCE) {
     int own = comm->nodes.inside->base.rank;
     p.where.begin = cut(comm, request, request->count, own);
     p.where.end = cut(comm, request, request->count, own + 1);
     blocks = NULL;
   } else {
-    cut_across(comm, request);
+    cut_across(comm, request, round);
   }
-  const tr__transfer transfer = transfer_of(request, &p);
-  if (request->kind == TR__ALLREDUCE) {
+  tr__transfer transfer = transfer_of(request, &p);
+  transfer.wire = request->wire;
+  if (request->kind == TR__ALLREDUCE && !few) {
     TR_TRY(tr__mpi_choose(across, &transfer, &algorithm));
   }
   TR_TRY(tr__mpi_begin(across, algorithm, &transfer, blocks));
   return TR_OK;
 }
 
+/* Inside, before (or after) what goes across; number `i` of these. */
+static tr_status begin_inside_step(tr__comm_mpi *comm,
+                                   tr__request *request,
+                                   bool is_before,
+                                   int i)
+{
+  tr__collective kind = request->kind;
+  int own = comm->nodes.own, count = comm->nodes.count;
+  part p = {.kind = is_before ? TR__REDUCE_SCATTER : TR__ALLGATHER,
+            .where = {0, request->count}};
+  bool is_of_each = is_before == (kind == TR__REDUCE_SCATTER);
+  int node = is_of_each ? i % count : own;
+  if (kind != TR__ALLREDUCE) {
+    p.where = region_of(comm, request, node, is_of_each ? i / count : i);
+  }
+  if (kind == TR__ALLGATHER && is_before) {
+    p.kind = TR__ALLGATHER;
+    p.is_sliced = true;
+  } else if (kind == TR__ALLGATHER && node == own) {
+    p.where.end = p.where.begin; /* it is there */
+  }
+  return begin_inside(comm, request, &p);
+}
+
 /* Transfer number `step`; *is_last: there is none, all have been. */
 static tr_status
 begin_step(tr__comm_mpi *comm, tr__request *request, bool *is_last)
 {
-  const tr__nodes *nodes = &comm->nodes;
-  int step = request->hierarchical.step, count = nodes->count;
-  bool is_scatter = request->kind == TR__REDUCE_SCATTER;
-  bool is_gather = request->kind == TR__ALLGATHER;
-  int across = is_scatter ? count : 1;
-  int last = is_gather ? 2 + count : across + 2;
-  *is_last = step == last;
+  int step = request->hierarchical.step, across = request->hierarchical.rounds;
+  int before = across, after = across;
+  if (request->kind == TR__REDUCE_SCATTER) {
+    before *= comm->nodes.count;
+  } else if (request->kind == TR__ALLGATHER) {
+    after *= comm->nodes.count;
+  }
+  *is_last = step == before + across + after;
   if (*is_last) {
     return TR_OK;
   }
-  if (step == across) {
-    return begin_across(comm, request);
+  if (step < before) {
+    return begin_inside_step(comm, request, true, step);
   }
-  part p = {.kind = step < across ? TR__REDUCE_SCATTER : TR__ALLGATHER,
-            .where = {0, request->count}};
-  int region = is_scatter && step < across  ? step
-               : is_gather && step > across ? step - 2
-                                            : nodes->own;
-  if (is_scatter || is_gather) {
-    p.where = region_of(comm, request, region);
-  }
-  if (is_gather) {
-    p.kind = TR__ALLGATHER;
-    p.is_sliced = step < across;
-    if (step > across && region == nodes->own) {
-      p.where.end = p.where.begin; /* it is there */
-    }
-  }
-  return begin_inside(comm, request, &p);
+  step -= before;
+  return step < across ? begin_across(comm, request, step)
+                       : begin_inside_step(comm, request, false, step - across);
 }
 
 /* The tree's nodes that the ranks inside, and the nodes, hold. */
@@ -180,7 +222,8 @@ static void set_cuts(tr__comm_mpi *comm)
 
 static tr_status hierarchical_start(tr__comm_mpi *comm, tr__request *request)
 {
-  request->hierarchical = (tr__hierarchical){.step = 0};
+  request->hierarchical =
+      (tr__hierarchical){.rounds = count_rounds(comm, request)};
   set_cuts(comm);
   comm->nodes.inside->base.tr__int_limit = comm->base.tr__int_limit;
   if (comm->nodes.across != NULL) {
@@ -243,4 +286,5 @@ const tr__mpi_algorithm tr__mpi_hierarchical = {
     .advance = hierarchical_advance,
     .sleep = hierarchical_sleep,
     .look = hierarchical_look,
+    .has_wire = true, /* across */
 };

@@ -27,10 +27,7 @@ enum {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-/* Elements begin..end-1 of a transfer. */
-typedef struct tr__block {
-  int64_t begin, end;
-} tr__block;
+typedef tr__range tr__block; /* of a transfer's elements */
 
 /* A ring's items are numbered (step, segment), step-major. Item i is received
  * from the left and, num_segments items later, sent to the right. */
@@ -99,6 +96,7 @@ typedef struct tr__arena {
 /* Where a transfer over several nodes stands: which of its parts is under way,
  * and on which communicator. */
 typedef struct tr__hierarchical {
+  int rounds; /* regions per node */
   int step;
   tr__comm_mpi *where; /* NULL: none */
 } tr__hierarchical;
@@ -115,6 +113,7 @@ typedef struct tr__mpi_algorithm {
   int64_t (*look)(const tr__comm_mpi *comm,
                   const tr__request *request,
                   int *awaited);
+  bool has_wire; /* sends numbers of 16 bits where it is told to */
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;
@@ -132,7 +131,7 @@ struct tr__request {
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  tr_dtype wire;
+  tr_dtype wire;  /* 0 where the algorithm has none */
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__block *blocks; /* [size], the ranks' slices */
@@ -252,15 +251,19 @@ void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
 enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
- * tree; out may be one of the parts.
- * Where the request's wire is bfloat16, parts and sum are rounded to it. */
+ * tree; out may be one of the parts. Where the request's wire is bfloat16,
+ * those of other ranks are of 16 bits, and this rank's and the sum are rounded.
+ */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
 
-/* tr__mpi_round - numbers <- the nearest bfloat16, where the request's wire is
- * that. */
-void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes);
+/* A wire of bfloat16. tr__wire_pack - floats to 16 bits, to the nearest, ties
+ * to even; tr__wire_unpack - the way back; tr__wire_round - both, out may be
+ * in. */
+void tr__wire_pack(void *out, const void *in, int64_t count);
+void tr__wire_unpack(void *out, const void *in, int64_t count);
+void tr__wire_round(void *out, const void *in, int64_t count);
 
 #endif

@@ -21,9 +21,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Few numbers; the stage; what is summed between two looks at the others, some
- * ten microseconds. */
-enum { FEW_BYTES = 8 << 10, STAGE_BYTES = 1 << 20, TURN_BYTES = 256 << 10 };
+/* Few numbers, and fewer of an arena's, which take no copies otherwise; the
+ * stage; what is summed between two looks at the others, some ten microseconds.
+ */
+enum {
+  FEW_BYTES = 4 << 10,
+  FEW_ARENA_BYTES = 2 << 10,
+  STAGE_BYTES = 512 << 10,
+  TURN_BYTES = 256 << 10
+};
 
 /* A rank's part of the segment. What is written often has a line of its own.
  * The bell of the node is that of its first rank. */
@@ -160,8 +166,7 @@ static void sum_block(const tr__comm_mpi *comm,
   for (int r = 0; r < size; r++) {
     comm->parts[r] = numbers_of(comm, request, r, own) + at;
   }
-  if (size == 2 && is_for_all && request->dtype == TR_F32 &&
-      request->wire == 0) {
+  if (size == 2 && is_for_all && request->dtype == TR_F32) {
     shm_add_both_f32((float *)(void *)comm->parts[0],
                      (float *)(void *)comm->parts[1],
                      (int64_t)(bytes / sizeof(float)));
@@ -172,22 +177,6 @@ static void sum_block(const tr__comm_mpi *comm,
   for (int r = 0; r < size; r++) {
     if (is_for_all || r == comm->base.rank) {
       memcpy(numbers_of(comm, request, r, own) + at, sum, bytes);
-    }
-  }
-}
-
-/* This rank's slice into the others' memory, or theirs out of the stages. */
-static void share_pieces(const tr__comm_mpi *comm, const tr__request *request)
-{
-  int rank = comm->base.rank;
-  for (int r = 0; r < comm->base.size; r++) {
-    piece p = piece_of(request, request->shm.arena != NULL ? rank : r);
-    if (r != rank && request->shm.arena != NULL) {
-      memcpy(numbers_of(comm, request, r, &p),
-             numbers_of(comm, request, rank, &p), p.bytes);
-    }
-    if (r != rank && request->shm.arena == NULL) {
-      memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
     }
   }
 }
@@ -247,7 +236,7 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
   size_t bytes = (size_t)request->count * request->element;
   request->shm = (tr__shm){.arena = find_arena(comm, request->buf, bytes)};
   tr__shm *state = &request->shm;
-  if (bytes <= FEW_BYTES) {
+  if (bytes <= (state->arena != NULL ? FEW_ARENA_BYTES : FEW_BYTES)) {
     few_start(comm, request, bytes);
     return TR_OK;
   }
@@ -295,14 +284,44 @@ static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
   }
 }
 
+/* This rank's slice into the others' memory. */
+static void share_turn(const tr__comm_mpi *comm, tr__request *request)
+{
+  tr__shm *state = &request->shm;
+  int rank = comm->base.rank, size = comm->base.size;
+  const piece own = piece_of(request, rank);
+  size_t bytes =
+      (size_t)tr__min(state->end - state->at, TURN_BYTES / (size - 1));
+  for (int r = 0; r < size; r++) {
+    if (r != rank) {
+      memcpy(numbers_of(comm, request, r, &own) + state->at,
+             numbers_of(comm, request, rank, &own) + state->at, bytes);
+    }
+  }
+  state->at += bytes;
+}
+
+/* The others' pieces out of their stages. */
+static void collect(const tr__comm_mpi *comm, tr__request *request)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    const piece p = piece_of(request, r);
+    if (r != comm->base.rank) {
+      memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
+    }
+  }
+  request->shm.at = request->shm.end;
+}
+
 static void do_turn(tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
-  if (request->kind == TR__ALLGATHER) {
-    share_pieces(comm, request);
-    state->at = state->end;
-  } else {
+  if (request->kind != TR__ALLGATHER) {
     sum_turn(comm, request);
+  } else if (state->arena != NULL) {
+    share_turn(comm, request);
+  } else {
+    collect(comm, request);
   }
   if (state->at == state->end) {
     state->step = TR__SHM_LEAVING;

@@ -3,16 +3,40 @@
 #include "base/half_impl.h"
 #include "comm/mpi_impl.h"
 
-static TR__CLONES void round_bf16(float *x, int64_t count)
+static TR__CLONES void
+pack(uint16_t *restrict y, const float *restrict x, int64_t count)
 {
   for (int64_t i = 0; i < count; i++) {
-    x[i] = tr__from_bf16(tr__to_bf16(x[i]));
+    y[i] = tr__to_bf16(x[i]);
   }
 }
 
-void tr__mpi_round(const tr__request *request, void *numbers, size_t bytes)
+static TR__CLONES void
+unpack(float *restrict y, const uint16_t *restrict x, int64_t count)
 {
-  if (request->wire == TR_BF16) {
-    round_bf16(numbers, (int64_t)(bytes / sizeof(float)));
+  for (int64_t i = 0; i < count; i++) {
+    y[i] = tr__from_bf16(x[i]);
   }
+}
+
+static TR__CLONES void round_to(float *y, const float *x, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++) {
+    y[i] = tr__from_bf16(tr__to_bf16(x[i]));
+  }
+}
+
+void tr__wire_pack(void *out, const void *in, int64_t count)
+{
+  pack(out, in, count);
+}
+
+void tr__wire_unpack(void *out, const void *in, int64_t count)
+{
+  unpack(out, in, count);
+}
+
+void tr__wire_round(void *out, const void *in, int64_t count)
+{
+  round_to(out, in, count);
 }

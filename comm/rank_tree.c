@@ -67,15 +67,20 @@ bool tr__nodes_keep_order(const tr__comm *base)
   return true;
 }
 
-/* A rank's numbers; as they come off the wire, they lie in `own`. */
+/* A rank's numbers; those that come off a wire of 16 bits, and this rank's own,
+ * which are rounded like them, lie in `own` then. */
 static const char *leaf(const sum *s, int rank, char *own)
 {
   const char *part = s->comm->parts[rank];
+  int64_t count = (int64_t)(s->bytes / sizeof(float));
   if (s->request->wire == 0) {
     return part;
   }
-  memcpy(own, part, s->bytes);
-  tr__mpi_round(s->request, own, s->bytes);
+  if (rank == s->comm->base.rank) {
+    tr__wire_round(own, part, count);
+  } else {
+    tr__wire_unpack(own, part, count);
+  }
   return own;
 }
 
@@ -107,8 +112,9 @@ void tr__mpi_sum(const tr__comm_mpi *comm,
   _Alignas(64) char own[TR__SUM_BYTES];
   const sum s = {comm, request, bytes};
   const char *total = node(&s, 0, comm->base.size, own);
-  if (total != out) {
+  if (request->wire != 0) {
+    tr__wire_round(out, total, (int64_t)(bytes / sizeof(float)));
+  } else if (total != out) {
     memcpy(out, total, bytes);
   }
-  tr__mpi_round(request, out, bytes);
 }

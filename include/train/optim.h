@@ -115,15 +115,20 @@ typedef struct tr_update_opts {
  * state of that share alone: so many bytes per parameter become that divided by
  * the number of ranks P. tr_model_allreduce_grads() then leaves each rank the
  * sums of its share, which tr_model_get_grad() refuses to read, and
- * tr_optimizer_step() ends when all ranks have all parameters: together they
- * move as many bytes as without. All numbers are the same, to the bit, and so
- * are checkpoints, which any number of ranks resumes, with or without.
+ * tr_optimizer_step() ends when all ranks have all parameters, but in
+ * tr_trainer_fit(), where they come while the next forward begins. Both
+ * together move as many bytes as without.
  *
- * Shares are cut anywhere but for tr_muon_create(), whose matrices stay whole:
- * then a rank has at most 1/P of the state and one matrix more. Where the ranks
- * of a node share memory the parameters lie there too. A model has at most one
- * such optimizer at a time.
- * Source: Rajbhandari et al. 2020, arXiv:1910.02054 (ZeRO, stage 1) */
+ * All numbers are the same, to the bit, where ranks share memory and with
+ * virtual_shards; over messages, sums may be taken in another order.
+ * Checkpoints are the same, and any number of ranks resumes them, with or
+ * without.
+ *
+ * Shares are cut at blocks of 4096 elements, or with tr_muon_create() at
+ * matrices: a rank has at most 1/P of the state and two of these. Where the
+ * ranks of a node share memory the parameters lie there too. A model has at
+ * most one such optimizer at a time. Source: Rajbhandari et al. 2020,
+ * arXiv:1910.02054 (ZeRO, stage 1) */
 
 typedef struct tr_sgd_opts {
   double lr;           /* required */

@@ -64,12 +64,13 @@ typedef struct tr_context_opts {
  * TR_F16 scales its losses: see tr_optimizer_loss_scale().
  *
  * With opts->wire TR_BF16 each rank's gradients are rounded to bfloat16 (to the
- * nearest, ties to even), summed in float, and the sum is rounded once more.
- * All ranks get the same, and the same by every algorithm; messages have half
- * the bytes. In the shared memory of a node, where nothing travels, the numbers
- * are rounded alike and nothing is saved. Losses, weights of samples,
- * BatchNorm's sums and the parameters that shard_state hands round are not
- * rounded.
+ * nearest, ties to even) for their way to the rank that adds them, summed in
+ * float, and rounded once more for the way back, so that messages have half the
+ * bytes; all ranks get the same. Only what travels is rounded: in the shared
+ * memory of a node nothing is, and over several nodes the sums of each node
+ * are. Losses, weights of samples, BatchNorm's sums and the parameters that
+ * shard_state hands round are never. The bits depend on the number of ranks, so
+ * it is refused in reproducible mode.
  *
  * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
  * parts, and all sums over samples follow one fixed tree over these parts, so

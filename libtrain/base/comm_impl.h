@@ -38,21 +38,21 @@ typedef struct tr__range {
 
 /* A large collective, in place.
  *
- * With wire = TR_BF16 a sum of floats is
+ * With wire = TR_BF16 the numbers of a sum are sent in 16 bits,
  *
- *   y <- r(sum over ranks of r(x)),   r: to the nearest bfloat16, ties to even
+ *   y <- r(sum of r(x)),   r: to the nearest bfloat16, ties to even
  *
- * where the sum is in single precision, as without: whatever the algorithm, and
- * whether or not it sends messages, which have half the bytes then. A rank that
- * gets no sum does not round. */
+ * and summed in single precision; all ranks get the same. What does not travel
+ * is not rounded: in a node's shared memory nothing is, and over several nodes
+ * x are the sums of each. */
 typedef struct tr__transfer {
   tr__collective kind;
   void *buf;      /* host memory */
   int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
   tr_dtype dtype; /* TR_F32 or TR_F64 */
-  const tr__range *slices; /* [size], equal on all ranks: disjoint, in any
-                              order, some empty, together the whole. NULL: those
-                              of tr__comm_slice() */
+  const tr__range *slices; /* [size], equal on all ranks, ascending without
+                              gaps, some may be empty. NULL: those of
+                              tr__comm_slice() */
   tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
                               as they are */
 } tr__transfer;

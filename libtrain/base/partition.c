@@ -2,120 +2,68 @@
 #include "base/partition_impl.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-/* A run of items, or a rank, by how much it has. */
-typedef struct load {
-  int64_t count;
-  int index;
-} load;
-
-static int most_first(const void *a, const void *b)
+/* What the ranks before rank r have of the buckets so far is as near to r /
+ * num_ranks of them as items allow, so that what one bucket could not give to a
+ * rank the next one does. *item is the first of the bucket, and then of the
+ * next one. */
+static void cut_bucket(const tr__cuts *cuts,
+                       tr__partition *out,
+                       int bucket,
+                       int64_t *item,
+                       int64_t *before)
 {
-  const load *x = a, *y = b;
-  return x->count != y->count ? (x->count < y->count) - (x->count > y->count)
-                              : (x->index > y->index) - (x->index < y->index);
-}
-
-static int least_first(const void *a, const void *b)
-{
-  const load *x = a, *y = b;
-  return x->count != y->count ? (x->count > y->count) - (x->count < y->count)
-                              : (x->index > y->index) - (x->index < y->index);
-}
-
-/* Each item goes to the run in which its middle lies, if all were of one
- * length. *item is the first of the bucket, and then of the next one. */
-static void cut_runs(const tr__cuts *cuts,
-                     tr__range bucket,
-                     int num_ranks,
-                     int64_t *item,
-                     tr__range *runs)
-{
-  int64_t length = bucket.end - bucket.begin, begin = 0;
-  for (int g = 0; g < num_ranks; g++) {
-    int64_t end = begin;
-    while (*item < cuts->count && cuts->begins[*item] < bucket.end) {
-      tr__wide twice_middle = (tr__wide)cuts->begins[*item] +
-                              cuts->begins[*item + 1] - 2 * bucket.begin;
-      if (g < num_ranks - 1 &&
-          twice_middle * num_ranks >= 2 * (tr__wide)length * (g + 1)) {
-        break;
-      }
-      end = cuts->begins[*item + 1] - bucket.begin;
-      ++*item;
-    }
-    runs[g] = (tr__range){begin, end};
-    begin = end;
-  }
-}
-
-typedef struct scratch {
-  tr__range *runs;
-  load *lengths, *ranks;
-} scratch;
-
-static void give_runs(tr__partition *out, int bucket, scratch *s)
-{
-  int num_ranks = out->num_ranks;
-  tr__range *slices = out->slices + (int64_t)bucket * num_ranks;
-  for (int g = 0; g < num_ranks; g++) {
-    s->lengths[g] = (load){s->runs[g].end - s->runs[g].begin, g};
-  }
-  size_t count = (size_t)num_ranks;
-  qsort(s->lengths, count, sizeof *s->lengths, most_first);
-  qsort(s->ranks, count, sizeof *s->ranks, least_first);
-  for (int i = 0; i < num_ranks; i++) {
-    slices[s->ranks[i].index] = s->runs[s->lengths[i].index];
-    s->ranks[i].count += s->lengths[i].count;
-  }
-}
-
-static void cut(const tr__cuts *cuts, tr__partition *out, scratch *s)
-{
-  int64_t item = 0;
+  const tr__range whole = out->buckets[bucket];
+  tr__range *slices = out->slices + (int64_t)bucket * out->num_ranks;
+  int64_t i = *item, begin = 0;
   for (int r = 0; r < out->num_ranks; r++) {
-    s->ranks[r] = (load){0, r};
+    bool is_last = r == out->num_ranks - 1;
+    int64_t wanted = whole.begin - before[r + 1] +
+                     tr__part(whole.end, r + 1, out->num_ranks);
+    while (i < cuts->count && cuts->begins[i] < whole.end &&
+           (is_last || 2 * wanted >= cuts->begins[i] + cuts->begins[i + 1])) {
+      i++;
+    }
+    slices[r] = (tr__range){begin, cuts->begins[i] - whole.begin};
+    begin = slices[r].end;
+    before[r + 1] += begin;
   }
-  for (int b = 0; b < out->num_buckets; b++) {
-    out->buckets[b] = cuts->buckets[b];
-    cut_runs(cuts, cuts->buckets[b], out->num_ranks, &item, s->runs);
-    give_runs(out, b, s);
+  *item = i;
+}
+
+static tr__partition *allocate(size_t num_ranks, size_t num_buckets)
+{
+  tr__partition *made = calloc(1, sizeof *made);
+  if (made == NULL) {
+    return NULL;
   }
+  made->num_ranks = (int)num_ranks;
+  made->num_buckets = (int)num_buckets;
+  made->buckets = calloc(num_buckets + 1, sizeof *made->buckets);
+  made->slices = calloc(num_buckets * num_ranks + 1, sizeof *made->slices);
+  if (made->buckets == NULL || made->slices == NULL) {
+    tr__partition_destroy(&made);
+  }
+  return made;
 }
 
 tr_status
 tr__partition_create(const tr__cuts *cuts, int num_ranks, tr__partition **out)
 {
-  size_t ranks = (size_t)num_ranks, buckets = (size_t)cuts->num_buckets;
-  scratch s = {.runs = calloc(ranks, sizeof *s.runs),
-               .lengths = calloc(ranks, sizeof *s.lengths),
-               .ranks = calloc(ranks, sizeof *s.ranks)};
-  tr__partition *made = calloc(1, sizeof *made);
-  if (made != NULL) {
-    *made = (tr__partition){
-        .num_ranks = num_ranks,
-        .num_buckets = cuts->num_buckets,
-        .buckets = calloc(buckets + 1, sizeof *made->buckets),
-        .slices = calloc(buckets * ranks + 1, sizeof *made->slices)};
+  int64_t *before = calloc((size_t)num_ranks + 1, sizeof *before), item = 0;
+  *out = allocate((size_t)num_ranks, (size_t)cuts->num_buckets);
+  bool is_there = before != NULL && *out != NULL;
+  for (int b = 0; b < cuts->num_buckets && is_there; b++) {
+    (*out)->buckets[b] = cuts->buckets[b];
+    cut_bucket(cuts, *out, b, &item, before);
   }
-  bool is_there = made != NULL && made->buckets != NULL &&
-                  made->slices != NULL && s.runs != NULL && s.lengths != NULL &&
-                  s.ranks != NULL;
-  if (is_there) {
-    cut(cuts, made, &s);
-  } else {
-    tr__partition_destroy(&made);
+  free(before);
+  if (!is_there) {
+    tr__partition_destroy(out);
   }
-  free(s.runs);
-  free(s.lengths);
-  free(s.ranks);
-  *out = made;
-  return is_there ? TR_OK
-                  : TR_FAIL(TR_ENOMEM,
-                            "no memory to spread %lld parts over %d "
-                            "ranks",
-                            (long long)cuts->count, num_ranks);
+  TR_CHECK(is_there, TR_ENOMEM, "no memory to spread %lld parts over %d ranks",
+           (long long)cuts->count, num_ranks);
+  return TR_OK;
 }
 
 void tr__partition_destroy(tr__partition **partition)

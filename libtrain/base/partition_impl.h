@@ -9,7 +9,8 @@
 typedef struct tr__partition {
   int num_ranks, num_buckets;
   tr__range *buckets; /* [num_buckets], ascending, without gaps */
-  tr__range *slices;  /* [num_buckets][num_ranks], from the bucket's begin */
+  tr__range *slices;  /* [num_buckets][num_ranks], from the bucket's begin,
+                         ascending, some may be empty */
 } tr__partition;
 
 /* Where an arena may be cut. */
@@ -23,9 +24,8 @@ typedef struct tr__cuts {
 
 /* tr__partition_create - the same on all ranks that give the same.
  *
- * A rank's range of a bucket is a run of items of about 1/num_ranks of it; the
- * longest run goes to the rank that has least so far. So no rank has more than
- * 1/num_ranks of the arena and one such run. */
+ * A rank's range of a bucket is a run of items, in the order of ranks. No rank
+ * has more than 1/num_ranks of the arena and two items. */
 tr_status
 tr__partition_create(const tr__cuts *cuts, int num_ranks, tr__partition **out);
 

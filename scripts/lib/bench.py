@@ -76,7 +76,7 @@ def bench_step(options, has_torch):
         for adam in ("fused", "default"):
             contestants["PyTorch, %s Adam" % adam] = (
                 [options.python, TORCH, "step", "--adam", adam] + common)
-    answers = in_turn(contestants, options.pairs, workload)
+    answers = in_turn(contestants, options.pairs or 5, workload)
     show("%s, %d thread%s: median step" % (
         workload, options.threads, "" if options.threads == 1 else "s"),
          {name: [run[0]["step_ms_median"] for run in runs]
@@ -86,24 +86,60 @@ def bench_step(options, has_torch):
             name, statistics.median(run[0]["peak_rss_mib"] for run in runs)))
 
 
+def ratios(first, second):
+    """first / second, pair by pair: (median, least, most)."""
+    values = [a / b for a, b in zip(first, second)]
+    return statistics.median(values), min(values), max(values)
+
+
+def compare_with_ours(name, times, means):
+    """A ratio's text; its median joins the means of all sizes."""
+    if name == "libtrain":
+        return ""
+    ours = times["libtrain"]
+    if name == "memcpy":
+        label, trio = "ours / memcpy", ratios(ours, times[name])
+    else:
+        label, trio = name + " / ours", ratios(times[name], ours)
+    means.setdefault(label, []).append(trio[0])
+    return "   %s %.2f (%.2f-%.2f)" % ((label,) + trio)
+
+
 def bench_comm(options, has_torch):
+    """All-reduce beside MPI's, Gloo's and a memcpy of as many bytes."""
     common = ["--bytes", options.bytes, "--seconds", str(options.seconds)]
     program = mpirun(options.ranks) + [os.path.join(BENCH, "bench_allreduce")]
     contestants = {
         "libtrain": program + common,
-        "libtrain, messages": program + ["--algorithm", "ring"] + common,
-        "MPI_Allreduce": program + ["--algorithm", "mpi"] + common,
+        "messages": program + [
+            "--algorithm", "halving" if options.ranks == 2 else "ring",
+            "--memory", "private"] + common,
+        "MPI": program + ["--algorithm", "mpi"] + common,
+        "memcpy": program + ["--algorithm", "memcpy"] + common,
     }
     if has_torch:
-        contestants["PyTorch, Gloo"] = [
+        contestants["Gloo"] = [
             options.python, TORCH, "comm", "--ranks",
             str(options.ranks)] + common
-    answers = in_turn(contestants, options.pairs, "all-reduce")
-    for i, size in enumerate(options.bytes.split(",")):
-        show("all-reduce of %s bytes, %d ranks: median" % (
-            size, options.ranks),
-             {name: [run[i]["us_median"] for run in runs]
-              for name, runs in answers.items()}, "us")
+    pairs = options.pairs or 9
+    answers = in_turn(contestants, pairs, "all-reduce")
+    sizes = [int(size) for size in options.bytes.split(",")]
+    print("\nall-reduce on %d ranks: medians of %d runs in us, spread in "
+          "brackets" % (options.ranks, pairs))
+    means = {}
+    for i, size in enumerate(sizes):
+        print("  %10d bytes" % size)
+        times = {name: [run[i]["us_median"] for run in runs]
+                 for name, runs in answers.items()}
+        for name, values in times.items():
+            print("    %-10s %10.1f (%.1f-%.1f)%s" % (
+                name, statistics.median(values), min(values), max(values),
+                compare_with_ours(name, times, means)))
+    print("  over all sizes")
+    for label, values in means.items():
+        print("    %-18s geometric mean %.2f, least %.2f, most %.2f" % (
+            label, statistics.geometric_mean(values), min(values),
+            max(values)))
 
 
 def main():
@@ -117,15 +153,17 @@ def main():
                         default=os.environ.get("LIBTRAIN_PYTHON", "python3"),
                         help="a Python that has PyTorch "
                         "[$LIBTRAIN_PYTHON, else python3]")
-    parser.add_argument("--pairs", type=int, default=5,
-                        help="rounds, each with every contestant once [5]")
+    parser.add_argument("--pairs", type=int,
+                        help="rounds, each with every contestant once "
+                        "[5, comm 9]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seconds", type=float, default=2,
                         help="per measurement [2]")
     parser.add_argument("--ranks", type=int, default=2, help="of comm [2]")
-    parser.add_argument("--bytes", default="4096,262144,2686976,16777216",
-                        help="sizes of comm")
+    parser.add_argument("--bytes", default=",".join(
+        str(4096 << i) for i in range(0, 15, 2)), help="sizes of comm "
+                        "[4 KiB to 64 MiB]")
     options = parser.parse_args()
     version = torch_version(options.python)
     if version is None:

@@ -19,7 +19,9 @@ zlib1g-dev pc:zlib
 libxxhash-dev pc:libxxhash'
 packages_test='
 g++ cmd:g++
-hdf5-tools cmd:h5dump'
+hdf5-tools cmd:h5dump
+libsimgrid-dev cmd:smpirun
+iproute2 cmd:ip'
 packages_check='
 clang-format-14 cmd:clang-format-14'
 

@@ -21,6 +21,15 @@ static tr__comm *create(void)
   return comm;
 }
 
+static bool take(tr__comm *comm, const char *algorithm)
+{
+  bool is_there = strcmp(algorithm, "shm") != 0 || comm->has_shm;
+  if (is_there) {
+    ASSERT_OK(tr__comm_set_algorithm(comm, algorithm));
+  }
+  return is_there;
+}
+
 /* A small counter-based generator: any value from (seed, rank, i). */
 static uint64_t mixed(uint64_t rank, uint64_t i)
 {
@@ -94,12 +103,14 @@ static void test_allreduce_sums_every_size_exactly(void)
 {
   tr__comm *comm = create();
   for (int a = 0; a < NUM_ALGORITHMS; a++) {
-    ASSERT_OK(tr__comm_set_algorithm(comm, algorithms[a]));
+    if (!take(comm, algorithms[a])) {
+      continue;
+    }
     for (int i = 0; i < NUM_SIZES; i++) {
       check_exact(comm, sizes[i], TR_F32);
       check_exact(comm, sizes[i], TR_F64);
     }
-    for (uint64_t i = 0; i < 20; i++) {
+    for (uint64_t i = 0; i < 20 && take(comm, algorithms[a]); i++) {
       check_exact(comm, (int64_t)(mixed(99, i) % 50000), TR_F32);
     }
   }
@@ -111,7 +122,9 @@ static void test_allreduce_in_small_chunks_sums_exactly(void)
   static const int64_t limits[] = {1, 2, 3, 1000};
   tr__comm *comm = create();
   for (int a = 0; a < NUM_ALGORITHMS; a++) {
-    ASSERT_OK(tr__comm_set_algorithm(comm, algorithms[a]));
+    if (!take(comm, algorithms[a])) {
+      continue;
+    }
     for (int i = 0; i < 4; i++) {
       comm->tr__int_limit = limits[i];
       check_exact(comm, 1, TR_F32);
@@ -149,7 +162,9 @@ static void test_allreduce_gives_the_same_bits_on_all_ranks_every_time(void)
 {
   tr__comm *comm = create();
   for (int a = 0; a < NUM_ALGORITHMS - 1; a++) { /* MPI's own need not */
-    ASSERT_OK(tr__comm_set_algorithm(comm, algorithms[a]));
+    if (!take(comm, algorithms[a])) {
+      continue;
+    }
     for (int i = 0; i < NUM_SIZES; i++) {
       check_bits(comm, sizes[i], TR_F32);
       check_bits(comm, sizes[i], TR_F64);

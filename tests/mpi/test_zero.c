@@ -11,7 +11,7 @@
 #include <train/mpi.h>
 #include <train/train.h>
 
-enum { SAMPLES = 90, FEATURES = 70, CLASSES = 6, BATCH = 20, STEPS = 9 };
+enum { SAMPLES = 90, FEATURES = 70, CLASSES = 6, BATCH = 20, STEPS = 6 };
 
 /* How a run is made. The wide network has several buckets. */
 typedef struct run_opts {
@@ -22,8 +22,10 @@ typedef struct run_opts {
   int number;                     /* of the random options of the type */
   int width;                      /* of the hidden layers; 0: 96 */
   tr_update_opts update;
-  const char *freeze; /* a pattern; NULL: none */
-  double lr;          /* of AdamW; 0: 0.003 */
+  const char *freeze;    /* a pattern; NULL: none */
+  double lr;             /* of AdamW; 0: 0.003 */
+  const char *algorithm; /* of sums; NULL: auto */
+  int64_t shards;        /* virtual ones */
 } run_opts;
 
 typedef struct run {
@@ -93,10 +95,14 @@ static run begin(run_opts opts)
   const tr_context_opts ctx_opts = {.device = opts.device,
                                     .dtype = opts.dtype,
                                     .wire = opts.wire,
+                                    .virtual_shards = opts.shards,
                                     .threads = 1,
                                     .log = ignore_line};
   MPI_Comm comm = opts.comm != MPI_COMM_NULL ? opts.comm : MPI_COMM_WORLD;
   ASSERT_OK(tr_context_create(comm, &ctx_opts, &r.ctx));
+  if (opts.algorithm != NULL && r.ctx->comm->size > 1) {
+    ASSERT_OK(tr__comm_set_algorithm(r.ctx->comm, opts.algorithm));
+  }
   static double wide[SAMPLES * FEATURES];
   for (int i = 0; i < SAMPLES * FEATURES; i++) {
     wide[i] = (double)samples[i];
@@ -192,6 +198,42 @@ static uint64_t hash_after_training(run_opts opts)
   return hash;
 }
 
+static int world_rank(void)
+{
+  int rank;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
+static int world_size(void)
+{
+  int size;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+static MPI_Comm first_ranks(int count)
+{
+  MPI_Comm comm;
+  MPI_Comm_split(MPI_COMM_WORLD, world_rank() < count ? 0 : MPI_UNDEFINED, 0,
+                 &comm);
+  return comm;
+}
+
+static void accumulate(run *r)
+{
+  for (int i = 0; i < STEPS; i++) {
+    for (int k = 0; k < 3; k++) {
+      tr_batch batch;
+      next_batch(r, &batch);
+      ASSERT_OK(tr_model_forward(r->net, &batch));
+      ASSERT_OK(tr_model_backward(r->net));
+    }
+    ASSERT_OK(tr_model_allreduce_grads(r->net));
+    ASSERT_OK(tr_optimizer_step(r->opt));
+  }
+}
+
 static void expect_the_same_bits(run_opts opts)
 {
   run_opts spread = opts;
@@ -251,7 +293,7 @@ static void check_wide(const tr__optimizer_type *type, int number)
   }
   expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL,
                                   .type = type,
-                                  .width = 700,
+                                  .width = 560,
                                   .update = {.clip_norm = 0.1}});
 }
 
@@ -273,23 +315,64 @@ static void test_so_do_doubles_halves_and_other_devices(void)
       (run_opts){.comm = MPI_COMM_NULL, .device = "strict", .update = clips});
 }
 
+static void test_so_do_sums_by_messages_and_with_16_bits(void)
+{
+  run_opts opts = {.comm = MPI_COMM_NULL,
+                   .width = 560,
+                   .algorithm = "direct",
+                   .update = {.clip_norm = 0.1}};
+  expect_the_same_bits(opts);
+  opts.wire = TR_BF16;
+  expect_the_same_bits(opts);
+  opts.dtype = TR_BF16;
+  expect_the_same_bits(opts);
+}
+
+/* A tied weight's gradients are summed apart then. */
+static void check_shards(const tr__optimizer_type *type, int number)
+{
+  run_opts opts = {.type = type,
+                   .number = number,
+                   .shards = 8,
+                   .width = number == 0 ? 560 : 0,
+                   .update = {.clip_norm = 0.1, .shard_state = 1}};
+  uint64_t alone = 0;
+  for (int count = 1; count <= world_size() && number < 2; count++) {
+    opts.comm = first_ranks(count);
+    if (opts.comm == MPI_COMM_NULL) {
+      continue;
+    }
+    run r = begin(opts);
+    fit(&r, (tr_trainer_opts){0});
+    uint64_t hash = hash_of(&r);
+    alone = count == 1 ? hash : alone;
+    ASSERT(world_rank() != 0 || hash == alone);
+    end(&r);
+    MPI_Comm_free(&opts.comm);
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+}
+
+static void test_virtual_shards_give_the_bits_of_one_rank(void)
+{
+  for_every_type(check_shards);
+}
+
+static void test_batches_add_up_with_virtual_shards_too(void)
+{
+  run_opts opts = {
+      .comm = MPI_COMM_NULL, .shards = 8, .update = {.clip_norm = 0.1}};
+  run plain = begin(opts), spread = begin_spread(opts);
+  accumulate(&plain);
+  accumulate(&spread);
+  ASSERT_EQ(hash_of(&spread), hash_of(&plain));
+  end(&spread);
+  end(&plain);
+}
+
 static void test_frozen_parameters_have_no_share(void)
 {
   expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL, .freeze = "fc1.*"});
-}
-
-static void accumulate(run *r)
-{
-  for (int i = 0; i < STEPS; i++) {
-    for (int k = 0; k < 3; k++) {
-      tr_batch batch;
-      next_batch(r, &batch);
-      ASSERT_OK(tr_model_forward(r->net, &batch));
-      ASSERT_OK(tr_model_backward(r->net));
-    }
-    ASSERT_OK(tr_model_allreduce_grads(r->net));
-    ASSERT_OK(tr_optimizer_step(r->opt));
-  }
 }
 
 static void test_gradients_of_several_batches_are_added_up(void)
@@ -306,7 +389,7 @@ static void test_gradients_of_several_batches_are_added_up(void)
 static void test_the_norm_is_the_same_on_all_ranks_and_without(void)
 {
   const run_opts opts = {
-      .comm = MPI_COMM_NULL, .width = 700, .update = {.clip_norm = 1e-3}};
+      .comm = MPI_COMM_NULL, .width = 560, .update = {.clip_norm = 1e-3}};
   run plain = begin(opts), spread = begin_spread(opts);
   for (int i = 0; i < 3; i++) {
     double a, b;
@@ -392,13 +475,13 @@ static size_t printed_state(const tr_model *net)
 static void check_bytes(const tr__optimizer_type *type, int number)
 {
   run_opts opts = {
-      .comm = MPI_COMM_NULL, .type = type, .number = number, .width = 700};
+      .comm = MPI_COMM_NULL, .type = type, .number = number, .width = 560};
   run plain = begin(opts), spread = begin_spread(opts);
   const tr__store *store = &spread.net->store;
   size_t whole = printed_state(plain.net), own = printed_state(spread.net);
   size_t slots = (size_t)spread.opt->num_slots;
   size_t block =
-      type->grain == TR__GRAIN_ELEMENT ? TR__SQUARES_BLOCK : (size_t)700 * 700;
+      type->grain == TR__GRAIN_ELEMENT ? TR__SQUARES_BLOCK : (size_t)560 * 560;
   size_t size = (size_t)spread.ctx->comm->size;
   int64_t counts[1] = {(int64_t)own};
   ASSERT_EQ(whole, slots * (size_t)store->count * sizeof(float));
@@ -430,20 +513,6 @@ static void test_a_rank_has_its_share_of_the_state(void)
 
 /* Checkpoints. */
 
-static int world_rank(void)
-{
-  int rank;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-
-static int world_size(void)
-{
-  int size;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
 static const char *shared_dir(void)
 {
   static char path[300];
@@ -453,14 +522,6 @@ static const char *shared_dir(void)
   }
   MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
   return path;
-}
-
-static MPI_Comm first_ranks(int count)
-{
-  MPI_Comm comm;
-  MPI_Comm_split(MPI_COMM_WORLD, world_rank() < count ? 0 : MPI_UNDEFINED, 0,
-                 &comm);
-  return comm;
 }
 
 /* On the first ranks: go on from what is in dir; the hash there and later. */
@@ -719,6 +780,9 @@ static const tr_test tests[] = {
     TEST(test_every_optimizer_gives_the_bits_of_the_plain_one),
     TEST(test_so_does_each_in_several_buckets),
     TEST(test_so_do_doubles_halves_and_other_devices),
+    TEST(test_so_do_sums_by_messages_and_with_16_bits),
+    TEST(test_virtual_shards_give_the_bits_of_one_rank),
+    TEST(test_batches_add_up_with_virtual_shards_too),
     TEST(test_frozen_parameters_have_no_share),
     TEST(test_gradients_of_several_batches_are_added_up),
     TEST(test_the_norm_is_the_same_on_all_ranks_and_without),
