@@ -3,6 +3,8 @@
 
   bench_torch.py step --workload mlp [--batch N] [--threads N] [--seconds S]
                       [--adam fused|default]
+  bench_torch.py ddp  ... --ranks N     DistributedDataParallel over Gloo, the
+                                        batch is of all ranks
   bench_torch.py comm --bytes A,B,C [--ranks N] [--seconds S]
 
 Prints JSON lines with the members of bench_step and bench_allreduce.
@@ -39,16 +41,19 @@ def net_of(workload):
     return workloads.Net(workloads.WORKLOADS[workload])
 
 
-def bench_step(options):
+def bench_step(options, rank=0, ranks=1):
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     batch, optimizer_type = WORKLOADS[options.workload]
     batch = options.batch or batch
     net = net_of(options.workload)
+    shape, classes = net.shape, net.classes
+    if ranks > 1:
+        net = nn.parallel.DistributedDataParallel(net)
     fused = True if options.adam == "fused" else None
     optimizer = optimizer_type(net.parameters(), lr=1e-3, fused=fused)
-    x = torch.rand(batch, *net.shape)
-    y = torch.randint(net.classes, (batch,))
+    x = torch.rand(batch // ranks, *shape)
+    y = torch.randint(classes, (batch // ranks,))
     loss_of = nn.CrossEntropyLoss()
 
     def step():
@@ -59,16 +64,23 @@ def bench_step(options):
     for _ in range(WARM_UP):
         step()
     times = []
-    end = time.perf_counter() + options.seconds
-    while time.perf_counter() < end or len(times) < 3:
+    begin = time.perf_counter()
+    step()
+    steps = torch.tensor([max(3.0, options.seconds /
+                              (time.perf_counter() - begin))])
+    if ranks > 1:
+        torch.distributed.all_reduce(steps, op=torch.distributed.ReduceOp.MIN)
+    for _ in range(int(steps.item())):
         begin = time.perf_counter()
         step()
         times.append(time.perf_counter() - begin)
+    if rank > 0:
+        return
     median = statistics.median(times)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({
-        "workload": options.workload, "ranks": 1, "threads": options.threads,
-        "adam": options.adam, "step_ms_median": median * 1e3,
+        "workload": options.workload, "ranks": ranks,
+        "threads": options.threads, "adam": options.adam, "step_ms_median": median * 1e3,
         "step_ms_min": min(times) * 1e3, "samples_per_s": batch / median,
         "peak_rss_mib": peak}))
 
@@ -77,6 +89,20 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def ddp_rank(rank, options, port):
+    import torch.distributed as dist
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=options.ranks)
+    bench_step(options, rank, options.ranks)
+    dist.destroy_process_group()
+
+
+def bench_ddp(options):
+    import torch.multiprocessing as processes
+    processes.spawn(ddp_rank, args=(options, free_port()),
+                    nprocs=options.ranks)
 
 
 def comm_rank(rank, options, port):
@@ -119,7 +145,7 @@ def bench_comm(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("step", "comm"))
+    parser.add_argument("what", choices=("step", "ddp", "comm"))
     parser.add_argument("--workload", choices=sorted(WORKLOADS),
                         default="mlp")
     parser.add_argument("--batch", type=int)
@@ -130,7 +156,8 @@ def main():
     parser.add_argument("--bytes", default="4096")
     parser.add_argument("--ranks", type=int, default=2)
     options = parser.parse_args()
-    (bench_step if options.what == "step" else bench_comm)(options)
+    {"step": bench_step, "ddp": bench_ddp,
+     "comm": bench_comm}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,34 @@ def bench_step(options, has_torch):
             name, statistics.median(run[0]["peak_rss_mib"] for run in runs)))
 
 
+def bench_ranks(options, has_torch):
+    """Ranks of one thread, each with the batch that one rank alone has."""
+    for workload, batch in (("mlp", 32), ("convnet28", 64)):
+        program = [os.path.join(BENCH, "bench_step"), "--workload", workload,
+                   "--threads", "1", "--seconds", str(options.seconds)]
+        whole = ["--batch", str(options.ranks * batch)]
+        ranks = "%d ranks" % options.ranks
+        contestants = {
+            "libtrain, " + ranks: mpirun(options.ranks) + program + whole,
+            "libtrain, 1 rank": program + ["--batch", str(batch)]}
+        if has_torch:
+            contestants["PyTorch DDP, " + ranks] = [
+                options.python, TORCH, "ddp", "--adam", "fused", "--workload",
+                workload, "--ranks", str(options.ranks), "--seconds",
+                str(options.seconds)] + whole
+        answers = in_turn(contestants, options.pairs or 9, workload)
+        rates = {name: [run[0]["samples_per_s"] for run in runs]
+                 for name, runs in answers.items()}
+        print("\n%s, batch %d per rank, 1 thread: samples/s" % (workload, batch))
+        ours = list(rates.values())[0]
+        for name, values in rates.items():
+            gains = [a / b for a, b in zip(ours, values)]
+            print("  %-22s %10.0f (%.0f-%.0f)%s" % (
+                name, statistics.median(values), min(values), max(values),
+                "" if values is ours else "   ours %.2fx (%.2f-%.2f)" % (
+                    statistics.median(gains), min(gains), max(gains))))
+
+
 def ratios(first, second):
     """first / second, pair by pair: (median, least, most)."""
     values = [a / b for a, b in zip(first, second)]
@@ -149,7 +177,7 @@ def main():
         prog="scripts/bench",
         description="libtrain beside PyTorch, in one run.")
     parser.add_argument("what", nargs="*", metavar="WHAT",
-                        help="mlp, convnet28, convnet224, comm, hosts "
+                        help="mlp, convnet28, convnet224, comm, ranks, hosts "
                         "[mlp convnet28 comm]")
     parser.add_argument("--python", metavar="PATH",
                         default=os.environ.get("LIBTRAIN_PYTHON", "python3"),
@@ -157,12 +185,12 @@ def main():
                         "[$LIBTRAIN_PYTHON, else python3]")
     parser.add_argument("--pairs", type=int,
                         help="rounds, each with every contestant once "
-                        "[5, comm and hosts 9]")
+                        "[5, comm, ranks and hosts 9]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seconds", type=float, default=2,
                         help="per measurement [2]")
-    parser.add_argument("--ranks", type=int, default=2, help="of comm [2]")
+    parser.add_argument("--ranks", type=int, default=2, help="of comm and ranks [2]")
     parser.add_argument("--bytes", default=",".join(
         str(4096 << i) for i in range(0, 15, 2)), help="sizes of comm "
                         "[4 KiB to 64 MiB]")
@@ -179,6 +207,8 @@ def main():
     for what in options.what or ["mlp", "convnet28", "comm"]:
         if what == "comm":
             bench_comm(options, version is not None)
+        elif what == "ranks":
+            bench_ranks(options, version is not None)
         elif what == "hosts":
             options.pairs = options.pairs or 9
             bench_hosts.bench(options)
