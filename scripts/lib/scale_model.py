@@ -26,7 +26,7 @@ WORKLOADS = (
     Workload("mlp", 2585640, 2050048,
              (Step("32 samples, 1 core, measured", 1.46e-3),)),
     Workload("resnet50", 102228128, 102400,
-             (Step("32 samples, 1 core, measured x 16", 50.2),
+             (Step("32 samples, 1 core, 16 x that of 2 on a busy machine", 50.2),
               Step("32 samples, accelerator, assumed", 0.06))),
 )
 BACKWARD = 2 / 3  # of the compute time

@@ -419,6 +419,12 @@ def mismatch_rows():
             ("on-nonfinite", ["--on-nonfinite", "skip"],
              ["--on-nonfinite", "rollback"]),
             ("no-shuffle", [], ["--no-shuffle"]),
+            ("clip-norm", ["--clip-norm", "1"], ["--clip-norm", "2"]),
+            ("warmup", ["--warmup", "1"], ["--warmup", "2"]),
+            ("epochs", ["--epochs", "1"], ["--epochs", "2"]),
+            ("virtual-shards", ["--virtual-shards", "4"],
+             ["--virtual-shards", "8"]),
+            ("wire", ["--wire", "full"], ["--wire", "bf16"]),
             ("no-checkpoint", [], ["--no-checkpoint"])):
         yield Row("ranks with another --" + what, idx(), data + mine, 78,
                   'rank 0 has "', ranks=(3,), other=data + other)
