@@ -7,8 +7,8 @@
 
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/op_tensors_impl.h"
-#include "backend/vector_half_impl.h"
 #include "base/backend_impl.h"
+#include "base/vector_half_impl.h"
 
 extern const tr__backend_type tr__cpu_type;
 

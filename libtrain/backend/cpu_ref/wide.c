@@ -2,7 +2,7 @@
  * these operands, and what it wrote is rounded. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/op_tensors_impl.h"
-#include "backend/vector_half_impl.h"
+#include "base/vector_half_impl.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
-#include "backend/vector_half_impl.h"
 #include "base/clones_impl.h"
+#include "base/vector_half_impl.h"
 
 static TR__CLONES void
 widen_bf16(float *restrict y, const uint16_t *restrict x, int64_t count)
