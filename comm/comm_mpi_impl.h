@@ -5,9 +5,6 @@
 
 #include "base/comm_impl.h"
 
-/* tr__comm_table - every collective, NULL at the end; for tests. */
-const tr__comm_type *const *tr__comm_table(void);
-
 /* tr__comm_algorithm_at - the name of a tr__algorithm; NULL behind the last. */
 const char *tr__comm_algorithm_at(int number);
 

@@ -1,13 +1,7 @@
-/* The collectives and the all-reduce algorithms. */
+/* The algorithms of transfers: names, and which one serves which. */
 #include "comm/comm_mpi_impl.h"
 
 #include <string.h>
-
-static const tr__comm_type *const table[] = {
-    &tr__comm_self_type,
-    &tr__comm_mpi_type,
-    NULL,
-};
 
 static const char *const algorithm_names[] = {
     [TR__ALGORITHM_AUTO] = "auto",
@@ -42,11 +36,6 @@ static const choice choices[] = {
 /* A ring of many ranks takes as many messages one after the other: with smaller
  * slices than this they cost more than what they carry. */
 enum { LEAST_RING_SLICE = 8 << 10 };
-
-const tr__comm_type *const *tr__comm_table(void)
-{
-  return table;
-}
 
 /* Do sums come out as the fixed tree says? */
 static bool keeps_order(const tr__comm *comm, tr__algorithm algorithm)
