@@ -3,13 +3,8 @@
 #include "comm/mpi_impl.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-/* A wait this long sleeps between polls. */
-static const double patience_s = 0.02;
 
 static tr__comm_mpi *mine(tr__comm *comm)
 {
@@ -75,7 +70,7 @@ int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
 {
   int64_t largest = 0;
   for (int r = 0; r < comm->base.size; r++) {
-    const tr__block *block = &request->blocks[r];
+    const tr__range *block = &request->blocks[r];
     largest = tr__max(largest, block->end - block->begin);
   }
   return largest;
@@ -93,7 +88,7 @@ static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
 tr_status tr__mpi_begin(tr__comm_mpi *comm,
                         const tr__mpi_algorithm *algorithm,
                         const tr__transfer *transfer,
-                        const tr__block *blocks)
+                        const tr__range *blocks)
 {
   tr__request *request = &comm->request;
   if (blocks == NULL) {
@@ -162,13 +157,7 @@ static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
   int is_done = 0;
   TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
   while (!is_done) {
-    double waited = tr__now() - begin;
-    if (waited > patience_s) {
-      tr__wait_poll(comm->base.board);
-      nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-    } else if (waited > comm->base.spin_s) {
-      sched_yield();
-    }
+    tr__comm_rest(&comm->base, NULL, tr__now() - begin);
     TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
   }
   return TR_OK;

@@ -44,7 +44,7 @@ typedef struct piece {
 
 static piece piece_of(const tr__request *request, int rank, int64_t k)
 {
-  tr__block block = request->blocks[rank];
+  tr__range block = request->blocks[rank];
   int64_t segment = request->direct.segment;
   int64_t begin = tr__min(block.begin + k * segment, block.end);
   return (piece){request->buf + begin * (int64_t)request->element,

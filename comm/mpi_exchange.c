@@ -22,7 +22,7 @@ static tr_status halving_start(tr__comm_mpi *comm, tr__request *request)
   return pairs_start(comm, request, true);
 }
 
-static int64_t segments_of(const tr__pairs *state, int rank, tr__block block)
+static int64_t segments_of(const tr__pairs *state, int rank, tr__range block)
 {
   int64_t count = rank == MPI_PROC_NULL ? 0 : block.end - block.begin;
   return (count + state->segment - 1) / state->segment;
@@ -42,7 +42,7 @@ typedef struct piece {
   int64_t count;
 } piece;
 
-static piece piece_of(const tr__request *request, tr__block block, int64_t i)
+static piece piece_of(const tr__request *request, tr__range block, int64_t i)
 {
   int64_t segment = request->pairs.segment;
   int64_t begin = block.begin + i * segment;

@@ -32,15 +32,15 @@ cut(const tr__comm_mpi *comm, const tr__request *request, int64_t count, int j)
 /* Numbers of one transfer inside or across. */
 typedef struct part {
   tr__collective kind;
-  tr__block where; /* in the request's numbers */
+  tr__range where; /* in the request's numbers */
   bool is_sliced;  /* blocks are the ranks' slices, not the carriers' parts */
 } part;
 
-static tr__block
+static tr__range
 region_of(const tr__comm_mpi *comm, const tr__request *request, int node)
 {
   const int *first = comm->nodes.first;
-  return (tr__block){request->blocks[first[node]].begin,
+  return (tr__range){request->blocks[first[node]].begin,
                      request->blocks[first[node + 1] - 1].end};
 }
 
@@ -51,10 +51,10 @@ cut_inside(tr__comm_mpi *comm, const tr__request *request, const part *p)
   const tr__nodes *nodes = &comm->nodes;
   int64_t count = p->where.end - p->where.begin;
   for (int j = 0; j < nodes->inside->base.size; j++) {
-    tr__block *block = &nodes->blocks[j];
-    *block = (tr__block){count, count};
+    tr__range *block = &nodes->blocks[j];
+    *block = (tr__range){count, count};
     if (p->is_sliced) {
-      tr__block slice = request->blocks[nodes->first[nodes->own] + j];
+      tr__range slice = request->blocks[nodes->first[nodes->own] + j];
       block->begin = slice.begin - p->where.begin;
       block->end = slice.end - p->where.begin;
     } else if (j < nodes->carriers) {
@@ -69,7 +69,7 @@ static void cut_across(tr__comm_mpi *comm, const tr__request *request)
   const tr__nodes *nodes = &comm->nodes;
   int own = nodes->inside->base.rank;
   for (int i = 0; i < nodes->count; i++) {
-    tr__block region = region_of(comm, request, i);
+    tr__range region = region_of(comm, request, i);
     int64_t count = region.end - region.begin;
     nodes->blocks[i].begin = region.begin + cut(comm, request, count, own);
     nodes->blocks[i].end = region.begin + cut(comm, request, count, own + 1);
@@ -106,7 +106,7 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
     return TR_OK;
   }
   request->hierarchical.where = across;
-  const tr__block *blocks = comm->nodes.blocks;
+  const tr__range *blocks = comm->nodes.blocks;
   bool is_ordered =
       across->base.cut.total > 0 && request->kind != TR__ALLGATHER;
   bool few = comm->nodes.count <= MAX_DIRECT || is_ordered;

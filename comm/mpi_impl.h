@@ -27,8 +27,6 @@ enum {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-typedef tr__range tr__block; /* of a transfer's elements */
-
 /* A ring's items are numbered (step, segment), step-major. Item i is received
  * from the left and, num_segments items later, sent to the right. */
 typedef struct tr__ring {
@@ -42,7 +40,7 @@ typedef struct tr__ring {
 /* One exchange with other ranks: a block out, a block in. */
 typedef struct tr__exchange {
   int to, from; /* MPI_PROC_NULL: none */
-  tr__block out, in;
+  tr__range out, in;
   bool adds; /* what comes in is added, not copied */
 } tr__exchange;
 
@@ -134,7 +132,7 @@ struct tr__request {
   bool is_ready, ends_later;
   size_t element; /* bytes */
   MPI_Datatype type;
-  const tr__block *blocks; /* [size], the ranks' slices */
+  const tr__range *blocks; /* [size], the ranks' slices */
   tr__ring ring;
   tr__pairs pairs;
   tr__direct direct;
@@ -148,19 +146,19 @@ typedef struct tr__nodes {
                      ranks */
   int carriers;   /* ranks of each node that carry a part of the numbers to the
                      other nodes: as many as the smallest node has */
-  int *first; /* [count + 1] of their ranks; NULL: they are not numbered node
-                 by node */
+  int *first; /* [count + 1] of their ranks, where these are numbered node by
+                 node */
   tr__comm_mpi *inside; /* the ranks of this node */
   tr__comm_mpi *across; /* the carriers of the same part; NULL: carries none */
-  tr__block *blocks;    /* [max(count, size)], of the part under way */
+  tr__range *blocks;    /* [max(count, size)], of the part under way */
 } tr__nodes;
 
 struct tr__comm_mpi {
   tr__comm base; /* first, so that a tr__comm is one of these */
   MPI_Comm comm; /* our duplicate; errors return */
   tr__request request;
-  tr__block *blocks;     /* [size], of the request */
-  char *scratch;         /* tr__scratch_bytes() of segments under way */
+  tr__range *blocks;     /* [size], of the request */
+  char *scratch;         /* of segments under way */
   MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
   int *ints;             /* [2 size], arguments of MPI calls */
   double *sums;          /* for sum_f64, grown only */
@@ -199,7 +197,7 @@ tr_status tr__mpi_choose(const tr__comm_mpi *comm,
 tr_status tr__mpi_begin(tr__comm_mpi *comm,
                         const tr__mpi_algorithm *algorithm,
                         const tr__transfer *transfer,
-                        const tr__block *blocks);
+                        const tr__range *blocks);
 
 /* tr__nodes_create - find out who is on this node, and share memory with them;
  * collective. tr__nodes_release - the communicators of nodes. tr__nodes_alloc,
@@ -227,6 +225,15 @@ bool tr__mpi_pairs_exchange(const tr__comm_mpi *comm,
                             const tr__request *request,
                             int step,
                             tr__exchange *out);
+
+/* Ranks in recursive doubling and halving: the first `pairs` members are two
+ * ranks each, the others one, `power` of them in all. tr__pairs_first_rank - of
+ * a member; member = power: the end. */
+typedef struct tr__pairing {
+  int power, pairs;
+} tr__pairing;
+tr__pairing tr__pairing_of(int size);
+int tr__pairs_first_rank(const tr__pairing *pairing, int member);
 
 /* tr__mpi_largest_block - elements of the largest slice. */
 int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,

@@ -48,7 +48,7 @@ static tr_status all_slices(tr__comm_mpi *comm, tr__request *request)
   int size = comm->base.size;
   int *counts = comm->ints, *begins = comm->ints + size;
   for (int r = 0; r < size; r++) {
-    tr__block block = request->blocks[r];
+    tr__range block = request->blocks[r];
     counts[r] = tr__int(block.end - block.begin);
     begins[r] = tr__int(block.begin);
   }

@@ -15,72 +15,72 @@
  * Source: Thakur et al. 2005, doi:10.1177/1094342005051521, sec. 4 */
 #include "comm/mpi_impl.h"
 
-static int largest_power(int size)
+tr__pairing tr__pairing_of(int size)
 {
   int power = 1;
   while (power <= size / 2) {
     power *= 2;
   }
-  return power;
+  return (tr__pairing){power, size - power};
+}
+
+int tr__pairs_first_rank(const tr__pairing *pairing, int member)
+{
+  return member + (member < pairing->pairs ? member : pairing->pairs);
 }
 
 typedef struct group {
-  const tr__comm_mpi *comm;
   const tr__request *request;
-  int size, power, pairs, levels;
+  tr__pairing all;
+  int levels;
   int rank, member; /* -1: the other one of the pair */
 } group;
 
 static group group_of(const tr__comm_mpi *comm, const tr__request *request)
 {
-  group g = {.comm = comm, .request = request, .size = comm->base.size};
-  g.power = largest_power(g.size);
-  g.pairs = g.size - g.power;
-  while (1 << g.levels < g.power) {
+  group g = {.request = request,
+             .all = tr__pairing_of(comm->base.size),
+             .rank = comm->base.rank};
+  while (1 << g.levels < g.all.power) {
     g.levels++;
   }
-  g.rank = comm->base.rank;
-  g.member = g.rank - g.pairs;
-  if (g.rank < 2 * g.pairs) {
+  g.member = g.rank - g.all.pairs;
+  if (g.rank < 2 * g.all.pairs) {
     g.member = g.rank % 2 == 0 ? -1 : g.rank / 2;
   }
   return g;
 }
 
-/* The ranks that members begin..end-1 stand for begin here. */
-static int first_rank(const group *g, int member)
-{
-  return member < g->pairs ? 2 * member : member + g->pairs;
-}
-
+/* The rank that works for a member: the last one that it stands for. */
 static int rank_of(const group *g, int member)
 {
-  return member < g->pairs ? 2 * member + 1 : member + g->pairs;
+  return tr__pairs_first_rank(&g->all, member + 1) - 1;
 }
 
-static tr__block whole(const group *g)
+static tr__range whole(const group *g)
 {
-  return (tr__block){0, g->request->count};
+  return (tr__range){0, g->request->count};
 }
 
 /* The numbers of members' blocks begin..end-1. What each rank gets counts where
  * slices do; an all-reduce has equal blocks. */
-static tr__block blocks(const group *g, int begin, int end)
+static tr__range blocks(const group *g, int begin, int end)
 {
   const tr__request *request = g->request;
   if (request->kind == TR__ALLREDUCE) {
     int64_t count = request->count;
-    return (tr__block){tr__part(count, begin, g->power),
-                       tr__part(count, end, g->power)};
+    return (tr__range){tr__part(count, begin, g->all.power),
+                       tr__part(count, end, g->all.power)};
   }
-  return (tr__block){request->blocks[first_rank(g, begin)].begin,
-                     request->blocks[first_rank(g, end) - 1].end};
+  int first = tr__pairs_first_rank(&g->all, begin);
+  return (tr__range){request->blocks[first].begin,
+                     request->blocks[rank_of(g, end - 1)].end};
 }
 
 /* What a member still works on after so many steps of halving. */
-static tr__block halved(const group *g, int member, int steps)
+static tr__range halved(const group *g, int member, int steps)
 {
-  int begin = 0, length = g->power;
+  int begin = 0, length = g->all.power;
   for (int s = 0; s < steps; s++) {
     length /= 2;
     begin += (member >> s & 1) * length;
@@ -105,11 +105,11 @@ static tr__exchange fold(const group *g)
 {
   tr__exchange e = nothing;
   bool gathers = g->request->kind == TR__ALLGATHER;
-  if (g->rank >= 2 * g->pairs) {
+  if (g->rank >= 2 * g->all.pairs) {
     return e;
   }
   int even = g->rank / 2 * 2;
-  tr__block moved = gathers ? g->request->blocks[even] : whole(g);
+  tr__range moved = gathers ? g->request->blocks[even] : whole(g);
   if (g->rank == even) {
     e.to = even + 1;
     e.out = moved;
@@ -125,12 +125,12 @@ static tr__exchange fold(const group *g)
 static tr__exchange unfold(const group *g)
 {
   tr__exchange e = nothing;
-  if (g->rank >= 2 * g->pairs) {
+  if (g->rank >= 2 * g->all.pairs) {
     return e;
   }
   int even = g->rank / 2 * 2;
   bool is_own = g->request->kind == TR__REDUCE_SCATTER;
-  tr__block moved = is_own ? g->request->blocks[even] : whole(g);
+  tr__range moved = is_own ? g->request->blocks[even] : whole(g);
   if (g->rank == even) {
     e.from = even + 1;
     e.in = moved;

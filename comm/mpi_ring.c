@@ -33,7 +33,7 @@ static piece piece_of(const tr__comm_mpi *comm,
   int64_t step = item / ring->num_segments;
   /* The second half goes on where the first ends: block r - s - 1 again. */
   int64_t number = (comm->base.rank - step - 1 - shift + 2 * size) % size;
-  tr__block block = request->blocks[number];
+  tr__range block = request->blocks[number];
   int64_t begin = block.begin + item % ring->num_segments * ring->segment;
   begin = tr__min(begin, block.end); /* a short block's last ones are empty */
   return (piece){request->buf + begin * (int64_t)request->element,

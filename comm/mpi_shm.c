@@ -22,13 +22,11 @@
 #include <unistd.h>
 
 /* Few numbers, and fewer of an arena's, which take no copies otherwise; the
- * stage; what is summed between two looks at the others, some ten microseconds.
- */
+ * stage. */
 enum {
   FEW_BYTES = 4 << 10,
   FEW_ARENA_BYTES = 2 << 10,
-  STAGE_BYTES = 512 << 10,
-  TURN_BYTES = 256 << 10
+  STAGE_BYTES = 512 << 10
 };
 
 /* A rank's part of the segment. What is written often has a line of its own.
@@ -280,7 +278,7 @@ static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
   const piece own = piece_of(request, comm->base.rank);
-  size_t stop = (size_t)tr__min(state->end, state->at + TURN_BYTES);
+  size_t stop = (size_t)tr__min(state->end, state->at + TR__TURN_BYTES);
   while (state->at < stop) {
     size_t bytes = (size_t)tr__min(stop - state->at, TR__SUM_BYTES);
     sum_block(comm, request, &own, state->at, bytes);
@@ -294,8 +292,8 @@ static void share_turn(const tr__comm_mpi *comm, tr__request *request)
   tr__shm *state = &request->shm;
   int rank = comm->base.rank, size = comm->base.size;
   const piece own = piece_of(request, rank);
-  size_t bytes =
-      (size_t)tr__min(state->end - state->at, TURN_BYTES / (size - 1));
+  size_t bytes = (size_t)tr__min(state->end - state->at,
+                                 TR__TURN_BYTES / (size_t)(size - 1));
   for (int r = 0; r < size; r++) {
     if (r != rank) {
       memcpy(numbers_of(comm, request, r, &own) + state->at,

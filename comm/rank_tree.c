@@ -25,23 +25,15 @@ static int middle(const tr__comm *comm, int begin, int end)
   return rank;
 }
 
-/* Members of recursive doubling (mpi_pairs.c): the first ones are two ranks. */
-static int first_rank(int pairs, int member)
-{
-  return member < pairs ? 2 * member : member + pairs;
-}
-
 bool tr__pairs_keep_order(const tr__comm *comm)
 {
-  int power = 1;
-  while (power <= comm->size / 2) {
-    power *= 2;
-  }
-  int pairs = comm->size - power;
-  for (int length = 2; length <= power; length *= 2) {
-    for (int m = 0; m < power; m += length) {
-      int begin = first_rank(pairs, m), end = first_rank(pairs, m + length);
-      if (middle(comm, begin, end) != first_rank(pairs, m + length / 2)) {
+  const tr__pairing p = tr__pairing_of(comm->size);
+  for (int length = 2; length <= p.power; length *= 2) {
+    for (int m = 0; m < p.power; m += length) {
+      int begin = tr__pairs_first_rank(&p, m);
+      int end = tr__pairs_first_rank(&p, m + length);
+      if (middle(comm, begin, end) !=
+          tr__pairs_first_rank(&p, m + length / 2)) {
         return false;
       }
     }

@@ -39,13 +39,19 @@ tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank)
   return tr__min(tr__part(lines, rank, comm->size) * line, count);
 }
 
-/* Between two polls, after so many seconds. */
-static void rest(tr__comm *comm, tr__request *request, double waited)
+void tr__comm_rest(tr__comm *comm, tr__request *request, double waited)
 {
+  if (waited > patience_s) {
+    tr__wait_poll(comm->board);
+    if (request != NULL && comm->type->look != NULL) {
+      comm->type->look(comm, request);
+    }
+  }
   if (waited <= comm->spin_s) {
     return;
   }
-  if (waited > comm->spin_s + yield_s && comm->type->sleep(comm, request)) {
+  if (request != NULL && waited > comm->spin_s + yield_s &&
+      comm->type->sleep(comm, request)) {
     return;
   }
   if (waited <= patience_s) {
@@ -61,14 +67,7 @@ static tr_status run_to_end(tr__comm *comm, tr__request **request)
   bool done = false;
   TR_TRY(comm->type->test(comm, request, &done));
   while (!done) {
-    double waited = tr__now() - begin;
-    if (waited > patience_s) {
-      tr__wait_poll(comm->board);
-      if (comm->type->look != NULL) {
-        comm->type->look(comm, *request);
-      }
-    }
-    rest(comm, *request, waited);
+    tr__comm_rest(comm, *request, tr__now() - begin);
     TR_TRY(comm->type->test(comm, request, &done));
   }
   return TR_OK;

@@ -191,6 +191,10 @@ tr_status tr__comm_set_algorithm(tr__comm *comm, const char *name);
 /* tr__comm_algorithm_name - what an all-reduce of so many bytes would use. */
 const char *tr__comm_algorithm_name(const tr__comm *comm, int64_t bytes);
 
+/* tr__comm_rest - what a wait does between two polls, after so many seconds:
+ * nothing, yield, or sleep. request: what is polled; NULL: something else. */
+void tr__comm_rest(tr__comm *comm, tr__request *request, double waited);
+
 /* tr__comm_wait - run a started transfer to its end. */
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request);
 
