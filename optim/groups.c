@@ -75,7 +75,7 @@ static tr__slice slice_of(const tr_optimizer *opt,
   tr__slice slice = {.offset = param->offset,
                      .lr_scale = 1,
                      .weight_decay = opt->hyper.weight_decay};
-  slice.count = (int64_t)tr__align((size_t)param->count, TR__PARAM_ALIGN);
+  slice.count = tr__param_room(param);
   if (opt->type->grain == TR__GRAIN_MATRIX) {
     if (param->shape.ndim > 1 && !group->by_adamw) {
       slice.rows = param->shape.dims[0];

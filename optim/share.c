@@ -34,8 +34,7 @@ static tr_status find_items(const tr_optimizer *opt, tr__cuts *cuts)
     for (int64_t k = 0; k < items_of(opt, param); k++) {
       begins[at++] = param->offset + k * TR__SQUARES_BLOCK;
     }
-    end = param->offset +
-          (int64_t)tr__align((size_t)param->count, TR__PARAM_ALIGN);
+    end = param->offset + tr__param_room(param);
   }
   begins[at] = end;
   cuts->begins = begins;

@@ -68,6 +68,12 @@ typedef struct tr__param {
   bool is_frozen;      /* not trained: no gradient, no state */
 } tr__param;
 
+/* tr__param_room - elements of an arena that a parameter takes. */
+static inline int64_t tr__param_room(const tr__param *param)
+{
+  return (int64_t)tr__align((size_t)param->count, TR__PARAM_ALIGN);
+}
+
 static inline bool tr__param_is_trained(const tr__param *param)
 {
   return !param->is_buffer && !param->is_frozen;

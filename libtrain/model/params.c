@@ -77,11 +77,6 @@ static tr_status check_total(const tr__store *store)
   return TR_OK;
 }
 
-static int64_t room_of(const tr__param *param)
-{
-  return (int64_t)tr__align((size_t)param->count, TR__PARAM_ALIGN);
-}
-
 /* The trained ones first, behind them the gradients of layers that are tied to
  * them, where these are kept apart, then the rest. */
 static void place_params(tr__store *store, tr__param *params)
@@ -90,16 +85,16 @@ static void place_params(tr__store *store, tr__param *params)
   bool is_cut = store->ctx->comm->cut.total > 0;
   for (int i = 0; i < store->num_trained; i++) {
     params[i].offset = at;
-    at += room_of(&params[i]);
+    at += tr__param_room(&params[i]);
   }
   for (int i = 0; i < store->num_trained && is_cut; i++) {
     params[i].uses_offset = at;
-    at += room_of(&params[i]) * tr__max(params[i].num_uses - 1, 0);
+    at += tr__param_room(&params[i]) * tr__max(params[i].num_uses - 1, 0);
   }
   store->count = at;
   for (int i = store->num_trained; i < store->num_params; i++) {
     params[i].offset = at;
-    at += room_of(&params[i]);
+    at += tr__param_room(&params[i]);
   }
   store->value_count = at;
 }

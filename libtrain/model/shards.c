@@ -127,9 +127,8 @@ static int use_of(const tr_model *net, const tr__node *node, int param)
 static tr__tensor use_grad(const tr__store *store, int param, int use)
 {
   const tr__param *p = &store->params[param];
-  int64_t room = (int64_t)tr__align((size_t)p->count, TR__PARAM_ALIGN);
-  return tr__store_flat(store, store->grads, p->uses_offset + use * room,
-                        p->count);
+  int64_t offset = p->uses_offset + use * tr__param_room(p);
+  return tr__store_flat(store, store->grads, offset, p->count);
 }
 
 void *tr__model_tied_grad(const tr_model *net, const tr__node *node, int i)
