@@ -5,6 +5,7 @@
 #include "golden.h"
 
 #include "base/store_impl.h"
+#include "mpi_test.h"
 
 #include <train/mpi.h>
 
@@ -319,11 +320,4 @@ static const tr_test tests[] = {
     TEST(test_every_loss_in_single_is_pytorchs),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,6 +1,7 @@
 /* Rank invariance: the same global batches, cut over the ranks, give the
  * losses and parameters of one rank, and PyTorch's. Run under mpirun. */
 #include "golden.h"
+#include "mpi_test.h"
 
 #include <train/mpi.h>
 
@@ -155,12 +156,4 @@ static const tr_test tests[] = {
     TEST(test_strict_backend_does_not_depend_on_the_ranks),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int failed =
-      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
-  MPI_Finalize();
-  return failed;
-}
+TEST_MPI_MAIN(tests)

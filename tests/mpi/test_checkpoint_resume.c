@@ -3,7 +3,7 @@
 #include "checkpoint/checkpoint_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "model/model_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <errno.h>
 #include <mpi.h>
@@ -506,12 +506,4 @@ static const tr_test tests[] = {
     TEST(test_calls_with_wrong_arguments_are_refused),
 };
 
-int main(int argc, char **argv)
-{
-  if (tr__mpi_init() != TR_OK) {
-    return 1;
-  }
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  tr__mpi_finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

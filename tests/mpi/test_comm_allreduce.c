@@ -1,7 +1,7 @@
 /* All-reduce on 1-4 ranks: right, the same bits everywhere, never waiting. */
 #include "base/comm_impl.h"
 #include "comm/comm_mpi_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <mpi.h>
 
@@ -298,12 +298,4 @@ static const tr_test tests[] = {
     TEST(test_sum_f64_is_in_rank_order),
 };
 
-int main(int argc, char **argv)
-{
-  if (tr__mpi_init() != TR_OK) {
-    return 1;
-  }
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  tr__mpi_finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

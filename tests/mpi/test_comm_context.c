@@ -1,7 +1,7 @@
 /* Agreement, sub-communicators and contexts on 1-4 ranks. */
 #include "base/store_impl.h"
 #include "comm/comm_mpi_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <mpi.h>
 #include <train/mpi.h>
@@ -308,12 +308,4 @@ static const tr_test tests[] = {
     TEST(test_destroyed_contexts_leave_no_communicators),
 };
 
-int main(int argc, char **argv)
-{
-  if (tr__mpi_init() != TR_OK) {
-    return 1;
-  }
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  tr__mpi_finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

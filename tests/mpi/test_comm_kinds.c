@@ -3,7 +3,7 @@
 #include "base/comm_impl.h"
 #include "base/random_impl.h"
 #include "comm/comm_mpi_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <time.h>
 
@@ -381,12 +381,4 @@ static const tr_test tests[] = {
     TEST(test_ranks_that_dawdle_get_their_own_transfers_numbers),
 };
 
-int main(int argc, char **argv)
-{
-  if (tr__mpi_init() != TR_OK) {
-    return 1;
-  }
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  tr__mpi_finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

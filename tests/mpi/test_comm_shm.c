@@ -2,7 +2,7 @@
  * being overwritten, whoever is late. */
 #include "comm/comm_mpi_impl.h"
 #include "model/model_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <mpi.h>
 #include <time.h>
@@ -181,12 +181,4 @@ static const tr_test tests[] = {
     TEST(test_gradients_lie_in_shared_memory),
 };
 
-int main(int argc, char **argv)
-{
-  if (tr__mpi_init() != TR_OK) {
-    return 1;
-  }
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  tr__mpi_finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

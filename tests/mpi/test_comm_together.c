@@ -1,7 +1,7 @@
 /* Several communicators, contexts and models in one job, at once. */
 #include "base/random_impl.h"
 #include "comm/comm_mpi_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <mpi.h>
 #include <train/mpi.h>
@@ -191,12 +191,4 @@ static const tr_test tests[] = {
     TEST(test_transfers_on_two_communicators_are_under_way_at_once),
 };
 
-int main(int argc, char **argv)
-{
-  if (tr__mpi_init() != TR_OK) {
-    return 1;
-  }
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  tr__mpi_finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

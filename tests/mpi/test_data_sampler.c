@@ -1,7 +1,7 @@
 /* Loaders on real ranks: every sample once, one order, failures agreed. */
 #include "base/random_impl.h"
 #include "data/data_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <hdf5.h>
 #include <train/mpi.h>
@@ -276,11 +276,4 @@ static const tr_test tests[] = {
     TEST(test_a_file_that_one_rank_cannot_open_fails_on_all),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,7 +1,7 @@
 /* Metrics on any number of ranks against plain formulas on the whole. */
 #include "base/context_impl.h"
 #include "base/random_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <train/mpi.h>
 #include <train/train.h>
@@ -220,11 +220,4 @@ static const tr_test tests[] = {
     TEST(test_errors_are_those_of_the_whole),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,6 +1,7 @@
 /* What is done to a model's values is the same on all ranks, or refused on
  * all. */
 #include "layer_helper.h"
+#include "mpi_test.h"
 
 #include <train/mpi.h>
 
@@ -122,11 +123,4 @@ static const tr_test tests[] = {
     TEST(test_initialisers_give_all_ranks_the_values_of_one),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

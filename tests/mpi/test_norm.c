@@ -1,6 +1,6 @@
 /* BatchNorm over ranks, and dropout: what P ranks compute is what one computes
  * from the same global batch. */
-#include "test.h"
+#include "mpi_test.h"
 
 #include "model/model_impl.h"
 
@@ -166,12 +166,4 @@ static const tr_test tests[] = {
     TEST(test_dropout_masks_are_those_of_one_rank),
     TEST(test_local_batchnorm_gives_all_ranks_rank_0s_buffers),
 };
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code =
-      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,6 +1,7 @@
 /* Backward and all-reduce at once: what is handed on when, the bits of the
  * explicit loop, and failures that all ranks see. */
-#include "test.h"
+#include "mpi_test.h"
+#include "own_data.h"
 
 #include "base/dataset_impl.h"
 #include "base/random_impl.h"
@@ -361,30 +362,15 @@ static tr_status read_part(const tr_dataset *data,
   return TR_OK;
 }
 
-static void close_parts(tr_dataset *data)
-{
-  free(data->state);
-}
-
 static const tr__dataset_type parts_type = {
-    .name = "parts", .read = read_part, .close = close_parts};
+    .name = "parts", .read = read_part, .close = own_data_close};
 
 static tr_dataset *open_parts(tr_context *ctx, bool fails)
 {
-  tr_dataset *data = calloc(1, sizeof *data);
-  parts *state = calloc(1, sizeof *state);
-  ASSERT(data != NULL && state != NULL);
-  state->fails = fails;
-  *data = (tr_dataset){.type = &parts_type,
-                       .ctx = ctx,
-                       .dtype = TR_F32,
-                       .target_dtype = TR_I32,
-                       .shape = {1, {WIDTH}},
-                       .num_samples = 60,
-                       .num_classes = CLASSES,
-                       .name = strdup("parts"),
-                       .state = state};
-  return data;
+  const parts state = {.fails = fails};
+  const tr_dataset as = {
+      .shape = {1, {WIDTH}}, .num_samples = 60, .num_classes = CLASSES};
+  return own_data_open(ctx, &parts_type, &as, &state, sizeof state);
 }
 
 static void check_failure(const char *device, const char *algorithm)
@@ -491,12 +477,4 @@ static const tr_test tests[] = {
     TEST(test_a_trace_that_cannot_be_is_refused_on_all),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code =
-      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

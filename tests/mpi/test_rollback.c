@@ -1,6 +1,7 @@
 /* NaN and Inf on 1-4 ranks: what each policy does with them, going back to a
  * checkpoint above all. */
-#include "test.h"
+#include "mpi_test.h"
+#include "own_data.h"
 
 #include "base/dataset_impl.h"
 #include "checkpoint/checkpoint_impl.h"
@@ -51,32 +52,15 @@ static tr_status read_blobs(
   return TR_OK;
 }
 
-static void close_blobs(tr_dataset *data)
-{
-  free(data->state);
-}
-
 static const tr__dataset_type blobs_type = {
-    .name = "blobs", .read = read_blobs, .close = close_blobs};
+    .name = "blobs", .read = read_blobs, .close = own_data_close};
 
-/* Released by tr_dataset_destroy(), so allocated as the library does. */
 static tr_dataset *open_blobs(tr_context *ctx, int64_t bad, int times)
 {
-  tr_dataset *data = calloc(1, sizeof *data);
-  blobs *state = calloc(1, sizeof *state);
-  ASSERT(data != NULL && state != NULL);
-  state->bad = bad;
-  atomic_init(&state->times, times);
-  *data = (tr_dataset){.type = &blobs_type,
-                       .ctx = ctx,
-                       .dtype = ctx->dtype,
-                       .shape = {1, {FEATURES}},
-                       .num_samples = SAMPLES,
-                       .num_classes = CLASSES,
-                       .target_dtype = TR_I32,
-                       .name = strdup("blobs"),
-                       .state = state};
-  return data;
+  const blobs state = {.bad = bad, .times = times};
+  const tr_dataset as = {
+      .shape = {1, {FEATURES}}, .num_samples = SAMPLES, .num_classes = CLASSES};
+  return own_data_open(ctx, &blobs_type, &as, &state, sizeof state);
 }
 
 typedef struct job_opts {
@@ -655,12 +639,4 @@ static const tr_test tests[] = {
     TEST(test_bad_options_are_refused),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code =
-      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

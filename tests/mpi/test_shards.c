@@ -1,8 +1,9 @@
 /* Reproducible mode: the same bits on this number of ranks as on one. Every
  * rank trains once more alone, with the same virtual shards, and compares. */
-#include "test.h"
+#include "mpi_test.h"
 
 #include "base/context_impl.h"
+#include "base/optimizer_impl.h"
 #include "model/model_impl.h"
 
 #include <inttypes.h>
@@ -95,60 +96,34 @@ static const net_type convnet = {
 static const net_type gpt = {"gpt", {1, {LENGTH}}, true, LENGTH, build_gpt};
 static const net_type tied = {"tied", {1, {LENGTH}}, true, LENGTH, build_tied};
 
-/* Optimizers, all with a clipped norm. */
-static const tr_update_opts update = {.clip_norm = 0.5};
-
-static void make_sgd(tr_model *net, tr_optimizer **out)
+/* Of the table, with a clipped norm; number: of its random options. */
+static tr_optimizer *
+make_optimizer(tr_model *net, const tr__optimizer_type *type, int number)
 {
-  ASSERT_OK(tr_sgd_create(
-      net,
-      &(tr_sgd_opts){
-          .lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3, .update = update},
-      out));
+  const tr_update_opts update = {.clip_norm = 0.5};
+  const tr__random random = {.seed = test_seed(),
+                             .sample = number,
+                             .stream = tr__random_stream(TR__PURPOSE_TEST, 2)};
+  tr_optimizer *opt;
+  ASSERT_OK(type->random_create(net, &random, &update, &opt));
+  return opt;
 }
 
-static void make_adam(tr_model *net, tr_optimizer **out)
+static const tr__optimizer_type *find_optimizer(const char *name)
 {
-  tr_adam_opts opts = tr_adam_defaults();
-  opts.update = update;
-  ASSERT_OK(tr_adam_create(net, &opts, out));
+  const tr__optimizer_type *const *table = tr__optimizer_table();
+  int i = 0;
+  while (strcmp(table[i]->name, name) != 0) {
+    i++;
+  }
+  return table[i];
 }
-
-static void make_adamw(tr_model *net, tr_optimizer **out)
-{
-  tr_adam_opts opts = tr_adamw_defaults();
-  opts.update = update;
-  ASSERT_OK(tr_adamw_create(net, &opts, out));
-}
-
-static void make_rmsprop(tr_model *net, tr_optimizer **out)
-{
-  tr_rmsprop_opts opts = tr_rmsprop_defaults();
-  opts.momentum = 0.9;
-  opts.update = update;
-  ASSERT_OK(tr_rmsprop_create(net, &opts, out));
-}
-
-static void make_adagrad(tr_model *net, tr_optimizer **out)
-{
-  tr_adagrad_opts opts = tr_adagrad_defaults();
-  opts.update = update;
-  ASSERT_OK(tr_adagrad_create(net, &opts, out));
-}
-
-static void make_muon(tr_model *net, tr_optimizer **out)
-{
-  tr_muon_opts opts = tr_muon_defaults();
-  opts.update = update;
-  ASSERT_OK(tr_muon_create(net, &opts, out));
-}
-
-typedef void (*make_optimizer)(tr_model *net, tr_optimizer **out);
 
 /* One training. */
 typedef struct job_opts {
   const net_type *type;
-  make_optimizer make;
+  const tr__optimizer_type *optimizer;
+  int number;
   int64_t shards;
   int parts;     /* batches of a step */
   bool overlaps; /* sums over ranks while backward of the last one goes on */
@@ -216,7 +191,7 @@ static void train(tr_context *ctx, const job_opts *opts, outcome *out)
   ASSERT_OK(tr_model_create(ctx, &net));
   opts->type->build(net);
   ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = BATCH}));
-  opts->make(net, &opt);
+  opt = make_optimizer(net, opts->optimizer, opts->number);
   samples *s = malloc(sizeof *s);
   for (int step = 0; step < STEPS; step++) {
     for (int part = 0; part < opts->parts; part++) {
@@ -309,7 +284,7 @@ static void test_every_network_has_the_same_bits(void)
   for (int t = 0; t < 4; t++) {
     for (int v = 0; v < 4; v++) {
       expect_the_same_bits(&(job_opts){.type = types[t],
-                                       .make = make_adamw,
+                                       .optimizer = find_optimizer("adamw"),
                                        .shards = shards[v],
                                        .parts = 1,
                                        .device = "cpu"});
@@ -319,14 +294,16 @@ static void test_every_network_has_the_same_bits(void)
 
 static void test_every_optimizer_has_the_same_bits(void)
 {
-  const make_optimizer makes[] = {make_sgd,     make_adam,    make_adamw,
-                                  make_rmsprop, make_adagrad, make_muon};
-  for (int i = 0; i < 6; i++) {
-    expect_the_same_bits(&(job_opts){.type = &mlp,
-                                     .make = makes[i],
-                                     .shards = 8,
-                                     .parts = 1,
-                                     .device = "cpu"});
+  const tr__optimizer_type *const *table = tr__optimizer_table();
+  for (int i = 0; table[i] != NULL; i++) {
+    for (int number = 0; number < 3; number++) {
+      expect_the_same_bits(&(job_opts){.type = &mlp,
+                                       .optimizer = table[i],
+                                       .number = number,
+                                       .shards = 8,
+                                       .parts = 1,
+                                       .device = "cpu"});
+    }
   }
 }
 
@@ -336,7 +313,7 @@ static void test_several_batches_of_a_step_have_the_same_bits(void)
   for (int t = 0; t < 4; t++) {
     for (int parts = 2; parts <= 3; parts++) {
       expect_the_same_bits(&(job_opts){.type = types[t],
-                                       .make = make_sgd,
+                                       .optimizer = find_optimizer("sgd"),
                                        .shards = 8,
                                        .parts = parts,
                                        .device = "cpu"});
@@ -349,7 +326,7 @@ static void test_other_backends_and_precisions_have_the_same_bits(void)
   const net_type *types[] = {&convnet, &tied};
   for (int t = 0; t < 2; t++) {
     job_opts opts = {.type = types[t],
-                     .make = make_adam,
+                     .optimizer = find_optimizer("adam"),
                      .shards = 8,
                      .parts = 2,
                      .device = "reference"};
@@ -384,7 +361,7 @@ static void test_every_algorithm_has_the_same_bits(void)
   for (int i = 0; i < 4; i++) {
     for (int64_t shards = 8; shards <= 12; shards += 4) {
       job_opts opts = {.type = &mlp,
-                       .make = make_adam,
+                       .optimizer = find_optimizer("adam"),
                        .shards = shards,
                        .parts = 1,
                        .device = "cpu",
@@ -406,7 +383,7 @@ static void test_a_batch_that_is_cut_otherwise_is_refused(void)
   ASSERT_OK(tr_model_create(ctx, &net));
   mlp.build(net);
   ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = BATCH}));
-  make_sgd(net, &opt);
+  opt = make_optimizer(net, find_optimizer("sgd"), 0);
   samples *s = malloc(sizeof *s);
   draw_samples(s, 0);
   tr_batch batch = part_of(ctx, &mlp, s, 16);
@@ -428,11 +405,4 @@ static const tr_test tests[] = {
     TEST(test_a_batch_that_is_cut_otherwise_is_refused),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,7 +1,7 @@
 /* Tied weights on several ranks: the numbers of one, checkpoints that go on
  * with the same bits, and ranks that tie differently are refused. */
 #include "base/random_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <mpi.h>
 #include <train/mpi.h>
@@ -193,11 +193,4 @@ static const tr_test tests[] = {
     TEST(test_ranks_that_tie_to_other_layers_are_refused),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code = test_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,6 +1,7 @@
 /* Training on several ranks: the same numbers as on one, and failures that all
  * ranks see in the same step. */
-#include "test.h"
+#include "mpi_test.h"
+#include "own_data.h"
 
 #include "base/dataset_impl.h"
 #include "model/model_impl.h"
@@ -63,31 +64,15 @@ static tr_status read_blobs(const tr_dataset *data,
   return TR_OK;
 }
 
-static void close_blobs(tr_dataset *data)
-{
-  free(data->state);
-}
-
 static const tr__dataset_type blobs_type = {
-    .name = "blobs", .read = read_blobs, .close = close_blobs};
+    .name = "blobs", .read = read_blobs, .close = own_data_close};
 
-/* Released by tr_dataset_destroy(), so allocated as the library does. */
 static tr_dataset *open_blobs(tr_context *ctx, int fails_at)
 {
-  tr_dataset *data = calloc(1, sizeof *data);
-  blobs *state = calloc(1, sizeof *state);
-  ASSERT(data != NULL && state != NULL);
-  state->fails_at = fails_at;
-  *data = (tr_dataset){.type = &blobs_type,
-                       .ctx = ctx,
-                       .dtype = ctx->dtype,
-                       .target_dtype = TR_I32,
-                       .shape = {1, {16}},
-                       .num_samples = 100,
-                       .num_classes = 10,
-                       .name = strdup("blobs"),
-                       .state = state};
-  return data;
+  const blobs state = {.fails_at = fails_at};
+  const tr_dataset as = {
+      .shape = {1, {16}}, .num_samples = 100, .num_classes = 10};
+  return own_data_open(ctx, &blobs_type, &as, &state, sizeof state);
 }
 
 static void start_model(job *j, const job_opts *opts)
@@ -533,12 +518,4 @@ static const tr_test tests[] = {
     TEST(test_one_ranks_bad_model_is_refused_on_all),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code =
-      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

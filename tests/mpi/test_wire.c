@@ -3,7 +3,7 @@
 #include "base/random_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "model/model_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <math.h>
 #include <train/mpi.h>
@@ -204,12 +204,4 @@ static const tr_test tests[] = {
     TEST(test_what_cannot_be_is_refused),
 };
 
-int main(int argc, char **argv)
-{
-  int level;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &level);
-  int code =
-      test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
-  MPI_Finalize();
-  return code;
-}
+TEST_MPI_MAIN(tests)

@@ -1,0 +1,38 @@
+/* A data set of classes that a test makes up, with reads of its own. */
+#ifndef TR_OWN_DATA_H
+#define TR_OWN_DATA_H
+
+#include "test.h"
+
+#include "base/dataset_impl.h"
+
+/* own_data_close - for a tr__dataset_type: the state was allocated. */
+static void own_data_close(tr_dataset *data)
+{
+  free(data->state);
+}
+
+/* own_data_open - a data set of a type; as: shape, num_samples and num_classes.
+ * A copy of so many bytes of state is its own. All of it is released by
+ * tr_dataset_destroy(), so allocated as the library does. */
+static tr_dataset *own_data_open(tr_context *ctx,
+                                 const tr__dataset_type *type,
+                                 const tr_dataset *as,
+                                 const void *state,
+                                 size_t bytes)
+{
+  tr_dataset *data = malloc(sizeof *data);
+  void *copy = malloc(bytes);
+  ASSERT(data != NULL && copy != NULL);
+  memcpy(copy, state, bytes);
+  *data = *as;
+  data->type = type;
+  data->ctx = ctx;
+  data->dtype = ctx->dtype;
+  data->target_dtype = TR_I32;
+  data->name = strdup(type->name);
+  data->state = copy;
+  return data;
+}
+
+#endif
