@@ -6,7 +6,7 @@
 #include "checkpoint/checkpoint_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "model/model_impl.h"
-#include "test.h"
+#include "mpi_test.h"
 
 #include <math.h>
 #include <mpi.h>
@@ -204,20 +204,6 @@ static uint64_t hash_after_training(run_opts opts)
   uint64_t hash = hash_of(&r);
   end(&r);
   return hash;
-}
-
-static int world_rank(void)
-{
-  int rank;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-
-static int world_size(void)
-{
-  int size;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
 }
 
 static MPI_Comm first_ranks(int count)

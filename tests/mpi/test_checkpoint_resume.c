@@ -147,13 +147,6 @@ static uint64_t hash_of(run *r)
   return hash;
 }
 
-static int world_rank(void)
-{
-  int rank;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-
 /* A directory of rank 0's, the same name on all ranks. */
 static const char *shared_dir(void)
 {

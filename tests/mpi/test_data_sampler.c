@@ -18,20 +18,6 @@ typedef struct job {
   tr_loader *loader;
 } job;
 
-static int world_rank(void)
-{
-  int rank;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-
-static int world_size(void)
-{
-  int size;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
 /* The same number on all ranks, low..high. */
 static int64_t pick(int64_t number, int64_t low, int64_t high)
 {

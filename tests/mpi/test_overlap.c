@@ -13,13 +13,6 @@
 
 enum { WIDTH = 600, LAYERS = 5, BATCH = 6, NUM_STEPS = 3, CLASSES = 10 };
 
-static int rank(void)
-{
-  int number;
-  MPI_Comm_rank(MPI_COMM_WORLD, &number);
-  return number;
-}
-
 /* Which of the ways of a step. */
 typedef struct way {
   const char *device, *algorithm;
@@ -103,7 +96,8 @@ static tr_batch batch_of(const run *r, int number, float *x, int32_t *y)
     y[i] = (number + i) % CLASSES;
   }
   int size = tr_context_size(r->ctx);
-  int first = BATCH * rank() / size, last = BATCH * (rank() + 1) / size;
+  int first = BATCH * world_rank() / size,
+      last = BATCH * (world_rank() + 1) / size;
   return (tr_batch){.count = last - first,
                     .first = first,
                     .global_count = BATCH,
@@ -309,7 +303,7 @@ static void check_moves_alone(const char *algorithm, bool by_thread)
   float *values = malloc(COUNT * NUMBERS * sizeof *values);
   ASSERT(values != NULL);
   for (int i = 0; i < COUNT * NUMBERS; i++) {
-    values[i] = (float)(rank() + 1);
+    values[i] = (float)(world_rank() + 1);
   }
   for (int i = 0; i < COUNT; i++) {
     const tr__transfer sum = {
@@ -378,7 +372,7 @@ static void check_failure(const char *device, const char *algorithm)
   const way w = {device, algorithm, false, false, false};
   run r = begin(&w, build_wide);
   int last = tr_context_size(r.ctx) - 1;
-  tr_dataset *data = open_parts(r.ctx, rank() == last);
+  tr_dataset *data = open_parts(r.ctx, world_rank() == last);
   tr_loader *loader;
   const tr_loader_opts opts = {.batch = BATCH};
   ASSERT_OK(tr_loader_create(r.ctx, data, &opts, &loader));
@@ -440,7 +434,7 @@ static void test_a_trace_has_the_names_of_layers_and_all_ranks(void)
   train_step(&r, &(way){.is_loop = true}, 0);
   int size = tr_context_size(r.ctx);
   end(&r);
-  if (rank() == 0) {
+  if (world_rank() == 0) {
     char last[32];
     snprintf(last, sizeof last, "\"name\":\"rank %d\"", size - 1);
     read_trace(opts.trace_path, text, sizeof text);
@@ -458,7 +452,7 @@ static void test_a_trace_that_cannot_be_is_refused_on_all(void)
                "cannot write the trace /nowhere/trace.json");
   int size;
   MPI_Comm_size(MPI_COMM_WORLD, &size);
-  opts.trace_path = rank() == size - 1 ? NULL : "trace.json";
+  opts.trace_path = world_rank() == size - 1 ? NULL : "trace.json";
   if (size > 1) {
     ASSERT_FAILS(tr_context_create(MPI_COMM_WORLD, &opts, &ctx), TR_EMISMATCH,
                  "trace 1");

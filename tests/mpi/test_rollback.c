@@ -166,18 +166,11 @@ static tr_status fit(job *j, tr_trainer_opts opts, tr_report *report)
   return status;
 }
 
-static int rank(void)
-{
-  int number;
-  MPI_Comm_rank(MPI_COMM_WORLD, &number);
-  return number;
-}
-
 /* A path of rank 0's, the same on all ranks. */
 static void choose_path(char path[300])
 {
   static int number;
-  if (rank() == 0) {
+  if (world_rank() == 0) {
     snprintf(path, 300, "%s/run%d", test_scratch(), number++);
   }
   MPI_Bcast(path, 300, MPI_CHAR, 0, MPI_COMM_WORLD);
@@ -233,7 +226,7 @@ static void check_files(const char *dir)
 {
   int count = 0;
   MPI_Barrier(MPI_COMM_WORLD);
-  if (rank() == 0) {
+  if (world_rank() == 0) {
     ASSERT_OK(tr__run_dir_each(dir, check_file, &count));
     ASSERT(count > 0);
   }
@@ -291,8 +284,8 @@ static uint64_t hash_of_rolled_back(tr_dtype dtype, int threads)
   ASSERT_EQ(report.steps, 8);
   ASSERT_EQ(report.rollbacks, 1);
   ASSERT(isfinite(report.train_loss));
-  ASSERT_EQ(num_warnings(), rank() == 0);
-  ASSERT(rank() != 0 ||
+  ASSERT_EQ(num_warnings(), world_rank() == 0);
+  ASSERT(world_rank() != 0 ||
          strstr(warnings, "the loss of step 3 is nan (lr is 0.1): back to the "
                           "checkpoint of step 2 with 0.5 of the rate, 1 of at "
                           "most 3 times") != NULL);
@@ -332,7 +325,8 @@ static void test_there_is_a_checkpoint_of_step_0_to_go_back_to(void)
   ASSERT_OK(fit(&j, opts, &report));
   ASSERT_EQ(report.rollbacks, 1);
   ASSERT_EQ(report.steps, 10);
-  ASSERT(rank() != 0 || strstr(warnings, "the checkpoint of step 0") != NULL);
+  ASSERT(world_rank() != 0 ||
+         strstr(warnings, "the checkpoint of step 0") != NULL);
   hash_of(&j);
   end(&j);
   check_files(dir);
@@ -350,7 +344,7 @@ static void test_the_limit_ends_all_ranks_and_keeps_the_checkpoint(void)
                "the checkpoint of step 2, which stays in ");
   ASSERT(tr__error_origin()->agreed);
   ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
-  ASSERT_EQ(num_warnings(), rank() == 0 ? 2 : 0);
+  ASSERT_EQ(num_warnings(), world_rank() == 0 ? 2 : 0);
   end(&j);
   check_files(dir);
   check_newest(dir, 2, 1);
@@ -457,8 +451,9 @@ static void test_a_state_that_cannot_be_saved_is_gone_back_from(void)
     ASSERT_OK(fit(&j, opts, &report));
     ASSERT_EQ(report.rollbacks, 1);
     ASSERT_EQ(report.steps, opts.steps);
-    ASSERT(rank() != 0 || strstr(warnings, is_last ? "step 0" : "step 2"));
-    ASSERT(rank() != 0 ||
+    ASSERT(world_rank() != 0 ||
+           strstr(warnings, is_last ? "step 0" : "step 2"));
+    ASSERT(world_rank() != 0 ||
            strstr(warnings, "the state after step 4 is not finite") != NULL);
     end(&j);
     check_files(dir);
@@ -497,13 +492,13 @@ static void test_the_log_shows_the_way_back(void)
   tr_trainer_opts opts = {.checkpoint_dir = dir, .log_path = log, .steps = 4};
   ASSERT_OK(fit(&j, opts, NULL));
   end(&j);
-  FILE *file = rank() == 0 ? fopen(log, "r") : NULL;
-  ASSERT(rank() != 0 || file != NULL);
-  for (int i = 0; rank() == 0 && i < 6; i++) {
+  FILE *file = world_rank() == 0 ? fopen(log, "r") : NULL;
+  ASSERT(world_rank() != 0 || file != NULL);
+  for (int i = 0; world_rank() == 0 && i < 6; i++) {
     ASSERT(fgets(line, sizeof line, file) != NULL);
     ASSERT(strncmp(line, begins[i], strlen(begins[i])) == 0);
   }
-  ASSERT(rank() != 0 || strstr(line, ",\"rollbacks\":1}") != NULL);
+  ASSERT(world_rank() != 0 || strstr(line, ",\"rollbacks\":1}") != NULL);
   if (file != NULL) {
     fclose(file);
   }

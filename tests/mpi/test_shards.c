@@ -270,13 +270,6 @@ static void expect_the_same_bits(const job_opts *opts)
   compare(&overlapped, &alone, &together);
 }
 
-static int world_size(void)
-{
-  int size;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
 static void test_every_network_has_the_same_bits(void)
 {
   const net_type *types[] = {&mlp, &convnet, &gpt, &tied};

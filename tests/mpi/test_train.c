@@ -123,20 +123,6 @@ static void end(job *j)
   tr_context_destroy(&j->ctx);
 }
 
-static int rank(void)
-{
-  int number;
-  MPI_Comm_rank(MPI_COMM_WORLD, &number);
-  return number;
-}
-
-static int size(void)
-{
-  int number;
-  MPI_Comm_size(MPI_COMM_WORLD, &number);
-  return number;
-}
-
 static bool next_batch(job *j, tr_batch *batch)
 {
   return tr_loader_next(j->loader, batch) || tr_loader_next(j->loader, batch);
@@ -269,7 +255,7 @@ static void expect_damage(tr_status status)
   ASSERT_EQ(status, TR_EIO);
   ASSERT_STR_EQ(tr_error_message(), "blobs: part 3 is damaged");
   ASSERT(tr__error_origin()->agreed);
-  ASSERT_EQ(tr__error_is_elsewhere(), rank() != size() - 1);
+  ASSERT_EQ(tr__error_is_elsewhere(), world_rank() != world_size() - 1);
 }
 
 static job_opts damaged_opts(void)
@@ -277,7 +263,7 @@ static job_opts damaged_opts(void)
   return (job_opts){.comm = MPI_COMM_WORLD,
                     .threads = 1,
                     .batch = 20,
-                    .fails_at = rank() == size() - 1 ? 3 : 0};
+                    .fails_at = world_rank() == world_size() - 1 ? 3 : 0};
 }
 
 static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
@@ -407,7 +393,7 @@ static void test_a_stop_request_ends_all_ranks_at_the_same_step(void)
     ASSERT_OK(tr_trainer_step(trainer, &batch));
     ASSERT(!j.ctx->stop_agreed);
   }
-  if (rank() == size() / 2) {
+  if (world_rank() == world_size() / 2) {
     tr_context_request_stop(j.ctx);
   }
   ASSERT_FAILS(tr_trainer_fit(trainer, NULL), TR_ESTOPPED, "after step 3");
@@ -421,9 +407,10 @@ static void test_ranks_at_different_steps_are_found(void)
   job j;
   start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = 20},
         true);
-  for (int64_t ahead = 1; ahead < 16 && size() > 1; ahead += 7) {
+  for (int64_t ahead = 1; ahead < 16 && world_size() > 1; ahead += 7) {
     tr_batch batch;
-    j.net->store.num_steps = 256 + (rank() == size() - 1 ? ahead : 0);
+    j.net->store.num_steps =
+        256 + (world_rank() == world_size() - 1 ? ahead : 0);
     ASSERT(next_batch(&j, &batch));
     ASSERT_OK(tr_model_forward(j.net, &batch));
     ASSERT_OK(tr_model_backward(j.net));
@@ -443,9 +430,9 @@ static void test_different_models_are_refused_with_both_sides(void)
   ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &ctx));
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node x = tr_input(net, (tr_shape){1, {4}});
-  bool is_other = size() > 1 && rank() == size() - 1;
+  bool is_other = world_size() > 1 && world_rank() == world_size() - 1;
   tr_linear(net, x, &(tr_linear_opts){.out = is_other ? 3 : 2, .name = "fc"});
-  for (int attempt = 0; attempt < 2 && size() > 1; attempt++) {
+  for (int attempt = 0; attempt < 2 && world_size() > 1; attempt++) {
     tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
     ASSERT_EQ(status, TR_EMISMATCH);
     ASSERT(strstr(tr_error_message(), "gives (2)") != NULL);
@@ -462,7 +449,7 @@ static void test_different_optimizers_are_refused_with_both_sides(void)
         true);
   tr_optimizer_destroy(&j.opt);
   const tr_param_group all = {.by_adamw = 1};
-  bool is_other = rank() == size() - 1;
+  bool is_other = world_rank() == world_size() - 1;
   tr_muon_opts opts[3] = {tr_muon_defaults(), tr_muon_defaults(),
                           tr_muon_defaults()};
   opts[0].adamw_lr = is_other ? 0.5 : 0.25;
@@ -473,7 +460,7 @@ static void test_different_optimizers_are_refused_with_both_sides(void)
       {"adamw_lr 0.25", "adamw_lr 0.5"},
       {"scale 0", "scale 1"},
       {"matrix 10 32", "weight_decay 0.01"}};
-  for (int i = 0; i < 3 && size() > 1; i++) {
+  for (int i = 0; i < 3 && world_size() > 1; i++) {
     ASSERT_EQ(tr_muon_create(j.net, &opts[i], &j.opt), TR_EMISMATCH);
     ASSERT(strstr(tr_error_message(), texts[i][0]) != NULL);
     ASSERT(strstr(tr_error_message(), texts[i][1]) != NULL);
@@ -488,7 +475,7 @@ static void test_one_ranks_bad_model_is_refused_on_all(void)
   ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &ctx));
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node x = tr_input(net, (tr_shape){1, {4}});
-  int64_t out = rank() == size() - 1 ? -1 : 2;
+  int64_t out = world_rank() == world_size() - 1 ? -1 : 2;
   tr_linear(net, x, &(tr_linear_opts){.out = out, .name = "fc"});
   for (int attempt = 0; attempt < 2; attempt++) {
     ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 1}), TR_EINVAL,
