@@ -33,6 +33,7 @@ int sim_testall(int count,
                 MPI_Request handles[],
                 int *flag,
                 MPI_Status *statuses);
+int sim_get_status(MPI_Request handle, int *flag, MPI_Status *status);
 int sim_yield(void);
 
 /* sim_fold - large memory of a node becomes one block for all ranks of all
@@ -43,8 +44,8 @@ void sim_fold(void);
 void sim_set_add(double bytes_per_s);
 
 #ifndef SIMULATED_OWN
-/* Every call that makes a request. The library waits at once for what a
- * collective of MPI's does. */
+/* Every call that makes or takes a request. The library waits at once for what
+ * a collective of MPI's does. */
 #define MPI_Ibarrier(comm, out) (*(out) = MPI_REQUEST_NULL, MPI_Barrier(comm))
 #define MPI_Ibcast(buf, count, type, root, comm, out)                          \
   (*(out) = MPI_REQUEST_NULL, MPI_Bcast(buf, count, type, root, comm))
@@ -52,11 +53,12 @@ void sim_set_add(double bytes_per_s);
   (*(out) = MPI_REQUEST_NULL, MPI_Allreduce(from, to, count, type, op, comm))
 #define MPI_Iallgather(from, n, type, to, m, type2, comm, out)                 \
   (*(out) = MPI_REQUEST_NULL, MPI_Allgather(from, n, type, to, m, type2, comm))
-#define MPI_Isend   sim_isend
-#define MPI_Irecv   sim_irecv
-#define MPI_Test    sim_test
-#define MPI_Testall sim_testall
-#define sched_yield sim_yield
+#define MPI_Isend              sim_isend
+#define MPI_Irecv              sim_irecv
+#define MPI_Test               sim_test
+#define MPI_Testall            sim_testall
+#define MPI_Request_get_status sim_get_status
+#define sched_yield            sim_yield
 #undef sleep /* a field of tr__comm_type */
 #undef nanosleep
 #define nanosleep(time, rest) sim_yield()
