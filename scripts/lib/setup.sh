@@ -139,11 +139,34 @@ install_missing() {
   rm -f "$log"
 }
 
+wanted_packages=''
+
 need_packages() { # LIST WHY
+  wanted_packages="$wanted_packages$1
+"
   install_missing "$1" "$2" || die 'the packages could not be installed'
 }
 
-# build_tree DIR [MESON OPTION...] - configure once, then build what changed.
+# configure DIR LOG [MESON OPTION...] - once, and again when a script needs
+# packages that no configuration before knew of.
+configure() {
+  local dir=$1 log=$2 again='' new
+  shift 2
+  if [ -f "$dir/build.ninja" ]; then
+    new=$(printf '%s' "$wanted_packages" |
+      grep -vxFf <(cat "$dir/packages.txt" 2>/dev/null) || true)
+    [ -n "$new" ] || return 0
+    again='--reconfigure'
+  fi
+  say "configuring $dir"
+  if ! meson setup ${again:+"$again"} "$dir" "$@" </dev/null >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    die "meson could not configure $dir (all of it: $log)"
+  fi
+  printf '%s' "$wanted_packages" >>"$dir/packages.txt"
+}
+
+# build_tree DIR [MESON OPTION...] - configure, then build what changed.
 # The output goes to DIR/build.log, its tail to the terminal on failure.
 build_tree() {
   local dir=$1 log line rc counts
@@ -151,13 +174,7 @@ build_tree() {
   mkdir -p "$dir"
   log=$dir/build.log
   : >"$log"
-  if [ ! -f "$dir/build.ninja" ]; then
-    say "configuring $dir"
-    if ! meson setup "$dir" "$@" </dev/null >"$log" 2>&1; then
-      tail -n 20 "$log" >&2
-      die "meson could not configure $dir (all of it: $log)"
-    fi
-  fi
+  configure "$dir" "$log" "$@"
   set +e
   ninja -C "$dir" </dev/null 2>&1 | {
     while IFS= read -r line; do
