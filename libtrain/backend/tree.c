@@ -79,3 +79,32 @@ void tr__tree_sum(const tr__tree *tree,
     memset(out, 0, tree->bytes);
   }
 }
+
+/* The steps of one node; those of its children, one after the other. */
+static int64_t
+list(const tr__shards *shards, int64_t lo, int64_t hi, tr__tree_step *steps)
+{
+  if (hi <= shards->first || lo >= shards->first + shards->count) {
+    return 0;
+  }
+  if (hi - lo == 1) {
+    int64_t begin = tr__shard_begin(shards, lo - shards->first);
+    int64_t end = tr__shard_begin(shards, lo - shards->first + 1);
+    if (begin < end) {
+      *steps = (tr__tree_step){begin, end, 0};
+    }
+    return begin < end ? 1 : 0;
+  }
+  int64_t mid = lo + tr__tree_half(hi - lo);
+  int64_t left = list(shards, lo, mid, steps);
+  int64_t right = list(shards, mid, hi, steps + left);
+  if (left > 0 && right > 0) {
+    steps[left + right - 1].adds++;
+  }
+  return left + right;
+}
+
+int64_t tr__tree_steps(const tr__shards *shards, tr__tree_step *steps)
+{
+  return list(shards, 0, shards->total, steps);
+}

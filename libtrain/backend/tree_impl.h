@@ -37,4 +37,17 @@ void tr__tree_sum(const tr__tree *tree,
                   int accumulate,
                   void *scratch);
 
+/* The same sum as a list of steps, for code that keeps sums in registers: make
+ * the sum of rows begin..end-1, then add to it the sums that wait, `adds` of
+ * them, the latest first; then it waits itself, and is the result after the
+ * last step. */
+typedef struct tr__tree_step {
+  int64_t begin, end;
+  int adds;
+} tr__tree_step;
+
+/* tr__tree_steps - the steps over this rank's shards that have rows; their
+ * number, at most tr__shards.count and at most the rows. */
+int64_t tr__tree_steps(const tr__shards *shards, tr__tree_step *steps);
+
 #endif

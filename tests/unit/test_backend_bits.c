@@ -142,7 +142,8 @@ static op_result run_sum(const op_case *c, open_backend *b, tr_dtype dtype)
   return result;
 }
 
-/* The whole batch of the case, sum by sum, each shard a call of its own. */
+/* The whole batch of the case, sum by sum, each shard a call of its own, as by
+ * a rank that holds it alone. */
 static op_result sum_by_hand(const op_case *c,
                              const sharded_op *s,
                              int64_t rows,
@@ -156,7 +157,9 @@ static op_result sum_by_hand(const op_case *c,
     int64_t begin = tr__part(rows, i, total);
     int64_t end = tr__part(rows, i + 1, total);
     op_case part = rows_of(c, s->first_row, begin, end);
-    set_shards(&part, s, tr__one_shard(end - begin));
+    set_shards(
+        &part, s,
+        (tr__shards){.rows = rows, .total = total, .first = i, .count = 1});
     sums[i] = run_sum(&part, b, dtype);
     any[i] = end > begin;
   }

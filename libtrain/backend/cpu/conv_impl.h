@@ -43,11 +43,6 @@ static inline int64_t tr__conv_rows_per_block(const tr__conv_sizes *s,
   return tr__min(s->rows, tr__max(1, (columns + s->R - 1) / s->R));
 }
 
-static inline int64_t tr__cpu_blocks(int64_t extent, int64_t block)
-{
-  return (extent + block - 1) / block;
-}
-
 /* A kernel of one element sees the image as it is. */
 static inline bool tr__conv_is_pointwise(const tr__window *w)
 {
@@ -71,18 +66,6 @@ void tr__conv_unroll(void *col,
                      const tr__tensor *y,
                      const tr__window *window,
                      const tr__patch *patch);
-
-/* tr__cpu_factor_in - a matrix that lies in a tensor from element `first` on.
- */
-static inline tr__cpu_factor tr__cpu_factor_in(const tr__tensor *t,
-                                               int64_t first,
-                                               int64_t stride,
-                                               bool transposed)
-{
-  return (tr__cpu_factor){(const char *)t->data +
-                              (size_t)first * tr_dtype_size(t->dtype),
-                          stride, transposed, t->dtype};
-}
 
 /* tr__cpu_set_conv_weight - the op that conv_weight.c has; its scratch memory,
  * of all threads. */

@@ -12,6 +12,11 @@
 
 extern const tr__backend_type tr__cpu_type;
 
+static inline int64_t tr__cpu_blocks(int64_t extent, int64_t block)
+{
+  return (extent + block - 1) / block;
+}
+
 /* A matrix in memory: rows `stride` elements apart. */
 typedef struct tr__cpu_matrix {
   float *data;
@@ -24,6 +29,18 @@ typedef struct tr__cpu_factor {
   bool transposed; /* stored as (columns, rows) */
   tr_dtype dtype;  /* TR_F32, the default, or of 16 bits */
 } tr__cpu_factor;
+
+/* tr__cpu_factor_in - a matrix that lies in a tensor from element `first` on.
+ */
+static inline tr__cpu_factor tr__cpu_factor_in(const tr__tensor *t,
+                                               int64_t first,
+                                               int64_t stride,
+                                               bool transposed)
+{
+  return (tr__cpu_factor){(const char *)t->data +
+                              (size_t)first * tr_dtype_size(t->dtype),
+                          stride, transposed, t->dtype};
+}
 
 /* tr__cpu_gemm - c (m, n) <- (c +) a (m, p) b (p, n), sizes m, n, p; factors
  * of TR_F32. */
@@ -149,6 +166,9 @@ void tr__cpu_set_elementwise(tr__ops *ops);
 void tr__cpu_set_pool(tr__ops *ops);
 void tr__cpu_set_rows(tr__ops *ops);
 
+/* What linear_weight.c has. */
+void tr__cpu_linear_backward_weight(
+    tr__stream *stream, const tr__linear_backward_weight_args *args);
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
 size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a);
 void tr__cpu_set_sequence(tr__ops *ops);
