@@ -1,7 +1,8 @@
 /* Linear: an affine map of the last extent.
  *
- *   forward   y = x W^T + b        x (N, ..., D), W (K, D), b (K), y (N, ...,
- * K) backward  dx = dy W,  dW += dy^T x,  db += sum over rows n of dy[n,:]
+ *   forward   y = x W^T + b
+ *             x (N, ..., D), W (K, D), b (K), y (N, ..., K)
+ *   backward  dx = dy W,  dW += dy^T x,  db += sum over rows n of dy[n,:]
  *
  * What lies before the last extent is rows to the ops.
  * Source: torch.nn.Linear; first values uniform in +-1/sqrt(D), as there. */
@@ -13,6 +14,30 @@
 #include <math.h>
 
 enum { WEIGHT, BIAS };
+
+/* The last extent of a value is a row of what the ops see. */
+static tr__tensor rows_of(tr__tensor t)
+{
+  return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
+}
+
+static void ask_for_workspaces(const tr_model *net, tr__node *node)
+{
+  const tr_shape *in = tr__input_shape(net, node, 0);
+  tr__tensor x = rows_of(tr__shape_tensor(net, in));
+  tr__tensor y = rows_of(tr__shape_tensor(net, &node->shape));
+  tr__shards shards = tr__plan_shards(net);
+  node->forward_bytes = tr__workspace_bytes(
+      net, TR__OP_linear_forward,
+      &(tr__linear_forward_args){.y = y, .x = x, .shards = shards});
+  node->backward_bytes =
+      tr__workspace_bytes(net, TR__OP_linear_backward_weight,
+                          &(tr__linear_backward_weight_args){
+                              .dw = tr__param_tensor(net, node, WEIGHT),
+                              .x = x,
+                              .dy = y,
+                              .shards = shards});
+}
 
 static tr_status infer(tr_model *net, tr__node *node)
 {
@@ -35,13 +60,7 @@ static tr_status infer(tr_model *net, tr__node *node)
         tr__declare_param(net, node, "bias", outputs, tr__init_uniform(bound)));
   }
   node->flags = TR__USES_INPUT | TR__CAN_ACTIVATE;
-  const tr__linear_backward_weight_args args = {
-      .dw = tr__param_tensor(net, node, WEIGHT),
-      .x = tr__tensor_as_rows(tr__shape_tensor(net, x), in),
-      .dy = tr__tensor_as_rows(tr__shape_tensor(net, &node->shape), opts->out),
-      .shards = tr__plan_shards(net)};
-  node->backward_bytes =
-      tr__workspace_bytes(net, TR__OP_linear_backward_weight, &args);
+  ask_for_workspaces(net, node);
   return TR_OK;
 }
 
@@ -55,12 +74,6 @@ static tr__tensor bias_grad(const tr__run *run, const tr__node *node)
 {
   return node->num_params > BIAS ? tr__grad(run, node, BIAS)
                                  : (tr__tensor){.data = NULL};
-}
-
-/* The last extent of a value is a row of what the ops see. */
-static tr__tensor rows_of(tr__tensor t)
-{
-  return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
 }
 
 /* Of the rows that the ops see. */
@@ -81,6 +94,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                  .x = rows_of(tr__input(run, node, 0)),
                                  .w = tr__weight(run, node, WEIGHT),
                                  .b = bias(run, node),
+                                 .workspace = tr__workspace(run, node),
                                  .shards = shards_of(run, node),
                                  .activation = node->activation});
 }

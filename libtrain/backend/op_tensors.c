@@ -50,7 +50,7 @@ static const tr__op_info table[TR__NUM_OPS] = {
     PLAIN(batchnorm_backward_input, grad_sums, THREE),
     PLAIN(fill, y, 0),
     PLAIN(add, x, 0),
-    PLAIN(linear_forward, b, THREE),
+    WITH_WORKSPACE(linear_forward, THREE),
     PLAIN(linear_backward_input, w, THREE),
     WITH_WORKSPACE(linear_backward_weight,
                    BIT(linear_backward_weight, x) |

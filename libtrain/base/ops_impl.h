@@ -64,7 +64,7 @@ typedef struct tr__add_args {
  * rows of a shard are multiplied with those of no other: the bits of a product
  * may depend on how many rows it has. */
 typedef struct tr__linear_forward_args {
-  tr__tensor y, x, w, b;
+  tr__tensor y, x, w, b, workspace;
   tr__shards shards;
   tr__activation activation;
 } tr__linear_forward_args;

@@ -81,6 +81,7 @@ static void make_linear_forward(op_case *c, draws *d, bool large)
       .x = REAL(N, D),
       .w = REAL(K, D),
       .b = draw(d, 2) ? REAL(K) : absent,
+      .workspace = absent,
       .shards = shards,
       .activation = draw(d, 2) ? TR__ACTIVATION_RELU : TR__ACTIVATION_NONE};
 }

@@ -238,9 +238,70 @@ static void test_sharded_sums_are_the_tree_of_separate_shards(void)
   }
 }
 
+/* Products whose first two operands have rows. */
+static const struct {
+  tr__op op;
+  size_t shards;
+} products[] = {
+    {TR__OP_linear_forward, offsetof(tr__linear_forward_args, shards)},
+    {TR__OP_linear_backward_input,
+     offsetof(tr__linear_backward_input_args, shards)},
+};
+
+static op_case
+piece_of(const op_case *c, size_t place, tr__shards shards, int64_t begin)
+{
+  op_case piece = *c;
+  for (int t = 0; t < 2; t++) {
+    tr__tensor *tensor = &piece.args.tensors[t];
+    tensor->dims[0] = tr__shard_begin(&shards, shards.count);
+    piece.values[t] = c->values[t] + begin * tr__tensor_row(tensor);
+  }
+  memcpy((char *)&piece.args + place, &shards, sizeof shards);
+  return piece;
+}
+
+/* All rows at once, then shard by shard. */
+static void check_pieces(int p, int64_t i, open_backend *b)
+{
+  op_case c = case_make(products[p].op, i, i % 2 == 0);
+  int64_t rows = c.args.tensors[0].dims[0], total = 1 + i % MAX_SHARDS;
+  tr__shards all = {.rows = rows, .total = total, .count = total};
+  op_case whole = piece_of(&c, products[p].shards, all, 0);
+  op_result expected = case_run(&whole, b->backend, TR_F32);
+  int64_t row = tr__tensor_row(&c.args.tensors[0]);
+  for (int64_t s = 0; s < total; s++) {
+    tr__shards one = {.rows = rows, .total = total, .first = s, .count = 1};
+    int64_t begin = tr__shard_begin(&all, s);
+    op_case piece = piece_of(&c, products[p].shards, one, begin);
+    op_result got = case_run(&piece, b->backend, TR_F32);
+    size_t bytes = (size_t)got.count[0] * sizeof(float);
+    const float *from = expected.data[0];
+    ASSERT_EQ(got.count[0], tr__shard_begin(&one, 1) * row);
+    ASSERT(bytes == 0 || memcmp(got.data[0], from + begin * row, bytes) == 0);
+    result_free(&got);
+  }
+  result_free(&expected);
+  case_free(&c);
+}
+
+static void test_rows_do_not_depend_on_the_shards_of_a_rank(void)
+{
+  for (int b = 0; tr__backend_table()[b] != NULL; b++) {
+    open_backend open = backend_open(tr__backend_table()[b]->name, 2);
+    for (int p = 0; p < 2; p++) {
+      for (int64_t i = 0; i < 2 * SHARD_CASES; i++) {
+        check_pieces(p, i, &open);
+      }
+    }
+    backend_close(&open);
+  }
+}
+
 static const tr_test tests[] = {
     TEST(test_bits_are_the_same_for_any_number_of_threads),
     TEST(test_16_bits_are_the_same_for_any_number_of_threads),
     TEST(test_sharded_sums_are_the_tree_of_separate_shards),
+    TEST(test_rows_do_not_depend_on_the_shards_of_a_rank),
 };
 TEST_MAIN(tests)

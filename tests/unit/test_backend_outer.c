@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
-enum { CASES = 200, MAX_ROWS = 40, STRIDE = TR__OUTER_COLUMNS + 3 };
-enum { BLOCK = TR__OUTER_ROWS * TR__OUTER_COLUMNS };
+enum { CASES = 300, MAX_ROWS = 40, STRIDE = TR__OUTER_COLUMNS + 3 };
+enum { LENGTH = MAX_ROWS * TR__OUTER_ROWS, OUT = TR__OUTER_ROWS * STRIDE };
 
 /* -4..4: sums of products are exact. */
 static void fill_small(draws *d, float *to, int64_t count)
@@ -23,34 +23,69 @@ static void fill_uneven(draws *d, float *to, int64_t count)
   }
 }
 
+/* Operands end where their last element does, for the sanitizer to see. */
 typedef struct input {
-  float a[MAX_ROWS * TR__OUTER_ROWS], x[MAX_ROWS * STRIDE];
-  float stack[8 * BLOCK];
+  float *a, *b;
+  float stack[8 * TR__OUTER_BLOCK];
   tr__tree_step steps[MAX_ROWS];
   tr__shards shards;
 } input;
 
-static tr__cpu_outer draw_input(draws *d, input *in, bool is_small)
+static float *alloc_floats(int64_t count)
 {
-  void (*fill)(draws *, float *, int64_t) = is_small ? fill_small : fill_uneven;
-  fill(d, in->a, MAX_ROWS * TR__OUTER_ROWS);
-  fill(d, in->x, MAX_ROWS * STRIDE);
-  int64_t total = 1 + draw(d, 9);
-  in->shards = (tr__shards){
-      .rows = 1 + draw(d, MAX_ROWS), .total = total, .count = total};
-  return (tr__cpu_outer){.a = in->a,
-                         .x = in->x,
-                         .x_stride = STRIDE,
-                         .steps = in->steps,
-                         .num_steps = tr__tree_steps(&in->shards, in->steps),
-                         .stack = in->stack};
+  float *made = malloc((size_t)count * sizeof *made);
+  ASSERT(made != NULL);
+  return made;
 }
 
-static float plain(const input *in, int64_t k, int64_t c)
+static tr__cpu_outer draw_input(draws *d,
+                                input *in,
+                                tr__cpu_block *out,
+                                bool has_shards,
+                                void (*fill)(draws *, float *, int64_t))
+{
+  *out = (tr__cpu_block){.stride = STRIDE,
+                         .rows = 1 + draw(d, TR__OUTER_ROWS),
+                         .columns = 1 + draw(d, TR__OUTER_COLUMNS),
+                         .accumulate = (int)draw(d, 2)};
+  int64_t total = 1 + draw(d, 9), count = 1 + draw(d, MAX_ROWS);
+  in->shards = (tr__shards){.rows = count, .total = total, .count = total};
+  tr__cpu_outer sum = {.b_step = out->columns + draw(d, 3), .count = count};
+  int64_t a = (count - 1) * TR__OUTER_ROWS + out->rows;
+  if (has_shards) {
+    sum.steps = in->steps;
+    sum.num_steps = tr__tree_steps(&in->shards, in->steps);
+    sum.stack = in->stack;
+  } else {
+    sum.a_row = count + draw(d, 3);
+    a = (out->rows - 1) * sum.a_row + count;
+  }
+  int64_t b = (count - 1) * sum.b_step + out->columns;
+  sum.a = in->a = alloc_floats(a);
+  sum.b = in->b = alloc_floats(b);
+  fill(d, in->a, a);
+  fill(d, in->b, b);
+  return sum;
+}
+
+static void free_input(input *in)
+{
+  free(in->a);
+  free(in->b);
+}
+
+/* Where a(i, r) is. */
+static const float *left_at(const tr__cpu_outer *of, int64_t i, int64_t r)
+{
+  return of->a +
+         (of->num_steps > 0 ? i * TR__OUTER_ROWS + r : r * of->a_row + i);
+}
+
+static float plain(const tr__cpu_outer *of, int64_t r, int64_t c)
 {
   float sum = 0;
-  for (int64_t n = 0; n < in->shards.rows; n++) {
-    sum += in->a[n * TR__OUTER_ROWS + k] * in->x[n * STRIDE + c];
+  for (int64_t i = 0; i < of->count; i++) {
+    sum += *left_at(of, i, r) * of->b[i * of->b_step + c];
   }
   return sum;
 }
@@ -58,76 +93,131 @@ static float plain(const input *in, int64_t k, int64_t c)
 static void check_block(const tr__cpu_outer_kind *kind, draws *d)
 {
   input in;
-  tr__cpu_outer block = draw_input(d, &in, true);
-  float out[TR__OUTER_ROWS * STRIDE], before[TR__OUTER_ROWS * STRIDE];
-  int accumulate = (int)draw(d, 2);
-  fill_small(d, before, TR__OUTER_ROWS * STRIDE);
+  tr__cpu_block block;
+  tr__cpu_outer sum = draw_input(d, &in, &block, draw(d, 2), fill_small);
+  float out[OUT], before[OUT];
+  fill_small(d, before, OUT);
   memcpy(out, before, sizeof out);
-  kind->run(&block, out, STRIDE, accumulate);
-  for (int64_t i = 0; i < TR__OUTER_ROWS * STRIDE; i++) {
-    int64_t k = i / STRIDE, c = i % STRIDE;
-    float expected = c >= TR__OUTER_COLUMNS ? before[i]
-                     : accumulate           ? before[i] + plain(&in, k, c)
-                                            : plain(&in, k, c);
+  block.data = out;
+  kind->run(&sum, &block);
+  for (int64_t i = 0; i < OUT; i++) {
+    int64_t r = i / STRIDE, c = i % STRIDE;
+    bool is_inside = r < block.rows && c < block.columns;
+    float expected = is_inside && !block.accumulate ? 0 : before[i];
+    expected += is_inside ? plain(&sum, r, c) : 0;
     if (out[i] != expected) {
-      test_fail(__FILE__, __LINE__, "%s: %g in row %d, column %d, expected %g",
-                kind->name, (double)out[i], (int)k, (int)c, (double)expected);
-      return;
+      test_fail(__FILE__, __LINE__,
+                "%s, %d steps, %d x %d: %g in row %d, column %d, expected %g",
+                kind->name, (int)sum.num_steps, (int)block.rows,
+                (int)block.columns, (double)out[i], (int)r, (int)c,
+                (double)expected);
+      break;
+    }
+  }
+  free_input(&in);
+}
+
+/* For each kind that this CPU supports, case by case. */
+static void for_every_kind(void (*check)(const tr__cpu_outer_kind *, draws *))
+{
+  for (const tr__cpu_outer_kind *kind = tr__cpu_outer_kinds; kind->name != NULL;
+       kind++) {
+    draws d = {.random = {.seed = 31}};
+    for (int i = 0; i < CASES && kind->is_supported(); i++) {
+      check(kind, &d);
     }
   }
 }
 
 static void test_every_kind_sums_as_plain_loops(void)
 {
-  for (const tr__cpu_outer_kind *kind = tr__cpu_outer_kinds; kind->name != NULL;
-       kind++) {
-    draws d = {.random = {.seed = 31}};
-    for (int i = 0; i < CASES && kind->is_supported(); i++) {
-      check_block(kind, &d);
-    }
+  for_every_kind(check_block);
+}
+
+static void set_to_zero(float *block)
+{
+  for (int i = 0; i < OUT; i++) {
+    block[i] = 0;
   }
 }
 
-static void
-leaf_alone(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
+/* One column of one row alone. */
+static void check_element(const tr__cpu_outer_kind *kind, draws *d)
 {
-  const void **of = arg;
-  const tr__cpu_outer_kind *kind = of[0];
-  tr__cpu_outer block = *(const tr__cpu_outer *)of[1];
+  input in;
+  tr__cpu_block block;
+  tr__cpu_outer sum = draw_input(d, &in, &block, draw(d, 2), fill_uneven);
+  float all[OUT], one = 0.5f;
+  fill_uneven(d, all, OUT);
+  int64_t r = draw(d, block.rows), c = draw(d, block.columns);
+  one = all[r * STRIDE + c];
+  block.data = all;
+  kind->run(&sum, &block);
+  sum.a = left_at(&sum, 0, r);
+  sum.b += c;
+  block.data = &one;
+  block.rows = block.columns = 1;
+  kind->run(&sum, &block);
+  ASSERT(memcmp(&one, &all[r * STRIDE + c], sizeof one) == 0);
+  free_input(&in);
+}
+
+static void test_bits_do_not_depend_on_the_extents_of_a_block(void)
+{
+  for_every_kind(check_element);
+}
+
+typedef struct leaf_call {
+  const tr__cpu_outer_kind *kind;
+  tr__cpu_outer sum;
+  tr__cpu_block block;
+} leaf_call;
+
+static void
+run_leaf(void *arg, int64_t begin, int64_t end, void *to, int accumulate)
+{
+  leaf_call call = *(leaf_call *)arg;
   tr__tree_step step = {begin, end, 0};
-  block.steps = &step;
-  block.num_steps = 1;
-  kind->run(&block, sum, TR__OUTER_COLUMNS, accumulate);
+  call.sum.steps = &step;
+  call.sum.num_steps = 1;
+  call.block.data = to;
+  call.block.accumulate = accumulate;
+  call.kind->run(&call.sum, &call.block);
 }
 
 static void add_blocks(void *arg, void *sum, const void *other)
 {
   (void)arg;
-  for (int i = 0; i < BLOCK; i++) {
+  for (int i = 0; i < OUT; i++) {
     ((float *)sum)[i] += ((const float *)other)[i];
   }
 }
 
+static void check_shards(const tr__cpu_outer_kind *kind, draws *d)
+{
+  static float expected[OUT], got[OUT], scratch[8 * (OUT + 16)];
+  input in;
+  leaf_call call = {.kind = kind};
+  call.sum = draw_input(d, &in, &call.block, true, fill_uneven);
+  call.block.accumulate = 0;
+  set_to_zero(expected);
+  set_to_zero(got);
+  memset(scratch, 0, sizeof scratch);
+  tr__tree tree = {.shards = in.shards,
+                   .bytes = sizeof expected,
+                   .leaf = run_leaf,
+                   .add = add_blocks,
+                   .arg = &call};
+  tr__tree_sum(&tree, expected, 0, scratch);
+  call.block.data = got;
+  kind->run(&call.sum, &call.block);
+  ASSERT(memcmp(expected, got, sizeof got) == 0);
+  free_input(&in);
+}
+
 static void test_every_kind_adds_shards_as_the_tree_says(void)
 {
-  static float expected[BLOCK], got[BLOCK], scratch[8 * BLOCK];
-  for (const tr__cpu_outer_kind *kind = tr__cpu_outer_kinds; kind->name != NULL;
-       kind++) {
-    draws d = {.random = {.seed = 32}};
-    for (int i = 0; i < CASES && kind->is_supported(); i++) {
-      input in;
-      tr__cpu_outer block = draw_input(&d, &in, false);
-      const void *of[2] = {kind, &block};
-      tr__tree tree = {.shards = in.shards,
-                       .bytes = sizeof expected,
-                       .leaf = leaf_alone,
-                       .add = add_blocks,
-                       .arg = of};
-      tr__tree_sum(&tree, expected, 0, scratch);
-      kind->run(&block, got, TR__OUTER_COLUMNS, 0);
-      ASSERT(memcmp(expected, got, sizeof got) == 0);
-    }
-  }
+  for_every_kind(check_shards);
 }
 
 /* A number that tells which leaves were added in which order. */
@@ -230,6 +320,7 @@ static void test_many_rows_are_the_tree_of_separate_shards(void)
 
 static const tr_test tests[] = {
     TEST(test_every_kind_sums_as_plain_loops),
+    TEST(test_bits_do_not_depend_on_the_extents_of_a_block),
     TEST(test_every_kind_adds_shards_as_the_tree_says),
     TEST(test_steps_are_the_tree),
     TEST(test_many_rows_are_the_tree_of_separate_shards),

@@ -156,7 +156,7 @@ static size_t workspace(tr__backend *backend, tr__op op, const void *args)
   if (op == TR__OP_attention_forward || op == TR__OP_attention_backward) {
     return tr__cpu_attention_workspace(backend->pool, op);
   }
-  if (op == TR__OP_linear_backward_weight) {
+  if (op == TR__OP_linear_forward || op == TR__OP_linear_backward_weight) {
     return tr__cpu_linear_workspace(backend->pool, op, args);
   }
   if (op == TR__OP_norm_backward_weight || op == TR__OP_batchnorm_sums ||

@@ -165,10 +165,6 @@ void tr__cpu_set_conv(tr__ops *ops);
 void tr__cpu_set_elementwise(tr__ops *ops);
 void tr__cpu_set_pool(tr__ops *ops);
 void tr__cpu_set_rows(tr__ops *ops);
-
-/* What linear_weight.c has. */
-void tr__cpu_linear_backward_weight(
-    tr__stream *stream, const tr__linear_backward_weight_args *args);
 size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
 size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a);
 void tr__cpu_set_sequence(tr__ops *ops);

@@ -1,11 +1,23 @@
-/* Fully connected layers: products of tiles of the output. The gradients of
- * their weights are in linear_weight.c. */
-#include "backend/cpu/cpu_impl.h"
+/* Fully connected layers: products of tiles of the output. Shards of few rows
+ * are in linear_few.c, the gradients of weights in linear_weight.c. */
+#include "backend/cpu/linear_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 
 /* Extents of a tile. Small batches have few rows, so that the columns have to
  * give work to all threads. */
 enum { TILE_ROWS = 128, TILE_COLUMNS = 64 };
+
+/* A shard has few rows from so many on, to so many: below, a batch that is one
+ * shard is nearer to a product with a vector. */
+enum { FEW_FROM = 8, FEW_ROWS = 64 };
+
+/* The same on every rank, and for every number of ranks. */
+static bool has_few_rows(const tr__shards *shards)
+{
+  int64_t samples = tr__cpu_blocks(shards->rows, shards->total);
+  int64_t rows = samples * tr__max(shards->times, 1);
+  return rows <= FEW_ROWS && (shards->total > 1 || rows >= FEW_FROM);
+}
 
 typedef struct tile {
   int64_t row, column, rows, columns;
@@ -100,6 +112,11 @@ static void linear_forward(tr__stream *stream,
     tr__ref_linear_forward_f64(args);
     return;
   }
+  if (has_few_rows(&args->shards) &&
+      !tr__op_has_halves(TR__OP_linear_forward, args)) {
+    tr__cpu_linear_few_forward(stream->backend->pool, args);
+    return;
+  }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_forward, args,
                                       wide_floats(tr__tensor_row(&args->x)));
   tr__pool_run(stream->backend->pool,
@@ -147,11 +164,34 @@ static void linear_backward_input(tr__stream *stream,
     tr__ref_linear_backward_input_f64(args);
     return;
   }
+  if (has_few_rows(&args->shards) &&
+      !tr__op_has_halves(TR__OP_linear_backward_input, args)) {
+    tr__cpu_linear_few_backward_input(stream->backend->pool, args);
+    return;
+  }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_backward_input,
                                       args, wide_floats(args->w.dims[0]));
   tr__pool_run(stream->backend->pool,
                bands_of(&args->shards, tr__tensor_row(&args->dx)).tasks,
                backward_input_task, &call);
+}
+
+/* A batch may always be smaller than the plan's, and then have few rows. */
+static size_t forward_workspace(const tr__linear_forward_args *a)
+{
+  tr__tensor x = a->x;
+  x.dims[0] = tr__min(x.dims[0], FEW_ROWS * a->shards.total);
+  return tr__op_has_halves(TR__OP_linear_forward, a)
+             ? 0
+             : tr__cpu_linear_few_bytes(&x);
+}
+
+size_t
+tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *args)
+{
+  return op == TR__OP_linear_forward
+             ? forward_workspace(args)
+             : tr__cpu_linear_weight_workspace(pool, args);
 }
 
 void tr__cpu_set_linear(tr__ops *ops)

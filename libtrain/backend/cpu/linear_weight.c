@@ -1,7 +1,7 @@
 /* Gradients of fully connected layers: tiles of dw, and sums of db. Shards of a
  * batch are summed in registers, unless the batch is large; the rest are
  * products of the library. */
-#include "backend/cpu/cpu_impl.h"
+#include "backend/cpu/linear_impl.h"
 #include "backend/cpu/outer_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 
@@ -58,138 +58,74 @@ static int64_t local_rows(const tr__shards *shards)
 }
 
 /* The same on every rank, and for every number of ranks. */
-static bool is_summed_in_registers(const tr__shards *shards)
+static bool is_summed_in_registers(const tr__linear_backward_weight_args *args)
 {
+  const tr__shards *shards = &args->shards;
   return shards->total > 1 &&
-         shards->rows * tr__max(shards->times, 1) <= FEW_ROWS;
+         shards->rows * tr__max(shards->times, 1) <= FEW_ROWS &&
+         !tr__op_has_halves(TR__OP_linear_backward_weight, args);
 }
 
 /* Scratch memory of sums in registers. */
-typedef struct strips {
-  float *dy;    /* TILE_K / TR__OUTER_ROWS strips of (rows, TR__OUTER_ROWS) */
-  float *x;     /* (rows, TR__OUTER_COLUMNS) */
-  float *edge;  /* a block of dw that is cut off by the tile's end */
-  float *stack; /* of tr__cpu_outer */
+typedef struct sums_room {
+  float *dy; /* TILE_K / TR__OUTER_ROWS strips of (rows, TR__OUTER_ROWS) */
+  float *stack;
   tr__tree_step *steps;
   size_t bytes;
-} strips;
+} sums_room;
 
-static size_t take(size_t *end, size_t bytes)
+static sums_room
+sums_room_at(char *base, const tr__shards *shards, int64_t rows)
 {
-  size_t begin = *end;
-  *end += tr__align(bytes, 64);
-  return begin;
+  size_t dy = (size_t)rows * TILE_K * sizeof(float);
+  size_t stack = tr__tree_bytes(shards, TR__OUTER_BLOCK * sizeof(float));
+  size_t steps = (size_t)tr__min(rows, shards->total) * sizeof(tr__tree_step);
+  return (sums_room){.dy = (float *)base,
+                     .stack = (float *)(base + dy),
+                     .steps = (tr__tree_step *)(base + dy + stack),
+                     .bytes = tr__align(dy + stack + steps, 64)};
 }
 
-static strips strips_at(char *base, const tr__shards *shards, int64_t rows)
-{
-  enum { BLOCK = TR__OUTER_ROWS * TR__OUTER_COLUMNS * sizeof(float) };
-  size_t end = 0, n = (size_t)rows;
-  size_t dy = take(&end, n * TILE_K * sizeof(float));
-  size_t x = take(&end, n * TR__OUTER_COLUMNS * sizeof(float));
-  size_t edge = take(&end, BLOCK);
-  size_t stack = take(&end, tr__tree_bytes(shards, BLOCK));
-  size_t num_steps = (size_t)tr__min(rows, shards->total);
-  size_t steps = take(&end, num_steps * sizeof(tr__tree_step));
-  if (base == NULL) {
-    return (strips){.bytes = end};
-  }
-  return (strips){.dy = (float *)(base + dy),
-                  .x = (float *)(base + x),
-                  .edge = (float *)(base + edge),
-                  .stack = (float *)(base + stack),
-                  .steps = (tr__tree_step *)(base + steps),
-                  .bytes = end};
-}
-
-/* Elements of a row of a strip; 0 behind the last. The whole of it has a size
- * that the compiler knows. */
-static inline void
-pack_row(float *to, const float *from, int64_t count, int64_t whole)
-{
-  if (count == whole) {
-    memcpy(to, from, (size_t)whole * sizeof *to);
-    return;
-  }
-  for (int64_t i = 0; i < whole; i++) {
-    to[i] = i < count ? from[i] : 0;
-  }
-}
-
-/* The tile's columns of dy, strip by strip. */
+/* The tile's columns of dy, strip by strip: where they lie, rows of a power of
+ * two fall on each other in the cache. Strips but the last have a size that
+ * the compiler knows. */
 static void pack_dy(const weight_tile *w, int64_t rows, float *to)
 {
-  for (int64_t n = 0; n < rows; n++) {
-    const float *from =
-        tr__cpu_floats(&w->args->dy, n * w->K + w->row, w->rows, w->wide);
-    for (int64_t k = 0; k < w->rows; k += TR__OUTER_ROWS) {
-      pack_row(to + k * rows + n * TR__OUTER_ROWS, from + k,
-               tr__min(TR__OUTER_ROWS, w->rows - k), TR__OUTER_ROWS);
+  const float *dy = (const float *)w->args->dy.data + w->row;
+  for (int64_t k = 0; k < w->rows; k += TR__OUTER_ROWS) {
+    int64_t count = tr__min(TR__OUTER_ROWS, w->rows - k);
+    for (int64_t n = 0; n < rows; n++, to += TR__OUTER_ROWS) {
+      const float *from = dy + n * w->K + k;
+      if (count == TR__OUTER_ROWS) {
+        memcpy(to, from, TR__OUTER_ROWS * sizeof *to);
+      } else {
+        memcpy(to, from, (size_t)count * sizeof *to);
+      }
     }
   }
 }
 
-/* The tile's columns of x from `column` on: where they lie, or a copy. */
-static void place_x(const weight_tile *w,
-                    int64_t rows,
-                    int64_t column,
-                    float *copy,
-                    tr__cpu_outer *block)
+static void sum_in_registers(const weight_tile *w)
 {
-  const tr__tensor *x = &w->args->x;
-  int64_t count = tr__min(TR__OUTER_COLUMNS, w->columns - column);
-  int64_t first = w->column + column;
-  if (x->dtype == TR_F32 && count == TR__OUTER_COLUMNS) {
-    block->x = (const float *)x->data + first;
-    block->x_stride = w->D;
-    return;
-  }
-  for (int64_t n = 0; n < rows; n++) {
-    const float *from = tr__cpu_floats(x, n * w->D + first, count, w->wide);
-    pack_row(copy + n * TR__OUTER_COLUMNS, from, count, TR__OUTER_COLUMNS);
-  }
-  block->x = copy;
-  block->x_stride = TR__OUTER_COLUMNS;
-}
-
-static void sum_block(const weight_tile *w,
-                      tr__cpu_outer_fn run,
-                      const tr__cpu_outer *block,
-                      int64_t row,
-                      int64_t column,
-                      float *edge)
-{
-  tr__cpu_matrix dw = output(w);
-  dw.data += row * dw.stride + column;
-  int64_t rows = tr__min(TR__OUTER_ROWS, w->rows - row);
-  int64_t columns = tr__min(TR__OUTER_COLUMNS, w->columns - column);
-  int accumulate = w->args->accumulate;
-  if (rows == TR__OUTER_ROWS && columns == TR__OUTER_COLUMNS) {
-    run(block, dw.data, dw.stride, accumulate);
-    return;
-  }
-  run(block, edge, TR__OUTER_COLUMNS, 0);
-  for (int64_t r = 0; r < rows; r++) {
-    tr__cpu_add_tile((tr__cpu_matrix){dw.data + r * dw.stride, dw.stride},
-                     edge + r * TR__OUTER_COLUMNS, 1, columns, accumulate);
-  }
-}
-
-static void sum_strips(const weight_tile *w)
-{
-  const tr__shards *shards = &w->args->shards;
-  int64_t rows = local_rows(shards);
-  strips room = strips_at(w->scratch, shards, rows);
-  tr__cpu_outer_fn run = tr__cpu_outer_best();
-  tr__cpu_outer block = {.steps = room.steps,
-                         .num_steps = tr__tree_steps(shards, room.steps),
-                         .stack = room.stack};
+  const tr__linear_backward_weight_args *a = w->args;
+  int64_t rows = local_rows(&a->shards);
+  sums_room room = sums_room_at(w->scratch, &a->shards, rows);
   pack_dy(w, rows, room.dy);
+  tr__cpu_outer_fn run = tr__cpu_outer_best();
+  tr__cpu_outer sum = {.b_step = w->D,
+                       .steps = room.steps,
+                       .num_steps = tr__tree_steps(&a->shards, room.steps),
+                       .stack = room.stack};
+  tr__cpu_matrix dw = output(w);
+  tr__cpu_block out = {.stride = dw.stride, .accumulate = a->accumulate};
   for (int64_t d = 0; d < w->columns; d += TR__OUTER_COLUMNS) {
-    place_x(w, rows, d, room.x, &block);
+    sum.b = (const float *)a->x.data + w->column + d;
+    out.columns = tr__min(TR__OUTER_COLUMNS, w->columns - d);
     for (int64_t k = 0; k < w->rows; k += TR__OUTER_ROWS) {
-      block.a = room.dy + k * rows;
-      sum_block(w, run, &block, k, d, room.edge);
+      sum.a = room.dy + k * rows;
+      out.data = dw.data + k * dw.stride + d;
+      out.rows = tr__min(TR__OUTER_ROWS, w->rows - k);
+      run(&sum, &out);
     }
     tr__pool_poll(w->pool, w->thread);
   }
@@ -277,11 +213,10 @@ static size_t scratch_bytes(const tr__shards *shards, int64_t rows)
   size_t tile = TILE_K * TILE_D * sizeof(float);
   size_t products =
       shards->total == 1 ? 0 : tile + tr__tree_bytes(shards, tile);
-  size_t in_strips =
-      shards->total == 1
-          ? 0
-          : strips_at(NULL, shards, tr__min(rows, FEW_ROWS)).bytes;
-  return products > in_strips ? products : in_strips;
+  size_t sums = shards->total == 1
+                    ? 0
+                    : sums_room_at(NULL, shards, tr__min(rows, FEW_ROWS)).bytes;
+  return products > sums ? products : sums;
 }
 
 static void weight_task(void *arg, int64_t task, int thread)
@@ -297,8 +232,8 @@ static void weight_task(void *arg, int64_t task, int thread)
   w.scratch = (char *)tr__cpu_scratch(
       &a->workspace, scratch_bytes(&a->shards, a->x.dims[0]), thread);
   if (a->dw.data != NULL) {
-    if (is_summed_in_registers(&a->shards) && local_rows(&a->shards) > 0) {
-      sum_strips(&w);
+    if (is_summed_in_registers(a) && local_rows(&a->shards) > 0) {
+      sum_in_registers(&w);
     } else {
       sum_products(&w);
     }
@@ -324,10 +259,10 @@ void tr__cpu_linear_backward_weight(tr__stream *stream,
                weight_task, &call);
 }
 
-size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a)
+size_t
+tr__cpu_linear_weight_workspace(const tr__pool *pool,
+                                const tr__linear_backward_weight_args *args)
 {
-  (void)op;
-  const tr__linear_backward_weight_args *args = a;
   return (size_t)tr__pool_num_threads(pool) *
          scratch_bytes(&args->shards, args->x.dims[0]);
 }

@@ -1,0 +1,22 @@
+/* What the files of fully connected layers share. */
+#ifndef TR_CPU_LINEAR_IMPL_H
+#define TR_CPU_LINEAR_IMPL_H
+
+#include "backend/cpu/cpu_impl.h"
+
+/* tr__cpu_linear_few_forward, _backward_input - for TR_F32. The first one's
+ * workspace has tr__cpu_linear_few_bytes(x). */
+void tr__cpu_linear_few_forward(tr__pool *pool,
+                                const tr__linear_forward_args *args);
+void tr__cpu_linear_few_backward_input(
+    tr__pool *pool, const tr__linear_backward_input_args *args);
+size_t tr__cpu_linear_few_bytes(const tr__tensor *x);
+
+/* What linear_weight.c has. */
+void tr__cpu_linear_backward_weight(
+    tr__stream *stream, const tr__linear_backward_weight_args *args);
+size_t
+tr__cpu_linear_weight_workspace(const tr__pool *pool,
+                                const tr__linear_backward_weight_args *args);
+
+#endif
