@@ -180,10 +180,11 @@ static void linear_backward_input(tr__stream *stream,
 static size_t forward_workspace(const tr__linear_forward_args *a)
 {
   tr__tensor x = a->x;
+  bool may_be_few = a->shards.total > 1 || x.dims[0] >= FEW_FROM;
   x.dims[0] = tr__min(x.dims[0], FEW_ROWS * a->shards.total);
-  return tr__op_has_halves(TR__OP_linear_forward, a)
-             ? 0
-             : tr__cpu_linear_few_bytes(&x);
+  return may_be_few && !tr__op_has_halves(TR__OP_linear_forward, a)
+             ? tr__cpu_linear_few_bytes(&x)
+             : 0;
 }
 
 size_t
