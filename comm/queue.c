@@ -43,7 +43,7 @@ struct tr__queue {
   char message[TR__MESSAGE_BYTES];
 
   /* The caller's. */
-  double polled, longest_gap;
+  double polled, longest_gap, spent;
 
   bool by_thread;
   pthread_t thread;
@@ -210,7 +210,9 @@ static void begin_at_once(tr__queue *queue)
   queue->owner = is_free ? CALLER : queue->owner;
   pthread_mutex_unlock(&queue->mutex);
   if (is_free) {
+    double begin = tr__now();
     advance(queue);
+    queue->spent += tr__now() - begin;
     give_up(queue);
   }
 }
@@ -243,6 +245,17 @@ void tr__queue_poll(tr__queue *queue)
   }
   advance(queue);
   queue->polled = tr__now();
+  queue->spent += queue->polled - now;
+}
+
+/* As the caller. */
+static tr_status finish_timed(tr__queue *queue, int count)
+{
+  double begin = tr__now();
+  take_over(queue);
+  finish(queue, count);
+  queue->spent += tr__now() - begin;
+  return queue->status;
 }
 
 tr_status tr__queue_wait(tr__queue *queue)
@@ -250,9 +263,7 @@ tr_status tr__queue_wait(tr__queue *queue)
   if (tr__queue_is_empty(queue)) {
     return TR_OK;
   }
-  take_over(queue);
-  finish(queue, atomic_load(&queue->num_pushed));
-  tr_status status = queue->status;
+  tr_status status = finish_timed(queue, atomic_load(&queue->num_pushed));
   queue->status = TR_OK;
   queue->num_begun = queue->num_done = 0;
   atomic_store(&queue->num_pushed, 0);
@@ -264,9 +275,7 @@ tr_status tr__queue_wait(tr__queue *queue)
 
 tr_status tr__queue_wait_for(tr__queue *queue, int count)
 {
-  take_over(queue);
-  finish(queue, count);
-  tr_status status = queue->status;
+  tr_status status = finish_timed(queue, count);
   give_up(queue);
   TR_CHECK(status == TR_OK, status, "%s", queue->message);
   return TR_OK;
@@ -369,4 +378,9 @@ int64_t tr__queue_num_started(const tr__queue *queue)
 double tr__queue_longest_gap(const tr__queue *queue)
 {
   return queue->longest_gap;
+}
+
+double tr__queue_spent(const tr__queue *queue)
+{
+  return queue->spent;
 }

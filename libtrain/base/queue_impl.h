@@ -51,9 +51,12 @@ bool tr__queue_is_empty(const tr__queue *queue);
 
 /* For tests and measurements. tr__queue_set_thread - by a thread or by polls,
  * whatever the machine has. num_started - since create. longest_gap - seconds
- * between two polls while something was under way, since create. */
+ * between two polls while something was under way, since create. spent -
+ * seconds that the caller gave to transfers, in pushes, polls and waits, since
+ * create: what they cost it, but for CPUs that others take from it. */
 tr_status tr__queue_set_thread(tr__queue *queue, bool by_thread);
 int64_t tr__queue_num_started(const tr__queue *queue);
 double tr__queue_longest_gap(const tr__queue *queue);
+double tr__queue_spent(const tr__queue *queue);
 
 #endif

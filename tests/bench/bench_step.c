@@ -2,7 +2,9 @@
  *
  * Prints one JSON line. Runs on one rank or under mpirun; the batch is global.
  * The data are random and stay the same: what is measured is forward,
- * backward, all-reduce and update. */
+ * backward, all-reduce and update. With --overlap compare each round has a step
+ * with overlap, one in turn and one without messages: the line then says what
+ * messages add to a step, and comm_ms what the rank itself gives to them. */
 #include "models.h"
 
 #include "base/random_impl.h"
@@ -79,7 +81,7 @@ typedef struct settings {
   int threads;
   double seconds;
   const char *device, *dtype, *algorithm;
-  bool overlaps; /* as tr_trainer_step() does, else the explicit loop */
+  const char *overlap;
 } settings;
 
 static const char *
@@ -119,6 +121,17 @@ static int find_dtype(const char *name)
   return -1;
 }
 
+/* How the ranks of a step meet: by tr_trainer_step(), by the explicit loop, not
+ * at all. */
+typedef enum manner { OVERLAP, IN_TURN, APART, NUM_MANNERS } manner;
+
+static manner find_manner(const char *overlap)
+{
+  return strcmp(overlap, "on") == 0    ? OVERLAP
+         : strcmp(overlap, "off") == 0 ? IN_TURN
+                                       : NUM_MANNERS;
+}
+
 static int read_settings(int argc, char **argv, settings *s)
 {
   s->workload = find_workload(option(argc, argv, "--workload", "mlp"));
@@ -127,22 +140,19 @@ static int read_settings(int argc, char **argv, settings *s)
   s->device = option(argc, argv, "--device", "cpu");
   s->dtype = option(argc, argv, "--dtype", "f32");
   s->algorithm = option(argc, argv, "--algorithm", "auto");
-  const char *overlap = option(argc, argv, "--overlap", "on");
-  s->overlaps = strcmp(overlap, "on") == 0;
-  const char *conv = option(argc, argv, "--conv", "auto");
+  s->overlap = option(argc, argv, "--overlap", "on");
   s->batch = atoll(option(argc, argv, "--batch", "0"));
   s->shards = atoll(option(argc, argv, "--virtual-shards", "0"));
   int is_known = find_dtype(s->dtype) >= 0;
-  int is_conv = strcmp(conv, "auto") == 0 || strcmp(conv, "exact") == 0;
-  bool is_overlap = s->overlaps || strcmp(overlap, "off") == 0;
-  if (s->workload == NULL || !is_known || !is_conv || !is_overlap ||
-      argc % 2 == 0) {
+  bool is_overlap = find_manner(s->overlap) != NUM_MANNERS ||
+                    strcmp(s->overlap, "compare") == 0;
+  if (s->workload == NULL || !is_known || !is_overlap || argc % 2 == 0) {
     fprintf(
         stderr,
         "usage: bench_step [--workload mlp|convnet28|convnet224|resnet18|"
         "resnet50|gpt] "
         "[--batch N] [--threads N] [--seconds S] [--dtype f32|f64|bf16|f16] "
-        "[--conv auto|exact] [--device NAME] [--overlap on|off] "
+        "[--device NAME] [--overlap on|off|compare] "
         "[--algorithm NAME] [--virtual-shards V]\n");
     return 0;
   }
@@ -207,21 +217,24 @@ static void fill_batch(const settings *s, tr_context *ctx, tr_batch *batch)
   batch->targets[0] = y;
 }
 
-static double one_step(const settings *s,
-                       tr_model *net,
-                       tr_optimizer *opt,
-                       const tr_batch *batch)
+static double
+one_step(manner how, tr_model *net, tr_optimizer *opt, const tr_batch *batch)
 {
   double begin = now(), loss;
   TR_MUST(tr_model_forward(net, batch));
-  if (s->overlaps) {
+  if (how == OVERLAP) {
     TR_MUST(tr__model_backward_summed(net));
   } else {
     TR_MUST(tr_model_backward(net));
+  }
+  if (how == IN_TURN) {
     TR_MUST(tr_model_allreduce_grads(net));
   }
+  net->store.grads_are_reduced = true; /* the optimizer insists */
   TR_MUST(tr_optimizer_step(opt));
-  TR_MUST(tr_model_loss(net, &loss));
+  if (how != APART) {
+    TR_MUST(tr_model_loss(net, &loss));
+  }
   return now() - begin;
 }
 
@@ -233,26 +246,156 @@ static int by_value(const void *a, const void *b)
 
 enum { MAX_STEPS = 100000 };
 
-/* Every rank makes the same number of steps: what the slowest thinks fits. */
-static int64_t measure(const settings *s,
-                       tr_model *net,
-                       tr_optimizer *opt,
-                       const tr_batch *batch,
-                       double *times)
+static double median(double *values, int64_t count)
 {
-  for (int i = 0; i < 3; i++) {
-    one_step(s, net, opt, batch);
+  qsort(values, (size_t)count, sizeof *values, by_value);
+  return values[count / 2];
+}
+
+/* Every rank makes the same number of steps: what the slowest thinks fits. */
+static int64_t
+num_rounds(const settings *s, tr__comm *comm, double seconds_per_round)
+{
+  int64_t rounds = (int64_t)(s->seconds / seconds_per_round);
+  rounds = rounds < 5 ? 5 : rounds > MAX_STEPS ? MAX_STEPS : rounds;
+  TR_MUST(comm->type->reduce_i64(comm, &rounds, 1, TR__MIN));
+  return rounds;
+}
+
+/* One model in training, and the seconds of its rounds. */
+typedef struct bench {
+  const settings *s;
+  tr_context *ctx;
+  tr_model *net;
+  tr_optimizer *opt;
+  tr_batch batch;
+  double *times[NUM_MANNERS], *comm;
+  int64_t rounds;
+} bench;
+
+static void measure(bench *b)
+{
+  manner how = find_manner(b->s->overlap);
+  double first = 0;
+  for (int i = 0; i < 4; i++) {
+    first = one_step(how, b->net, b->opt, &b->batch);
   }
-  double first = one_step(s, net, opt, batch);
-  tr__comm *comm = tr__model_context(net)->comm;
-  int64_t steps = (int64_t)(s->seconds / first);
-  steps = steps < 5 ? 5 : steps > MAX_STEPS ? MAX_STEPS : steps;
-  TR_MUST(comm->type->reduce_i64(comm, &steps, 1, TR__MIN));
-  for (int64_t i = 0; i < steps; i++) {
-    times[i] = one_step(s, net, opt, batch);
+  b->rounds = num_rounds(b->s, b->ctx->comm, first);
+  for (int64_t i = 0; i < b->rounds; i++) {
+    b->times[how][i] = one_step(how, b->net, b->opt, &b->batch);
   }
-  qsort(times, (size_t)steps, sizeof *times, by_value);
-  return steps;
+}
+
+static void meet(const bench *b)
+{
+  int64_t ready = 1;
+  TR_MUST(b->ctx->comm->type->reduce_i64(b->ctx->comm, &ready, 1, TR__MIN));
+}
+
+/* In turn. Each step begins and ends with all ranks: the slowest counts,
+ * whether there are messages or not. */
+static void compare(bench *b)
+{
+  double first = 0;
+  for (int i = 0; i < NUM_MANNERS; i++) {
+    first += one_step((manner)i, b->net, b->opt, &b->batch);
+  }
+  b->rounds = num_rounds(b->s, b->ctx->comm, first);
+  for (int64_t i = 0; i < b->rounds; i++) {
+    for (int how = 0; how < NUM_MANNERS; how++) {
+      meet(b);
+      double begin = now(), spent = tr__queue_spent(b->ctx->queue);
+      one_step((manner)how, b->net, b->opt, &b->batch);
+      if (how == OVERLAP) {
+        b->comm[i] = tr__queue_spent(b->ctx->queue) - spent;
+      }
+      meet(b);
+      b->times[how][i] = now() - begin;
+    }
+  }
+}
+
+/* The median of what messages add to a step, round by round. */
+static double added(const bench *b, manner how)
+{
+  double *more = malloc((size_t)b->rounds * sizeof *more);
+  if (more == NULL) {
+    exit(69);
+  }
+  for (int64_t i = 0; i < b->rounds; i++) {
+    more[i] = b->times[how][i] - b->times[APART][i];
+  }
+  double middle = median(more, b->rounds);
+  free(more);
+  return middle;
+}
+
+static void report_comparison(const bench *b)
+{
+  double overlap = 1e3 * added(b, OVERLAP), in_turn = 1e3 * added(b, IN_TURN);
+  tr_log_root(b->ctx,
+              "{\"workload\":\"%s\",\"ranks\":%d,\"rounds\":%lld,"
+              "\"apart_ms\":%.4f,\"overlap_ms\":%.4f,\"in_turn_ms\":%.4f,"
+              "\"overlap_adds_ms\":%.4f,\"in_turn_adds_ms\":%.4f,"
+              "\"comm_ms\":%.4f}",
+              b->s->workload->name, tr_context_size(b->ctx),
+              (long long)b->rounds, 1e3 * median(b->times[APART], b->rounds),
+              1e3 * median(b->times[OVERLAP], b->rounds),
+              1e3 * median(b->times[IN_TURN], b->rounds), overlap, in_turn,
+              1e3 * median(b->comm, b->rounds));
+}
+
+static void report(const bench *b)
+{
+  double *times = b->times[find_manner(b->s->overlap)];
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  double middle = median(times, b->rounds);
+  tr_log_root(b->ctx,
+              "{\"workload\":\"%s\",\"ranks\":%d,\"threads\":%d,"
+              "\"step_ms_median\":%.4f,\"step_ms_min\":%.4f,"
+              "\"samples_per_s\":%.1f,\"peak_rss_mib\":%.1f,"
+              "\"longest_poll_gap_ms\":%.4f}",
+              b->s->workload->name, tr_context_size(b->ctx),
+              tr__pool_num_threads(b->ctx->pool), 1e3 * middle, 1e3 * times[0],
+              (double)b->s->batch / middle, (double)usage.ru_maxrss / 1024,
+              1e3 * tr__queue_longest_gap(b->ctx->queue));
+}
+
+static void build(bench *b)
+{
+  const settings *s = b->s;
+  TR_MUST(tr__comm_set_algorithm(b->ctx->comm, s->algorithm));
+  fill_batch(s, b->ctx, &b->batch);
+  TR_MUST(tr_model_create(b->ctx, &b->net));
+  s->workload->build(b->net, s->workload->shape, s->workload->classes);
+  int size = tr_context_size(b->ctx);
+  TR_MUST(tr_model_build(
+      b->net, &(tr_build_opts){.batch = (s->batch + size - 1) / size}));
+  tr_adam_opts adam = s->workload->create == tr_adam_create
+                          ? tr_adam_defaults()
+                          : tr_adamw_defaults();
+  TR_MUST(s->workload->create(b->net, &adam, &b->opt));
+  b->comm = calloc(MAX_STEPS, sizeof *b->comm);
+  for (int how = 0; how < NUM_MANNERS; how++) {
+    b->times[how] = malloc(MAX_STEPS * sizeof *b->times[how]);
+    if (b->comm == NULL || b->times[how] == NULL) {
+      exit(69);
+    }
+  }
+}
+
+static void destroy(bench *b)
+{
+  for (int how = 0; how < NUM_MANNERS; how++) {
+    free(b->times[how]);
+  }
+  free(b->comm);
+  free((void *)(uintptr_t)b->batch.inputs[0]);
+  free((void *)(uintptr_t)b->batch.targets[0]);
+  tr_optimizer_destroy(&b->opt);
+  tr_model_destroy(&b->net);
+  tr_context_destroy(&b->ctx);
 }
 
 int main(int argc, char **argv)
@@ -261,45 +404,20 @@ int main(int argc, char **argv)
   if (!read_settings(argc, argv, &s)) {
     return 2;
   }
-  tr_context *ctx;
+  bench b = {.s = &s};
   const tr_context_opts opts = {.threads = s.threads,
                                 .device = s.device,
                                 .dtype = dtypes[find_dtype(s.dtype)].dtype,
                                 .virtual_shards = s.shards};
-  TR_MUST(tr_context_create_auto(&opts, &ctx));
-  TR_MUST(tr__comm_set_algorithm(ctx->comm, s.algorithm));
-  tr_batch batch;
-  fill_batch(&s, ctx, &batch);
-  tr_model *net;
-  TR_MUST(tr_model_create(ctx, &net));
-  s.workload->build(net, s.workload->shape, s.workload->classes);
-  int size = tr_context_size(ctx);
-  TR_MUST(tr_model_build(
-      net, &(tr_build_opts){.batch = (s.batch + size - 1) / size}));
-  tr_optimizer *opt;
-  tr_adam_opts adam = s.workload->create == tr_adam_create
-                          ? tr_adam_defaults()
-                          : tr_adamw_defaults();
-  TR_MUST(s.workload->create(net, &adam, &opt));
-  double *times = malloc(MAX_STEPS * sizeof *times);
-  int64_t steps = measure(&s, net, opt, &batch, times);
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  double median = times[steps / 2];
-  tr_log_root(ctx,
-              "{\"workload\":\"%s\",\"ranks\":%d,\"threads\":%d,"
-              "\"step_ms_median\":%.4f,\"step_ms_min\":%.4f,"
-              "\"samples_per_s\":%.1f,\"peak_rss_mib\":%.1f,"
-              "\"longest_poll_gap_ms\":%.4f}",
-              s.workload->name, size, tr__pool_num_threads(ctx->pool),
-              1e3 * median, 1e3 * times[0], (double)s.batch / median,
-              (double)usage.ru_maxrss / 1024,
-              1e3 * tr__queue_longest_gap(ctx->queue));
-  free(times);
-  free((void *)(uintptr_t)batch.inputs[0]);
-  free((void *)(uintptr_t)batch.targets[0]);
-  tr_optimizer_destroy(&opt);
-  tr_model_destroy(&net);
-  tr_context_destroy(&ctx);
+  TR_MUST(tr_context_create_auto(&opts, &b.ctx));
+  build(&b);
+  if (find_manner(s.overlap) == NUM_MANNERS) {
+    compare(&b);
+    report_comparison(&b);
+  } else {
+    measure(&b);
+    report(&b);
+  }
+  destroy(&b);
   return 0;
 }
