@@ -281,17 +281,17 @@ static tr_status duplicate(int handle, MPI_Comm *out)
   return TR_OK;
 }
 
-static size_t scratch_bytes(int size)
+static size_t scratch_bytes(const tr__comm_mpi *comm)
 {
-  size_t direct = (size_t)size * tr__direct_segment_bytes(size);
-  return TR__DEPTH * (direct > TR__SEGMENT_BYTES ? direct : TR__SEGMENT_BYTES);
+  size_t direct = (size_t)comm->base.size * tr__direct_segment_bytes(comm);
+  return TR__DEPTH * (direct > comm->segment ? direct : comm->segment);
 }
 
 static bool get_memory(tr__comm_mpi *comm)
 {
   size_t size = (size_t)comm->base.size;
   comm->blocks = calloc(size, sizeof *comm->blocks);
-  comm->scratch = malloc(scratch_bytes(comm->base.size));
+  comm->scratch = malloc(scratch_bytes(comm));
   comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
   comm->ints = calloc(2 * size, sizeof *comm->ints);
   comm->parts = calloc(size, sizeof *comm->parts);
@@ -318,6 +318,7 @@ tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
   comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
+  comm->segment = TR__SEGMENT_BYTES;
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   if (!get_memory(comm)) {

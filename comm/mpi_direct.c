@@ -12,11 +12,11 @@
 enum { PARTS_IN, PARTS_OUT, SUMS_IN, SUMS_OUT };
 
 /* All segments of one item are in the caches when they are added. */
-size_t tr__direct_segment_bytes(int size)
+size_t tr__direct_segment_bytes(const tr__comm_mpi *comm)
 {
-  size_t bytes = TR__TURN_BYTES / (size_t)size / 64 * 64;
+  size_t bytes = TR__TURN_BYTES / (size_t)comm->base.size / 64 * 64;
   const size_t least = 4096;
-  bytes = bytes < TR__SEGMENT_BYTES ? bytes : TR__SEGMENT_BYTES;
+  bytes = bytes < comm->segment ? bytes : comm->segment;
   return bytes > least ? bytes : least;
 }
 
@@ -29,7 +29,7 @@ static MPI_Request *requests_of(const tr__comm_mpi *comm, int whose, int64_t k)
 static char *slot_of(const tr__comm_mpi *comm, int64_t k, int rank)
 {
   int64_t i = k % TR__DEPTH * comm->base.size + rank;
-  return comm->scratch + (size_t)i * tr__direct_segment_bytes(comm->base.size);
+  return comm->scratch + (size_t)i * tr__direct_segment_bytes(comm);
 }
 
 static MPI_Datatype wire_type(const tr__request *request)
@@ -61,8 +61,7 @@ static const void *packed(const tr__comm_mpi *comm,
   if (request->wire == 0) {
     return p->data;
   }
-  char *out =
-      slot_of(comm, k, slot) + tr__direct_segment_bytes(comm->base.size) / 2;
+  char *out = slot_of(comm, k, slot) + tr__direct_segment_bytes(comm) / 2;
   tr__wire_pack(out, p->data, p->count);
   return out;
 }
@@ -70,7 +69,7 @@ static const void *packed(const tr__comm_mpi *comm,
 static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
 {
   int64_t limit = comm->base.tr__int_limit;
-  size_t bytes = tr__direct_segment_bytes(comm->base.size);
+  size_t bytes = tr__direct_segment_bytes(comm);
   tr__direct *state = &request->direct;
   *state = (tr__direct){
       .segment = tr__min((int64_t)(bytes / request->element), limit)};

@@ -7,7 +7,7 @@ pairs_start(tr__comm_mpi *comm, tr__request *request, bool is_halving)
 {
   request->pairs = (tr__pairs){
       .is_halving = is_halving,
-      .segment = tr__min((int64_t)(TR__SEGMENT_BYTES / request->element),
+      .segment = tr__min((int64_t)(comm->segment / request->element),
                          comm->base.tr__int_limit)};
   return TR_OK;
 }
@@ -52,7 +52,7 @@ static piece piece_of(const tr__request *request, tr__range block, int64_t i)
 
 static char *slot_of(const tr__comm_mpi *comm, int64_t i)
 {
-  return comm->scratch + (size_t)(i % TR__DEPTH) * TR__SEGMENT_BYTES;
+  return comm->scratch + (size_t)(i % TR__DEPTH) * comm->segment;
 }
 
 static tr_status post(tr__comm_mpi *comm, tr__request *request, bool *moved)

@@ -8,11 +8,15 @@
 #include <mpi.h>
 
 /* Segments that may be on their way at once, in each direction. */
-#define TR__DEPTH 4
+#define TR__DEPTH 8
 
-/* Bytes of one segment: small enough to stay in the caches between its
- * arrival and its departure, large enough to hide a message's latency. */
-#define TR__SEGMENT_BYTES ((size_t)256 << 10)
+/* Bytes of one segment between ranks of one node: small enough to stay in the
+ * caches between its arrival and its departure, large enough to hide a
+ * message's latency. Between nodes it is what TCP sends at once: a larger
+ * message waits for an answer, and the answers behind the segments of the other
+ * direction, which left a third of a link of 1 Gbit/s unused. */
+#define TR__SEGMENT_BYTES     ((size_t)256 << 10)
+#define TR__FAR_SEGMENT_BYTES ((size_t)60 << 10)
 
 /* About as many bytes are added or copied in one call of advance: some ten
  * microseconds. */
@@ -158,6 +162,7 @@ struct tr__comm_mpi {
   MPI_Comm comm; /* our duplicate; errors return */
   tr__request request;
   tr__range *blocks;     /* [size], of the request */
+  size_t segment;        /* bytes of one, at most TR__SEGMENT_BYTES */
   char *scratch;         /* of segments under way */
   MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
   int *ints;             /* [2 size], arguments of MPI calls */
@@ -216,8 +221,8 @@ void tr__shm_destroy(tr__comm_mpi *comm);
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out);
 void tr__shm_free(tr__comm *base, void *data);
 
-/* tr__direct_segment_bytes - of a direct exchange between so many ranks. */
-size_t tr__direct_segment_bytes(int size);
+/* tr__direct_segment_bytes - of a direct exchange. */
+size_t tr__direct_segment_bytes(const tr__comm_mpi *comm);
 
 /* tr__mpi_pairs_exchange - exchange number `step` of this rank in recursive
  * doubling or halving; false: that was the last one. */

@@ -42,14 +42,14 @@ static piece piece_of(const tr__comm_mpi *comm,
 
 static char *slot_of(const tr__comm_mpi *comm, int64_t item)
 {
-  return comm->scratch + item % TR__DEPTH * TR__SEGMENT_BYTES;
+  return comm->scratch + (size_t)(item % TR__DEPTH) * comm->segment;
 }
 
 static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
 {
   tr__ring *ring = &request->ring;
   int64_t block = tr__mpi_largest_block(comm, request);
-  ring->segment = tr__min((int64_t)(TR__SEGMENT_BYTES / request->element),
+  ring->segment = tr__min((int64_t)(comm->segment / request->element),
                           comm->base.tr__int_limit);
   ring->num_segments = (block + ring->segment - 1) / ring->segment;
   int64_t middle = half(comm, ring);

@@ -77,6 +77,9 @@ static void number_nodes(tr__comm_mpi *comm, const int *lowest)
     }
   }
   nodes->first[nodes->count] = size;
+  if (nodes->count > 1) {
+    comm->segment = TR__FAR_SEGMENT_BYTES;
+  }
   comm->base.has_nodes = is_in_order && nodes->count > 1 && nodes->count < size;
   for (int i = 0; comm->base.has_nodes && i < nodes->count; i++) {
     int ranks = nodes->first[i + 1] - nodes->first[i];
@@ -122,6 +125,7 @@ static tr_status make_across(tr__comm_mpi *comm)
   TR_TRY_MPI(MPI_Comm_split(comm->comm, color, nodes->own, &across));
   if (across != MPI_COMM_NULL) {
     TR_TRY(tr__mpi_make(across, &comm->nodes.across));
+    comm->nodes.across->segment = TR__FAR_SEGMENT_BYTES;
     TR_TRY(make_cut(comm->nodes.across));
   }
   return TR_OK;

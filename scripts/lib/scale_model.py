@@ -18,15 +18,15 @@ LAYOUTS = {1: ("ring", "halving"), 8: ("ring", "halving", "hierarchical")}
 
 # bytes: float32 gradients. last: those of the layer that backward ends with,
 # whose transfer nothing hides. compute_s: forward and backward of one rank's
-# batch; measured with bench_step --threads 1 on one core of a 2-core AVX2
+# batch; measured with bench_step --threads 1 on one core of a 2-core AVX-512
 # machine, or assumed for an accelerator.
 Workload = collections.namedtuple("Workload", "name bytes last steps")
 Step = collections.namedtuple("Step", "text seconds")
 WORKLOADS = (
     Workload("mlp", 2585640, 2050048,
-             (Step("32 samples, 1 core, measured", 1.46e-3),)),
+             (Step("32 samples, 1 core, measured", 1.2e-3),)),
     Workload("resnet50", 102228128, 102400,
-             (Step("32 samples, 1 core, 16 x that of 2 on a busy machine", 50.2),
+             (Step("32 samples, 1 core, measured", 11.1),
               Step("32 samples, accelerator, assumed", 0.06))),
 )
 BACKWARD = 2 / 3  # of the compute time
