@@ -91,7 +91,7 @@ NAME(put)(tr__cpu_block out, VECTOR sum[TR__OUTER_ROWS][2], NAME(shape) shape)
   }
 }
 
-/* A part of a block, the same for both kinds of sum. */
+/* A part of a block without shards. */
 TARGET FIXED void
 NAME(one_range)(tr__cpu_outer of, tr__cpu_block out, NAME(shape) shape)
 {
