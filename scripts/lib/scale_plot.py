@@ -52,8 +52,8 @@ def plot(points, path):
         draw(axes[i][1], points, work, efficiency(work, step))
         axes[i][1].set_ylabel("weak scaling with overlap, %")
         axes[i][1].set_ylim(0, 105)
-        axes[i][1].set_title("compute %.2f ms (%s)" % (1e3 * step.seconds,
-                                                       step.text))
+        axes[i][1].set_title("compute %.2f ms\n(%s)" % (1e3 * step.seconds,
+                                                        step.text))
     axes[0][0].legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
