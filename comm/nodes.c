@@ -77,9 +77,6 @@ static void number_nodes(tr__comm_mpi *comm, const int *lowest)
     }
   }
   nodes->first[nodes->count] = size;
-  if (nodes->count > 1) {
-    comm->segment = TR__FAR_SEGMENT_BYTES;
-  }
   comm->base.has_nodes = is_in_order && nodes->count > 1 && nodes->count < size;
   for (int i = 0; comm->base.has_nodes && i < nodes->count; i++) {
     int ranks = nodes->first[i + 1] - nodes->first[i];
@@ -93,6 +90,9 @@ static tr_status look_at_nodes(tr__comm_mpi *comm, int *lowest)
   TR_TRY_MPI(MPI_Bcast(&first, 1, MPI_INT, 0, comm->node));
   TR_TRY_MPI(MPI_Allgather(&first, 1, MPI_INT, lowest, 1, MPI_INT, comm->comm));
   number_nodes(comm, lowest);
+  if (comm->nodes.count > 1) {
+    comm->segment = TR__FAR_SEGMENT_BYTES;
+  }
   return TR_OK;
 }
 
