@@ -11,11 +11,17 @@ enum { TILE_ROWS = 128, TILE_COLUMNS = 64 };
  * shard is nearer to a product with a vector. */
 enum { FEW_FROM = 8, FEW_ROWS = 64 };
 
-/* The same on every rank, and for every number of ranks. */
+/* Of the largest shard: the same on every rank, and for every number of ranks.
+ */
+static int64_t rows_per_shard(const tr__shards *shards)
+{
+  return tr__cpu_blocks(shards->rows, shards->total) *
+         tr__max(shards->times, 1);
+}
+
 static bool has_few_rows(const tr__shards *shards)
 {
-  int64_t samples = tr__cpu_blocks(shards->rows, shards->total);
-  int64_t rows = samples * tr__max(shards->times, 1);
+  int64_t rows = rows_per_shard(shards);
   return rows <= FEW_ROWS && (shards->total > 1 || rows >= FEW_FROM);
 }
 
@@ -43,8 +49,7 @@ typedef struct bands {
 
 static bands bands_of(const tr__shards *shards, int64_t columns)
 {
-  int64_t samples = tr__cpu_blocks(shards->rows, shards->total);
-  int64_t most = samples * tr__max(shards->times, 1);
+  int64_t most = rows_per_shard(shards);
   bands b = {.shards = shards,
              .tiles = tr__max(1, tr__cpu_blocks(most, TILE_ROWS)),
              .shard = tr__max(1, TILE_ROWS / tr__max(most, 1)),

@@ -210,12 +210,12 @@ static void sum_bias(weight_tile *w)
 /* Scratch memory of one thread, for at most so many rows. */
 static size_t scratch_bytes(const tr__shards *shards, int64_t rows)
 {
+  if (shards->total == 1) {
+    return 0;
+  }
   size_t tile = TILE_K * TILE_D * sizeof(float);
-  size_t products =
-      shards->total == 1 ? 0 : tile + tr__tree_bytes(shards, tile);
-  size_t sums = shards->total == 1
-                    ? 0
-                    : sums_room_at(NULL, shards, tr__min(rows, FEW_ROWS)).bytes;
+  size_t products = tile + tr__tree_bytes(shards, tile);
+  size_t sums = sums_room_at(NULL, shards, tr__min(rows, FEW_ROWS)).bytes;
   return products > sums ? products : sums;
 }
 
