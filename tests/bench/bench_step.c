@@ -75,13 +75,17 @@ static const workload workloads[] = {
      .create = create_sgd},
 };
 
+/* How the ranks of a step meet: by tr_trainer_step(), by the explicit loop, not
+ * at all. */
+typedef enum manner { OVERLAP, IN_TURN, APART, NUM_MANNERS } manner;
+
 typedef struct settings {
   const workload *workload;
   int64_t batch, shards;
   int threads;
   double seconds;
   const char *device, *dtype, *algorithm;
-  const char *overlap;
+  manner how; /* NUM_MANNERS: all in turn */
 } settings;
 
 static const char *
@@ -121,15 +125,12 @@ static int find_dtype(const char *name)
   return -1;
 }
 
-/* How the ranks of a step meet: by tr_trainer_step(), by the explicit loop, not
- * at all. */
-typedef enum manner { OVERLAP, IN_TURN, APART, NUM_MANNERS } manner;
-
-static manner find_manner(const char *overlap)
+static int find_manner(const char *overlap, manner *out)
 {
-  return strcmp(overlap, "on") == 0    ? OVERLAP
+  *out = strcmp(overlap, "on") == 0    ? OVERLAP
          : strcmp(overlap, "off") == 0 ? IN_TURN
                                        : NUM_MANNERS;
+  return *out != NUM_MANNERS || strcmp(overlap, "compare") == 0;
 }
 
 static int read_settings(int argc, char **argv, settings *s)
@@ -140,12 +141,10 @@ static int read_settings(int argc, char **argv, settings *s)
   s->device = option(argc, argv, "--device", "cpu");
   s->dtype = option(argc, argv, "--dtype", "f32");
   s->algorithm = option(argc, argv, "--algorithm", "auto");
-  s->overlap = option(argc, argv, "--overlap", "on");
+  int is_overlap = find_manner(option(argc, argv, "--overlap", "on"), &s->how);
   s->batch = atoll(option(argc, argv, "--batch", "0"));
   s->shards = atoll(option(argc, argv, "--virtual-shards", "0"));
   int is_known = find_dtype(s->dtype) >= 0;
-  bool is_overlap = find_manner(s->overlap) != NUM_MANNERS ||
-                    strcmp(s->overlap, "compare") == 0;
   if (s->workload == NULL || !is_known || !is_overlap || argc % 2 == 0) {
     fprintf(
         stderr,
@@ -229,8 +228,9 @@ one_step(manner how, tr_model *net, tr_optimizer *opt, const tr_batch *batch)
   }
   if (how == IN_TURN) {
     TR_MUST(tr_model_allreduce_grads(net));
+  } else if (how == APART) {
+    net->store.grads_are_reduced = true; /* the optimizer insists */
   }
-  net->store.grads_are_reduced = true; /* the optimizer insists */
   TR_MUST(tr_optimizer_step(opt));
   if (how != APART) {
     TR_MUST(tr_model_loss(net, &loss));
@@ -275,7 +275,7 @@ typedef struct bench {
 
 static void measure(bench *b)
 {
-  manner how = find_manner(b->s->overlap);
+  manner how = b->s->how;
   double first = 0;
   for (int i = 0; i < 4; i++) {
     first = one_step(how, b->net, b->opt, &b->batch);
@@ -332,6 +332,7 @@ static double added(const bench *b, manner how)
 
 static void report_comparison(const bench *b)
 {
+  /* First: medians sort the times, round by round no more. */
   double overlap = 1e3 * added(b, OVERLAP), in_turn = 1e3 * added(b, IN_TURN);
   tr_log_root(b->ctx,
               "{\"workload\":\"%s\",\"ranks\":%d,\"rounds\":%lld,"
@@ -347,7 +348,7 @@ static void report_comparison(const bench *b)
 
 static void report(const bench *b)
 {
-  double *times = b->times[find_manner(b->s->overlap)];
+  double *times = b->times[b->s->how];
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   double middle = median(times, b->rounds);
@@ -411,7 +412,7 @@ int main(int argc, char **argv)
                                 .virtual_shards = s.shards};
   TR_MUST(tr_context_create_auto(&opts, &b.ctx));
   build(&b);
-  if (find_manner(s.overlap) == NUM_MANNERS) {
+  if (s.how == NUM_MANNERS) {
     compare(&b);
     report_comparison(&b);
   } else {
