@@ -22,7 +22,8 @@
     UNROLL                                                                     \
   for (int v = 0; v < (shape).vectors; v++)
 
-/* is_cut: the last vector of a row has only the elements of the mask. */
+/* is_cut: the last vector of a row has only the elements of the mask, which is
+ * set only then. */
 typedef struct NAME(shape) {
   int rows, vectors;
   bool is_cut;
@@ -148,7 +149,9 @@ TARGET FIXED void NAME(part)(tr__cpu_outer of,
   of.a += row * (is_tree ? 1 : of.a_row);
   of.b += column;
   out.data += row * out.stride + column;
-  shape.mask = MASK_OF(out.columns - column - (shape.vectors - 1) * WIDTH);
+  if (shape.is_cut) {
+    shape.mask = MASK_OF(out.columns - column - (shape.vectors - 1) * WIDTH);
+  }
   if (is_tree) {
     NAME(all_shards)(of, out, shape);
   } else {
