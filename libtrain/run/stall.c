@@ -1,13 +1,15 @@
 /* The judgement on a board: pure, so that tests can make up boards. */
 #include "run/stall_impl.h"
 
+#include <math.h>
 #include <string.h>
 #include <train/base.h>
 
 enum { MOST_NAMED = 4, PATIENCE = 10 };
 
 /* A wait that shows no poll for so long hangs, where the limit is longer than
- * twice as much. */
+ * twice as much and others have not waited twice as long: a busy machine may
+ * keep a rank from running. */
 static const double still_s = 10;
 
 /* Two ranks that wait for each other so long do so for ever. */
@@ -53,9 +55,14 @@ static void add_step(char *text, const tr__seen *rank)
   }
 }
 
+static double silent_s(const tr__sight *sight, const tr__seen *rank)
+{
+  return rank->alive != 0 ? seconds(sight, rank->alive) : 0;
+}
+
 static bool is_silent(const tr__sight *sight, const tr__seen *rank)
 {
-  return rank->alive != 0 && seconds(sight, rank->alive) > sight->heartbeat_s;
+  return silent_s(sight, rank) > sight->heartbeat_s;
 }
 
 /* The last call of a series: all-reduce of step 17; agreement in "checkpoint
@@ -82,8 +89,7 @@ static void add_state(char *text, const tr__sight *sight, const tr__seen *rank)
     add(text, " (since %.0f s)", seconds(sight, rank->since));
   }
   if (is_silent(sight, rank)) {
-    add(text, "; its process has not run for %.0f s",
-        seconds(sight, rank->alive));
+    add(text, "; its process has not run for %.0f s", silent_s(sight, rank));
   }
 }
 
@@ -130,12 +136,14 @@ static long long number_of(const tr__sight *sight, const tr__seen *rank)
   return rank->calls[series_of(sight)].begun;
 }
 
-/* It seems to wait, but does not poll. */
+/* It seems to wait, but does not poll, or does not run at all. */
 static bool is_stuck(const tr__sight *sight, const tr__seen *rank)
 {
-  double least = sight->limit_s / 2 < still_s ? sight->limit_s / 2 : still_s;
-  bool is_still = !rank->is_blocked && rank->still_s >= least;
-  return rank->is_waiting && (is_still || is_silent(sight, rank));
+  double half = sight->waited_s / 2;
+  double still = fmax(half, fmin(sight->limit_s / 2, still_s));
+  double silent = fmax(half, sight->heartbeat_s);
+  bool is_still = !rank->is_blocked && rank->still_s >= still;
+  return rank->is_waiting && (is_still || silent_s(sight, rank) > silent);
 }
 
 /* It waits for others itself. */
@@ -165,11 +173,23 @@ static bool holds_up(const tr__sight *sight, const tr__seen *rank)
   return is_behind(sight, rank) && !goes_on(sight, rank);
 }
 
-/* Of those that are behind, the ones that wait for nobody: else all. */
+/* It has not come, and waits for nobody. */
+static bool is_away(const tr__sight *sight, const tr__seen *rank)
+{
+  return is_behind(sight, rank) && !rank->is_waiting;
+}
+
+/* Of those that are behind, the ones that are away; where none is, those that
+ * hang in a wait: else all. */
 static bool is_late(const tr__sight *sight, const tr__seen *rank)
 {
-  return count_ranks(sight, holds_up) > 0 ? holds_up(sight, rank)
-                                          : is_behind(sight, rank);
+  condition is_meant = is_behind;
+  if (count_ranks(sight, is_away) > 0) {
+    is_meant = is_away;
+  } else if (count_ranks(sight, holds_up) > 0) {
+    is_meant = holds_up;
+  }
+  return is_meant(sight, rank);
 }
 
 static bool hangs_in_call(const tr__sight *sight, const tr__seen *rank)

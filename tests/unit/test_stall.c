@@ -151,6 +151,43 @@ static void test_a_wait_without_polls_hangs(void)
   ASSERT(strstr(stall.text, "all 4 ranks have come to it") != NULL);
 }
 
+/* A busy machine may keep a rank that waits from running for a while. */
+static void test_a_starved_wait_is_not_named_beside_who_is_away(void)
+{
+  for (int i = 0; i < 2; i++) {
+    node n;
+    make_node(&n);
+    make_late(&n, 3, TR__WORK_BACKWARD);
+    n.seen[1].still_s = i == 0 ? 9 : 0;
+    n.seen[1].alive = (i == 0 ? 100 : 91) * second;
+    tr__stall stall;
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+    ASSERT(strstr(stall.text, "rank 3 has not come") != NULL);
+    ASSERT(strstr(stall.text, "rank 1") == NULL);
+    make_late(&n, 3, TR__WORK_SAVE); /* nor does it cut the patience short */
+    expect(&n, 0, "");
+  }
+}
+
+static void test_a_starved_wait_is_not_named_beside_one_that_hangs(void)
+{
+  for (int i = 0; i < 2; i++) {
+    node n;
+    make_node(&n);
+    n.sight.waited_s = 30;
+    n.seen[1].still_s = i == 0 ? 14 : 0;
+    n.seen[1].alive = (i == 0 ? 100 : 86) * second;
+    n.seen[2].still_s = i == 0 ? 29 : 0;
+    n.seen[2].alive = (i == 0 ? 100 : 71) * second;
+    tr__stall stall;
+    tr__stall_judge(&n.sight, &stall);
+    ASSERT_EQ(stall.exit_code, 71);
+    ASSERT(strstr(stall.text, "rank 2 hangs in") != NULL);
+    ASSERT(strstr(stall.text, "rank 1") == NULL);
+  }
+}
+
 static void test_says_nothing_before_the_limit_or_without_a_wait(void)
 {
   node n;
@@ -347,6 +384,8 @@ static const tr_test tests[] = {
     TEST(test_names_the_rank_that_the_late_ones_wait_for),
     TEST(test_a_transfer_behind_a_meeting_is_no_mismatch),
     TEST(test_a_wait_without_polls_hangs),
+    TEST(test_a_starved_wait_is_not_named_beside_who_is_away),
+    TEST(test_a_starved_wait_is_not_named_beside_one_that_hangs),
     TEST(test_says_nothing_before_the_limit_or_without_a_wait),
     TEST(test_files_take_their_time_but_not_in_a_stopped_process),
     TEST(test_different_calls_are_a_mismatch_at_once),
