@@ -169,6 +169,32 @@ static void test_ranks_that_dawdle_have_the_same_bits(void)
   ASSERT_EQ(hashes[1], hashes[0]);
 }
 
+/* What other ranks have updated comes after a rank has begun to update, though
+ * they could write it earlier: until then it may evaluate. */
+static void test_values_stay_until_a_rank_updates(void)
+{
+  run r = begin_spread((run_opts){.comm = MPI_COMM_NULL, .width = 560});
+  size_t bytes = (size_t)r.net->store.count * sizeof(float);
+  char *before = malloc(bytes);
+  ASSERT(before != NULL);
+  for (int t = 0; t < 2 * world_size(); t++) {
+    tr_batch batch;
+    next_batch(&r, &batch);
+    ASSERT_OK(tr_model_forward(r.net, &batch));
+    ASSERT_OK(tr_model_backward(r.net));
+    memcpy(before, r.net->store.values, bytes);
+    ASSERT_OK(tr_model_allreduce_grads(r.net));
+    if (t % world_size() == world_rank()) {
+      nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    ASSERT(memcmp(before, r.net->store.values, bytes) == 0);
+    ASSERT_OK(tr_optimizer_step(r.opt));
+    ASSERT(memcmp(before, r.net->store.values, bytes) != 0);
+  }
+  free(before);
+  end(&r);
+}
+
 static void test_frozen_parameters_have_no_share(void)
 {
   expect_the_same_bits((run_opts){.comm = MPI_COMM_NULL, .freeze = "fc1.*"});
@@ -583,6 +609,7 @@ static const tr_test tests[] = {
     TEST(test_virtual_shards_give_the_bits_of_one_rank),
     TEST(test_batches_add_up_with_virtual_shards_too),
     TEST(test_ranks_that_dawdle_have_the_same_bits),
+    TEST(test_values_stay_until_a_rank_updates),
     TEST(test_frozen_parameters_have_no_share),
     TEST(test_gradients_of_several_batches_are_added_up),
     TEST(test_the_norm_is_the_same_on_all_ranks_and_without),
