@@ -141,7 +141,7 @@ static void forward(const tr__run *run, const tr__node *node)
                            .share = share_of(run, node),
                            .shards = tr__shards_of(run->shards, times),
                            .scale = tr__loss_scale(run, node),
-                           .is_extra = node->ordinal > 0,
+                           .number = node->ordinal,
                            .accumulate = node->ordinal > 0});
 }
 

@@ -87,7 +87,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                           .weight = tr__sample_weights(run),
                                           .shards = run->shards,
                                           .scale = tr__loss_scale(run, node),
-                                          .is_extra = node->ordinal > 0,
+                                          .number = node->ordinal,
                                           .accumulate = node->ordinal > 0});
 }
 

@@ -361,15 +361,16 @@ static tr_status read_loss(const tr_optimizer *opt, double *loss)
   const tr__store *store = opt->store;
   tr__backend *backend = store->ctx->backend;
   bool is_double = store->ctx->dtype == TR_F64;
-  double wide[TR__TAIL_COUNT];
-  float narrow[TR__TAIL_COUNT];
+  double tail[TR__TAIL_FAILED];
+  float narrow[TR__TAIL_FAILED];
   TR_TRY(backend->type->download(
-      &backend->stream, is_double ? (void *)wide : narrow,
+      &backend->stream, is_double ? (void *)tail : narrow,
       tr__store_tail(store).data,
-      TR__TAIL_COUNT * tr_dtype_size(store->ctx->dtype)));
-  double sum = is_double ? wide[TR__TAIL_LOSS] : (double)narrow[TR__TAIL_LOSS];
-  double weight =
-      is_double ? wide[TR__TAIL_WEIGHT] : (double)narrow[TR__TAIL_WEIGHT];
+      TR__TAIL_FAILED * tr_dtype_size(store->ctx->dtype)));
+  for (int i = 0; i < TR__TAIL_FAILED && !is_double; i++) {
+    tail[i] = (double)narrow[i];
+  }
+  double sum = tr__tail_loss(tail), weight = tail[TR__TAIL_WEIGHT];
   *loss = weight != 0 || !isfinite(sum) ? sum / weight : 0;
   return TR_OK;
 }

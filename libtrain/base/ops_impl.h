@@ -16,6 +16,8 @@
 #include "base/ops_shape_impl.h"
 #include "base/tensor_impl.h"
 
+#include <train/data.h>
+
 /* Numbers that change every step, in one block of backend memory, so that ops
  * which were captured once can read new ones. All double. */
 typedef struct tr__step_block {
@@ -39,15 +41,26 @@ typedef struct tr__step_block {
 /* Behind the gradients lies a tail of the same dtype that is summed with them
  * by every all-reduce. */
 enum {
-  TR__TAIL_LOSS = 0,    /* sum of weighted losses */
-  TR__TAIL_WEIGHT = 1,  /* sum of sample weights */
-  TR__TAIL_CORRECT = 2, /* sum of weights of rightly classified samples */
-  TR__TAIL_FAILED = 3,  /* ranks that failed in this step */
-  TR__TAIL_STOP = 4,    /* ranks that were asked to stop */
-  TR__TAIL_STEP = 5,    /* step number modulo 16 */
-  TR__TAIL_STEP_SQUARE = 6,
+  TR__TAIL_LOSS = 0, /* sums of weighted losses, each of the model's own */
+  TR__TAIL_WEIGHT = TR_MAX_INPUTS, /* sum of sample weights */
+  TR__TAIL_CORRECT, /* sum of weights of rightly classified samples */
+  TR__TAIL_FAILED,  /* ranks that failed in this step */
+  TR__TAIL_STOP,    /* ranks that were asked to stop */
+  TR__TAIL_STEP,    /* step number modulo 16 */
+  TR__TAIL_STEP_SQUARE,
   TR__TAIL_COUNT = 16
 };
+
+/* tr__tail_loss - of all losses of the model. They are added up over ranks one
+ * by one, and here at last, so that the sum does not depend on the ranks. */
+static inline double tr__tail_loss(const double tail[TR__TAIL_FAILED])
+{
+  double sum = tail[TR__TAIL_LOSS];
+  for (int i = 1; i < TR_MAX_INPUTS; i++) {
+    sum += tail[TR__TAIL_LOSS + i];
+  }
+  return sum;
+}
 
 /* y <- value */
 typedef struct tr__fill_args {
@@ -112,16 +125,16 @@ typedef struct tr__softmax_xent_backward_args {
   int accumulate;
 } tr__softmax_xent_backward_args;
 
-/* tail[LOSS] <- scale * sum w_i loss_i, tail[WEIGHT] <- sum w_i share_i,
- * tail[CORRECT] <- sum w_i correct_i, the first three elements of tail, summed
- * in double; correct may be absent: 0; weight (one per shards.times rows) and
- * share may be absent: 1. Where is_extra, WEIGHT and CORRECT get 0: the model
- * has a loss that counts them. Reduces over samples. */
+/* tail[LOSS + number] <- scale * sum w_i loss_i; where number is 0, the model's
+ * first loss, tail[WEIGHT] <- sum w_i share_i, tail[CORRECT] <- sum w_i
+ * correct_i. Summed in double; correct may be absent: 0; weight (one per
+ * shards.times rows) and share may be absent: 1. Other elements up to CORRECT
+ * get 0. Reduces over samples. */
 typedef struct tr__loss_sum_args {
   tr__tensor tail, loss, correct, weight, share;
   tr__shards shards;
   double scale;
-  int is_extra, accumulate;
+  int number, accumulate;
 } tr__loss_sum_args;
 
 /* g <- grad * block.grad_scale * block.planned / tail[WEIGHT] + weight_decay p

@@ -394,17 +394,17 @@ static tr_status know_sums(tr_model *net, const char *call)
   return TR_OK;
 }
 
-static double weighted_mean(const tr_model *net, int sum)
+static double weighted_mean(const tr_model *net, double sum)
 {
   double weight = net->known[TR__TAIL_WEIGHT];
-  return weight != 0 ? net->known[sum] / weight : 0;
+  return weight != 0 ? sum / weight : 0;
 }
 
 tr_status tr_model_loss(tr_model *net, double *loss)
 {
   *loss = 0;
   TR_TRY(know_sums(net, "tr_model_loss"));
-  *loss = weighted_mean(net, TR__TAIL_LOSS);
+  *loss = weighted_mean(net, tr__tail_loss(net->known));
   return TR_OK;
 }
 
@@ -412,7 +412,7 @@ tr_status tr_model_accuracy(tr_model *net, double *accuracy)
 {
   *accuracy = 0;
   TR_TRY(know_sums(net, "tr_model_accuracy"));
-  *accuracy = weighted_mean(net, TR__TAIL_CORRECT);
+  *accuracy = weighted_mean(net, net->known[TR__TAIL_CORRECT]);
   return TR_OK;
 }
 

@@ -116,7 +116,7 @@ evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
   free(batches.values);
   TR_TRY(status);
   if (sums[TR__TAIL_WEIGHT] > 0) {
-    *loss = sums[TR__TAIL_LOSS] / sums[TR__TAIL_WEIGHT];
+    *loss = tr__tail_loss(sums) / sums[TR__TAIL_WEIGHT];
     *accuracy = sums[TR__TAIL_CORRECT] / sums[TR__TAIL_WEIGHT];
   }
   if (!tr__has_accuracy(net)) {

@@ -90,9 +90,20 @@ static void build_tied(tr_model *net)
   tr_cross_entropy(net, head);
 }
 
+/* Two losses: the second one's targets are the samples. */
+static void build_two(tr_model *net)
+{
+  tr_node x = tr_input(net, (tr_shape){1, {37}});
+  tr_node y = tr_relu(net, tr_linear(net, x, &(tr_linear_opts){.out = 29}));
+  tr_cross_entropy(net, tr_linear(net, y, &(tr_linear_opts){.out = CLASSES}));
+  tr_mse(net, tr_linear(net, y, &(tr_linear_opts){.out = 37}),
+         &(tr_loss_opts){.weight = 0.3});
+}
+
 static const net_type mlp = {"mlp", {1, {37}}, false, 1, build_mlp};
 static const net_type convnet = {
     "convnet", {3, {2, 9, 7}}, false, 1, build_convnet};
+static const net_type two = {"two", {1, {37}}, false, 1, build_two};
 static const net_type gpt = {"gpt", {1, {LENGTH}}, true, LENGTH, build_gpt};
 static const net_type tied = {"tied", {1, {LENGTH}}, true, LENGTH, build_tied};
 
@@ -170,6 +181,7 @@ static tr_batch part_of(const tr_context *ctx,
                         ? (const void *)(s->ids + batch.first * values)
                         : s->x + batch.first * values;
   batch.targets[0] = s->y + batch.first * type->target_values;
+  batch.targets[1] = type == &two ? batch.inputs[0] : NULL;
   batch.weights = s->weights + batch.first;
   return batch;
 }
@@ -272,9 +284,9 @@ static void expect_the_same_bits(const job_opts *opts)
 
 static void test_every_network_has_the_same_bits(void)
 {
-  const net_type *types[] = {&mlp, &convnet, &gpt, &tied};
+  const net_type *types[] = {&mlp, &two, &convnet, &gpt, &tied};
   const int64_t shards[] = {8, 12, 24, 4 + world_size()};
-  for (int t = 0; t < 4; t++) {
+  for (int t = 0; t < 5; t++) {
     for (int v = 0; v < 4; v++) {
       expect_the_same_bits(&(job_opts){.type = types[t],
                                        .optimizer = find_optimizer("adamw"),
@@ -302,8 +314,8 @@ static void test_every_optimizer_has_the_same_bits(void)
 
 static void test_several_batches_of_a_step_have_the_same_bits(void)
 {
-  const net_type *types[] = {&mlp, &convnet, &gpt, &tied};
-  for (int t = 0; t < 4; t++) {
+  const net_type *types[] = {&mlp, &two, &convnet, &gpt, &tied};
+  for (int t = 0; t < 5; t++) {
     for (int parts = 2; parts <= 3; parts++) {
       expect_the_same_bits(&(job_opts){.type = types[t],
                                        .optimizer = find_optimizer("sgd"),

@@ -202,7 +202,7 @@ static void make_loss_sum(op_case *c, draws *d, bool large)
                           .share = draw(d, 2) ? REAL(N) : absent,
                           .shards = shards,
                           .scale = 0.5 * (double)(1 + draw(d, 3)),
-                          .is_extra = (int)draw(d, 2),
+                          .number = (int)draw(d, TR_MAX_INPUTS),
                           .accumulate = (int)draw(d, 2)};
 }
 

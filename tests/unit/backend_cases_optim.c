@@ -160,7 +160,7 @@ void make_clip_factor(op_case *c, draws *d, bool large)
   set_tail(c, d, 0);
   set_positive(c, d, 1);
   c->values[1][0] = draw(d, 3) == 0 ? NAN : c->values[1][0];
-  double *loss = &c->values[0][TR__TAIL_LOSS];
+  double *loss = &c->values[0][TR__TAIL_LOSS + draw(d, TR_MAX_INPUTS)];
   *loss = draw(d, 3) == 0 ? INFINITY : *loss;
   set_block(c, d, 2);
 }

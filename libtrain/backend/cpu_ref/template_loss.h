@@ -57,8 +57,8 @@ void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
   }
 }
 
-/* tail[LOSS, WEIGHT, CORRECT] <- (tail +) sums of w l, w, w c over the rows
- * begin..end-1 */
+/* tail[LOSS + number, WEIGHT, CORRECT] <- (tail +) sums of w l, w, w c over the
+ * rows begin..end-1 */
 static void TR_FN(loss_leaf)(
     void *arg, int64_t begin, int64_t end, void *out, int accumulate)
 {
@@ -66,19 +66,21 @@ static void TR_FN(loss_leaf)(
   const TR_REAL *loss = args->loss.data, *correct = args->correct.data;
   const TR_REAL *weight = args->weight.data, *share = args->share.data;
   TR_REAL *tail = out;
-  double sums[3] = {0, 0, 0};
+  double sum = 0, weights = 0, right = 0;
   int64_t times = tr__max(args->shards.times, 1);
   for (int64_t n = begin; n < end; n++) {
     double w = weight != NULL ? weight[n / times] : 1;
-    sums[TR__TAIL_LOSS] += w * loss[n];
-    sums[TR__TAIL_WEIGHT] += share != NULL ? w * share[n] : w;
-    sums[TR__TAIL_CORRECT] += correct != NULL ? w * correct[n] : 0;
+    sum += w * loss[n];
+    weights += share != NULL ? w * share[n] : w;
+    right += correct != NULL ? w * correct[n] : 0;
   }
-  sums[TR__TAIL_LOSS] *= args->scale;
-  if (args->is_extra) {
-    sums[TR__TAIL_WEIGHT] = sums[TR__TAIL_CORRECT] = 0;
+  double sums[TR__TAIL_FAILED] = {0};
+  sums[TR__TAIL_LOSS + args->number] = sum * args->scale;
+  if (args->number == 0) {
+    sums[TR__TAIL_WEIGHT] = weights;
+    sums[TR__TAIL_CORRECT] = right;
   }
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < TR__TAIL_FAILED; i++) {
     tail[i] = (TR_REAL)(accumulate ? tail[i] + sums[i] : sums[i]);
   }
 }
@@ -86,19 +88,19 @@ static void TR_FN(loss_leaf)(
 static void TR_FN(loss_add)(void *arg, void *sum, const void *other)
 {
   (void)arg;
-  TR_FN(add_numbers)(sum, other, 3);
+  TR_FN(add_numbers)(sum, other, TR__TAIL_FAILED);
 }
 
 void TR_FN(loss_sum)(const tr__loss_sum_args *args)
 {
   /* Partial sums for 2^61 shards: so few numbers need no workspace. */
   char scratch[64 * 64];
-  TR_ASSERT(tr__tree_bytes(&args->shards, 3 * sizeof(TR_REAL)) <=
-            sizeof scratch);
+  size_t bytes = TR__TAIL_FAILED * sizeof(TR_REAL);
+  TR_ASSERT(tr__tree_bytes(&args->shards, bytes) <= sizeof scratch);
   tr__loss_sum_args copy = *args;
   tr__tree tree = {
       .shards = args->shards,
-      .bytes = 3 * sizeof(TR_REAL),
+      .bytes = bytes,
       .leaf = TR_FN(loss_leaf),
       .add = TR_FN(loss_add),
       .arg = &copy,

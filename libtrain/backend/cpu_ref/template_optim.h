@@ -141,8 +141,11 @@ void TR_FN(clip_factor)(const tr__clip_factor_args *args)
 {
   tr__step_block *block = args->block.data;
   const double *sums = args->sums.data;
-  double weight = ((const TR_REAL *)args->tail.data)[TR__TAIL_WEIGHT];
-  double loss = ((const TR_REAL *)args->tail.data)[TR__TAIL_LOSS];
+  double tail[TR__TAIL_FAILED];
+  for (int i = 0; i < TR__TAIL_FAILED; i++) {
+    tail[i] = ((const TR_REAL *)args->tail.data)[i];
+  }
+  double weight = tail[TR__TAIL_WEIGHT], loss = tr__tail_loss(tail);
   double sum = 0;
   for (int64_t i = 0; i < tr__tensor_count(&args->sums); i++) {
     sum += sums[i];
