@@ -487,11 +487,11 @@ static void test_the_programs_error_handler_stays(void)
   ASSERT(handler != NULL && handler == after && user == user_after);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER 1
 #endif
 #endif
 
@@ -563,8 +563,8 @@ static int run_limited_epoch(const char *path, size_t limit, int64_t count)
 
 static void test_a_file_four_times_the_address_space_is_read(void)
 {
-#ifdef HAS_ASAN
-  test_skip("the address sanitizer needs all of the address space");
+#ifdef HAS_SANITIZER
+  test_skip("a sanitizer needs all of the address space");
 #endif
   for (int chunked = 0; chunked < 2; chunked++) {
     /* The reading thread's stack and arena are most of the allowance. */
