@@ -9,7 +9,8 @@ tr__shards tr__model_shards(const tr_model *net)
     return tr__one_shard(net->rows);
   }
   int64_t first = comm->cut.first[comm->rank];
-  return (tr__shards){.rows = net->global_rows,
+  /* Of a batch that this rank could not read its shards are empty too. */
+  return (tr__shards){.rows = net->rows > 0 ? net->global_rows : 0,
                       .total = comm->cut.total,
                       .first = first,
                       .count = comm->cut.first[comm->rank + 1] - first};
