@@ -401,11 +401,16 @@ tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
   return TR_OK;
 }
 
+static char *own_part(const tr__arena *arena)
+{
+  return tr__segment_part(&arena->segment, arena->segment.rank);
+}
+
 void tr__shm_free(tr__comm *base, void *data)
 {
   tr__comm_mpi *comm = (tr__comm_mpi *)base;
   tr__arena **at = &comm->arenas;
-  while (*at != NULL && !tr__segment_holds(&(*at)->segment, data, 0)) {
+  while (*at != NULL && own_part(*at) != data) {
     at = &(*at)->next;
   }
   if (*at != NULL) {
@@ -419,8 +424,7 @@ void tr__shm_free(tr__comm *base, void *data)
 void tr__shm_destroy(tr__comm_mpi *comm)
 {
   while (comm->arenas != NULL) {
-    const tr__segment *segment = &comm->arenas->segment;
-    tr__shm_free(&comm->base, tr__segment_part(segment, segment->rank));
+    tr__shm_free(&comm->base, own_part(comm->arenas));
   }
   tr__segment_release(&comm->shared);
 }

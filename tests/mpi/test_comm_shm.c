@@ -156,6 +156,21 @@ static void test_more_memory_than_there_is_is_no_failure(void)
   comm->type->destroy(comm);
 }
 
+/* Where an arena ends another one may begin. */
+static void test_an_arena_is_freed_by_its_own_address_only(void)
+{
+  enum { COUNT = 4096 };
+  tr__comm *comm = create();
+  float *values = shared(comm, COUNT);
+  comm->type->free(comm, values + COUNT);
+  fill(comm, values, COUNT, 0);
+  allreduce(comm, values, COUNT);
+  expect_sums(comm, values, COUNT, 0);
+  ASSERT_OK(comm->type->barrier(comm));
+  comm->type->free(comm, values);
+  comm->type->destroy(comm);
+}
+
 static void test_gradients_lie_in_shared_memory(void)
 {
   tr_context *ctx;
@@ -178,6 +193,7 @@ static const tr_test tests[] = {
     TEST(test_parts_of_an_arena_are_summed_alone),
     TEST(test_the_order_of_sums_is_that_of_the_ranks_for_any_size),
     TEST(test_more_memory_than_there_is_is_no_failure),
+    TEST(test_an_arena_is_freed_by_its_own_address_only),
     TEST(test_gradients_lie_in_shared_memory),
 };
 
