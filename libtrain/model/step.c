@@ -336,7 +336,11 @@ tr_status tr__model_take_sums(tr_model *net)
   tr__store *store = &net->store;
   tr__model_add_parts(net);
   tr__model_add_uses(net);
-  TR_TRY(read_tail(net, tr__store_tail(store).data));
+  tr_status status = read_tail(net, tr__store_tail(store).data);
+  if (status != TR_OK && ctx->pending != TR_OK) {
+    return tr__context_agree_pending(ctx); /* it has given NaN to the others */
+  }
+  TR_TRY(status);
   store->grads_are_reduced = true;
   store->grads_are_spread = store->partition != NULL;
   net->sums_are_known = true;
@@ -387,9 +391,9 @@ static tr_status know_sums(tr_model *net, const char *call)
   if (net->sums_are_known) {
     return TR_OK;
   }
-  TR_TRY(read_tail(net, net->sums));
-  TR_TRY(tr__comm_sum(net->ctx->comm, net->ctx->dtype, net->known,
-                      TR__TAIL_FAILED));
+  tr__comm *comm = net->ctx->comm;
+  TR_TRY(tr__agree(comm, read_tail(net, net->sums)));
+  TR_TRY(tr__comm_sum(comm, net->ctx->dtype, net->known, TR__TAIL_FAILED));
   net->sums_are_known = true;
   return TR_OK;
 }

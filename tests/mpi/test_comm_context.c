@@ -1,5 +1,6 @@
 /* Agreement, sub-communicators and contexts on 1-4 ranks. */
 #include "base/store_impl.h"
+#include "broken_device.h"
 #include "comm/comm_mpi_impl.h"
 #include "mpi_test.h"
 
@@ -223,38 +224,17 @@ static void test_arena_sums_on_every_backend(void)
   }
 }
 
-static tr_status failing_wait(tr__stream *stream)
-{
-  (void)stream;
-  return TR_FAIL(TR_EDEVICE, "the device is gone");
-}
-
-static tr_status
-failing_download(tr__stream *stream, void *dst, const void *src, size_t bytes)
-{
-  (void)dst;
-  (void)src;
-  (void)bytes;
-  return failing_wait(stream);
-}
-
 static void check_failed_device(const char *device)
 {
   tr_context *ctx;
   ASSERT_OK(tr_context_create(MPI_COMM_WORLD,
                               &(tr_context_opts){.device = device}, &ctx));
-  const tr__backend_type *type = ctx->backend->type;
-  tr__backend_type broken = *type;
-  broken.wait = failing_wait;
-  broken.download = failing_download;
   void *data;
   float values[5];
-  ASSERT_OK(type->alloc(ctx->backend, sizeof values, &data));
-  if (ctx->comm->rank == ctx->comm->size - 1) {
-    ctx->backend->type = &broken;
-  }
+  ASSERT_OK(ctx->backend->type->alloc(ctx->backend, sizeof values, &data));
+  const tr__backend_type *type = break_last_device(ctx);
   ASSERT_OK(tr__allreduce_arena(ctx, data, 5, TR_F32));
-  ctx->backend->type = type;
+  mend_device(ctx, type);
   ASSERT_OK(type->download(&ctx->backend->stream, values, data, sizeof values));
   if (ctx->comm->size > 1) {
     ASSERT(isnan(values[0]) && isnan(values[4]));
