@@ -26,8 +26,8 @@ struct tr_context {
   tr_dtype wire;    /* in which gradients travel: TR_BF16; 0: as they are */
   int64_t loader_rows; /* most rows per rank of any loader so far; 0: none */
 
-  /* A failure of this rank that is not agreed on yet: the next all-reduce of
-   * gradients, or whoever agrees next, tells the other ranks. */
+  /* A failure of this rank that the next all-reduce of gradients tells the
+   * other ranks. It stays: only a resume makes the state whole again. */
   tr_status pending;
   char pending_message[TR__MESSAGE_BYTES];
 

@@ -380,6 +380,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
     /* All of the state is whole again, whatever a failed step left. */
     tr__store_clear_grads(store);
     ctx->torn = false;
+    ctx->pending = TR_OK;
   }
   if (status == TR_OK) {
     status = backend->type->wait(&backend->stream);

@@ -102,14 +102,18 @@ static tr_status
 evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
 {
   *loss = *accuracy = NAN;
-  tr__comm *comm = net->ctx->comm;
+  tr_context *ctx = net->ctx;
+  tr_status before = ctx->pending;
   double sums[TR__TAIL_FAILED] = {0};
   batch_sums batches = {0};
   /* No messages between the batches: a rank that fails is heard afterwards. */
   tr_model_set_training(net, 0);
   tr_status status = sum_batches(net, loader, &batches);
   tr_model_set_training(net, 1);
-  status = tr__agree(comm, status);
+  status = tr__agree(ctx->comm, status);
+  if (before == TR_OK) {
+    ctx->pending = TR_OK; /* what failed in here is agreed on now */
+  }
   if (status == TR_OK) {
     status = sum_over_ranks(net, &batches, sums);
   }

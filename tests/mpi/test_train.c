@@ -1,5 +1,6 @@
 /* Training on several ranks: the same numbers as on one, and failures that all
  * ranks see in the same step. */
+#include "broken_device.h"
 #include "mpi_test.h"
 #include "own_data.h"
 
@@ -20,7 +21,9 @@ typedef struct job_opts {
   int64_t batch;
   tr_dtype dtype;
   int fails_at; /* this rank's read that fails; 0: none */
-  bool muon;    /* instead of SGD */
+  int64_t shards;
+  const char *device;
+  bool muon; /* instead of SGD */
 } job_opts;
 
 typedef struct job {
@@ -102,6 +105,8 @@ static void start(job *j, const job_opts *opts, bool has_blobs)
   ASSERT_OK(tr_context_create(opts->comm,
                               &(tr_context_opts){.threads = opts->threads,
                                                  .dtype = opts->dtype,
+                                                 .device = opts->device,
+                                                 .virtual_shards = opts->shards,
                                                  .seed = 5},
                               &j->ctx));
   if (has_blobs) {
@@ -266,10 +271,13 @@ static job_opts damaged_opts(void)
                     .fails_at = world_rank() == world_size() - 1 ? 3 : 0};
 }
 
-static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
+static void check_failed_read(tr_dtype dtype, int64_t shards, int threads)
 {
   job j;
   job_opts opts = damaged_opts();
+  opts.dtype = dtype;
+  opts.shards = shards;
+  opts.threads = threads;
   start(&j, &opts, true);
   for (int step = 1; step <= 3; step++) {
     tr_batch batch;
@@ -286,6 +294,14 @@ static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
   }
   ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
   end(&j);
+}
+
+static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
+{
+  check_failed_read(TR_F32, 0, 1);
+  check_failed_read(TR_F32, 8, 2);
+  check_failed_read(TR_BF16, 8, 1);
+  check_failed_read(TR_F16, 12, 2);
 }
 
 static tr_trainer *make_trainer(job *j)
@@ -317,8 +333,81 @@ static void test_a_failed_read_ends_evaluation_on_all_ranks(void)
   start(&j, &opts, true);
   tr_trainer *trainer = make_trainer(&j);
   expect_damage(tr_trainer_evaluate(trainer, j.loader, &loss, &accuracy));
+  /* Nothing of it is left for a step on samples that can be read. */
+  tr_loader *loader;
+  tr_batch batch;
+  ASSERT_OK(
+      tr_loader_create(j.ctx, j.data, &(tr_loader_opts){.batch = 20}, &loader));
+  ASSERT(tr_loader_next(loader, &batch));
+  ASSERT_OK(tr_trainer_step(trainer, &batch));
+  tr_loader_destroy(&loader);
   tr_trainer_destroy(&trainer);
   end(&j);
+}
+
+/* A directory of rank 0's, the same name on all ranks. */
+static const char *shared_dir(void)
+{
+  static char path[300];
+  snprintf(path, sizeof path, "%s/run", test_scratch());
+  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+  return path;
+}
+
+static void test_a_run_resumes_in_the_same_process_after_a_failed_read(void)
+{
+  job j;
+  job_opts opts = damaged_opts();
+  start(&j, &opts, true);
+  const tr_checkpoint run = {
+      .model = j.net, .optimizer = j.opt, .loader = j.loader};
+  ASSERT_OK(tr_checkpoint_save(j.ctx, shared_dir(), &run));
+  tr_trainer *trainer = make_trainer(&j);
+  expect_damage(tr_trainer_fit(trainer, NULL));
+  tr_trainer_destroy(&trainer);
+  ASSERT_OK(tr_checkpoint_resume(j.ctx, shared_dir(), &run));
+  ASSERT_EQ(tr_optimizer_num_steps(j.opt), 0);
+  trainer = make_trainer(&j);
+  ASSERT_OK(tr_trainer_fit(trainer, NULL));
+  ASSERT_EQ(tr_optimizer_num_steps(j.opt), 15);
+  tr_trainer_destroy(&trainer);
+  end(&j);
+}
+
+static void check_failed_device(const char *device, bool overlaps)
+{
+  job j;
+  const job_opts opts = {
+      .comm = MPI_COMM_WORLD, .threads = 1, .batch = 20, .device = device};
+  start(&j, &opts, true);
+  tr_trainer *trainer = make_trainer(&j);
+  tr_batch batch;
+  ASSERT(tr_loader_next(j.loader, &batch));
+  ASSERT_OK(tr_model_forward(j.net, &batch));
+  ASSERT_OK(tr_model_backward(j.net));
+  const tr__backend_type *type = NULL;
+  if (overlaps) {
+    tr__store_clear_grads(tr__model_store(j.net));
+    type = break_last_device(j.ctx);
+    ASSERT_FAILS(tr_trainer_step(trainer, &batch), TR_EDEVICE,
+                 "the device is gone");
+  } else {
+    type = break_last_device(j.ctx);
+    ASSERT_FAILS(tr_model_allreduce_grads(j.net), TR_EDEVICE,
+                 "the device is gone");
+  }
+  ASSERT(world_size() == 1 || tr__error_origin()->agreed);
+  mend_device(j.ctx, type);
+  tr_trainer_destroy(&trainer);
+  end(&j);
+}
+
+static void test_a_failed_device_reaches_all_ranks_in_the_same_step(void)
+{
+  for (int overlaps = 0; overlaps < 2; overlaps++) {
+    check_failed_device("cpu", overlaps);
+    check_failed_device("strict", overlaps);
+  }
 }
 
 /* 12 samples (i, 1), to learn the target i + 2: exact weights exist. */
@@ -496,6 +585,8 @@ static const tr_test tests[] = {
     TEST(test_a_failed_read_reaches_all_ranks_in_the_same_step),
     TEST(test_a_failed_read_ends_fit_on_all_ranks),
     TEST(test_a_failed_read_ends_evaluation_on_all_ranks),
+    TEST(test_a_run_resumes_in_the_same_process_after_a_failed_read),
+    TEST(test_a_failed_device_reaches_all_ranks_in_the_same_step),
     TEST(test_a_regression_is_fitted_and_has_no_accuracy),
     TEST(test_targets_of_another_kind_are_refused),
     TEST(test_a_stop_request_ends_all_ranks_at_the_same_step),
