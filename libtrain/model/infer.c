@@ -164,12 +164,16 @@ static tr_dtype output_dtype(const tr_model *net, const tr__node *node)
 static tr_status infer_node(tr_model *net, tr__node *node)
 {
   for (int i = 0; i < node->num_inputs; i++) {
-    TR__CHECK_NODE(!(net->nodes[node->inputs[i]].flags & TR__IS_IDS) ||
-                       node->type->takes_ids,
-                   node, TR_EINVAL,
+    const tr__node *input = &net->nodes[node->inputs[i]];
+    TR__CHECK_NODE(!(input->flags & TR__IS_IDS) || node->type->takes_ids, node,
+                   TR_EINVAL,
                    "input \"%s\" is integers, expected numbers: put "
                    "tr_embedding() before",
-                   net->nodes[node->inputs[i]].name);
+                   input->name);
+    TR__CHECK_NODE(!(input->flags & TR__IS_LOSS), node, TR_EINVAL,
+                   "input \"%s\" is a loss: losses are added up by "
+                   "themselves, each with its weight",
+                   input->name);
   }
   TR_TRY(node->type->infer(net, node));
   TR__CHECK_NODE(node->tied_to < 0 || weight_of(net, node) >= 0, node,

@@ -219,6 +219,12 @@ static void relu_of_ids(tr_model *net)
   tr_relu(net, tr_input_ids(net, (tr_shape){1, {4}}));
 }
 
+static void loss_of_a_loss(tr_model *net)
+{
+  tr_node x = tr_linear(net, vector(net, 4), &(tr_linear_opts){.out = 3});
+  tr_mse(net, tr_cross_entropy(net, x), NULL);
+}
+
 static void embedding_of_numbers(tr_model *net)
 {
   tr_embedding(net, vector(net, 4), &(tr_embedding_opts){.num = 3, .out = 2});
@@ -420,6 +426,7 @@ static const bad_model bad_models[] = {
     {reshape_of_no_multiple, TR_ESHAPE, {"reshape_1", "(7)", "(2, -1)"}},
     {reshape_of_many, TR_ESHAPE, {"reshape_1", "so many extents"}},
     {relu_of_ids, TR_EINVAL, {"relu_1", "integers", "tr_embedding()"}},
+    {loss_of_a_loss, TR_EINVAL, {"cross_entropy_1", "is a loss"}},
     {embedding_of_numbers, TR_EINVAL, {"embedding_1", "tr_input_ids()"}},
     {embedding_of_nothing,
      TR_EINVAL,
