@@ -12,23 +12,38 @@
 struct tr_ema {
   tr__store *store; /* borrowed */
   double decay;
-  void *values; /* store->count elements */
+  int generation; /* the store's at creation */
+  int64_t count;  /* elements */
+  void *values;
   bool is_swapped;
 };
 
 static size_t bytes_of(const tr_ema *ema)
 {
-  return (size_t)ema->store->count * tr_dtype_size(ema->store->ctx->dtype);
+  return (size_t)ema->count * tr_dtype_size(ema->store->ctx->dtype);
 }
 
 static tr__tensor average(const tr_ema *ema)
 {
-  return tr__store_flat(ema->store, ema->values, 0, ema->store->count);
+  return tr__store_flat(ema->store, ema->values, 0, ema->count);
 }
 
 static tr__tensor params(const tr_ema *ema)
 {
-  return tr__store_flat(ema->store, ema->store->values, 0, ema->store->count);
+  return tr__store_flat(ema->store, ema->store->values, 0, ema->count);
+}
+
+static bool is_of_this_build(const tr_ema *ema)
+{
+  return ema->generation == ema->store->generation;
+}
+
+static tr_status check_build(const tr_ema *ema)
+{
+  TR_CHECK(is_of_this_build(ema), TR_ESTATE,
+           "the model was built again since these averages were made: destroy "
+           "them and make new ones");
+  return TR_OK;
 }
 
 static void move(tr_ema *ema, double decay)
@@ -50,6 +65,8 @@ static tr_status create(tr_model *net, double decay, tr_ema **out)
   TR_CHECK(ema != NULL, TR_ENOMEM, "no memory for averages");
   *out = ema;
   ema->store = tr__model_store(net);
+  ema->generation = ema->store->generation;
+  ema->count = ema->store->count;
   ema->decay = decay;
   tr__backend *backend = ema->store->ctx->backend;
   TR_TRY(backend->type->alloc(backend, bytes_of(ema), &ema->values));
@@ -71,6 +88,7 @@ tr_status tr_ema_create(tr_model *net, double decay, tr_ema **out)
 
 tr_status tr_ema_update(tr_ema *ema)
 {
+  TR_TRY(check_build(ema));
   TR_CHECK(!ema->is_swapped, TR_ESTATE,
            "tr_ema_update while the averages are the parameters: call "
            "tr_ema_swap() first");
@@ -87,6 +105,7 @@ tr_status tr__ema_check(const tr_ema *ema, const tr__store *store)
 {
   TR_CHECK(ema->store == store, TR_EINVAL,
            "checkpoint: the averages belong to another model");
+  TR_TRY(check_build(ema));
   TR_CHECK(!ema->is_swapped, TR_ESTATE,
            "checkpoint while the averages are the parameters: call "
            "tr_ema_swap() first");
@@ -95,6 +114,9 @@ tr_status tr__ema_check(const tr_ema *ema, const tr__store *store)
 
 void tr_ema_swap(tr_ema *ema)
 {
+  if (!is_of_this_build(ema)) {
+    return;
+  }
   tr__backend *backend = ema->store->ctx->backend;
   backend->ops.swap(&backend->stream,
                     &(tr__swap_args){.a = params(ema), .b = average(ema)});

@@ -468,13 +468,15 @@ TR_API tr_status tr_ema_create(tr_model *net, double decay, tr_ema **out);
 /* tr_ema_update - take the parameters in; after tr_optimizer_step().
  *
  * Calls:     logically collective: the same on every rank
- * Errors:    TR_ESTATE while the averages are swapped in
+ * Errors:    TR_ESTATE while the averages are swapped in, or where the model
+ *            was built again since they were made
  * Ownership: nothing is created or kept
  * Threads:   one thread per context; asynchronous on the context's stream */
 TR_API tr_status tr_ema_update(tr_ema *ema);
 
 /* tr_ema_swap - let the model's parameters and the averages change places: to
- * evaluate or export the averages, and back.
+ * evaluate or export the averages, and back. Nothing where the model was built
+ * again since they were made.
  *
  * Calls:     logically collective: the same on every rank
  * Errors:    none
