@@ -476,13 +476,22 @@ static tr_status step(tr_optimizer *opt)
     return TR_FAIL(ctx->pending, "%s", ctx->pending_message);
   }
   double begin = tr__timeline_begin(ctx->timeline);
+  bool may_stop = opt->on_nonfinite >= TR_NONFINITE_STOP;
+  tr__scaler before = {0};
+  if (may_stop) {
+    TR_TRY(tr__optimizer_get_scaler(opt, &before));
+  }
+  if (!store->grads_are_reduced) {
+    tr__store_add_uses(store);
+  }
   upload_numbers(opt);
   if (opt->norm_sums != NULL) {
     TR_TRY(find_clip_factor(opt));
   }
-  if (opt->on_nonfinite >= TR_NONFINITE_STOP) {
+  if (may_stop) {
     tr_status status = check_finite(opt);
     if (status != TR_OK) {
+      tr__optimizer_set_scaler(opt, &before); /* as if it had not been */
       tr__store_clear_grads(store);
       return tr_error_push(status, __FILE__, __LINE__);
     }

@@ -236,6 +236,10 @@ tr_status tr__store_reduce_grads(tr__store *store);
 tr_status tr__store_gather_values(tr__store *store);
 tr_status tr__store_await(tr__store *store, int64_t element);
 
+/* tr__store_add_uses - with virtual shards, the gradients of layers that are
+ * tied to a weight, to its own; behind all sums over ranks. */
+void tr__store_add_uses(const tr__store *store);
+
 /* tr__model_join_values - move the values to memory that the ranks of a node
  * share, where there is any, and nobody reads them where they are. Collective.
  */

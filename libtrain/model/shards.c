@@ -138,12 +138,39 @@ void *tr__model_tied_grad(const tr_model *net, const tr__node *node, int i)
   return use_grad(&net->store, param, use_of(net, node, param)).data;
 }
 
-void tr__model_add_uses(tr_model *net)
+/* Does the layer that declared it take part in backward? */
+static bool has_own_gradient(const tr_model *net, int param)
+{
+  for (int k = 0; k < net->num_nodes; k++) {
+    const tr__node *node = &net->nodes[k];
+    for (int i = 0; i < node->num_params; i++) {
+      if (node->params[i] == param && !tr__is_tied_param(net, node, i)) {
+        return node->wants_gradient;
+      }
+    }
+  }
+  return false;
+}
+
+void tr__model_clear_owners(tr_model *net)
 {
   const tr__store *store = &net->store;
-  const tr__ops *ops = &net->ctx->backend->ops;
-  tr__stream *stream = &net->ctx->backend->stream;
+  tr__backend *backend = net->ctx->backend;
   bool is_apart = net->ctx->comm->cut.total > 0;
+  for (int i = 0; i < store->num_trained && is_apart; i++) {
+    const tr__param *p = &store->params[i];
+    if (p->num_uses > 1 && !has_own_gradient(net, i)) {
+      tr__tensor own = tr__store_flat(store, store->grads, p->offset, p->count);
+      backend->ops.fill(&backend->stream, &(tr__fill_args){.y = own});
+    }
+  }
+}
+
+void tr__store_add_uses(const tr__store *store)
+{
+  const tr__ops *ops = &store->ctx->backend->ops;
+  tr__stream *stream = &store->ctx->backend->stream;
+  bool is_apart = store->ctx->comm->cut.total > 0;
   for (int i = 0; i < store->num_trained && is_apart; i++) {
     const tr__param *p = &store->params[i];
     tr__tensor sum = tr__store_flat(store, store->grads, p->offset, p->count);

@@ -188,6 +188,9 @@ static void run_backward(tr_model *net)
 {
   const tr__run run = make_run(net, true);
   net->backward_rows = net->rows;
+  if (net->store.grads_are_clear) {
+    tr__model_clear_owners(net);
+  }
   tr__timeline *timeline = net->ctx->timeline;
   double all = tr__timeline_begin(timeline);
   for (int i = net->num_nodes - 1; i >= 0; i--) {
@@ -335,9 +338,10 @@ tr_status tr__model_take_sums(tr_model *net)
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
   tr__model_add_parts(net);
-  tr__model_add_uses(net);
+  tr__store_add_uses(store);
   tr_status status = read_tail(net, tr__store_tail(store).data);
   if (status != TR_OK && ctx->pending != TR_OK) {
+    ctx->torn = true;
     return tr__context_agree_pending(ctx); /* it has given NaN to the others */
   }
   TR_TRY(status);
@@ -346,6 +350,7 @@ tr_status tr__model_take_sums(tr_model *net)
   net->sums_are_known = true;
   /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
+    ctx->torn = true; /* loaders and statistics have gone on */
     return tr__context_agree_pending(ctx);
   }
   if (net->known[TR__TAIL_STOP] > 0) {

@@ -18,7 +18,7 @@ static void open_context(const char *device, tr_dtype dtype)
   ASSERT_OK(tr_model_create(ctx, &net));
 }
 
-static void open_model(const char *device, const tr_sgd_opts *opts)
+static void build_model(const char *device)
 {
   open_context(device, TR_F32);
   tr_node x = tr_input(net, (tr_shape){1, {3}});
@@ -26,6 +26,11 @@ static void open_model(const char *device, const tr_sgd_opts *opts)
   x = tr_linear(net, x, &(tr_linear_opts){.out = 2, .name = "fc2"});
   tr_cross_entropy(net, x);
   ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+}
+
+static void open_model(const char *device, const tr_sgd_opts *opts)
+{
+  build_model(device);
   ASSERT_OK(tr_sgd_create(net, opts, &opt));
 }
 
@@ -102,6 +107,43 @@ static void test_a_stop_changes_nothing_and_the_run_can_go_on(void)
     ASSERT_OK(step(1));
     ASSERT_EQ(tr_optimizer_num_steps(opt), 2);
     close_model();
+  }
+}
+
+/* With what counts its steps; stops: a bad batch before step number stops. */
+static uint64_t hash_with_stop(const char *device, bool is_adam, int stops)
+{
+  const tr_update_opts update = {.on_nonfinite = TR_NONFINITE_STOP};
+  tr_adam_opts adam = tr_adam_defaults();
+  adam.update = update;
+  build_model(device);
+  if (is_adam) {
+    ASSERT_OK(tr_adam_create(net, &adam, &opt));
+  } else {
+    ASSERT_OK(tr_sgd_create(
+        net, &(tr_sgd_opts){.lr = 0.1, .momentum = 0.9, .update = update},
+        &opt));
+  }
+  for (int i = 1; i <= 4; i++) {
+    if (i == stops) {
+      ASSERT_FAILS(step(NAN), TR_ENUMERIC, "nan");
+    }
+    ASSERT_OK(step((float)i));
+  }
+  uint64_t value = hash();
+  close_model();
+  return value;
+}
+
+static void test_a_stop_leaves_no_trace_in_the_optimizer(void)
+{
+  for (int i = 0; i < 3; i++) {
+    for (int is_adam = 0; is_adam < 2; is_adam++) {
+      uint64_t undisturbed = hash_with_stop(devices[i], is_adam, 0);
+      for (int stops = 1; stops <= 4; stops++) {
+        ASSERT_EQ(hash_with_stop(devices[i], is_adam, stops), undisturbed);
+      }
+    }
   }
 }
 
@@ -349,6 +391,25 @@ static void test_averages_refuse_a_bad_decay(void)
   close_model();
 }
 
+static void test_averages_belong_to_one_build(void)
+{
+  tr_ema *ema;
+  open_model("cpu", &(tr_sgd_opts){.lr = 0.1});
+  ASSERT_OK(tr_model_freeze(net, "fc1.*", 1));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_ema_create(net, 0.9, &ema));
+  ASSERT_OK(tr_model_freeze(net, "fc1.*", 0));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  uint64_t before = hash();
+  ASSERT_FAILS(tr_ema_update(ema), TR_ESTATE, "built again");
+  tr_ema_swap(ema);
+  ASSERT_EQ(hash() == before, 1);
+  const tr_checkpoint run = {.model = net, .ema = ema};
+  ASSERT_FAILS(tr_checkpoint_save(ctx, "nowhere", &run), TR_ESTATE, "");
+  tr_ema_destroy(&ema);
+  close_model();
+}
+
 static uint64_t hash_of_averages(tr_ema *ema)
 {
   tr_ema_swap(ema);
@@ -400,6 +461,7 @@ static void test_averages_survive_a_stop(void)
 static const tr_test tests[] = {
     TEST(test_a_skipped_step_counts_and_changes_nothing),
     TEST(test_a_stop_changes_nothing_and_the_run_can_go_on),
+    TEST(test_a_stop_leaves_no_trace_in_the_optimizer),
     TEST(test_a_bad_loss_counts_where_the_gradient_is_finite),
     TEST(test_one_bad_batch_of_several_spoils_their_step),
     TEST(test_a_skipped_step_leaves_no_trace_in_running_statistics),
@@ -409,6 +471,7 @@ static const tr_test tests[] = {
     TEST(test_scale_and_skipped_steps_survive_a_stop),
     TEST(test_a_resume_forgets_what_came_after_the_save),
     TEST(test_averages_refuse_a_bad_decay),
+    TEST(test_averages_belong_to_one_build),
     TEST(test_averages_survive_a_stop),
 };
 
