@@ -80,6 +80,19 @@ static tr_status sum_batches(tr_model *net, tr_loader *loader, batch_sums *sums)
   return tr_loader_status(loader);
 }
 
+/* To the end of the epoch in any case, so that the next one begins on all ranks
+ * alike. */
+static tr_status sum_epoch(tr_model *net, tr_loader *loader, batch_sums *sums)
+{
+  tr_status status = sum_batches(net, loader, sums);
+  if (status != TR_OK) {
+    tr_batch batch;
+    while (tr_loader_next(loader, &batch)) {
+    }
+  }
+  return status;
+}
+
 /* Over ranks for each batch, then over batches: that does not depend on the
  * number of ranks where sums over ranks do not. */
 static tr_status sum_over_ranks(tr_model *net, batch_sums *sums, double *totals)
@@ -108,7 +121,7 @@ evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
   batch_sums batches = {0};
   /* No messages between the batches: a rank that fails is heard afterwards. */
   tr_model_set_training(net, 0);
-  tr_status status = sum_batches(net, loader, &batches);
+  tr_status status = sum_epoch(net, loader, &batches);
   tr_model_set_training(net, 1);
   status = tr__agree(ctx->comm, status);
   if (before == TR_OK) {

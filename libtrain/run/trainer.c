@@ -478,6 +478,7 @@ static tr_status fit(tr_trainer *trainer, tr_report *report)
 {
   TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
                         "tr_trainer_fit\n"));
+  TR_TRY(tr__agree(trainer->ctx->comm, tr_loader_status(trainer->opts.loader)));
   tr__progress_total total = total_of(trainer);
   bool is_root = trainer->ctx->comm->rank == 0;
   tr__progress_begin(&trainer->progress,

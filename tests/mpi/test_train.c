@@ -304,6 +304,15 @@ static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
   check_failed_read(TR_F16, 12, 2);
 }
 
+/* A directory of rank 0's, the same name on all ranks. */
+static const char *shared_dir(void)
+{
+  static char path[300];
+  snprintf(path, sizeof path, "%s/run", test_scratch());
+  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+  return path;
+}
+
 static tr_trainer *make_trainer(job *j)
 {
   tr_trainer *trainer;
@@ -321,6 +330,12 @@ static void test_a_failed_read_ends_fit_on_all_ranks(void)
   tr_trainer *trainer = make_trainer(&j);
   expect_damage(tr_trainer_fit(trainer, NULL));
   ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
+  /* Samples are lost in what is left, which is not saved. */
+  const tr_checkpoint run = {
+      .model = j.net, .optimizer = j.opt, .loader = j.loader};
+  ASSERT_FAILS(tr_checkpoint_save(j.ctx, shared_dir(), &run), TR_ESTATE,
+               "failed");
+  expect_damage(tr_trainer_fit(trainer, NULL));
   tr_trainer_destroy(&trainer);
   end(&j);
 }
@@ -345,13 +360,33 @@ static void test_a_failed_read_ends_evaluation_on_all_ranks(void)
   end(&j);
 }
 
-/* A directory of rank 0's, the same name on all ranks. */
-static const char *shared_dir(void)
+/* Batches of 5 and 4 samples, where the model has room for 2 on each rank. */
+static void test_an_evaluation_begins_on_all_ranks_alike_after_a_failure(void)
 {
-  static char path[300];
-  snprintf(path, sizeof path, "%s/run", test_scratch());
-  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
-  return path;
+  if (world_size() != 2) {
+    test_skip("needs two ranks");
+  }
+  job j;
+  const job_opts opts = {.comm = MPI_COMM_WORLD, .threads = 1, .batch = 4};
+  const tr_dataset as = {
+      .shape = {1, {16}}, .num_samples = 9, .num_classes = 10};
+  const blobs state = {.fails_at = 0};
+  double loss, accuracy;
+  start(&j, &opts, true);
+  tr_trainer *trainer = make_trainer(&j);
+  tr_dataset *data =
+      own_data_open(j.ctx, &blobs_type, &as, &state, sizeof state);
+  tr_loader *loader;
+  ASSERT_OK(
+      tr_loader_create(j.ctx, data, &(tr_loader_opts){.batch = 5}, &loader));
+  for (int i = 0; i < 2; i++) {
+    ASSERT_FAILS(tr_trainer_evaluate(trainer, loader, &loss, &accuracy),
+                 TR_EINVAL, "3");
+  }
+  tr_loader_destroy(&loader);
+  tr_dataset_destroy(&data);
+  tr_trainer_destroy(&trainer);
+  end(&j);
 }
 
 static void test_a_run_resumes_in_the_same_process_after_a_failed_read(void)
@@ -585,6 +620,7 @@ static const tr_test tests[] = {
     TEST(test_a_failed_read_reaches_all_ranks_in_the_same_step),
     TEST(test_a_failed_read_ends_fit_on_all_ranks),
     TEST(test_a_failed_read_ends_evaluation_on_all_ranks),
+    TEST(test_an_evaluation_begins_on_all_ranks_alike_after_a_failure),
     TEST(test_a_run_resumes_in_the_same_process_after_a_failed_read),
     TEST(test_a_failed_device_reaches_all_ranks_in_the_same_step),
     TEST(test_a_regression_is_fitted_and_has_no_accuracy),
