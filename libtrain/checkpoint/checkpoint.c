@@ -40,12 +40,19 @@ tr_status tr__checkpoint_lock(tr__checkpoint_cache *cache,
                               const tr__file_ops *ops,
                               const char *dir)
 {
-  if (cache->has_dir && strcmp(cache->dir.path, dir) == 0) {
+  bool is_same = cache->has_dir && strcmp(cache->dir.path, dir) == 0;
+  if (is_same && cache->dir.is_locked) {
     cache->dir.ops = ops;
     return TR_OK;
   }
+  /* Once more where another model of this process had the lock: it may be gone
+   * by now. */
   tr__run_dir opened;
   TR_TRY(tr__run_dir_open(ops, dir, lock_wait_s, &opened));
+  if (is_same) {
+    opened.refused_after = cache->dir.refused_after;
+    opened.refused_to = cache->dir.refused_to;
+  }
   if (cache->has_dir) {
     tr__run_dir_close(&cache->dir);
   }

@@ -14,6 +14,7 @@ typedef struct tr__run_dir {
   char path[TR__PATH_BYTES];
   int lock; /* file descriptor; -1: held elsewhere in this process, or locks
                are not supported there */
+  bool is_locked; /* by this one */
 
   /* Saves that a resume has found damaged, refused_after < save <=
    * refused_to: they do not count among those that stay. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,21 +33,43 @@ static tr_status make_dirs(const tr__file_ops *ops, const char *path)
   return TR_OK;
 }
 
+/* A process. Containers may have the number and the name of a host in common:
+ * token is of the start of a program. */
+typedef struct holder {
+  long pid;
+  char host[HOST_BYTES];
+  unsigned long long token;
+} holder;
+
 /* Who holds the lock, as written by the holder. */
-static bool
-read_holder(const tr__file_ops *ops, int fd, long *pid, char host[HOST_BYTES])
+static bool read_holder(const tr__file_ops *ops, int fd, holder *out)
 {
   char text[128] = "";
   ssize_t n = ops->read(fd, text, sizeof text - 1, 0);
-  return n > 0 && sscanf(text, "process %ld on %63s", pid, host) == 2;
+  out->token = 0;
+  return n > 0 && sscanf(text, "process %ld on %63s start %llx", &out->pid,
+                         out->host, &out->token) >= 2;
 }
 
-static void host_name(char host[HOST_BYTES])
+static holder this_process(void)
 {
-  if (gethostname(host, HOST_BYTES) != 0 || host[0] == '\0') {
-    strcpy(host, "localhost");
+  holder self = {.pid = (long)getpid()};
+  if (gethostname(self.host, HOST_BYTES) != 0 || self.host[0] == '\0') {
+    strcpy(self.host, "localhost");
   }
-  host[HOST_BYTES - 1] = '\0';
+  self.host[HOST_BYTES - 1] = '\0';
+  /* The kernel's random bytes of this program: 16, at any address. */
+  const char *random = (const char *)(uintptr_t)getauxval(AT_RANDOM);
+  if (random != NULL) {
+    memcpy(&self.token, random, sizeof self.token);
+  }
+  return self;
+}
+
+static bool is_same(const holder *a, const holder *b)
+{
+  return a->pid == b->pid && a->token == b->token &&
+         strcmp(a->host, b->host) == 0;
 }
 
 /* 0 or an errno. */
@@ -59,37 +82,38 @@ static int try_lock(const tr__file_ops *ops, int fd)
   return code;
 }
 
-/* Only the message of a process that is refused reads this, so a disk that is
- * full does not stop the save here. */
+/* What a process that is refused says, and by what one with several models
+ * knows itself: a disk that is full does not stop the save here. */
 static void write_holder(const tr__file_ops *ops, int fd)
 {
-  char text[128] = "", host[HOST_BYTES];
-  host_name(host);
-  snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
+  char text[128] = "";
+  const holder self = this_process();
+  snprintf(text, sizeof text, "process %ld on %s start %llx\n", self.pid,
+           self.host, self.token);
   /* Of one length always, so that no rest of a longer text stays. */
   (void)!ops->write(fd, text, sizeof text, 0);
 }
 
 static tr_status wait_for_lock(tr__run_dir *dir, double wait_s)
 {
-  char host[HOST_BYTES], holder[HOST_BYTES] = "?";
-  long pid = 0;
+  const holder self = this_process();
+  holder other = {.host = "?"};
   double end = tr__now() + wait_s;
   int code;
-  host_name(host);
   while ((code = try_lock(dir->ops, dir->lock)) == EWOULDBLOCK) {
-    bool known = read_holder(dir->ops, dir->lock, &pid, holder);
-    if (known && pid == (long)getpid() && strcmp(host, holder) == 0) {
+    bool is_known = read_holder(dir->ops, dir->lock, &other);
+    if (is_known && is_same(&other, &self)) {
       /* Another model of this process saves here too. */
       return TR_OK;
     }
     TR_CHECK(tr__now() < end, TR_ETEMPORARY,
-             "%s: directory is in use by process %ld on %s", dir->path, pid,
-             holder);
+             "%s: directory is in use by process %ld on %s", dir->path,
+             other.pid, other.host);
     struct timespec pause = {0, 20000000};
     nanosleep(&pause, NULL);
   }
   if (code == 0) {
+    dir->is_locked = true;
     write_holder(dir->ops, dir->lock);
     return TR_OK;
   }

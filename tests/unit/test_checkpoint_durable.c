@@ -1,5 +1,6 @@
 #include "checkpoint_sample.h"
 
+#include "checkpoint/checkpoint_impl.h"
 #include "checkpoint/run_dir_impl.h"
 
 #include <dirent.h>
@@ -452,6 +453,41 @@ static void test_two_processes_do_not_write_in_one_directory(void)
   ASSERT_EQ(newest(path, &refused), 1);
 }
 
+/* As in two containers, whose first processes have the same number. */
+static void test_another_process_of_the_same_name_is_another_one(void)
+{
+  const char *path = fresh_dir();
+  char name[400], text[200] = "", host[64];
+  tr__run_dir dir, again;
+  ASSERT_OK(tr__run_dir_open(tr__file_ops_system(), path, 0, &dir));
+  ASSERT_OK(tr__run_dir_open(tr__file_ops_system(), path, 0, &again));
+  tr__run_dir_close(&again);
+  snprintf(name, sizeof name, "%s/run.lock", path);
+  FILE *file = fopen(name, "r+");
+  ASSERT(file != NULL);
+  ASSERT(gethostname(host, sizeof host) == 0);
+  snprintf(text, sizeof text, "process %ld on %s start 123", (long)getpid(),
+           host);
+  fwrite(text, 1, 128, file);
+  fclose(file);
+  ASSERT_FAILS(tr__run_dir_open(tr__file_ops_system(), path, 0, &again),
+               TR_ETEMPORARY, "in use by process");
+  tr__run_dir_close(&dir);
+}
+
+static void test_the_lock_stays_with_the_models_that_are_left(void)
+{
+  const char *path = fresh_dir();
+  tr__checkpoint_cache first = {0}, second = {0};
+  const tr__file_ops *ops = tr__file_ops_system();
+  ASSERT_OK(tr__checkpoint_lock(&first, ops, path));
+  ASSERT_OK(tr__checkpoint_lock(&second, ops, path));
+  tr__run_dir_close(&first.dir);
+  ASSERT_OK(tr__checkpoint_lock(&second, ops, path));
+  ASSERT_EQ(save_in_child(path, 1), 75);
+  tr__run_dir_close(&second.dir);
+}
+
 static void test_a_directory_that_cannot_be_is_named(void)
 {
   char path[400];
@@ -602,6 +638,8 @@ static const tr_test tests[] = {
     TEST(test_every_changed_byte_of_a_manifest_is_refused),
     TEST(test_names_of_steps_are_read_strictly),
     TEST(test_two_processes_do_not_write_in_one_directory),
+    TEST(test_another_process_of_the_same_name_is_another_one),
+    TEST(test_the_lock_stays_with_the_models_that_are_left),
     TEST(test_a_directory_that_cannot_be_is_named),
     TEST(test_two_hundred_kills_while_saving_lose_nothing),
     TEST(test_a_kill_before_every_call_loses_nothing),
