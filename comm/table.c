@@ -34,8 +34,15 @@ static const choice choices[] = {
 };
 
 /* A ring of many ranks takes as many messages one after the other: with smaller
- * slices than this they cost more than what they carry. */
-enum { LEAST_RING_SLICE = 8 << 10 };
+ * slices than this they cost more than what they carry. Where halving sends no
+ * more than a ring, between a power of two of ranks, it is the faster one
+ * earlier: by simulation, tests/bench/scale. */
+static int64_t least_ring_slice(int ranks)
+{
+  bool is_power = (ranks & (ranks - 1)) == 0;
+  int64_t with_many = ranks < 32 ? 128 << 10 : 256 << 10;
+  return ranks >= 16 && is_power ? with_many : 8 << 10;
+}
 
 /* Do sums come out as the fixed tree says? */
 static bool keeps_order(const tr__comm *comm, tr__algorithm algorithm)
@@ -100,7 +107,7 @@ static tr__algorithm by_size(const tr__comm *comm, int64_t bytes)
   while (bytes > c->max_bytes) {
     c++;
   }
-  bool is_small = bytes / comm->size < LEAST_RING_SLICE;
+  bool is_small = bytes / comm->size < least_ring_slice(comm->size);
   return c->algorithm == TR__ALGORITHM_RING && is_small ? TR__ALGORITHM_HALVING
                                                         : c->algorithm;
 }

@@ -138,8 +138,8 @@ void tr__model_add_parts(tr_model *net);
 /* With virtual shards the layers that share a weight have gradients of their
  * own until they are summed over ranks (tr__store_add_uses()):
  * tr__model_tied_grad - where that of a layer lies which is tied to another
- * one's; tr__model_clear_owners - before the first backward of a step, zeros for
- * the weights whose own layer has none. */
+ * one's; tr__model_clear_owners - before the first backward of a step, zeros
+ * for the weights whose own layer has none. */
 void *tr__model_tied_grad(const tr_model *net, const tr__node *node, int i);
 void tr__model_clear_owners(tr_model *net);
 

@@ -95,6 +95,24 @@ static void test_algorithms_are_chosen_by_name(void)
   comm->type->destroy(comm);
 }
 
+static void expect_choice(int ranks, int64_t slice, const char *name)
+{
+  const tr__comm comm = {.size = ranks};
+  ASSERT_STR_EQ(tr__comm_algorithm_name(&comm, slice * ranks), name);
+}
+
+/* A ring needs slices that are worth their messages. */
+static void test_many_ranks_halve_what_is_small_for_a_ring(void)
+{
+  expect_choice(4, 10 << 10, "ring");
+  expect_choice(8, 7 << 10, "halving");
+  expect_choice(16, 127 << 10, "halving");
+  expect_choice(16, 128 << 10, "ring");
+  expect_choice(24, 9 << 10, "ring"); /* a ring sends less */
+  expect_choice(512, 255 << 10, "halving");
+  expect_choice(512, 256 << 10, "ring");
+}
+
 static void test_context_without_launcher_does_not_initialise_mpi(void)
 {
   tr_context *ctx;
@@ -169,6 +187,7 @@ static const tr_test tests[] = {
     TEST(test_agree_on_one_rank_keeps_status_and_message),
     TEST(test_agree_without_a_trace_says_what_the_status_means),
     TEST(test_algorithms_are_chosen_by_name),
+    TEST(test_many_ranks_halve_what_is_small_for_a_ring),
     TEST(test_context_without_launcher_does_not_initialise_mpi),
     TEST(test_context_on_a_communicator_needs_mpi),
     TEST(test_context_refuses_bad_options),
