@@ -3,9 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,13 +34,20 @@ static tr_status make_dirs(const tr__file_ops *ops, const char *path)
   return TR_OK;
 }
 
-/* A process. Containers may have the number and the name of a host in common:
- * token is of the start of a program. */
+/* A process. Containers may have the number and the name of a host in common.
+ */
 typedef struct holder {
   long pid;
   char host[HOST_BYTES];
-  unsigned long long token;
+  unsigned long long token; /* random */
 } holder;
+
+static unsigned long long token;
+
+static void draw_token(void)
+{
+  (void)!getrandom(&token, sizeof token, 0);
+}
 
 /* Who holds the lock, as written by the holder. */
 static bool read_holder(const tr__file_ops *ops, int fd, holder *out)
@@ -47,7 +55,7 @@ static bool read_holder(const tr__file_ops *ops, int fd, holder *out)
   char text[128] = "";
   ssize_t n = ops->read(fd, text, sizeof text - 1, 0);
   out->token = 0;
-  return n > 0 && sscanf(text, "process %ld on %63s start %llx", &out->pid,
+  return n > 0 && sscanf(text, "process %ld on %63s token %llx", &out->pid,
                          out->host, &out->token) >= 2;
 }
 
@@ -58,11 +66,9 @@ static holder this_process(void)
     strcpy(self.host, "localhost");
   }
   self.host[HOST_BYTES - 1] = '\0';
-  /* The kernel's random bytes of this program: 16, at any address. */
-  const char *random = (const char *)(uintptr_t)getauxval(AT_RANDOM);
-  if (random != NULL) {
-    memcpy(&self.token, random, sizeof self.token);
-  }
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, draw_token);
+  self.token = token;
   return self;
 }
 
@@ -88,7 +94,7 @@ static void write_holder(const tr__file_ops *ops, int fd)
 {
   char text[128] = "";
   const holder self = this_process();
-  snprintf(text, sizeof text, "process %ld on %s start %llx\n", self.pid,
+  snprintf(text, sizeof text, "process %ld on %s token %llx\n", self.pid,
            self.host, self.token);
   /* Of one length always, so that no rest of a longer text stays. */
   (void)!ops->write(fd, text, sizeof text, 0);

@@ -466,7 +466,7 @@ static void test_another_process_of_the_same_name_is_another_one(void)
   FILE *file = fopen(name, "r+");
   ASSERT(file != NULL);
   ASSERT(gethostname(host, sizeof host) == 0);
-  snprintf(text, sizeof text, "process %ld on %s start 123", (long)getpid(),
+  snprintf(text, sizeof text, "process %ld on %s token 123", (long)getpid(),
            host);
   fwrite(text, 1, 128, file);
   fclose(file);
