@@ -14,8 +14,7 @@ PLATFORM_TEXT = (
     "fat tree of 32 x 32 nodes, links of 12.5 GB/s and 1 us, full bisection; "
     "messages\n# inside a node 20 GB/s each and 0.2 us; a rank adds 10 GB/s; "
     "copies inside a node's\n# shared memory are free. Segments of 60 KiB, "
-    "eight at once; the rows of 1,024 ranks: of\n# 256 KiB, four at once, as "
-    "before, which took up to 1.3 times as long on 512 ranks")
+    "eight at once")
 LAYOUTS = {1: ("ring", "halving"), 8: ("ring", "halving", "hierarchical")}
 
 # bytes: float32 gradients. last: those of the layer that backward ends with,
