@@ -60,6 +60,13 @@ void tr__store_refresh(tr__store *store, tr__stream *stream)
   store->halves_are_stale = false;
 }
 
+tr__tensor
+tr__store_use_grad(const tr__store *store, const tr__param *param, int use)
+{
+  int64_t offset = param->uses_offset + use * tr__param_room(param);
+  return tr__store_flat(store, store->grads, offset, param->count);
+}
+
 tr__tensor tr__store_tail(const tr__store *store)
 {
   return tr__store_flat(store, store->grads, store->count, TR__TAIL_COUNT);

@@ -201,6 +201,11 @@ tr__tensor tr__store_flat(const tr__store *store,
                           int64_t offset,
                           int64_t count);
 
+/* tr__store_use_grad - with virtual shards, the gradient of layer number `use`,
+ * from 0, of those that are tied to a weight. */
+tr__tensor
+tr__store_use_grad(const tr__store *store, const tr__param *param, int use);
+
 /* tr__store_tail - the tail behind the gradients. */
 tr__tensor tr__store_tail(const tr__store *store);
 

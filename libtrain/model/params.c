@@ -288,30 +288,34 @@ static tr_status unscale(tr_model *net, float *values, int64_t count)
 
 /* With virtual shards layers that share a weight have gradients of their own
  * until they are summed. */
-static tr_status read_uses(tr_model *net, const tr__param *param, void *values)
+static tr_status add_uses(tr_model *net, const tr__param *param, void *values)
 {
   tr__backend *backend = net->ctx->backend;
-  bool is_apart = net->ctx->comm->cut.total > 0 &&
-                  !net->store.grads_are_reduced && param->num_uses > 1;
+  const tr__store *store = &net->store;
+  bool is_apart = net->ctx->comm->cut.total > 0 && !store->grads_are_reduced;
+  if (!is_apart || param->num_uses == 1) {
+    return TR_OK;
+  }
   size_t bytes = (size_t)param->count * tr_dtype_size(net->ctx->dtype);
-  void *use = is_apart ? malloc(bytes) : NULL;
-  TR_CHECK(!is_apart || use != NULL, TR_ENOMEM, "no memory for a gradient");
+  void *one = malloc(bytes);
+  TR_CHECK(one != NULL, TR_ENOMEM, "no memory for a gradient");
   tr_status status = TR_OK;
-  for (int k = 0; is_apart && k < param->num_uses - 1 && status == TR_OK; k++) {
-    tr__tensor from = tr__store_flat(
-        &net->store, net->store.grads,
-        param->uses_offset + k * tr__param_room(param), param->count);
-    status = backend->type->download(&backend->stream, use, from.data, bytes);
-    for (int64_t i = 0; i < param->count && status == TR_OK; i++) {
+  for (int use = 0; use < param->num_uses - 1; use++) {
+    tr__tensor from = tr__store_use_grad(store, param, use);
+    TR_TRY_GOTO(
+        backend->type->download(&backend->stream, one, from.data, bytes), done);
+    for (int64_t i = 0; i < param->count; i++) {
       if (net->ctx->dtype == TR_F64) {
-        ((double *)values)[i] += ((double *)use)[i];
+        ((double *)values)[i] += ((double *)one)[i];
       } else {
-        ((float *)values)[i] += ((float *)use)[i];
+        ((float *)values)[i] += ((float *)one)[i];
       }
     }
   }
-  free(use);
-  return tr_error_push(status, __FILE__, __LINE__);
+
+done:
+  free(one);
+  return status;
 }
 
 static tr_status read_param(tr_model *net,
@@ -331,7 +335,7 @@ static tr_status read_param(tr_model *net,
                                  (size_t)param->count *
                                      tr_dtype_size(net->ctx->dtype)));
   if (is_grad) {
-    TR_TRY(read_uses(net, param, values));
+    TR_TRY(add_uses(net, param, values));
   }
   return is_grad && net->ctx->compute == TR_F16
              ? unscale(net, values, param->count)

@@ -125,17 +125,11 @@ static int use_of(const tr_model *net, const tr__node *node, int param)
   return uses;
 }
 
-static tr__tensor use_grad(const tr__store *store, int param, int use)
-{
-  const tr__param *p = &store->params[param];
-  int64_t offset = p->uses_offset + use * tr__param_room(p);
-  return tr__store_flat(store, store->grads, offset, p->count);
-}
-
 void *tr__model_tied_grad(const tr_model *net, const tr__node *node, int i)
 {
   int param = node->params[i];
-  return use_grad(&net->store, param, use_of(net, node, param)).data;
+  int use = use_of(net, node, param);
+  return tr__store_use_grad(&net->store, &net->store.params[param], use).data;
 }
 
 /* Does the layer that declared it take part in backward? */
@@ -175,7 +169,7 @@ void tr__store_add_uses(const tr__store *store)
     const tr__param *p = &store->params[i];
     tr__tensor sum = tr__store_flat(store, store->grads, p->offset, p->count);
     for (int use = 0; use < p->num_uses - 1; use++) {
-      tr__tensor other = use_grad(store, i, use);
+      tr__tensor other = tr__store_use_grad(store, p, use);
       ops->add(stream, &(tr__add_args){.y = sum, .x = other});
       ops->fill(stream, &(tr__fill_args){.y = other});
     }
