@@ -12,9 +12,9 @@
 typedef struct tr__run_dir {
   const tr__file_ops *ops;
   char path[TR__PATH_BYTES];
-  int lock; /* file descriptor; -1: held elsewhere in this process, or locks
-               are not supported there */
-  bool is_locked; /* by this one */
+  int lock;       /* file descriptor of run.lock; -1: closed */
+  bool is_locked; /* by it; not where another model of this process holds it, or
+                     locks are not supported there */
 
   /* Saves that a resume has found damaged, refused_after < save <=
    * refused_to: they do not count among those that stay. */
