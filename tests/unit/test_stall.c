@@ -151,20 +151,31 @@ static void test_a_wait_without_polls_hangs(void)
   ASSERT(strstr(stall.text, "all 4 ranks have come to it") != NULL);
 }
 
+/* It waits, but has not polled for so long, or has not run at all. */
+static void make_still(node *n, int rank, int seconds, bool runs)
+{
+  n->seen[rank].still_s = runs ? seconds : 0;
+  n->seen[rank].alive = (runs ? 100 : 100 - seconds) * second;
+}
+
+static void expect_only(const node *n, const char *named, const char *other)
+{
+  tr__stall stall;
+  tr__stall_judge(&n->sight, &stall);
+  ASSERT_EQ(stall.exit_code, 71);
+  ASSERT(strstr(stall.text, named) != NULL);
+  ASSERT(strstr(stall.text, other) == NULL);
+}
+
 /* A busy machine may keep a rank that waits from running for a while. */
 static void test_a_starved_wait_is_not_named_beside_who_is_away(void)
 {
-  for (int i = 0; i < 2; i++) {
+  for (int runs = 0; runs < 2; runs++) {
     node n;
     make_node(&n);
     make_late(&n, 3, TR__WORK_BACKWARD);
-    n.seen[1].still_s = i == 0 ? 9 : 0;
-    n.seen[1].alive = (i == 0 ? 100 : 91) * second;
-    tr__stall stall;
-    tr__stall_judge(&n.sight, &stall);
-    ASSERT_EQ(stall.exit_code, 71);
-    ASSERT(strstr(stall.text, "rank 3 has not come") != NULL);
-    ASSERT(strstr(stall.text, "rank 1") == NULL);
+    make_still(&n, 1, 9, runs);
+    expect_only(&n, "rank 3 has not come", "rank 1");
     make_late(&n, 3, TR__WORK_SAVE); /* nor does it cut the patience short */
     expect(&n, 0, "");
   }
@@ -172,19 +183,13 @@ static void test_a_starved_wait_is_not_named_beside_who_is_away(void)
 
 static void test_a_starved_wait_is_not_named_beside_one_that_hangs(void)
 {
-  for (int i = 0; i < 2; i++) {
+  for (int runs = 0; runs < 2; runs++) {
     node n;
     make_node(&n);
     n.sight.waited_s = 30;
-    n.seen[1].still_s = i == 0 ? 14 : 0;
-    n.seen[1].alive = (i == 0 ? 100 : 86) * second;
-    n.seen[2].still_s = i == 0 ? 29 : 0;
-    n.seen[2].alive = (i == 0 ? 100 : 71) * second;
-    tr__stall stall;
-    tr__stall_judge(&n.sight, &stall);
-    ASSERT_EQ(stall.exit_code, 71);
-    ASSERT(strstr(stall.text, "rank 2 hangs in") != NULL);
-    ASSERT(strstr(stall.text, "rank 1") == NULL);
+    make_still(&n, 1, 14, runs);
+    make_still(&n, 2, 29, runs);
+    expect_only(&n, "rank 2 hangs in", "rank 1");
   }
 }
 
