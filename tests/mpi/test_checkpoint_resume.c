@@ -4,6 +4,7 @@
 #include "comm/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"
+#include "shared_dir.h"
 
 #include <errno.h>
 #include <mpi.h>
@@ -145,18 +146,6 @@ static uint64_t hash_of(run *r)
   uint64_t hash;
   ASSERT_OK(tr_model_params_hash(r->net, &hash));
   return hash;
-}
-
-/* A directory of rank 0's, the same name on all ranks. */
-static const char *shared_dir(void)
-{
-  static char path[300];
-  static int number;
-  if (world_rank() == 0) {
-    snprintf(path, sizeof path, "%s/run%d", test_scratch(), number++);
-  }
-  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
-  return path;
 }
 
 static const char *in_dir(const char *dir, const char *name)

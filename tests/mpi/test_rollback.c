@@ -2,6 +2,7 @@
  * checkpoint above all. */
 #include "mpi_test.h"
 #include "own_data.h"
+#include "shared_dir.h"
 
 #include "base/dataset_impl.h"
 #include "checkpoint/checkpoint_impl.h"
@@ -166,14 +167,9 @@ static tr_status fit(job *j, tr_trainer_opts opts, tr_report *report)
   return status;
 }
 
-/* A path of rank 0's, the same on all ranks. */
 static void choose_path(char path[300])
 {
-  static int number;
-  if (world_rank() == 0) {
-    snprintf(path, 300, "%s/run%d", test_scratch(), number++);
-  }
-  MPI_Bcast(path, 300, MPI_CHAR, 0, MPI_COMM_WORLD);
+  strcpy(path, shared_dir());
 }
 
 static uint64_t hash_of(const job *j)

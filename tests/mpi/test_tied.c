@@ -2,6 +2,7 @@
  * with the same bits, and ranks that tie differently are refused. */
 #include "base/random_impl.h"
 #include "mpi_test.h"
+#include "shared_dir.h"
 
 #include <mpi.h>
 #include <train/mpi.h>
@@ -121,16 +122,6 @@ static void test_parameters_are_those_of_one_rank(void)
 {
   check_rank_invariance("reference");
   check_rank_invariance("strict");
-}
-
-/* A directory of rank 0's, the same name on all ranks. */
-static const char *shared_dir(void)
-{
-  static char path[300];
-  static int number;
-  snprintf(path, sizeof path, "%s/run%d", test_scratch(), number++);
-  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
-  return path;
 }
 
 static tr_checkpoint checkpoint_of(const run *r)

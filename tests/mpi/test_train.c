@@ -3,6 +3,7 @@
 #include "broken_device.h"
 #include "mpi_test.h"
 #include "own_data.h"
+#include "shared_dir.h"
 
 #include "base/dataset_impl.h"
 #include "model/model_impl.h"
@@ -304,15 +305,6 @@ static void test_a_failed_read_reaches_all_ranks_in_the_same_step(void)
   check_failed_read(TR_F16, 12, 2);
 }
 
-/* A directory of rank 0's, the same name on all ranks. */
-static const char *shared_dir(void)
-{
-  static char path[300];
-  snprintf(path, sizeof path, "%s/run", test_scratch());
-  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
-  return path;
-}
-
 static tr_trainer *make_trainer(job *j)
 {
   tr_trainer *trainer;
@@ -396,11 +388,12 @@ static void test_a_run_resumes_in_the_same_process_after_a_failed_read(void)
   start(&j, &opts, true);
   const tr_checkpoint run = {
       .model = j.net, .optimizer = j.opt, .loader = j.loader};
-  ASSERT_OK(tr_checkpoint_save(j.ctx, shared_dir(), &run));
+  const char *dir = shared_dir();
+  ASSERT_OK(tr_checkpoint_save(j.ctx, dir, &run));
   tr_trainer *trainer = make_trainer(&j);
   expect_damage(tr_trainer_fit(trainer, NULL));
   tr_trainer_destroy(&trainer);
-  ASSERT_OK(tr_checkpoint_resume(j.ctx, shared_dir(), &run));
+  ASSERT_OK(tr_checkpoint_resume(j.ctx, dir, &run));
   ASSERT_EQ(tr_optimizer_num_steps(j.opt), 0);
   trainer = make_trainer(&j);
   ASSERT_OK(tr_trainer_fit(trainer, NULL));

@@ -1,5 +1,6 @@
 /* Optimizer state spread over 1-4 ranks: the same numbers as with all of it on
  * every rank, to the bit. */
+#include "shared_dir.h"
 #include "spread_helper.h"
 
 static void expect_the_same_bits(run_opts opts)
@@ -337,17 +338,6 @@ static void test_a_rank_has_its_share_of_the_state(void)
 }
 
 /* Checkpoints. */
-
-static const char *shared_dir(void)
-{
-  static char path[300];
-  static int number;
-  if (world_rank() == 0) {
-    snprintf(path, sizeof path, "%s/run%d", test_scratch(), number++);
-  }
-  MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
-  return path;
-}
 
 /* On the first ranks: go on from what is in dir; the hash there and later. */
 static void go_on(run_opts opts, const char *dir, uint64_t hashes[2])
