@@ -39,6 +39,16 @@ bool tr__nodes_keep_order(const tr__comm *comm);
 /* tr__mpi_is_launched - a launcher started this program as part of a job. */
 bool tr__mpi_is_launched(void);
 
+/* tr__launcher_rank - which process of its job a launcher says that this is; -1
+ * where none says so. Needs no MPI. */
+int tr__launcher_rank(void);
+
+/* tr__launcher_check - TR_EMISMATCH where a launcher started several processes,
+ * but MPI_COMM_WORLD is this one alone, unless LIBTRAIN_ALLOW_SINGLE_RANK is
+ * set. For a context on this communicator, given by its Fortran handle:
+ * MPI_COMM_SELF is a caller's wish. */
+tr_status tr__launcher_check(int handle);
+
 /* tr__mpi_is_active - MPI is initialised and not yet finalised. */
 bool tr__mpi_is_active(void);
 

@@ -1,29 +1,7 @@
-/* How a job is joined and left: the launcher, init, finalize, abort. */
+/* How a job is joined and left: init, finalize, abort. */
 #include "comm/mpi_impl.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-static int environment_int(const char *name)
-{
-  const char *text = getenv(name);
-  return text != NULL ? atoi(text) : 0;
-}
-
-bool tr__mpi_is_launched(void)
-{
-  /* Open MPI, MPICH and Intel MPI, PMIx, in this order. */
-  static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
-                                      "PMI_RANK", "PMIX_RANK"};
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    if (getenv(names[i]) != NULL) {
-      return true;
-    }
-  }
-  /* A batch script's own shell has SLURM_PROCID too, with one task. */
-  return getenv("SLURM_PROCID") != NULL &&
-         environment_int("SLURM_STEP_NUM_TASKS") > 1;
-}
 
 bool tr__mpi_is_active(void)
 {

@@ -17,7 +17,8 @@ extern "C" {
  *
  * Calls:     collective on comm
  * Errors:    TR_EINVAL, TR_EUNSUPPORTED, TR_EMISMATCH where ranks give
- *            different options, TR_ECOMM; agreed on all ranks
+ *            different options, or a launcher's processes have not found each
+ *            other (see tr_context_create_f()), TR_ECOMM; agreed on all ranks
  * Ownership: *out is owned by the caller; comm is borrowed for the call
  * Threads:   one thread per context. The library calls MPI from one thread at
  *            a time, so MPI_THREAD_FUNNELED is enough where that thread is

@@ -80,6 +80,12 @@ typedef struct tr_context_opts {
  * takes its statistics over all ranks then. Callers who make their own batches
  * ask tr_batch_part() which samples are theirs.
  *
+ * Where a launcher says that it started several processes, but MPI_COMM_WORLD
+ * is one rank, the launcher is that of another MPI, and every process would
+ * train for itself: TR_EMISMATCH, exit code 78. A context on MPI_COMM_SELF is
+ * meant to be alone, and LIBTRAIN_ALLOW_SINGLE_RANK=1 in the environment allows
+ * all others too, for a program of one rank inside another launcher's job.
+ *
  * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
  * opts  [in]   options, or NULL for the defaults
  * out   [out]  the new context, NULL on failure

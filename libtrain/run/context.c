@@ -235,6 +235,8 @@ tr_context_create_f(int handle, const tr_context_opts *opts, tr_context **out)
   int rank, size = tr__mpi_size(handle, &rank);
   if (size > 1) {
     over = start_watch(opts, rank, TR__CALL_CREATE);
+  } else {
+    TR_TRY(tr__launcher_check(handle));
   }
   tr__comm *comm;
   tr_status status = tr__comm_create(handle, &comm);

@@ -4,10 +4,22 @@
  *   alone RANK    that rank fails alone while the others wait (65)
  *   device NAME   the context cannot be created (69)
  *   mismatch      ranks give different seeds (78)
+ *   self, world, copy   the context is on this communicator, or on a copy of
+ *                 MPI_COMM_WORLD, of an MPI that the program initialises
  *   well          nothing fails (0) */
 #include <stdlib.h>
 #include <string.h>
+#include <train/mpi.h>
 #include <train/train.h>
+
+static void finalize(void)
+{
+  int is_over;
+  MPI_Finalized(&is_over);
+  if (!is_over) {
+    MPI_Finalize();
+  }
+}
 
 static tr_status fail_on(tr_context *ctx, int rank)
 {
@@ -16,6 +28,21 @@ static tr_status fail_on(tr_context *ctx, int rank)
     status = TR_EIO;
   }
   return tr_context_agree(ctx, status);
+}
+
+static tr_status
+create_on(const char *name, const tr_context_opts *opts, tr_context **ctx)
+{
+  MPI_Comm comm = MPI_COMM_WORLD;
+  MPI_Init(NULL, NULL);
+  atexit(finalize);
+  if (strcmp(name, "self") == 0) {
+    comm = MPI_COMM_SELF;
+  }
+  if (strcmp(name, "copy") == 0) {
+    MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+  }
+  return tr_context_create(comm, opts, ctx);
 }
 
 int main(int argc, char **argv)
@@ -31,7 +58,12 @@ int main(int argc, char **argv)
     opts.seed = rank != NULL ? strtoull(rank, NULL, 10) : 0;
   }
   tr_context *ctx;
-  TR_MUST(tr_context_create_auto(&opts, &ctx));
+  if (strcmp(how, "self") == 0 || strcmp(how, "world") == 0 ||
+      strcmp(how, "copy") == 0) {
+    TR_MUST(create_on(how, &opts, &ctx));
+  } else {
+    TR_MUST(tr_context_create_auto(&opts, &ctx));
+  }
   if (strcmp(how, "agreed") == 0) {
     TR_MUST(fail_on(ctx, atoi(what)));
   }

@@ -29,7 +29,27 @@ check() {
   sed 's/^/# /' "$output"
 }
 
-echo "1..14"
+# claim RANKS CODE TEXT VARIABLES ARGUMENTS...: a launcher's variables.
+claim() {
+  ranks=$1 code=$2 text=$3 variables=$4
+  shift 4
+  number=$((number + 1))
+  launcher=
+  if [ "$ranks" -gt 0 ]; then
+    launcher="$mpirun -n $ranks --oversubscribe --bind-to none"
+  fi
+  timeout 60 $launcher env $variables "$program" "$@" >"$output" 2>&1
+  got=$?
+  if [ "$got" -eq "$code" ] && grep -qF "$text" "$output"; then
+    echo "ok $number - $* on $ranks ranks with $variables ends with $code"
+    return
+  fi
+  echo "not ok $number - $* on $ranks ranks with $variables ends with $code"
+  echo "# got $got, and expected \"$text\" in:"
+  sed 's/^/# /' "$output"
+}
+
+echo "1..26"
 for ranks in 0 1 3; do
   check $ranks 0 "left well" well
   check $ranks 74 "error on rank 0: input/output failure" agreed 0
@@ -38,3 +58,21 @@ for ranks in 0 1 3; do
 done
 check 3 74 "error on rank 2: input/output failure" agreed 2
 check 3 78 'rank 0 has "seed 0", rank 1 has "seed 1"' mismatch
+
+# N processes that the launcher of another MPI started: each finds itself alone.
+claim 0 78 "one of 2 processes (PMI_SIZE), but MPI (" PMI_SIZE=2 well
+claim 0 78 "one of 4 processes (OMPI_COMM_WORLD_SIZE)" \
+  OMPI_COMM_WORLD_SIZE=4 world
+claim 0 78 "one of 8 processes (SLURM_STEP_NUM_TASKS)" \
+  SLURM_STEP_NUM_TASKS=8 well
+claim 0 78 "one of 4 processes (SLURM_NTASKS)" \
+  "SLURM_STEP_ID=0 SLURM_NTASKS=4" well
+claim 0 78 "number 3 of several processes" PMI_RANK=3 world
+claim 0 78 "LIBTRAIN_ALLOW_SINGLE_RANK=1" PMI_SIZE=2 copy
+claim 0 0 "left well" PMI_SIZE=2 self
+claim 0 0 "left well" "PMI_SIZE=2 LIBTRAIN_ALLOW_SINGLE_RANK=1" well
+# A batch script knows the job's size, and is one process.
+claim 0 0 "left well" "SLURM_JOB_ID=7 SLURM_NTASKS=4" well
+claim 0 0 "left well" "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=1" well
+claim 1 78 "one of 2 processes (PMI_SIZE)" PMI_SIZE=2 well
+claim 3 0 "left well" "PMI_SIZE=3 SLURM_STEP_NUM_TASKS=9" well
