@@ -193,7 +193,8 @@ tr_node tr__add_conv(tr_model *net,
                                             .name = name});
 }
 
-/* Groups: none, two or, depthwise, one per channel. */
+/* Groups: none, two or, depthwise, one per channel. A quarter of the kernels
+ * have one element, for which backends have a path of their own. */
 tr_conv3d_opts tr__random_conv(const tr__random *random, int ndim, tr_shape *in)
 {
   tr_conv3d_opts opts = {.out = 1 + tr__random_u32(random, 0) % 4,
@@ -208,12 +209,15 @@ tr_conv3d_opts tr__random_conv(const tr__random *random, int ndim, tr_shape *in)
   in->ndim = ndim + 1;
   in->dims[0] = channels;
   uint32_t most = ndim == 3 ? 2 : 4;
+  bool is_pointwise = tr__random_u32(random, 30) % 4 == 0;
+  uint32_t strides = is_pointwise && tr__random_u32(random, 31) % 2 ? 1 : 3;
   for (int i = 0; i < ndim; i++) {
-    int64_t kernel = 1 + tr__random_u32(random, 4 + i) % most;
+    int64_t kernel =
+        is_pointwise ? 1 : 1 + tr__random_u32(random, 4 + i) % most;
     int64_t dilation = 1 + tr__random_u32(random, 7 + i) % 2;
     opts.kernel_dhw[i] = kernel;
     opts.dilation_dhw[i] = dilation;
-    opts.stride_dhw[i] = 1 + tr__random_u32(random, 10 + i) % 3;
+    opts.stride_dhw[i] = 1 + tr__random_u32(random, 10 + i) % strides;
     opts.padding_dhw[i] = tr__random_u32(random, 13 + i) % (kernel + 1);
     in->dims[1 + i] =
         (kernel - 1) * dilation + 1 + tr__random_u32(random, 16 + i) % most;

@@ -29,8 +29,8 @@ static void random_extent(draws *d, volumes *v, int i, int64_t most)
   tr__window *w = &v->window;
   w->kernel[i] = most == 1 ? 1 : 1 + draw(d, 4);
   w->padding[i] = most == 1 ? 0 : draw(d, w->kernel[i]);
-  w->stride[i] = most == 1 ? 1 : 1 + draw(d, 3);
-  w->dilation[i] = 1 + draw(d, 2);
+  w->stride[i] = most == 1 ? 1 : 1 + draw(d, 4);
+  w->dilation[i] = 1 + draw(d, 3);
   v->in[i] = 1 + draw(d, most);
   int64_t span = (w->kernel[i] - 1) * w->dilation[i] + 1;
   if (v->in[i] + 2 * w->padding[i] < span) {
@@ -50,10 +50,34 @@ static volumes random_volumes(draws *d, bool large)
   return v;
 }
 
+/* The image of a transposed convolution may have more places than its windows
+ * span: output_padding. Kernels of one element are frequent, since backends
+ * have a path of their own for them. */
+static void add_output_padding(draws *d, volumes *v)
+{
+  for (int i = 0; i < 3; i++) {
+    tr__window *w = &v->window;
+    v->in[i] += draw(d, 2) * draw(d, tr__max(w->stride[i], w->dilation[i]));
+  }
+}
+
+static void make_pointwise(volumes *v)
+{
+  for (int i = 0; i < 3; i++) {
+    v->window.kernel[i] = v->window.stride[i] = 1;
+    v->window.padding[i] = 0;
+    v->out[i] = v->in[i];
+  }
+}
+
 /* Groups: none, some or one per channel. */
 static volumes random_conv(draws *d, bool large)
 {
   volumes v = random_volumes(d, large);
+  if (draw(d, 4) == 0) {
+    make_pointwise(&v);
+  }
+  add_output_padding(d, &v);
   int64_t kind = draw(d, 4), groups = 1;
   v.C = large ? 1 + draw(d, 40) : 1 + draw(d, 7);
   v.K = large ? 1 + draw(d, 90) : 1 + draw(d, 9);

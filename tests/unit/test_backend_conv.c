@@ -2,7 +2,7 @@
  * from their definitions, one number at a time. */
 #include "backend_cases_conv.h"
 
-enum { CASES = 200 };
+enum { CASES = 1000 };
 
 /* Double precision, sums of up to some thousand products in another order. */
 static const double tolerance = 1e-13;

@@ -73,7 +73,7 @@ static void forward_task(void *arg, int64_t task, int thread)
   if (!tr__cpu_get_wide(call, thread, &wide)) {
     return;
   }
-  if (!tr__conv_is_pointwise(&a->window)) {
+  if (!tr__conv_is_pointwise(&a->x, &a->y, &a->window)) {
     float *col = tr__cpu_scratch(&a->workspace, forward_scratch(&s), thread);
     tr__conv_unroll(col, &a->x, n, &a->y, &a->window, &patch);
     right = (tr__cpu_factor){col, columns, false, a->x.dtype};
@@ -140,7 +140,7 @@ static void backward_input_task(void *arg, int64_t task, int thread)
   const tr__cpu_tile out = {&a->dx, n * s.image + first * s.plane, s.plane,
                             most, s.plane};
   tr__cpu_matrix planes = tr__cpu_open_tile(&out, a->accumulate, wide);
-  if (tr__conv_is_pointwise(&a->window)) {
+  if (tr__conv_is_pointwise(&a->dx, &a->dy, &a->window)) {
     tr__cpu_gemm_wide(planes, left, right, extents, a->accumulate, scratch);
     if (b != NULL) {
       finish_planes(planes, b, (int64_t[2]){most, s.plane},

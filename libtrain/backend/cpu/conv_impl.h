@@ -43,12 +43,16 @@ static inline int64_t tr__conv_rows_per_block(const tr__conv_sizes *s,
   return tr__min(s->rows, tr__max(1, (columns + s->R - 1) / s->R));
 }
 
-/* A kernel of one element sees the image as it is. */
-static inline bool tr__conv_is_pointwise(const tr__window *w)
+/* A kernel of one element sees the image as it is, where the output has its
+ * extents: the image of a transposed convolution may have more. */
+static inline bool tr__conv_is_pointwise(const tr__tensor *x,
+                                         const tr__tensor *y,
+                                         const tr__window *w)
 {
   bool is = true;
   for (int i = 0; i < 3; i++) {
-    is = is && w->kernel[i] == 1 && w->stride[i] == 1 && w->padding[i] == 0;
+    is = is && w->kernel[i] == 1 && w->stride[i] == 1 && w->padding[i] == 0 &&
+         x->dims[i + 2] == y->dims[i + 2];
   }
   return is;
 }

@@ -62,7 +62,7 @@ static void add_image(const weight_tile *w, int64_t n, float *sum, bool adds)
     tr__cpu_factor right = tr__cpu_factor_in(
         &a->x, image + patch.channels[0] * s->plane + row * s->R, s->plane,
         true);
-    if (!tr__conv_is_pointwise(&a->window)) {
+    if (!tr__conv_is_pointwise(&a->x, &a->dy, &a->window)) {
       tr__conv_unroll(w->col, &a->x, n, &a->dy, &a->window, &patch);
       right = (tr__cpu_factor){w->col, places, true, a->x.dtype};
     }
