@@ -1,5 +1,6 @@
 /* Shared memory without a name that could outlive the job: the file is made by
  * one rank, opened by the others, and unlinked before anybody uses it. */
+#include "base/file_impl.h"
 #include "comm/mpi_impl.h"
 #include "comm/node_memory_impl.h"
 
@@ -30,7 +31,8 @@ static int make_file(size_t bytes, char name[NAME_BYTES])
   clock_gettime(CLOCK_REALTIME, &now);
   snprintf(name, NAME_BYTES, "/libtrain-%ld-%ld-%ld", (long)getpid(),
            (long)now.tv_sec, (long)now.tv_nsec);
-  int file = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+  int file =
+      tr__fd_above_stdio(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
   if (file >= 0 && posix_fallocate(file, 0, (off_t)bytes) != 0) {
     close(file);
     shm_unlink(name);
@@ -68,7 +70,7 @@ tr_status tr__segment_create(MPI_Comm node, size_t part, tr__segment *out)
   int file = out->rank == 0 ? make_file(bytes, name) : -1;
   TR_TRY_MPI(MPI_Bcast(name, NAME_BYTES, MPI_CHAR, 0, node));
   if (out->rank != 0 && name[0] != '\0') {
-    file = shm_open(name, O_RDWR, 0);
+    file = tr__fd_above_stdio(shm_open(name, O_RDWR, 0));
   }
   out->base = map_file(file, bytes);
   if (file >= 0) {

@@ -1,4 +1,5 @@
 /* What all data sets have in common: making, asking, reading, closing. */
+#include "base/file_impl.h"
 #include "data/data_impl.h"
 
 #include <errno.h>
@@ -72,7 +73,7 @@ static tr_status open_path(tr_context *ctx,
 {
   struct stat info;
   int failed = stat(path, &info);
-  TR_CHECK(!failed, TR_ENOINPUT, "%s: %s", path, strerror(errno));
+  TR_CHECK(!failed, tr__errno_status(errno), "%s: %s", path, strerror(errno));
   if (S_ISDIR(info.st_mode)) {
     return tr__idx_open_local(ctx, path, split, out);
   }

@@ -1,11 +1,8 @@
 /* Calls of libhdf5: the section around them, their errors, files, reading. */
+#include "base/file_impl.h"
 #include "base/h5_lock_impl.h"
 #include "data/hdf5_impl.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define REASON_BYTES 256
@@ -54,14 +51,7 @@ void tr__hdf5_close(hid_t id)
 tr_status tr__hdf5_open_file(const char *path, tr__hdf5_file *out)
 {
   *out = (tr__hdf5_file){.path = path, .fd = -1, .id = -1};
-  out->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  TR_CHECK(out->fd >= 0, errno == ENOENT ? TR_ENOINPUT : TR_EIO, "%s: %s", path,
-           strerror(errno));
-  struct stat info;
-  int failed = fstat(out->fd, &info);
-  TR_CHECK(!failed, TR_EIO, "%s: %s", path, strerror(errno));
-  TR_CHECK(S_ISREG(info.st_mode), TR_EDATA, "%s: not a regular file", path);
-  out->bytes = info.st_size;
+  TR_TRY(tr__open_read(path, &out->fd, &out->bytes));
   TR_CHECK(H5Fis_hdf5(path) > 0, TR_EDATA,
            "%s: not an HDF5 file: it has no HDF5 signature", path);
   out->id = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);

@@ -5,13 +5,11 @@
  *   then         the product of the extents bytes, and nothing more
  *
  * Source: LeCun, Cortes, Burges: the MNIST database, file formats */
+#include "base/file_impl.h"
 #include "data/idx_impl.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -33,14 +31,7 @@ static tr_status source_open(const char *path, bool is_gz, source *s)
 {
   s->path = path;
   s->is_gz = is_gz;
-  s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  TR_CHECK(s->fd >= 0, errno == ENOENT ? TR_ENOINPUT : TR_EIO, "%s: %s", path,
-           strerror(errno));
-  struct stat info;
-  int failed = fstat(s->fd, &info);
-  TR_CHECK(!failed, TR_EIO, "%s: %s", path, strerror(errno));
-  TR_CHECK(S_ISREG(info.st_mode), TR_EDATA, "%s: not a regular file", path);
-  s->file_bytes = info.st_size;
+  TR_TRY(tr__open_read(path, &s->fd, &s->file_bytes));
   if (is_gz) {
     /* 16 asks for the gzip header and trailer to be checked. */
     TR_CHECK(inflateInit2(&s->stream, 15 + 16) == Z_OK, TR_ENOMEM,
@@ -62,18 +53,8 @@ static void source_close(source *s)
 /* Up to `bytes` of the file itself; *got is smaller only at its end. */
 static tr_status read_raw(source *s, void *out, size_t bytes, size_t *got)
 {
-  *got = 0;
-  while (*got < bytes) {
-    ssize_t n = read(s->fd, (char *)out + *got, bytes - *got);
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    TR_CHECK(n >= 0, TR_EIO, "%s: %s", s->path, strerror(errno));
-    if (n == 0) {
-      break;
-    }
-    *got += (size_t)n;
-  }
+  int code = tr__read_full(s->fd, out, bytes, got);
+  TR_CHECK(code == 0, TR_EIO, "%s: %s", s->path, strerror(code));
   return TR_OK;
 }
 

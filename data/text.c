@@ -3,12 +3,12 @@
  * The file is read once. Sample i is the context characters from i * stride on;
  * its targets are the same window one character later. The first 90 % of the
  * text are "train", the rest "test"; both number all characters of the file. */
+#include "base/file_impl.h"
 #include "data/data_impl.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 enum { CODES = 256 };
 
@@ -72,21 +72,17 @@ static tr_status check_opts(const tr_text_opts *opts)
 
 static tr_status read_bytes(const char *path, text *state)
 {
-  struct stat info;
-  FILE *file = fopen(path, "rb");
-  TR_CHECK(file != NULL, TR_ENOINPUT, "%s: %s", path, strerror(errno));
-  if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode)) {
-    fclose(file);
-    return TR_FAIL(TR_EDATA, "%s: no regular file, expected a text", path);
-  }
-  state->length = (int64_t)info.st_size;
+  int file, code = 0;
+  size_t got = 0;
+  TR_TRY(tr__open_read(path, &file, &state->length));
   state->ids = malloc((size_t)state->length + 1);
-  size_t got = state->ids != NULL
-                   ? fread(state->ids, 1, (size_t)state->length, file)
-                   : 0;
-  fclose(file);
+  if (state->ids != NULL) {
+    code = tr__read_full(file, state->ids, (size_t)state->length, &got);
+  }
+  close(file);
   TR_CHECK(state->ids != NULL, TR_ENOMEM, "%s: no memory for %lld bytes", path,
            (long long)state->length);
+  TR_CHECK(code == 0, TR_EIO, "%s: %s", path, strerror(code));
   TR_CHECK(got == (size_t)state->length, TR_EIO,
            "%s: %zu bytes could be read of %lld", path, got,
            (long long)state->length);

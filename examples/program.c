@@ -1,10 +1,12 @@
 #include "program.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What a signal handler has to reach. */
 static tr_context *signalled;
@@ -38,6 +40,17 @@ static tr_dtype dtype_of(const char *name)
   return TR_F32;
 }
 
+/* Where a standard stream is closed, the next file that anything opens would
+ * take its number, and with it what is printed. */
+static void fill_standard_streams(void)
+{
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
+      return;
+    }
+  }
+}
+
 /* All ranks take part in refusing options: one rank's complaint would leave
  * the others waiting. */
 int example_open_context(int argc,
@@ -46,6 +59,7 @@ int example_open_context(int argc,
                          tr_context **ctx)
 {
   char problem[256] = "";
+  fill_standard_streams();
   const example_options program_defaults = *options;
   tr_status status = example_options_parse(argc, argv, options, problem);
   const tr_context_opts defaults = {0};

@@ -1,5 +1,5 @@
 /* The error trace: what failed, where it was noticed, how it came up. */
-#include "base/base_impl.h"
+#include "base/file_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +118,7 @@ bool tr__error_is_elsewhere(void)
   return trace.is_elsewhere;
 }
 
-void tr_error_print(FILE *stream)
+static void print_trace(FILE *stream)
 {
   if (trace.origin.rank >= 0) {
     fprintf(stream, "error on rank %d: ", trace.origin.rank);
@@ -133,4 +133,13 @@ void tr_error_print(FILE *stream)
     fprintf(stream, "  %s %s:%d\n", i == 0 ? "at" : "by", trace.frames[i].file,
             trace.frames[i].line);
   }
+}
+
+void tr_error_print(FILE *stream)
+{
+  tr__write_guard guard;
+  tr__write_begin(&guard);
+  print_trace(stream);
+  tr__flush(stream);
+  tr__write_end(&guard);
 }

@@ -12,12 +12,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static int system_open(const char *path, int flags, mode_t mode)
 {
-  return open(path, flags, mode);
+  return tr__open_fd(path, flags, mode);
 }
 
 static int system_allocate(int fd, off_t bytes)
@@ -49,31 +48,6 @@ const tr__file_ops *tr__file_ops_system(void)
   return &ops;
 }
 
-static void block_limit_signal(tr__durable *file)
-{
-  sigset_t limit, before;
-  sigemptyset(&limit);
-  sigaddset(&limit, SIGXFSZ);
-  pthread_sigmask(SIG_BLOCK, &limit, &before);
-  file->limit_was_blocked = sigismember(&before, SIGXFSZ) == 1;
-}
-
-/* The signal of a write beyond the limit goes to the thread that wrote, so it
- * can be taken back here. */
-static void unblock_limit_signal(tr__durable *file)
-{
-  sigset_t limit;
-  struct timespec now = {0, 0};
-  if (file->limit_was_blocked) {
-    return;
-  }
-  sigemptyset(&limit);
-  sigaddset(&limit, SIGXFSZ);
-  while (sigtimedwait(&limit, NULL, &now) == SIGXFSZ) {
-  }
-  pthread_sigmask(SIG_UNBLOCK, &limit, NULL);
-}
-
 void tr__durable_abort(tr__durable *file)
 {
   if (file->temporary[0] == '\0') {
@@ -86,7 +60,7 @@ void tr__durable_abort(tr__durable *file)
   /* Where this fails the next save finds the leftover by its name. */
   file->ops->unlink(file->temporary);
   file->temporary[0] = '\0';
-  unblock_limit_signal(file);
+  tr__write_end(&file->guard);
 }
 
 /* Ends the file with a message; code is errno as it was. */
@@ -123,7 +97,7 @@ tr_status tr__durable_open(const tr__file_ops *ops,
     return TR_FAIL(TR_EIO, "%s: the path is longer than %d bytes", dir,
                    TR__PATH_BYTES);
   }
-  block_limit_signal(out);
+  tr__write_begin(&out->guard);
   out->fd = open_again(ops, out->temporary,
                        O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW);
   if (out->fd < 0) {
@@ -176,7 +150,7 @@ tr_status tr__durable_commit(tr__durable *file)
     return give_up(file, "rename the temporary file", errno);
   }
   file->temporary[0] = '\0';
-  unblock_limit_signal(file);
+  tr__write_end(&file->guard);
   strcpy(dir, file->path);
   *strrchr(dir, '/') = '\0';
   return tr__sync_dir(file->ops, dir);

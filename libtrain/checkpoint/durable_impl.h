@@ -2,10 +2,7 @@
 #ifndef TR_DURABLE_IMPL_H
 #define TR_DURABLE_IMPL_H
 
-#include "base/base_impl.h"
-
-#include <signal.h>
-#include <sys/types.h>
+#include "base/file_impl.h"
 
 #define TR__PATH_BYTES 1024
 
@@ -33,7 +30,7 @@ typedef struct tr__durable {
   int fd; /* -1: none */
   char path[TR__PATH_BYTES];
   char temporary[TR__PATH_BYTES]; /* "" where there is none */
-  bool limit_was_blocked;         /* SIGXFSZ, before this file */
+  tr__write_guard guard;          /* from open to the end */
 } tr__durable;
 
 /* What the names of temporaries in a directory begin with. */

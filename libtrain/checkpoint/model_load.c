@@ -5,17 +5,20 @@
 
 #include <fnmatch.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* A sealed file is one of ours: damage is found before libhdf5 sees it. */
 static tr_status check_seal(const char *path)
 {
   char first[16] = {0};
-  FILE *file = path != NULL ? fopen(path, "rb") : NULL;
-  size_t length = file != NULL ? fread(first, 1, sizeof first, file) : 0;
-  if (file != NULL) {
-    fclose(file);
-  }
-  /* What cannot be opened is told by the reader. */
+  size_t length = 0;
+  int file;
+  TR_CHECK(path != NULL, TR_EINVAL, "tr_model_load: path is NULL");
+  TR_TRY(tr__open_read(path, &file, NULL));
+  int code = tr__read_full(file, first, sizeof first, &length);
+  close(file);
+  TR_CHECK(code == 0, TR_EIO, "%s: %s", path, strerror(code));
   if (!tr__seal_is_on(first, length)) {
     return TR_OK;
   }

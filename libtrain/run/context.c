@@ -1,5 +1,6 @@
 /* Contexts: which device, which communicator, how many threads. */
 #include "base/context_impl.h"
+#include "base/file_impl.h"
 #include "base/half_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "run/trace_impl.h"
@@ -31,12 +32,9 @@ typedef struct watch {
 static void default_log(void *user, int level, const char *line)
 {
   (void)user;
-  if (level == TR__LOG_WARNING) {
-    fprintf(stderr, "warning: %s\n", line);
-    return;
-  }
-  printf("%s\n", line);
-  fflush(stdout);
+  bool is_warning = level == TR__LOG_WARNING;
+  tr__print_line(is_warning ? stderr : stdout, is_warning ? "warning: " : "",
+                 line);
 }
 
 static void callers_log(void *user, int level, const char *line)

@@ -1,29 +1,84 @@
 /* The log of a run as JSON lines, written by rank 0. */
 #include "run/joblog_impl.h"
 
+#include "base/file_impl.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { TAIL_BYTES = 1 << 16 };
+
+/* Where the last line begins that has no end; -1: there is none.
+ * first  [out]  its first character */
+static int64_t find_partial_line(int file, int64_t bytes, char *first)
+{
+  char tail[TAIL_BYTES];
+  size_t got;
+  int64_t from = tr__max(bytes - TAIL_BYTES, 0);
+  if (lseek(file, from, SEEK_SET) < 0 ||
+      tr__read_full(file, tail, sizeof tail, &got) != 0 || got == 0 ||
+      tail[got - 1] == '\n') {
+    return -1;
+  }
+  size_t begin = got;
+  while (begin > 0 && tail[begin - 1] != '\n') {
+    begin--;
+  }
+  *first = tail[begin];
+  return from + (int64_t)begin;
+}
+
+/* A line that was cut short, by a full disk or a kill, is removed; what is no
+ * line of a log gets an end, so that the next line is one of its own. */
+static void end_last_line(const tr__joblog *log)
+{
+  int file;
+  int64_t bytes;
+  char first = '\0';
+  if (tr__open_read(log->path, &file, &bytes) != TR_OK) {
+    return;
+  }
+  int64_t begin = find_partial_line(file, bytes, &first);
+  close(file);
+  if (begin < 0) {
+    return;
+  }
+  if (first != '{') {
+    fputc('\n', log->file);
+    return;
+  }
+  /* Where this fails the line stays. */
+  (void)!ftruncate(fileno(log->file), begin);
+}
+
 tr_status tr__joblog_open(const char *path, tr_dtype dtype, tr__joblog *log)
 {
-  *log = (tr__joblog){.digits = dtype == TR_F64 ? 17 : 9};
+  int file;
+  *log = (tr__joblog){.path = path, .digits = dtype == TR_F64 ? 17 : 9};
   if (path == NULL) {
     return TR_OK;
   }
-  log->file = fopen(path, "a");
-  TR_CHECK(log->file != NULL, TR_EIO, "cannot write the log %s: %s", path,
-           strerror(errno));
+  TR_TRY(tr__open_write(path, "log", O_APPEND, TR__TO_STREAM, &file));
+  log->file = fdopen(file, "a");
+  if (log->file == NULL) {
+    close(file);
+    return TR_FAIL(TR_ENOMEM, "no memory for the log %s", path);
+  }
+  end_last_line(log);
   return TR_OK;
 }
 
 void tr__joblog_restart(tr__joblog *log)
 {
-  if (log->file != NULL && ftruncate(fileno(log->file), 0) != 0) {
-    log->has_failed = true;
+  /* A pipe or a device has nothing to drop. */
+  if (log->file != NULL && ftruncate(fileno(log->file), 0) != 0 &&
+      errno != EINVAL) {
+    log->failure = errno;
   }
 }
 
@@ -37,11 +92,13 @@ static void put_number(const tr__joblog *log, const char *key, double value)
   }
 }
 
+/* A line is there as a whole or not at all. */
 static void end_line(tr__joblog *log)
 {
   fprintf(log->file, "}\n");
-  if (fflush(log->file) != 0) {
-    log->has_failed = true;
+  if (!tr__flush(log->file)) {
+    log->failure = errno;
+    end_last_line(log);
   }
 }
 
@@ -96,12 +153,20 @@ void tr__joblog_final(tr__joblog *log, const tr_report *report)
   end_line(log);
 }
 
-bool tr__joblog_close(tr__joblog *log)
+tr_status tr__joblog_check(tr__joblog *log)
 {
-  bool is_whole = !log->has_failed;
-  if (log->file != NULL && fclose(log->file) != 0) {
-    is_whole = false;
+  int code = log->failure;
+  log->failure = 0;
+  TR_CHECK(code == 0, TR_EIO, "lines of the log %s are lost: %s", log->path,
+           strerror(code));
+  return TR_OK;
+}
+
+void tr__joblog_close(tr__joblog *log)
+{
+  if (log->file != NULL) {
+    tr__flush(log->file);
+    fclose(log->file);
   }
   log->file = NULL;
-  return is_whole;
 }

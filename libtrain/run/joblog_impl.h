@@ -7,9 +7,10 @@
 #include <train/run.h>
 
 typedef struct tr__joblog {
-  FILE *file;      /* NULL: no log */
-  int digits;      /* significant ones of a loss */
-  bool has_failed; /* a line could not be written */
+  FILE *file;       /* NULL: no log */
+  const char *path; /* borrowed until closed */
+  int digits;       /* significant ones of a loss */
+  int failure;      /* errno of a line that could not be written; 0: none */
 } tr__joblog;
 
 typedef struct tr__joblog_entry {
@@ -32,7 +33,9 @@ void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back);
 void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry);
 void tr__joblog_final(tr__joblog *log, const tr_report *report);
 
-/* tr__joblog_close - false where a line was lost. */
-bool tr__joblog_close(tr__joblog *log);
+/* tr__joblog_check - TR_EIO where a line was lost since the last call. */
+tr_status tr__joblog_check(tr__joblog *log);
+
+void tr__joblog_close(tr__joblog *log);
 
 #endif

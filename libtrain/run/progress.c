@@ -1,6 +1,8 @@
 /* What a person sees of a run: a bar on a terminal, plain lines elsewhere. */
 #include "run/progress_impl.h"
 
+#include "base/file_impl.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #define BAR_WIDTH       24
 #define BAR_INTERVAL_S  0.1
 #define LINE_INTERVAL_S 10.0
+#define LINE_BYTES      512
 
 /* Open MPI gives the ranks a pseudo-terminal whatever its own output is, so
  * under it the question goes to the process that started this one. */
@@ -19,7 +22,7 @@ static bool is_watched(FILE *stream)
   }
   char path[64];
   snprintf(path, sizeof path, "/proc/%ld/fd/1", (long)getppid());
-  int parent = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  int parent = tr__open_fd(path, O_WRONLY | O_NONBLOCK, 0);
   bool answer = parent >= 0 && isatty(parent);
   if (parent >= 0) {
     close(parent);
@@ -58,10 +61,20 @@ static void write_bar(char *out, double share)
   out[BAR_WIDTH] = '\0';
 }
 
+/* A reader that goes away is no reason to end. */
+static void write_out(FILE *stream, const char *text)
+{
+  tr__write_guard guard;
+  tr__write_begin(&guard);
+  fputs(text, stream);
+  tr__flush(stream);
+  tr__write_end(&guard);
+}
+
 static void show(tr__progress *progress, const tr__progress_now *now)
 {
   const tr__progress_total *total = &progress->total;
-  char left[32], bar[BAR_WIDTH + 1], where[64];
+  char left[32], bar[BAR_WIDTH + 1], where[64], line[LINE_BYTES];
   double share =
       total->steps > 0 ? (double)now->step / (double)total->steps : 0;
   double samples_left =
@@ -76,13 +89,13 @@ static void show(tr__progress *progress, const tr__progress_now *now)
     snprintf(where, sizeof where, "epoch %lld  ", (long long)now->epoch + 1);
   }
   const char *prefix = progress->is_terminal ? "\r[" : "";
-  fprintf(progress->stream,
-          "%s%s%s%sstep %lld/%lld  loss %.5g  %.0f samples/s  %s left%s",
-          prefix, progress->is_terminal ? bar : "",
-          progress->is_terminal ? "] " : "", where, (long long)now->step,
-          (long long)total->steps, now->loss, now->samples_per_s, left,
-          progress->is_terminal ? " \033[K" : "\n");
-  fflush(progress->stream);
+  snprintf(line, sizeof line,
+           "%s%s%s%sstep %lld/%lld  loss %.5g  %.0f samples/s  %s left%s",
+           prefix, progress->is_terminal ? bar : "",
+           progress->is_terminal ? "] " : "", where, (long long)now->step,
+           (long long)total->steps, now->loss, now->samples_per_s, left,
+           progress->is_terminal ? " \033[K" : "\n");
+  write_out(progress->stream, line);
   progress->has_open_bar = progress->is_terminal;
 }
 
@@ -105,23 +118,20 @@ void tr__progress_line(tr__progress *progress, const char *format, ...)
   if (progress->stream == NULL) {
     return;
   }
-  if (progress->has_open_bar) {
-    fprintf(progress->stream, "\r\033[K");
-    progress->has_open_bar = false;
-  }
+  char line[LINE_BYTES];
+  const char *prefix = progress->has_open_bar ? "\r\033[K" : "";
+  progress->has_open_bar = false;
   va_list arguments;
   va_start(arguments, format);
-  vfprintf(progress->stream, format, arguments);
+  vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
-  fprintf(progress->stream, "\n");
-  fflush(progress->stream);
+  tr__print_line(progress->stream, prefix, line);
 }
 
 void tr__progress_end(tr__progress *progress)
 {
   if (progress->stream != NULL && progress->has_open_bar) {
-    fprintf(progress->stream, "\r\033[K");
-    fflush(progress->stream);
+    write_out(progress->stream, "\r\033[K");
     progress->has_open_bar = false;
   }
 }

@@ -1,9 +1,11 @@
 /* Writes the ranks' events in the format of Chrome's trace viewer: one process
  * per rank, one thread for computing and one for transfers.
  * Source: "Trace Event Format", the JSON object format, complete events */
+#include "base/file_impl.h"
 #include "run/trace_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,9 +67,13 @@ static tr_status open_trace(tr__comm *comm, const char *path, tr__trace **out)
   TR_CHECK(trace->path != NULL, TR_ENOMEM, "no memory for a trace");
   TR_TRY(tr__timeline_create(MOST_EVENTS, &trace->timeline));
   if (comm->rank == 0) {
-    trace->file = fopen(path, "w");
-    TR_CHECK(trace->file != NULL, TR_EIO, "cannot write the trace %s: %s", path,
-             strerror(errno));
+    int file;
+    TR_TRY(tr__open_write(path, "trace", O_TRUNC, TR__TO_FILE, &file));
+    trace->file = fdopen(file, "w");
+    if (trace->file == NULL) {
+      close(file);
+      return TR_FAIL(TR_ENOMEM, "no memory for a trace");
+    }
   }
   return TR_OK;
 }
@@ -194,19 +200,20 @@ static tr_status write_quality(tr__trace *trace, int64_t *dropped)
   return TR_OK;
 }
 
-/* A shorter file than before loses its old end. */
+/* A shorter file than before loses its old end; a device has none. */
 static tr_status end_file(const tr__trace *trace)
 {
   FILE *file = trace->file;
   bool is_written =
-      file == NULL || (fflush(file) == 0 && !ferror(file) &&
-                       ftruncate(fileno(file), (off_t)ftell(file)) == 0);
+      file == NULL ||
+      (tr__flush(file) &&
+       (ftruncate(fileno(file), ftello(file)) == 0 || errno == EINVAL));
   TR_CHECK(is_written, TR_EIO, "cannot write the trace %s: %s", trace->path,
            strerror(errno));
   return TR_OK;
 }
 
-tr_status tr__trace_write(tr__trace *trace, int64_t *dropped)
+static tr_status write_all(tr__trace *trace, int64_t *dropped)
 {
   tr__comm *comm = trace->comm;
   tr__event *chunk = calloc(CHUNK, sizeof *chunk);
@@ -228,12 +235,22 @@ done:
   return status;
 }
 
+tr_status tr__trace_write(tr__trace *trace, int64_t *dropped)
+{
+  tr__write_guard guard;
+  tr__write_begin(&guard);
+  tr_status status = write_all(trace, dropped);
+  tr__write_end(&guard);
+  return status;
+}
+
 void tr__trace_close(tr__trace **trace)
 {
   if (*trace == NULL) {
     return;
   }
   if ((*trace)->file != NULL) {
+    tr__flush((*trace)->file);
     fclose((*trace)->file);
   }
   tr__timeline_destroy(&(*trace)->timeline);

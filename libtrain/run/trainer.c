@@ -124,9 +124,10 @@ void tr_trainer_destroy(tr_trainer **trainer)
     return;
   }
   tr_trainer *t = *trainer;
-  if (!tr__joblog_close(&t->log)) {
-    tr__warn_root(t->ctx, "lines of the log %s are lost", t->opts.log_path);
+  if (tr__joblog_check(&t->log) != TR_OK) {
+    tr__warn_root(t->ctx, "%s", tr_error_message());
   }
+  tr__joblog_close(&t->log);
   free(t->checkpoint_dir);
   free(t);
   *trainer = NULL;
@@ -497,6 +498,9 @@ static tr_status fit(tr_trainer *trainer, tr_report *report)
   tr__progress_end(&trainer->progress);
   if (report != NULL) {
     *report = trainer->report;
+  }
+  if (status == TR_OK) {
+    status = tr__agree(trainer->ctx->comm, tr__joblog_check(&trainer->log));
   }
   return write_trace(trainer, status);
 }

@@ -121,6 +121,12 @@ def make_folder(name):
     return prepare
 
 
+def make_pipe(name):
+    def prepare(_, folder):
+        os.mkfifo(os.path.join(folder, name))
+    return prepare
+
+
 def flip(at):
     """One bit of a file, counted from its end where at is negative; a
     fraction counts in its length."""
@@ -402,6 +408,47 @@ def save_rows():
                       "1"])
 
 
+def open_rows():
+    """What is opened is not what it should be, or cannot be written to."""
+    data = ["--data", "data", "--steps", "3", "--no-checkpoint"]
+    pipe, folder = both(idx(), make_pipe("x")), both(idx(), make_folder("x"))
+    labels = both(idx(), lambda _, at: os.remove(
+        os.path.join(at, "data", LABELS)), make_pipe("data/" + LABELS))
+    for what, prepare, options, code, text in (
+            ("data that is a pipe", make_pipe("x"), ["--data", "x"], 65,
+             "x: neither a folder of IDX files nor a regular HDF5 file"),
+            ("data that is a device", None, ["--data", "/dev/zero"], 65,
+             "/dev/zero: neither a folder of IDX files nor a regular"),
+            ("labels that are a pipe", labels, data, 65, "is a pipe"),
+            ("first parameters that are a pipe", pipe, data + ["--init", "x"],
+             65, "x: is a pipe, expected a regular file"),
+            ("first parameters that are a folder", folder,
+             data + ["--init", "x"], 65, "x: is a directory, expected"),
+            ("first parameters that are a device", idx(),
+             data + ["--init", "/dev/zero"], 65, "/dev/zero: is a device"),
+            ("a log that is a pipe which nobody reads", pipe,
+             data + ["--log", "x"], 74,
+             "cannot write the log x: it is a pipe that nobody reads"),
+            ("a trace that is a pipe", pipe, data + ["--trace", "x"], 74,
+             "cannot write the trace x: it is a pipe, expected"),
+            ("a trace that is a folder", folder, data + ["--trace", "x"], 74,
+             "cannot write the trace x: it is a directory, expected"),
+            ("a trace in no folder", idx(), data + ["--trace", "none/x"], 74,
+             "cannot write the trace none/x: No such file"),
+            ("a log on a full disk", idx(), data + ["--log", "/dev/full"], 74,
+             "lines of the log /dev/full are lost: No space left"),
+            ("a trace on a full disk", idx(), data + ["--trace", "/dev/full"],
+             74, "cannot write the trace /dev/full: No space left")):
+        yield Row(what, prepare, options, code, text)
+    # 2,048 bytes hold what is printed and a few lines of a log.
+    yield Row("a log beyond the limit of files", idx(),
+              data[:3] + ["40", "--no-checkpoint", "--log", "x"], 74,
+              "lines of the log x are lost: File too large", ulimit=4)
+    yield Row("a trace beyond the limit of files", idx(),
+              data + ["--trace", "x"], 74,
+              "cannot write the trace x: File too large", ulimit=4)
+
+
 def mismatch_rows():
     data = ["--data", "data", "--steps", "2"]
     for what, mine, other in (
@@ -445,8 +492,8 @@ def mismatch_rows():
 
 
 def all_rows():
-    for rows in (save_rows, checkpoint_rows, nonfinite_rows, mismatch_rows,
-                 hdf5_rows, idx_rows, option_rows):
+    for rows in (save_rows, open_rows, checkpoint_rows, nonfinite_rows,
+                 mismatch_rows, hdf5_rows, idx_rows, option_rows):
         yield from rows()
 
 

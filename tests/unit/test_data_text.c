@@ -125,7 +125,7 @@ static void test_bad_texts_and_options_are_refused(void)
   ASSERT_FAILS(tr_text_open(ctx, "/no/such/text", &opts, &data), TR_ENOINPUT,
                "/no/such/text");
   ASSERT_FAILS(tr_text_open(ctx, test_scratch(), &opts, &data), TR_EDATA,
-               "no regular file");
+               "expected a regular file");
   ASSERT_FAILS(tr_text_open(ctx, write_text("empty", "", 0), &opts, &data),
                TR_EDATA, "0 characters");
   ASSERT_FAILS(tr_text_open(ctx, path, NULL, &data), TR_EINVAL, "options");
