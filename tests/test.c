@@ -18,9 +18,13 @@ static struct {
   int rank, size;
 } state = {.seed = 20261123};
 
-static int environment_int(const char *name, int fallback)
+/* What Open MPI's launcher or MPICH's tells a process. */
+static int launcher_int(const char *open_mpi, const char *mpich, int fallback)
 {
-  const char *text = getenv(name);
+  const char *text = getenv(open_mpi);
+  if (text == NULL) {
+    text = getenv(mpich);
+  }
   return text != NULL ? atoi(text) : fallback;
 }
 
@@ -51,6 +55,11 @@ void test_skip(const char *format, ...)
   va_end(arguments);
   state.result = TEST_SKIPPED;
   longjmp(state.end, 1);
+}
+
+void test_not_here(const char *why)
+{
+  test_skip("not here: %s", why);
 }
 
 uint64_t test_seed(void)
@@ -161,8 +170,8 @@ int test_main(int argc, char **argv, const tr_test *tests, int count)
 {
   test_argc = argc;
   test_argv = argv;
-  state.rank = environment_int("OMPI_COMM_WORLD_RANK", 0);
-  state.size = environment_int("OMPI_COMM_WORLD_SIZE", 1);
+  state.rank = launcher_int("OMPI_COMM_WORLD_RANK", "PMI_RANK", 0);
+  state.size = launcher_int("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", 1);
   const char *only = NULL;
   for (int i = 1; i + 1 < argc; i++) {
     if (strcmp(argv[i], "--seed") == 0) {

@@ -45,6 +45,10 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
 /* test_skip - end this test as skipped, with the reason. */
 _Noreturn void test_skip(const char *format, ...) TR_PRINTF(1, 2);
 
+/* test_not_here - end this test, which does not apply to so many ranks or this
+ * layout on any machine: no claim, and nobody is told of a skip. */
+_Noreturn void test_not_here(const char *why);
+
 /* test_seed - the seed of this run's random cases: option --seed N, else a
  * fixed one; printed with every failure. */
 uint64_t test_seed(void);

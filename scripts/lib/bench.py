@@ -11,6 +11,7 @@ import bench_hosts
 
 TORCH = os.path.join("scripts", "bench_torch.py")
 BENCH = os.path.join("build", "tests", "bench")
+LAUNCH = os.path.join("build", "scripts", "mpi", "launch")
 
 
 def run(command):
@@ -36,10 +37,7 @@ def torch_version(python):
 
 
 def mpirun(ranks):
-    command = ["mpirun", "-n", str(ranks), "--bind-to", "none"]
-    if (len(os.sched_getaffinity(0))) < ranks:
-        command.append("--oversubscribe")
-    return command
+    return [LAUNCH, "-n", str(ranks)]
 
 
 def in_turn(contestants, pairs, label):

@@ -16,6 +16,7 @@ import scale_model as model
 import simgrid
 
 BENCH = os.path.abspath(os.path.join("build", "tests", "bench"))
+LAUNCH = os.path.abspath(os.path.join("build", "scripts", "mpi", "launch"))
 ALGORITHMS = ("ring", "halving")
 MIB = 1 << 20
 SECONDS = "2"
@@ -61,8 +62,8 @@ class Here:
         self.hosts = hosts
 
     def run(self, program, *arguments):
-        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n",
-                   str(self.hosts), os.path.join(BENCH, program)]
+        command = [LAUNCH, "-n", str(self.hosts),
+                   os.path.join(BENCH, program)]
         result = subprocess.run(command + list(arguments), check=False,
                                 stdin=subprocess.DEVNULL, capture_output=True,
                                 text=True, timeout=LIMIT_S)

@@ -4,17 +4,17 @@
 # with its own MPI or compiler keeps them, and a second call costs
 # milliseconds.
 
-# package  probe: cmd NAME, file PATH, or pc NAME[|NAME...] (any one of them)
+# package  probes, any one of which will do: cmd:NAME, file:PATH, pc:NAME
 packages_build='
 gcc cmd:gcc
 libc6-dev file:/usr/include/stdio.h
 meson cmd:meson
 ninja-build cmd:ninja
 pkg-config cmd:pkg-config
-libopenmpi-dev pc:mpi-c|ompi-c|mpi
-openmpi-bin cmd:mpirun
+libopenmpi-dev pc:mpi-c pc:ompi-c pc:mpich pc:mpi cmd:mpicc
+openmpi-bin cmd:mpirun cmd:mpiexec
 libopenblas-dev pc:openblas
-libhdf5-dev pc:hdf5-serial|hdf5
+libhdf5-dev pc:hdf5-serial pc:hdf5
 zlib1g-dev pc:zlib
 libxxhash-dev pc:libxxhash'
 packages_test='
@@ -59,25 +59,23 @@ progress_end() {
   progress_quarter=0
 }
 
-have() { # PROBE
-  local name
-  case $1 in
-  cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
-  file:*) [ -e "${1#file:}" ] ;;
-  pc:*)
-    command -v pkg-config >/dev/null 2>&1 || return 1
-    for name in $(printf '%s' "${1#pc:}" | tr '|' ' '); do
-      pkg-config --exists "$name" && return 0
-    done
-    return 1
-    ;;
-  esac
+have() { # PROBE...
+  local probe
+  for probe in "$@"; do
+    case $probe in
+    cmd:*) command -v "${probe#cmd:}" >/dev/null 2>&1 && return 0 ;;
+    file:*) [ -e "${probe#file:}" ] && return 0 ;;
+    pc:*) pkg-config --exists "${probe#pc:}" >/dev/null 2>&1 && return 0 ;;
+    esac
+  done
+  return 1
 }
 
 missing_packages() { # LIST
-  local package probe
-  printf '%s\n' "$1" | while read -r package probe; do
-    if [ -n "$package" ] && ! have "$probe"; then
+  local package probes
+  printf '%s\n' "$1" | while read -r package probes; do
+    # shellcheck disable=SC2086
+    if [ -n "$package" ] && ! have $probes; then
       printf '%s ' "$package"
     fi
   done
@@ -194,12 +192,5 @@ build_tree() {
   if [ "$rc" -ne 0 ]; then
     sed -n '/^FAILED:\|ERROR:/,$p' "$log" | head -n 60 >&2
     die "the build failed (all of it: $log)"
-  fi
-}
-
-# What Open MPI asks of root, and of more ranks than cores.
-mpi_environment() {
-  if [ "$(id -u)" -eq 0 ]; then
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   fi
 }

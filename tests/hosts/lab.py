@@ -27,6 +27,10 @@ class Lab:
         # Whoever ends this program ends the lab.
         signal.signal(signal.SIGTERM, lambda *ignored: os._exit(self.leave()))
         try:
+            version = subprocess.run(["mpirun", "--version"], check=False,
+                                     capture_output=True, text=True).stdout
+            if "Open MPI" not in version:
+                raise NoLab("mpirun is not Open MPI's, whose options are used")
             self.call("up", str(self.hosts))
         except OSError as error:
             raise NoLab(str(error)) from error

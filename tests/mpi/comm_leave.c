@@ -54,7 +54,8 @@ int main(int argc, char **argv)
     opts.device = what;
   }
   if (strcmp(how, "mismatch") == 0) {
-    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    const char *open_mpi = getenv("OMPI_COMM_WORLD_RANK");
+    const char *rank = open_mpi != NULL ? open_mpi : getenv("PMI_RANK");
     opts.seed = rank != NULL ? strtoull(rank, NULL, 10) : 0;
   }
   tr_context *ctx;

@@ -1,7 +1,6 @@
 #!/bin/sh
 # How a job ends: the exit code of the failure, and its message exactly once.
 # usage: test_comm_exit.sh MPIRUN PROGRAM
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpirun=$1
 program=$2
 number=0
@@ -15,7 +14,7 @@ check() {
   number=$((number + 1))
   launcher=
   if [ "$ranks" -gt 0 ]; then
-    launcher="$mpirun -n $ranks --oversubscribe --bind-to none"
+    launcher="$mpirun -n $ranks"
   fi
   timeout 60 $launcher "$program" "$@" >"$output" 2>&1
   got=$?

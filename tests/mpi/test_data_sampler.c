@@ -179,7 +179,7 @@ static void test_every_sample_once_after_a_resume_on_other_ranks(void)
 static void test_different_options_are_refused_on_all_ranks(void)
 {
   if (world_size() == 1) {
-    test_skip("needs two ranks");
+    test_not_here("needs two ranks");
   }
   job j;
   tr_loader *loader;
@@ -198,7 +198,7 @@ static void test_different_options_are_refused_on_all_ranks(void)
 static void test_fewer_samples_than_ranks_are_refused(void)
 {
   if (world_size() == 1) {
-    test_skip("needs two ranks");
+    test_not_here("needs two ranks");
   }
   job j;
   tr_loader *loader;

@@ -141,7 +141,8 @@ static void train(const job *j)
 
 int main(int argc, char **argv)
 {
-  const char *text = getenv("OMPI_COMM_WORLD_RANK");
+  const char *open_mpi = getenv("OMPI_COMM_WORLD_RANK");
+  const char *text = open_mpi != NULL ? open_mpi : getenv("PMI_RANK");
   int rank = text != NULL ? atoi(text) : 0;
   job j = {.fault = ""};
   j.limit_s = argc > 1 ? strtod(argv[1], NULL) : 0;

@@ -8,19 +8,18 @@ import threading
 
 LIMIT_S = 20
 BREAK = re.compile(r"[\r\n]|\x1b\[K")
-ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
-                   OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                   OMPI_MCA_mpi_yield_when_idle="1")
+ENVIRONMENT = dict(os.environ, OMPI_MCA_mpi_yield_when_idle="1")
+# In which Open MPI's and MPICH's launchers tell a process its rank.
+RANK_VARIABLES = (b"OMPI_COMM_WORLD_RANK", b"PMI_RANK")
 # Each rank leaves its exit code in a file; mpirun's own code is that of the
 # first rank that fails. It then ends the others, which mostly have ended by
 # themselves.
 KEEP_CODE = ('trap "" TERM; "$@"; code=$?; '
-             'echo $code >exit.${OMPI_COMM_WORLD_RANK:-0}; exit $code')
+             'echo $code >exit.${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}; exit $code')
 
 
 def mpirun(launcher, ranks):
-    return [launcher, "--oversubscribe", "--bind-to", "none",
-            "-n", str(ranks)]
+    return [launcher, "-n", str(ranks)]
 
 
 class Result:

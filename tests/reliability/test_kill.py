@@ -50,10 +50,9 @@ class Campaign:
         return path
 
     def command(self, ranks, *more, threads=1, steps=STEPS):
-        return [self.mpirun, "--oversubscribe", "--bind-to", "none",
-                "-n", str(ranks), self.program] + OPTIONS + [
-                    "--threads", str(threads), "--steps", str(steps)
-                ] + list(more)
+        return job.mpirun(self.mpirun, ranks) + [self.program] + OPTIONS + [
+            "--threads", str(threads), "--steps", str(steps)
+        ] + list(more)
 
     def finish(self, folder, ranks, *more, **options):
         """Run to the end; the final line of the log."""

@@ -85,8 +85,9 @@ class Run:
             except OSError:
                 continue
             for variable in variables:
-                if is_rank and variable.startswith(b"OMPI_COMM_WORLD_RANK="):
-                    found[int(variable.split(b"=")[1])] = int(name)
+                key, _, value = variable.partition(b"=")
+                if is_rank and key in job.RANK_VARIABLES:
+                    found[int(value)] = int(name)
         return found
 
     def lines(self):

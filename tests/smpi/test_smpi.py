@@ -17,7 +17,7 @@ PLATFORM = simgrid.fat_tree(8, "12.5GBps", "1us", ("20GBps", "200ns"))
 def claim(number, title, verdict, detail):
     """One line of TAP for one line of the program."""
     if verdict == "skip":
-        print("ok %d - %s # SKIP %s" % (number, title, detail))
+        print("ok %d - %s # SKIP not here: %s" % (number, title, detail))
     else:
         print("%sok %d - %s%s" % ("" if verdict == "ok" else "not ", number,
                                   title, " (%s)" % detail if detail else ""))
