@@ -31,6 +31,12 @@ tr_context_create(MPI_Comm comm, const tr_context_opts *opts, tr_context **out)
 
 #ifdef __cplusplus
 }
+
+inline tr_status
+tr_context_create(MPI_Comm comm, const tr_context_opts &opts, tr_context **out)
+{
+  return tr_context_create(comm, &opts, out);
+}
 #endif
 
 #endif

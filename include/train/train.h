@@ -7,6 +7,7 @@
 
 #include <train/base.h>
 #include <train/conv.h>
+#include <train/cpp.h>
 #include <train/data.h>
 #include <train/inference.h>
 #include <train/init.h>

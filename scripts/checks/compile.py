@@ -48,7 +48,7 @@ def formatting():
 def compile_alone(compiler, language, standard, more):
     """A function that compiles one header with nothing before it."""
     includes = ["-Iinclude", "-Ilibtrain", "-I."] + flags(
-        "mpi-c|ompi-c|mpi", "hdf5-serial|hdf5", "openblas")
+        "mpi-c|ompi-c|mpich|mpi", "hdf5-serial|hdf5", "openblas")
 
     def check(path):
         name = path.replace("include/", "").replace("libtrain/", "")

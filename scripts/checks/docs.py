@@ -37,4 +37,25 @@ def doc_comments():
     return found
 
 
-CHECKS = [doc_comments]
+TAKES_OPTIONS = re.compile(r"\b(tr_[a-z]\w*)\s*\([^;{]*?const tr_\w+_opts \*",
+                           re.DOTALL)
+
+
+def cpp_overloads():
+    """Every public function with options has its overload for C++"""
+    overloads = read("include/train/cpp.h") + read("include/train/mpi.h")
+    found = []
+    for path in code_files("include/train/"):
+        if path.endswith("/cpp.h"):
+            continue
+        text = re.sub(r"/\*.*?\*/", "", read(path), flags=re.DOTALL)
+        for name in TAKES_OPTIONS.findall(text):
+            overload = re.compile(r"\(%s, tr_\w+_opts\)|\b%s\([^;{]*?_opts &" %
+                                  (name, name))
+            if not overload.search(overloads):
+                found.append("%s: %s has no overload in train/cpp.h" %
+                             (path, name))
+    return found
+
+
+CHECKS = [doc_comments, cpp_overloads]

@@ -19,6 +19,7 @@ zlib1g-dev pc:zlib
 libxxhash-dev pc:libxxhash'
 packages_test='
 g++ cmd:g++
+cmake cmd:cmake
 hdf5-tools cmd:h5dump
 libsimgrid-dev cmd:smpirun
 iproute2 cmd:ip'

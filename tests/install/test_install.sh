@@ -40,7 +40,7 @@ installs() {
 
 has_files() {
   local file
-  for file in "$root"/include/train/{train,base,data,layers,model,mpi,optim,run}.h \
+  for file in "$root"/include/train/{train,base,cpp,data,layers,model,mpi,optim,run}.h \
     "$root/$libdir"/libtrain.{a,so} "$root/bin/train_classifier"; do
     if [ ! -e "$file" ]; then
       echo "expected $file"
@@ -63,6 +63,8 @@ builds() { # LANGUAGE PROGRAM
     "$here/program.c" -o "$2" $(flags --libs) ;;
   c++) g++ -std=c++11 -Wall -Wextra -Werror -x c++ $(flags --cflags) \
     "$here/program.c" -o "$2" $(flags --libs) ;;
+  c++20) g++ -std=c++20 -Wall -Wextra -Werror $(flags --cflags) \
+    "$here/program20.cpp" -o "$2" $(flags --libs) ;;
   static) gcc -std=c11 -Wall -Wextra -Werror $(flags --cflags) \
     "$here/program.c" -o "$2" \
     $(flags --static --libs | sed 's/-ltrain\b/-l:libtrain.a/') &&
@@ -77,6 +79,22 @@ prints_version() { # PROGRAM
   [ "$out" = "$(pkg-config --modversion libtrain), 1 rank" ]
 }
 
+trains() { # PROGRAM
+  local out
+  out=$("$1") || return 1
+  echo "$out"
+  [ "$out" = 'loss sound' ]
+}
+
+# The two ways of CMake, in a project of somebody else.
+builds_with_cmake() { # HOW
+  rm -rf "$scratch/cmake"
+  CMAKE_PREFIX_PATH=$root cmake -S "$here/cmake" -B "$scratch/cmake" \
+    -DHOW="$1" -DCMAKE_BUILD_TYPE=Release &&
+    cmake --build "$scratch/cmake" &&
+    prints_version "$scratch/cmake/program"
+}
+
 runs_on_two_ranks() { # PROGRAM
   local out
   out=$(timeout 60 "$mpirun" -n 2 "$1") || return 1
@@ -84,7 +102,7 @@ runs_on_two_ranks() { # PROGRAM
   [ "$out" = "$(pkg-config --modversion libtrain), 2 ranks" ]
 }
 
-echo 1..11
+echo 1..15
 claim test_meson_installs installs
 claim test_headers_libraries_and_programs_are_where_others_look has_files
 claim test_internal_headers_are_not_installed has_no_internals
@@ -93,6 +111,17 @@ for variant in c c++ static; do
     builds "$variant" "$scratch/program-$variant"
   claim "test_a_${variant}_program_runs" \
     prints_version "$scratch/program-$variant"
+done
+claim test_a_cpp20_program_with_braced_options_builds \
+  builds c++20 "$scratch/program20"
+claim test_a_cpp20_program_trains trains "$scratch/program20"
+for how in find_package pkg_check_modules; do
+  if command -v cmake >/dev/null 2>&1; then
+    claim "test_a_program_builds_and_runs_by_$how" builds_with_cmake "$how"
+  else
+    number=$((number + 1))
+    echo "ok $number - by $how # SKIP there is no cmake"
+  fi
 done
 claim test_a_c_program_runs_on_two_ranks runs_on_two_ranks "$scratch/program-c"
 claim test_an_installed_example_starts "$root/bin/train_classifier" --help
