@@ -22,7 +22,10 @@ typedef struct tr_batch {
   /* one array per loss: (count, target_values) class numbers as int32, or for
    * losses of regression (count, shape...) in the context's element type */
   const void *targets[TR_MAX_INPUTS];
-  /* (count) in the context's element type; NULL: every sample weighs 1 */
+  /* (count) in the context's element type; NULL: every sample weighs 1. A
+   * sample of weight 0 is left out of losses, accuracy and gradients, whatever
+   * its targets are; what is not finite in its inputs, and ids that name
+   * nothing, are taken for 0. tr_batchnorm()'s statistics count it. */
   const void *weights;
   /* class numbers per sample in each target, as of the tokens of a text; 0: 1,
    * and where targets are numbers, none */

@@ -192,7 +192,7 @@ typedef struct tr_batchnorm_opts {
  * weight (C) starts at 1, bias (C) at 0. The running values are buffers of
  * those names, start at 0, 1, 0, and are part of checkpoints and hashes. With
  * one value per channel var is 0, and running_var takes it as it is. Sample
- * weights do not enter. opts may be NULL.
+ * weights do not enter: a sample of weight 0 counts like any other. opts may be NULL.
  *
  * Without sync each rank normalises by its own samples, and
  * tr_model_allreduce_grads() makes every rank's running values those of rank

@@ -109,6 +109,15 @@ tr__node tr__node_as_added(const tr__node *node);
 /* tr__model_upload - the batch's arrays into the arena. */
 void tr__model_upload(tr_model *net, const tr_batch *batch);
 
+/* tr__model_clean_input, tr__model_clean_targets - what samples of weight 0
+ * hold in an input node or a loss, where it could spoil a sum, becomes 0. */
+void tr__model_clean_input(tr_model *net,
+                           const tr__node *node,
+                           const tr_batch *batch);
+void tr__model_clean_targets(tr_model *net,
+                             const tr__node *node,
+                             const tr_batch *batch);
+
 /* tr__input_slot - where the batch's rows go that an input node takes. */
 const tr__slot *tr__input_slot(const tr__node *node);
 

@@ -33,10 +33,12 @@ const tr__slot *tr__input_slot(const tr__node *node)
   return node->num_saved > 0 ? &node->saved[0] : &node->output;
 }
 
-static void upload_input(tr_model *net, const tr__node *node, const void *rows)
+static void
+upload_input(tr_model *net, const tr__node *node, const tr_batch *batch)
 {
   const tr__slot *given = tr__input_slot(node);
-  upload_rows(net, given, rows);
+  upload_rows(net, given, batch->inputs[node->ordinal]);
+  tr__model_clean_input(net, node, batch);
   if (given->dtype != node->output.dtype) {
     tr__backend *backend = net->ctx->backend;
     backend->ops.cast(
@@ -50,10 +52,11 @@ void tr__model_upload(tr_model *net, const tr_batch *batch)
   for (int i = 0; i < net->num_nodes; i++) {
     const tr__node *node = &net->nodes[i];
     if (node->flags & TR__IS_INPUT) {
-      upload_input(net, node, batch->inputs[node->ordinal]);
+      upload_input(net, node, batch);
     }
     if (node->flags & TR__IS_LOSS) {
       upload_rows(net, &node->saved[0], batch->targets[node->ordinal]);
+      tr__model_clean_targets(net, node, batch);
     }
   }
   if (net->has_weights) {

@@ -37,6 +37,14 @@ void TR_FN(softmax_xent_forward)(const tr__softmax_xent_forward_args *args)
   }
 }
 
+/* A row that weighs nothing adds nothing, even where its slope is no number. */
+static void TR_FN(add_nothing)(TR_REAL *dx, int64_t count, int accumulate)
+{
+  for (int64_t i = 0; i < count && !accumulate; i++) {
+    dx[i] = 0;
+  }
+}
+
 /* dx[n,k] <- (dx[n,k] +) scale weight_n (prob[n,k] - (1 where k is t_n)) */
 void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
 {
@@ -49,6 +57,10 @@ void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
   for (int64_t n = 0; n < N; n++) {
     TR_REAL scale = (TR_REAL)(block->seed_scale * block->loss_scale *
                               (weight != NULL ? weight[n / times] : 1));
+    if (scale == 0) {
+      TR_FN(add_nothing)(dx + n * K, K, args->accumulate);
+      continue;
+    }
     for (int64_t k = 0; k < K; k++) {
       int64_t i = n * K + k;
       TR_REAL value = scale * (prob[i] - (TR_REAL)(k == target[n]));
@@ -58,7 +70,7 @@ void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
 }
 
 /* tail[LOSS + number, WEIGHT, CORRECT] <- (tail +) sums of w l, w, w c over the
- * rows begin..end-1 */
+ * rows begin..end-1; 0 l is 0, whatever l is */
 static void TR_FN(loss_leaf)(
     void *arg, int64_t begin, int64_t end, void *out, int accumulate)
 {
@@ -70,12 +82,15 @@ static void TR_FN(loss_leaf)(
   int64_t times = tr__max(args->shards.times, 1);
   for (int64_t n = begin; n < end; n++) {
     double w = weight != NULL ? weight[n / times] : 1;
+    if (w == 0) {
+      continue;
+    }
     sum += w * loss[n];
     weights += share != NULL ? w * share[n] : w;
     right += correct != NULL ? w * correct[n] : 0;
   }
   double sums[TR__TAIL_FAILED] = {0};
-  sums[TR__TAIL_LOSS + args->number] = sum * args->scale;
+  sums[TR__TAIL_LOSS + args->number] = args->scale == 0 ? 0 : sum * args->scale;
   if (args->number == 0) {
     sums[TR__TAIL_WEIGHT] = weights;
     sums[TR__TAIL_CORRECT] = right;

@@ -34,6 +34,12 @@ static bool is_ignored(const tr__xent_rule *rule, int64_t target)
   return rule->ignores && target == rule->ignored;
 }
 
+/* 0 where c is 0, whatever the other is. */
+static double TR_FN(times)(double c, double nll)
+{
+  return c == 0 ? 0 : c * nll;
+}
+
 /* Loss, correct and share of one row that counts; x is still whole. */
 static void TR_FN(rule_row)(const tr__xent_rule_forward_args *args,
                             const TR_REAL *x,
@@ -46,9 +52,10 @@ static void TR_FN(rule_row)(const tr__xent_rule_forward_args *args,
   double e = args->rule.smoothing, spread = 0;
   double own = c != NULL ? c[target] : 1;
   for (int64_t k = 0; k < K && e > 0; k++) {
-    spread += (c != NULL ? c[k] : 1) * (logsum - x[k]);
+    spread += TR_FN(times)(c != NULL ? c[k] : 1, logsum - x[k]);
   }
-  numbers[0] = (1 - e) * own * (logsum - x[target]) + e / (double)K * spread;
+  numbers[0] =
+      TR_FN(times)((1 - e) * own, logsum - x[target]) + e / (double)K * spread;
   numbers[1] = own * TR_FN(is_largest)(x, K, target);
   numbers[2] = own;
 }
@@ -111,8 +118,13 @@ void TR_FN(xent_rule_backward)(const tr__xent_rule_backward_args *args)
   }
   for (int64_t n = 0; n < N; n++) {
     double w = weight != NULL ? weight[n / times] : 1;
-    TR_FN(rule_gradient)
-    (args, n, args->scale * block->seed_scale * block->loss_scale * w, total);
+    double scale = args->scale * block->seed_scale * block->loss_scale * w;
+    if (scale == 0) {
+      TR_FN(add_nothing)
+      ((TR_REAL *)args->dx.data + n * K, K, args->accumulate);
+      continue;
+    }
+    TR_FN(rule_gradient)(args, n, scale, total);
   }
 }
 
@@ -189,6 +201,10 @@ void TR_FN(regression_backward)(const tr__regression_backward_args *args)
     double w = weight != NULL ? weight[n] : 1;
     double scale =
         args->scale * block->seed_scale * block->loss_scale * w / (double)D;
+    if (scale == 0) {
+      TR_FN(add_nothing)(dx + n * D, D, args->accumulate);
+      continue;
+    }
     for (int64_t i = n * D; i < (n + 1) * D; i++) {
       double slope = TR_FN(regression_slope)(
           rule, x[i], t[i], q != NULL ? q[(i - n * D) % places] : 1);
