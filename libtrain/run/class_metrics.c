@@ -6,11 +6,14 @@
 #include <string.h>
 #include <train/metrics.h>
 
+/* Of the rows' weights: whole numbers, and so exact, where all are 1. */
+enum { WEIGHT, RIGHT, IN_TOP, LOSS, NUM_SUMS };
+
 struct tr_class_metrics {
   tr_context *ctx; /* borrowed */
   tr_class_metrics_opts opts;
-  int64_t in_top; /* rows whose target is among the top_k */
-  double loss;    /* sum */
+  int64_t count; /* rows */
+  double sums[NUM_SUMS];
   tr_status failed;
   char message[TR__MESSAGE_BYTES];
   int64_t *confusion; /* so far */
@@ -83,38 +86,59 @@ void tr_class_metrics_destroy(tr_class_metrics **metrics)
   *metrics = NULL;
 }
 
-static double logit(const tr_class_metrics *metrics, const void *x, int64_t i)
+static double
+number(const tr_class_metrics *metrics, const void *values, int64_t i)
 {
-  return metrics->ctx->dtype == TR_F64 ? ((const double *)x)[i]
-                                       : (double)((const float *)x)[i];
+  return metrics->ctx->dtype == TR_F64 ? ((const double *)values)[i]
+                                       : (double)((const float *)values)[i];
 }
 
-/* Row `row` of the logits. */
-static void add_row(tr_class_metrics *metrics,
-                    const void *logits,
-                    int64_t row,
-                    int64_t target)
+/* Where a row's target stands among its logits; a row that holds a NaN has no
+ * order. */
+typedef struct standing {
+  int64_t before, guess; /* larger logits; the first largest, -1: none */
+  double loss;
+} standing;
+
+static standing
+stand(const tr_class_metrics *metrics, const void *logits, int64_t target)
 {
-  int64_t K = metrics->opts.classes, first = row * K;
-  double own = logit(metrics, logits, first + target);
-  double largest = logit(metrics, logits, first);
+  int64_t K = metrics->opts.classes;
+  standing s = {.before = K, .guess = -1, .loss = NAN};
+  double own = number(metrics, logits, target);
+  double largest = number(metrics, logits, 0), sum = 0;
   int64_t before = 0, guess = 0;
   for (int64_t k = 0; k < K; k++) {
-    double x = logit(metrics, logits, first + k);
-    /* Not less: so a NaN is never behind the target. */
-    before += k < target ? !(x < own) : !(x <= own);
-    if (x > largest) {
-      largest = x;
-      guess = k;
+    double x = number(metrics, logits, k);
+    if (isnan(x)) {
+      return s;
     }
+    before += k < target ? x >= own : x > own;
+    guess = x > largest ? k : guess;
+    largest = x > largest ? x : largest;
   }
-  double sum = 0;
   for (int64_t k = 0; k < K; k++) {
-    sum += exp(logit(metrics, logits, first + k) - largest);
+    sum += exp(number(metrics, logits, k) - largest);
   }
-  metrics->loss += log(sum) + (largest - own);
-  metrics->in_top += before < metrics->opts.top_k;
-  metrics->confusion[target * K + guess]++;
+  return (standing){before, guess, log(sum) + (largest - own)};
+}
+
+/* One row of the logits. */
+static void add_row(tr_class_metrics *metrics,
+                    const void *logits,
+                    int64_t target,
+                    double weight)
+{
+  const standing s = stand(metrics, logits, target);
+  double *sums = metrics->sums;
+  metrics->count++;
+  sums[WEIGHT] += weight;
+  sums[RIGHT] += s.guess == target ? weight : 0;
+  sums[IN_TOP] += s.before < metrics->opts.top_k ? weight : 0;
+  sums[LOSS] += weight * s.loss;
+  if (s.guess >= 0) {
+    metrics->confusion[target * metrics->opts.classes + s.guess]++;
+  }
 }
 
 static tr_status remember(tr_class_metrics *metrics, tr_status status)
@@ -132,9 +156,20 @@ tr_status tr_class_metrics_add(tr_class_metrics *metrics,
                                const void *logits,
                                const int32_t *targets)
 {
+  return tr_class_metrics_add_weighted(metrics, count, logits, targets, NULL);
+}
+
+tr_status tr_class_metrics_add_weighted(tr_class_metrics *metrics,
+                                        int64_t count,
+                                        const void *logits,
+                                        const int32_t *targets,
+                                        const void *weights)
+{
   const tr_class_metrics_opts *opts = &metrics->opts;
+  size_t row = (size_t)opts->classes * tr_dtype_size(metrics->ctx->dtype);
   for (int64_t i = 0; i < count; i++) {
-    if (opts->ignores && targets[i] == opts->ignore_index) {
+    double weight = weights != NULL ? number(metrics, weights, i) : 1;
+    if (weight == 0 || (opts->ignores && targets[i] == opts->ignore_index)) {
       continue;
     }
     if (targets[i] < 0 || targets[i] >= opts->classes) {
@@ -145,7 +180,8 @@ tr_status tr_class_metrics_add(tr_class_metrics *metrics,
                               (long long)i, (int)targets[i],
                               (long long)opts->classes - 1));
     }
-    add_row(metrics, logits, i, targets[i]);
+    add_row(metrics, (const char *)logits + (size_t)i * row, targets[i],
+            weight);
   }
   return TR_OK;
 }
@@ -154,8 +190,8 @@ static void clear(tr_class_metrics *metrics)
 {
   size_t cells = (size_t)(metrics->opts.classes * metrics->opts.classes);
   memset(metrics->confusion, 0, cells * sizeof *metrics->confusion);
-  metrics->in_top = 0;
-  metrics->loss = 0;
+  memset(metrics->sums, 0, sizeof metrics->sums);
+  metrics->count = 0;
   metrics->failed = TR_OK;
 }
 
@@ -179,23 +215,19 @@ static tr_status sum_ranks(tr_class_metrics *metrics)
                           ? TR_OK
                           : TR_FAIL(metrics->failed, "%s", metrics->message)));
   TR_TRY(sum_cells(comm, metrics->shown, K * K));
-  TR_TRY(sum_cells(comm, &metrics->in_top, 1));
-  return comm->type->sum_f64(comm, &metrics->loss, 1);
+  TR_TRY(sum_cells(comm, &metrics->count, 1));
+  return comm->type->sum_f64(comm, metrics->sums, NUM_SUMS);
 }
 
 static tr_class_result result_of(const tr_class_metrics *metrics)
 {
-  int64_t K = metrics->opts.classes, right = 0;
-  tr_class_result result = {.confusion = metrics->shown};
-  for (int64_t i = 0; i < K * K; i++) {
-    result.count += metrics->shown[i];
-    right += i % (K + 1) == 0 ? metrics->shown[i] : 0;
-  }
-  if (result.count > 0) {
-    double count = (double)result.count;
-    result.accuracy = (double)right / count;
-    result.top_accuracy = (double)metrics->in_top / count;
-    result.loss = metrics->loss / count;
+  const double *sums = metrics->sums;
+  tr_class_result result = {.count = metrics->count,
+                            .confusion = metrics->shown};
+  if (sums[WEIGHT] > 0) {
+    result.accuracy = sums[RIGHT] / sums[WEIGHT];
+    result.top_accuracy = sums[IN_TOP] / sums[WEIGHT];
+    result.loss = sums[LOSS] / sums[WEIGHT];
   }
   result.perplexity = exp(result.loss);
   return result;

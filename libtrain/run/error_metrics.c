@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <train/metrics.h>
 
-/* Targets so far: their number, mean and sum of squares about it. */
+/* Targets so far: their weight, mean and sum of squares about it. */
 typedef struct spread {
-  double count, mean, squares;
+  double weight, mean, squares;
 } spread;
 
 struct tr_error_metrics {
   tr_context *ctx; /* borrowed */
+  int64_t count;   /* numbers that weigh something */
   double absolute; /* sum of |x - t| */
   double squared;  /* sum of (x - t)^2 */
   spread targets;
@@ -47,29 +48,54 @@ number(const tr_error_metrics *metrics, const void *values, int64_t i)
                                        : (double)((const float *)values)[i];
 }
 
-static spread
-spread_of(const tr_error_metrics *metrics, int64_t count, const void *targets)
+/* Some numbers of one rank. */
+typedef struct part {
+  int64_t count;
+  const void *values, *targets, *weights;
+} part;
+
+static double
+weight_of(const tr_error_metrics *metrics, const part *p, int64_t i)
 {
-  spread part = {.count = (double)count};
-  for (int64_t i = 0; i < count; i++) {
-    part.mean += number(metrics, targets, i);
+  return p->weights != NULL ? number(metrics, p->weights, i) : 1;
+}
+
+/* Twice through the targets. The second pass also finds by how much the mean of
+ * the first was rounded, which its squares are freed of. */
+static spread spread_of(const tr_error_metrics *metrics, const part *p)
+{
+  spread of = {.weight = 0};
+  double sum = 0, rest = 0;
+  for (int64_t i = 0; i < p->count; i++) {
+    double w = weight_of(metrics, p, i);
+    of.weight += w;
+    sum += w == 0 ? 0 : w * number(metrics, p->targets, i);
   }
-  part.mean /= (double)count;
-  for (int64_t i = 0; i < count; i++) {
-    double away = number(metrics, targets, i) - part.mean;
-    part.squares += away * away;
+  if (of.weight == 0) {
+    return of;
   }
-  return part;
+  of.mean = sum / of.weight;
+  for (int64_t i = 0; i < p->count; i++) {
+    double w = weight_of(metrics, p, i);
+    double away = w == 0 ? 0 : number(metrics, p->targets, i) - of.mean;
+    rest += w * away;
+    of.squares += w * away * away;
+  }
+  of.squares -= rest * (rest / of.weight);
+  of.mean += rest / of.weight;
+  return of;
 }
 
 /* The squares of both parts about the mean of all. */
 static spread join(spread a, spread b)
 {
-  spread all = {.count = a.count + b.count};
-  double apart = b.mean - a.mean;
-  all.mean = a.mean + apart * b.count / all.count;
-  all.squares =
-      a.squares + b.squares + apart * apart * a.count * b.count / all.count;
+  spread all = {.weight = a.weight + b.weight};
+  if (all.weight == 0) {
+    return all;
+  }
+  double apart = b.mean - a.mean, share = b.weight / all.weight;
+  all.mean = a.mean + apart * share;
+  all.squares = a.squares + b.squares + apart * apart * a.weight * share;
   return all;
 }
 
@@ -78,53 +104,79 @@ void tr_error_metrics_add(tr_error_metrics *metrics,
                           const void *values,
                           const void *targets)
 {
-  if (count <= 0) {
-    return;
-  }
+  tr_error_metrics_add_weighted(metrics, count, values, targets, NULL);
+}
+
+void tr_error_metrics_add_weighted(tr_error_metrics *metrics,
+                                   int64_t count,
+                                   const void *values,
+                                   const void *targets,
+                                   const void *weights)
+{
+  const part p = {count, values, targets, weights};
   double absolute = 0, squared = 0;
   for (int64_t i = 0; i < count; i++) {
+    double w = weight_of(metrics, &p, i);
+    if (w == 0) {
+      continue;
+    }
     double error = number(metrics, values, i) - number(metrics, targets, i);
-    absolute += fabs(error);
-    squared += error * error;
+    absolute += w * fabs(error);
+    squared += w * error * error;
+    metrics->count++;
   }
   metrics->absolute += absolute;
   metrics->squared += squared;
-  metrics->targets = join(metrics->targets, spread_of(metrics, count, targets));
+  metrics->targets = join(metrics->targets, spread_of(metrics, &p));
 }
 
-/* First the mean of all ranks, then each rank's squares about it. */
-static tr_status sum_ranks(tr_error_metrics *metrics, double sums[4])
+/* Of all ranks. */
+typedef struct totals {
+  int64_t count;
+  double weight, absolute, squared;
+  double spread; /* sum of (t - mean)^2 */
+} totals;
+
+/* First the mean of all ranks, then each rank's squares about it; the sum of
+ * the distances from it, 0 but for rounding, corrects both. */
+static tr_status sum_ranks(const tr_error_metrics *metrics, totals *all)
 {
   tr__comm *comm = metrics->ctx->comm;
   const spread *mine = &metrics->targets;
-  double first[4] = {metrics->absolute, metrics->squared, mine->count,
-                     mine->count * mine->mean};
+  double first[4] = {metrics->absolute, metrics->squared, mine->weight,
+                     mine->weight * mine->mean};
+  all->count = metrics->count;
+  TR_TRY(comm->type->reduce_i64(comm, &all->count, 1, TR__SUM));
   TR_TRY(comm->type->sum_f64(comm, first, 4));
   double mean = first[2] > 0 ? first[3] / first[2] : 0;
   double away = mine->mean - mean;
-  double squares = mine->squares + mine->count * away * away;
-  TR_TRY(comm->type->sum_f64(comm, &squares, 1));
-  sums[0] = first[0];
-  sums[1] = first[1];
-  sums[2] = first[2];
-  sums[3] = squares;
+  double second[2] = {mine->weight * away,
+                      mine->squares + mine->weight * away * away};
+  TR_TRY(comm->type->sum_f64(comm, second, 2));
+  all->absolute = first[0];
+  all->squared = first[1];
+  all->weight = first[2];
+  all->spread = second[1];
+  if (all->weight > 0) {
+    all->spread -= second[0] * (second[0] / all->weight);
+  }
   return TR_OK;
 }
 
 tr_status tr_error_metrics_get(tr_error_metrics *metrics,
                                tr_error_result *result)
 {
-  double sums[4] = {0};
+  totals all = {.count = 0};
   *result = (tr_error_result){.count = 0};
-  tr_status status = sum_ranks(metrics, sums);
+  tr_status status = sum_ranks(metrics, &all);
   *metrics = (tr_error_metrics){.ctx = metrics->ctx};
-  if (status != TR_OK || sums[2] == 0) {
+  if (status != TR_OK || all.weight == 0) {
     return status;
   }
-  result->count = (int64_t)sums[2];
-  result->mae = sums[0] / sums[2];
-  result->mse = sums[1] / sums[2];
+  result->count = all.count;
+  result->mae = all.absolute / all.weight;
+  result->mse = all.squared / all.weight;
   result->rmse = sqrt(result->mse);
-  result->r2 = sums[3] > 0 ? 1 - sums[1] / sums[3] : NAN;
+  result->r2 = all.spread > 0 ? 1 - all.squared / all.spread : NAN;
   return TR_OK;
 }

@@ -214,7 +214,119 @@ static void test_errors_are_those_of_the_whole(void)
   tr_context_destroy(&ctx);
 }
 
+/* Per rank: a right row, and one whose logits hold a NaN at place `nan`. */
+static void check_nan(int nan, int32_t target)
+{
+  tr_class_metrics *metrics;
+  tr_class_result result;
+  const tr_class_metrics_opts opts = {.classes = 3, .top_k = 2};
+  float logits[2][3] = {{0, 2, 1}, {3, 2, 1}};
+  const int32_t targets[2] = {1, target};
+  int64_t size = tr_context_size(ctx), counted = 0;
+  logits[1][nan] = NAN;
+  ASSERT_OK(tr_class_metrics_create(ctx, &opts, &metrics));
+  ASSERT_OK(tr_class_metrics_add(metrics, 2, logits, targets));
+  ASSERT_OK(tr_class_metrics_get(metrics, &result));
+  ASSERT_EQ(result.count, 2 * size);
+  ASSERT_NEAR(result.accuracy, 0.5, 0);
+  ASSERT_NEAR(result.top_accuracy, 0.5, 0);
+  ASSERT(isnan(result.loss));
+  for (int i = 0; i < 9; i++) {
+    counted += result.confusion[i];
+  }
+  ASSERT_EQ(counted, size);
+  ASSERT_EQ(result.confusion[4], size);
+  tr_class_metrics_destroy(&metrics);
+}
+
+static void test_a_row_with_a_nan_is_wrong(void)
+{
+  open_context(TR_F32);
+  for (int nan = 0; nan < 3; nan++) {
+    for (int32_t target = 0; target < 3; target++) {
+      check_nan(nan, target);
+    }
+  }
+  tr_context_destroy(&ctx);
+}
+
+/* What weighs 0 may be anything; 2 counts as two. */
+static void test_weighted_rows_are_left_out_or_repeated(void)
+{
+  tr_class_metrics *metrics;
+  tr_class_result result;
+  const tr_class_metrics_opts opts = {.classes = 2};
+  const double logits[4][2] = {{0, 1}, {NAN, 0}, {1, 0}, {0, INFINITY}};
+  const int32_t targets[4] = {1, 0, 1, 77};
+  const double weights[4] = {2, 0, 1, 0};
+  open_context(TR_F64);
+  ASSERT_OK(tr_class_metrics_create(ctx, &opts, &metrics));
+  ASSERT_OK(
+      tr_class_metrics_add_weighted(metrics, 4, logits, targets, weights));
+  ASSERT_OK(tr_class_metrics_get(metrics, &result));
+  ASSERT_EQ(result.count, 2 * tr_context_size(ctx));
+  ASSERT_NEAR(result.accuracy, 2.0 / 3, 1e-15);
+  ASSERT_NEAR(result.loss, (2 * log1p(exp(-1)) + log1p(exp(1))) / 3, 1e-14);
+  tr_class_metrics_destroy(&metrics);
+  tr_context_destroy(&ctx);
+}
+
+static void test_weighted_errors_are_left_out_or_repeated(void)
+{
+  tr_error_metrics *metrics;
+  tr_error_result result;
+  const double x[4] = {1, NAN, 3, 0}, t[4] = {2, 5, 1, INFINITY};
+  const double weights[4] = {2, 0, 1, 0};
+  open_context(TR_F64);
+  ASSERT_OK(tr_error_metrics_create(ctx, &metrics));
+  tr_error_metrics_add_weighted(metrics, 4, x, t, weights);
+  tr_error_metrics_add_weighted(metrics, 1, x + 1, t + 1, weights + 1);
+  ASSERT_OK(tr_error_metrics_get(metrics, &result));
+  ASSERT_EQ(result.count, 2 * tr_context_size(ctx));
+  ASSERT_NEAR(result.mae, 4.0 / 3, 1e-15);
+  ASSERT_NEAR(result.mse, 2, 1e-15);
+  ASSERT_NEAR(result.r2, 1 - 6 / (2.0 / 3), 1e-13);
+  tr_error_metrics_destroy(&metrics);
+  tr_context_destroy(&ctx);
+}
+
+/* Targets about 1e9 that alternate by one, in parts of `part`: the spread is
+ * known, and a mean that is rounded must not enter it. */
+static void check_far(int64_t part)
+{
+  enum { COUNT = 60000 };
+  static double x[COUNT], t[COUNT];
+  tr_error_metrics *metrics;
+  tr_error_result result;
+  for (int i = 0; i < COUNT; i++) {
+    t[i] = 1e9 + (i % 2) + 1.0 / 3;
+    x[i] = t[i] + 0.25;
+  }
+  ASSERT_OK(tr_error_metrics_create(ctx, &metrics));
+  for (int64_t i = 0; i < COUNT; i += part) {
+    int64_t count = tr__min(part, COUNT - i);
+    tr_error_metrics_add(metrics, count, x + i, t + i);
+  }
+  ASSERT_OK(tr_error_metrics_get(metrics, &result));
+  ASSERT_NEAR(result.r2, 1 - 0.0625 / 0.25, 1e-9);
+  tr_error_metrics_destroy(&metrics);
+}
+
+static void test_a_large_mean_does_not_enter_the_spread(void)
+{
+  open_context(TR_F64);
+  check_far(1);
+  check_far(2);
+  check_far(999);
+  check_far(60000);
+  tr_context_destroy(&ctx);
+}
+
 static const tr_test tests[] = {
+    TEST(test_a_row_with_a_nan_is_wrong),
+    TEST(test_weighted_rows_are_left_out_or_repeated),
+    TEST(test_weighted_errors_are_left_out_or_repeated),
+    TEST(test_a_large_mean_does_not_enter_the_spread),
     TEST(test_classes_are_counted_over_all_ranks),
     TEST(test_a_bad_target_fails_on_all_ranks),
     TEST(test_errors_are_those_of_the_whole),
