@@ -95,7 +95,8 @@ typedef struct tr_dropout_opts {
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
  * Exact:     which elements become 0 follows from the seed, the place in the
- *            global batch, the step and the layer: not from ranks or threads
+ *            global batch, the step, the number of forwards in training since
+ *            then and the layer: not from ranks or threads
  * Source:    torch.nn.Dropout */
 TR_API tr_node tr_dropout(tr_model *net,
                           tr_node x,
@@ -192,7 +193,8 @@ typedef struct tr_batchnorm_opts {
  * weight (C) starts at 1, bias (C) at 0. The running values are buffers of
  * those names, start at 0, 1, 0, and are part of checkpoints and hashes. With
  * one value per channel var is 0, and running_var takes it as it is. Sample
- * weights do not enter: a sample of weight 0 counts like any other. opts may be NULL.
+ * weights do not enter: a sample of weight 0 counts like any other. opts may
+ * be NULL.
  *
  * Without sync each rank normalises by its own samples, and
  * tr_model_allreduce_grads() makes every rank's running values those of rank

@@ -23,8 +23,10 @@
 typedef struct tr__step_block {
   double seed_scale; /* of d(loss), besides loss_scale: 1 / planned weight */
   double planned;    /* the weight that seed_scale divided by */
-  double rng_step;   /* step of random numbers: optimizer step * 256 + batch */
+  double rng_step;   /* step of random numbers: optimizer step * 256 + forward
+                        since then, modulo 256 */
   double rng_first;  /* place of this rank's first row in the global batch */
+  double rng_round;  /* forwards since that step / 256: another seed for each */
   double lr;
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */

@@ -41,8 +41,9 @@ typedef struct tr__softmax_backward_args {
 } tr__softmax_backward_args;
 
 /* y <- x / (1 - p) where the element is kept, else 0; y may be x (then
- * accumulate is 0). Element i of row n is kept where the number (seed; i,
- * block.rng_first + first_row + n, block.rng_step, stream) is at least p.
+ * accumulate is 0). Element i of row n is kept where the number (seed of
+ * block.rng_round, in round 0 the given one; i, block.rng_first + first_row +
+ * n, block.rng_step, stream) is at least p.
  * Backward is the same op on the gradient. */
 typedef struct tr__dropout_args {
   tr__tensor y, x, block;

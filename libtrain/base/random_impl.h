@@ -40,6 +40,13 @@ static inline uint16_t tr__random_stream(tr__purpose purpose, int index)
   return (uint16_t)((unsigned)purpose << 12 | ((unsigned)index & 0xfff));
 }
 
+/* tr__random_round - the seed of a round of numbers whose counters begin anew;
+ * in round 0 the seed itself. The golden ratio spreads rounds over the bits. */
+static inline uint64_t tr__random_round(uint64_t seed, int64_t round)
+{
+  return seed + (uint64_t)round * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 /* tr__philox - ten rounds of Philox 4x32. */
 void tr__philox(const uint32_t counter[4],
                 const uint32_t key[2],

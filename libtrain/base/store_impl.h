@@ -118,7 +118,7 @@ typedef struct tr__store {
   bool may_defer;     /* nothing but forward, on all ranks, follows a step */
   size_t state_bytes; /* of optimizers on this rank */
   size_t whole_state_bytes; /* what that would be, were nothing spread */
-  int64_t num_batches;      /* backward calls since the last step */
+  int64_t num_forwards;     /* in training, since the last step */
   void *earlier; /* with virtual shards: gradients of batches before this one,
                     summed over ranks; NULL where there have been none */
   bool has_earlier;
@@ -144,7 +144,7 @@ tr_context *tr__model_context(const tr_model *net);
 static inline void tr__store_clear_grads(tr__store *store)
 {
   store->grads_are_clear = true;
-  store->num_batches = 0;
+  store->num_forwards = 0;
   store->grads_are_reduced = false;
   store->grads_are_spread = false;
   store->has_earlier = false;

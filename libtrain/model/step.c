@@ -101,18 +101,22 @@ static tr_status check_batch(const tr_model *net, const tr_batch *batch)
 }
 
 /* The first batch after an optimizer step fixes what all gradients up to the
- * next one are divided by; the optimizer corrects for the true weight. */
+ * next one are divided by; the optimizer corrects for the true weight. Each
+ * forward in training has random numbers of its own, with or without a backward
+ * behind it. */
 static void upload_seed(tr_model *net)
 {
   tr__store *store = &net->store;
   if (store->grads_are_clear) {
     store->planned = (double)net->global_rows;
   }
-  const tr__step_block block = {
-      .seed_scale = 1.0 / store->planned,
-      .planned = store->planned,
-      .rng_step = (double)(store->num_steps * 256 + store->num_batches % 256),
-      .rng_first = (double)net->first_row};
+  int64_t i = net->is_evaluating ? 0 : store->num_forwards++;
+  const tr__step_block block = {.seed_scale = 1.0 / store->planned,
+                                .planned = store->planned,
+                                .rng_step =
+                                    (double)(store->num_steps * 256 + i % 256),
+                                .rng_first = (double)net->first_row,
+                                .rng_round = (double)(i / 256)};
   size_t bytes = offsetof(tr__step_block, lr);
   tr__backend *backend = net->ctx->backend;
   backend->type->upload(&backend->stream, store->block, &block, bytes);
@@ -205,7 +209,6 @@ static void run_backward(tr_model *net)
   tr__timeline_end(timeline, all, "backward", "backward");
   net->store.grads_are_clear = false;
   net->store.grads_are_reduced = false;
-  net->store.num_batches++;
   net->phase = TR__PHASE_BACKWARD;
 }
 

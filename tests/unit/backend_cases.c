@@ -160,6 +160,7 @@ void set_block(op_case *c, draws *d, int operand)
                                   .planned = 32,
                                   .rng_step = (double)draw(d, 99),
                                   .rng_first = (double)draw(d, 9),
+                                  .rng_round = (double)draw(d, 3),
                                   .lr = 1e-2 * (double)(1 + draw(d, 9)),
                                   .correction1 = 0.19,
                                   .correction2 = 0.002,

@@ -102,7 +102,8 @@ static void test_dropout_masks_follow_seed_step_and_place(void)
   double *first = malloc(sizeof c->y);
   ASSERT(first != NULL);
   memcpy(first, c->y, sizeof c->y);
-  /* The same rows as another rank's part. */
+  /* The same rows as another rank's part of the same forward. */
+  c->net->store.num_forwards = 0;
   forward_part(c, 20, 7);
   ASSERT(memcmp(c->y, first + 20 * WIDTH, 7 * WIDTH * sizeof *first) == 0);
   ASSERT(memcmp(c->y, first, 7 * WIDTH * sizeof *first) != 0);
@@ -111,6 +112,109 @@ static void test_dropout_masks_follow_seed_step_and_place(void)
   ASSERT(memcmp(c->y, first, sizeof c->y) != 0);
   free(first);
   close_chain(other);
+  close_chain(c);
+}
+
+enum { DRAWS = 64 };
+
+/* Whether each of DRAWS elements of one sample is kept in the forward i behind
+ * step `step`, as train/norm.h's counters say. */
+static uint64_t wanted_mask(uint64_t seed, int64_t step, int64_t i)
+{
+  uint64_t mask = 0;
+  const tr__random random = {.seed = seed,
+                             .step = step * 256 + i,
+                             .stream =
+                                 tr__random_stream(TR__PURPOSE_DROPOUT, 1)};
+  for (int k = 0; k < DRAWS; k++) {
+    mask |= (uint64_t)(tr__random_uniform(&random, k) >= 0.25) << k;
+  }
+  return mask;
+}
+
+static uint64_t next_mask(tr_model *net, tr_node out, bool learns)
+{
+  double x[DRAWS], y[DRAWS], t = 0;
+  uint64_t mask = 0;
+  fill(x, DRAWS, 1);
+  const tr_batch batch = {
+      .count = 1, .global_count = 1, .inputs = {x}, .targets = {&t}};
+  ASSERT_OK(tr_model_forward(net, &batch));
+  ASSERT_OK(tr_model_get_output(net, out, y));
+  for (int k = 0; k < DRAWS; k++) {
+    mask |= (uint64_t)(y[k] != 0) << k;
+  }
+  if (learns) {
+    ASSERT_OK(tr_model_backward(net));
+  }
+  return mask;
+}
+
+static bool is_new(const uint64_t *masks, int count)
+{
+  for (int i = 0; i < count; i++) {
+    if (masks[i] == masks[count]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* Two steps, each of more forwards than 256; `learns`: each with a backward. */
+static void check_masks(const char *device, bool learns)
+{
+  enum { FORWARDS = 520 };
+  static uint64_t masks[2 * FORWARDS];
+  tr_model *net;
+  tr_optimizer *opt;
+  tr_context *ctx = make_context(device, TR_F64);
+  ASSERT_OK(tr_model_create(ctx, &net));
+  tr_node y = quarter(net, tr_input(net, (tr_shape){1, {DRAWS}}));
+  tr_model_keep(net, y);
+  tr_mse(net, tr_linear(net, y, &(tr_linear_opts){.out = 1}), NULL);
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_sgd_create(net, &(tr_sgd_opts){.lr = 0.1}, &opt));
+  for (int i = 0; i < 2 * FORWARDS; i++) {
+    masks[i] = next_mask(net, y, learns || i == FORWARDS - 1);
+    ASSERT(is_new(masks, i));
+    if (i % FORWARDS < 256) {
+      ASSERT(masks[i] == wanted_mask(11, i / FORWARDS, i % FORWARDS));
+    }
+    if (i == FORWARDS - 1) {
+      ASSERT_OK(tr_optimizer_step(opt));
+    }
+  }
+  tr_optimizer_destroy(&opt);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static void test_dropout_draws_another_mask_in_every_forward(void)
+{
+  static const char *const devices[] = {"reference", "cpu", "strict"};
+  for (int i = 0; i < 3; i++) {
+    check_masks(devices[i], false);
+    check_masks(devices[i], true);
+  }
+}
+
+/* An evaluation between two batches changes no mask. */
+static void test_dropout_does_not_count_evaluations(void)
+{
+  chain *c = open_dropout(5);
+  forward(c);
+  forward(c);
+  double *second = malloc(sizeof c->y);
+  ASSERT(second != NULL);
+  memcpy(second, c->y, sizeof c->y);
+  c->net->store.num_forwards = 0;
+  forward(c);
+  tr_model_set_training(c->net, 0);
+  forward(c);
+  tr_model_set_training(c->net, 1);
+  forward(c);
+  ASSERT(memcmp(c->y, second, sizeof c->y) == 0);
+  free(second);
   close_chain(c);
 }
 
@@ -226,6 +330,8 @@ static const tr_test tests[] = {
     TEST(test_dropout_keeps_three_quarters_and_scales_them_exactly),
     TEST(test_dropout_gives_gradients_the_same_mask),
     TEST(test_dropout_masks_follow_seed_step_and_place),
+    TEST(test_dropout_draws_another_mask_in_every_forward),
+    TEST(test_dropout_does_not_count_evaluations),
     TEST(test_dropout_is_the_identity_in_evaluation),
     TEST(test_batchnorm_in_evaluation_uses_and_keeps_running_values),
     TEST(test_batchnorm_is_right_far_from_zero),

@@ -307,8 +307,9 @@ void TR_FN(dropout)(const tr__dropout_args *args)
 {
   const tr__step_block *block = args->block.data;
   int64_t count = tr__tensor_row(&args->y);
+  uint64_t seed = tr__random_round(args->seed, (int64_t)block->rng_round);
   for (int64_t n = 0; n < args->y.dims[0]; n++) {
-    const tr__random random = {.seed = args->seed,
+    const tr__random random = {.seed = seed,
                                .sample = (int64_t)block->rng_first +
                                          args->first_row + n,
                                .step = (int64_t)block->rng_step,
