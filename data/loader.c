@@ -13,7 +13,8 @@ struct tr_loader {
   tr__sampler sampler;
   int64_t epoch, done; /* finished epochs; samples delivered in this one */
   tr__ring *ring;
-  tr_status status; /* why reading failed; sticky until set_state() */
+  bool is_before_stop; /* the batch that is out was given before any stop */
+  tr_status status;    /* why reading failed; sticky until set_state() */
   char message[TR__MESSAGE_BYTES];
 };
 
@@ -131,12 +132,25 @@ static tr_batch batch_of(const tr_dataset *data, const tr__slot *slot)
                     .target_bytes = {(size_t)targets * target_width}};
 }
 
+/* The step of the batch that was out has brought a request to stop, to all
+ * ranks. Loaders that begin later, as those of a last evaluation, go on. */
+static void stop(tr_loader *loader)
+{
+  loader->status = TR_ESTOPPED;
+  snprintf(loader->message, sizeof loader->message, "stopped on request");
+}
+
 int tr_loader_next(tr_loader *loader, tr_batch *batch)
 {
   *batch = (tr_batch){0};
   if (loader->status != TR_OK) {
     return 0;
   }
+  if (loader->is_before_stop && loader->ctx->stop_agreed) {
+    stop(loader);
+    return 0;
+  }
+  loader->is_before_stop = false;
   if (loader->done == loader->sampler.num_samples) {
     loader->epoch++;
     loader->done = 0;
@@ -149,6 +163,7 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
   tr__timeline_end(loader->ctx->timeline, begin, "wait", "data");
   tr__work_end(loader->ctx->comm->board, before);
   *batch = batch_of(loader->data, slot);
+  loader->is_before_stop = !loader->ctx->stop_agreed;
   if (slot->status != TR_OK) {
     give_empty(loader, slot, batch);
     return 1;
@@ -162,7 +177,12 @@ tr_status tr_loader_status(const tr_loader *loader)
   if (loader->status == TR_OK) {
     return TR_OK;
   }
-  return TR_FAIL(loader->status, "%s", loader->message);
+  TR_FAIL(loader->status, "%s", loader->message);
+  if (loader->status == TR_ESTOPPED) {
+    int rank = loader->ctx->comm->rank;
+    tr__error_set_agreed(0, rank == 0, loader->message);
+  }
+  return loader->status;
 }
 
 int64_t tr_loader_epoch(const tr_loader *loader)
@@ -214,6 +234,7 @@ tr_status tr__loader_set_state(tr_loader *loader, const tr__loader_state *state)
   loader->epoch = state->epoch;
   loader->done = state->done;
   loader->status = TR_OK;
+  loader->is_before_stop = false;
   /* A finished epoch is still to be announced; its successor is next to read.
    */
   bool is_ended = state->done == samples;

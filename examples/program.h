@@ -15,9 +15,12 @@ int example_open_context(int argc,
                          example_options *options,
                          tr_context **ctx);
 
-/* example_stop_on_signals - SIGTERM and SIGUSR1 end the run at a step, with a
- * checkpoint. */
+/* example_stop_on_signals - SIGINT, SIGTERM and SIGUSR1 end the run at a step,
+ * with a checkpoint. A second SIGINT or SIGTERM ends the process at once, with
+ * 128 and the signal's number, unless a checkpoint is being committed.
+ * example_close_context - the last call; signals do not reach *ctx any more. */
 void example_stop_on_signals(tr_context *ctx);
+void example_close_context(tr_context **ctx);
 
 /* example_build - build the model, and do what --init says;
  * first_values: instead of the library's own, NULL: those. */

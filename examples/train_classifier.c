@@ -68,6 +68,6 @@ int main(int argc, char **argv)
     tr_loader_destroy(&run.loaders[i]);
     tr_dataset_destroy(&data[i]);
   }
-  tr_context_destroy(&ctx);
+  example_close_context(&ctx);
   return EXIT_SUCCESS;
 }

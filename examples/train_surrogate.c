@@ -262,6 +262,6 @@ int main(int argc, char **argv)
     free(parts[i].y);
     free(parts[i].x);
   }
-  tr_context_destroy(&ctx);
+  example_close_context(&ctx);
   return MPI_Finalize();
 }

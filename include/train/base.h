@@ -257,6 +257,29 @@ TR_API tr_status tr_context_agree(tr_context *ctx, tr_status status);
  * Threads:   any thread, and signal handlers */
 TR_API void tr_context_request_stop(tr_context *ctx);
 
+/* tr_context_stop_agreed - whether the ranks have agreed to stop.
+ *
+ * 1 on all ranks from the step on whose all-reduce brought a rank's request.
+ * Loops over a loader learn the same from tr_loader_next(), which then ends
+ * with TR_ESTOPPED; this is for loops over batches of one's own.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API int tr_context_stop_agreed(const tr_context *ctx);
+
+/* tr_context_is_saving - whether a checkpoint is being committed right now.
+ *
+ * For signal handlers that end the process at a second signal: an end in a save
+ * costs the new checkpoint, though never the one before.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread, and signal handlers */
+TR_API int tr_context_is_saving(const tr_context *ctx);
+
 /* tr_log_root - send a line to the context's log, from rank 0 only.
  *
  * Calls:     local; ranks other than 0 return at once

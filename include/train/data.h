@@ -288,9 +288,11 @@ TR_API tr_status tr_loader_create(tr_context *ctx,
  * batch  [out]  borrowed until the next call on the loader
  *
  * The end of the epoch comes at the same call on every rank, and the call
- * after it begins the next epoch. A rank that cannot read its samples gets an
- * empty batch; its failure is agreed in the step's gradient all-reduce (or in
- * tr_trainer_evaluate()), which returns it on all ranks.
+ * after it begins the next epoch. Once a rank's tr_context_request_stop() has
+ * been agreed in the step of the last batch, the next call ends on all ranks
+ * with TR_ESTOPPED: save, and exit with 85. A rank that cannot read its samples
+ * gets an empty batch; its failure is agreed in the step's gradient all-reduce
+ * (or in tr_trainer_evaluate()), which returns it on all ranks.
  *
  * Calls:     local
  * Errors:    see tr_loader_status()
@@ -301,7 +303,8 @@ TR_API int tr_loader_next(tr_loader *loader, tr_batch *batch);
 /* tr_loader_status - why tr_loader_next() ended: TR_OK at an epoch's end.
  *
  * Calls:     local
- * Errors:    what reading failed with
+ * Errors:    what reading failed with; TR_ESTOPPED after a request to stop,
+ *            agreed on all ranks
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API tr_status tr_loader_status(const tr_loader *loader);

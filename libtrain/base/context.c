@@ -18,6 +18,16 @@ void tr_context_request_stop(tr_context *ctx)
   atomic_store(&ctx->stop_requested, 1);
 }
 
+int tr_context_stop_agreed(const tr_context *ctx)
+{
+  return ctx->stop_agreed;
+}
+
+int tr_context_is_saving(const tr_context *ctx)
+{
+  return atomic_load(&ctx->is_saving);
+}
+
 static void
 log_line(tr_context *ctx, int level, const char *format, va_list arguments)
 {

@@ -32,9 +32,10 @@ struct tr_context {
   char pending_message[TR__MESSAGE_BYTES];
 
   atomic_int stop_requested;
-  bool stop_agreed; /* all ranks know that some rank was asked to stop */
-  bool torn;        /* a step failed half-way: the state must not be saved */
-  bool owns_mpi;    /* tr_context_destroy() finalises MPI */
+  bool stop_agreed;     /* all ranks know that some rank was asked to stop */
+  atomic_int is_saving; /* a checkpoint is being committed */
+  bool torn;     /* a step failed half-way: the state must not be saved */
+  bool owns_mpi; /* tr_context_destroy() finalises MPI */
 
   tr__log_fn log;
   void *log_user;

@@ -277,7 +277,9 @@ tr_status tr__checkpoint_save_with(tr_context *ctx,
                                    const tr_checkpoint *run)
 {
   tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_SAVE, 0);
+  atomic_store(&ctx->is_saving, 1);
   tr_status status = save_together(ctx, ops, dir, run);
+  atomic_store(&ctx->is_saving, 0);
   tr__work_end(ctx->comm->board, before);
   return status;
 }

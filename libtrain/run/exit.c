@@ -2,18 +2,43 @@
 #include "base/base_impl.h"
 #include "comm/comm_mpi_impl.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Finalising waits for all ranks; one that never comes must not hold us. Nor
- * must an abort that no launcher hears. */
-enum { PATIENCE_S = 10 };
+enum { PATIENCE_S = 10, STACK_BYTES = 256 << 10 };
 
-static void leave_together(void)
+static void *leave_late(void *code)
 {
-  tr__mpi_finalize();
-  alarm(0);
+  unsigned left = PATIENCE_S;
+  while (left > 0) {
+    left = sleep(left);
+  }
+  _exit((int)(intptr_t)code);
+}
+
+/* Finalising waits for all ranks; one that never comes must not hold us. Nor
+ * must an abort that no launcher hears. A thread knows the exit code, which a
+ * handler of SIGALRM does not; where there is none, that signal ends us. */
+static void limit_leaving(int code)
+{
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, STACK_BYTES);
+  pthread_t thread;
+  int failure =
+      pthread_create(&thread, &attributes, leave_late, (void *)(intptr_t)code);
+  pthread_attr_destroy(&attributes);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (failure != 0) {
+    signal(SIGALRM, SIG_DFL);
+    alarm(PATIENCE_S);
+  }
 }
 
 void tr_error_exit(tr_status status, const char *file, int line)
@@ -34,12 +59,11 @@ void tr_error_exit(tr_status status, const char *file, int line)
     fflush(stderr);
   }
   if (tr__mpi_is_active()) {
-    signal(SIGALRM, SIG_DFL);
-    alarm(PATIENCE_S);
+    limit_leaving(code);
     if (!origin->agreed && has_others) {
       tr__mpi_abort(code);
     }
-    leave_together();
+    tr__mpi_finalize();
   }
   exit(code);
 }

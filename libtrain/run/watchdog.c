@@ -226,7 +226,7 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out)
   tr__block_begin(dog->first, TR__MEETINGS);
   if (!has_memory || start_thread(dog) != 0) {
     release(dog);
-    return TR_FAIL(TR_ESYSTEM, "no memory or no thread for the watchdog");
+    return TR_FAIL(TR_ENOMEM, "no memory or no thread for the watchdog");
   }
   *out = dog;
   return TR_OK;

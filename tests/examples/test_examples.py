@@ -5,8 +5,11 @@ usage: test_examples.py MPIRUN PROGRAM...
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, os.pardir, "reliability"))
@@ -43,6 +46,40 @@ class Example:
                 " ".join(command), result.code, code, result.output))
         return result.output
 
+    def stopped(self, *options, ranks, number):
+        """The output, where a rank gets a signal after the first line."""
+        path = self.path("lines")
+        with open(path, "w", encoding="utf-8") as output:
+            process = job.start([*job.mpirun(self.mpirun, ranks), self.program,
+                                 *options], self.folder, output)
+        end = time.monotonic() + LIMIT_S
+        while os.path.getsize(path) == 0 and process.poll() is None and \
+                time.monotonic() < end:
+            time.sleep(0.02)
+        for pid in self.processes()[-1:]:
+            os.kill(pid, number)
+        try:
+            code = process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            job.end_group(process)
+            code = None
+        with open(path, encoding="utf-8") as file:
+            output = file.read()
+        expect(code == 85, "ended with", code, output)
+        return output
+
+    def processes(self):
+        """Of this program, in its folder."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.path.samefile("/proc/%s/cwd" % pid, self.folder) and \
+                        os.path.samefile("/proc/%s/exe" % pid, self.program):
+                    found.append(int(pid))
+            except OSError:
+                continue
+        return sorted(found)
+
     def log(self, *options, ranks=1):
         """The lines of its log."""
         self.run(*options, "--log", "log", "--threads", "1", ranks=ranks)
@@ -63,6 +100,18 @@ def digits(example):
     """digits trains for an epoch, and knows that it has"""
     expect("epoch 1" in example.run("1", ranks=2), "no line of the epoch")
     expect("epoch" not in example.run("1"), "the epoch was trained again")
+
+
+def digits_stops(example):
+    """digits stops when it is asked to, saves, and goes on: 85"""
+    output = ""
+    for ranks, number in ((1, signal.SIGINT), (2, signal.SIGTERM)):
+        output += example.stopped("1000000", ranks=ranks, number=number)
+        expect("stopped on request" in output, output)
+    epoch = int(output.split("epoch ")[-1].split()[0])
+    output = example.run(str(epoch + 1), ranks=2)
+    expect("epoch %d " % (epoch + 1) in output and
+           "epoch %d " % (epoch - 1) not in output, epoch, output)
 
 
 def same_on_any_ranks(example, *options):
@@ -235,7 +284,7 @@ def surrogate_errors(example):
 
 
 CLAIMS = {
-    "digits": [digits],
+    "digits": [digits, digits_stops],
     "train_classifier": [classifier_ranks, classifier_bits, classifier_resumes,
                          classifier_trace],
     "train_gpt": [gpt_ranks, gpt_bits, gpt_resumes, gpt_writes, gpt_refuses],

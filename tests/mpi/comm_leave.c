@@ -6,11 +6,25 @@
  *   mismatch      ranks give different seeds (78)
  *   self, world, copy   the context is on this communicator, or on a copy of
  *                 MPI_COMM_WORLD, of an MPI that the program initialises
+ *   slow RANK     as agreed 0, and that rank never ends MPI_Finalize (74)
  *   well          nothing fails (0) */
 #include <stdlib.h>
 #include <string.h>
 #include <train/mpi.h>
 #include <train/train.h>
+#include <unistd.h>
+
+/* In place of the library's own, wherever it is called from. */
+int MPI_Finalize(void)
+{
+  const char *slow = getenv("SLOW_RANK");
+  int rank;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  while (slow != NULL && atoi(slow) == rank) {
+    sleep(1);
+  }
+  return PMPI_Finalize();
+}
 
 static void finalize(void)
 {
@@ -64,6 +78,10 @@ int main(int argc, char **argv)
     TR_MUST(create_on(how, &opts, &ctx));
   } else {
     TR_MUST(tr_context_create_auto(&opts, &ctx));
+  }
+  if (strcmp(how, "slow") == 0) {
+    setenv("SLOW_RANK", what, 1);
+    TR_MUST(fail_on(ctx, 0));
   }
   if (strcmp(how, "agreed") == 0) {
     TR_MUST(fail_on(ctx, atoi(what)));

@@ -48,7 +48,7 @@ claim() {
   sed 's/^/# /' "$output"
 }
 
-echo "1..26"
+echo "1..27"
 for ranks in 0 1 3; do
   check $ranks 0 "left well" well
   check $ranks 74 "error on rank 0: input/output failure" agreed 0
@@ -56,6 +56,7 @@ for ranks in 0 1 3; do
   check $ranks 69 'device "gpu" is none of' device gpu
 done
 check 3 74 "error on rank 2: input/output failure" agreed 2
+check 2 74 "error on rank 0: input/output failure" slow 1
 check 3 78 'rank 0 has "seed 0", rank 1 has "seed 1"' mismatch
 
 # N processes that the launcher of another MPI started: each finds itself alone.

@@ -519,6 +519,66 @@ static void test_a_stop_request_ends_all_ranks_at_the_same_step(void)
   end(&j);
 }
 
+static void take_explicit_step(const job *j, const tr_batch *batch)
+{
+  ASSERT_OK(tr_model_forward(j->net, batch));
+  ASSERT_OK(tr_model_backward(j->net));
+  ASSERT_OK(tr_model_allreduce_grads(j->net));
+  ASSERT_OK(tr_optimizer_step(j->opt));
+}
+
+static void test_a_stop_request_ends_the_explicit_loop_on_all_ranks(void)
+{
+  for (int64_t last = 1; last <= 5; last++) { /* 5: the epoch's last step */
+    job j;
+    start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = 20},
+          true);
+    tr_batch batch;
+    while (tr_loader_next(j.loader, &batch)) {
+      ASSERT(!tr_context_stop_agreed(j.ctx));
+      bool asks = tr_optimizer_num_steps(j.opt) + 1 == last;
+      if (asks && world_rank() == world_size() / 2) {
+        tr_context_request_stop(j.ctx);
+      }
+      take_explicit_step(&j, &batch);
+    }
+    ASSERT_FAILS(tr_loader_status(j.loader), TR_ESTOPPED, "stopped on request");
+    ASSERT(tr__error_origin()->agreed);
+    ASSERT_EQ(tr__error_is_elsewhere(), world_rank() != 0);
+    ASSERT(tr_context_stop_agreed(j.ctx));
+    ASSERT_EQ(tr_optimizer_num_steps(j.opt), last);
+    ASSERT_EQ(tr_loader_epoch(j.loader), 0);
+    ASSERT(!tr_loader_next(j.loader, &batch));
+    end(&j);
+  }
+}
+
+static void test_a_loader_that_begins_after_a_stop_goes_on(void)
+{
+  job j;
+  start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .threads = 1, .batch = 20},
+        true);
+  tr_loader *other;
+  tr_batch batch;
+  ASSERT_OK(
+      tr_loader_create(j.ctx, j.data, &(tr_loader_opts){.batch = 30}, &other));
+  while (tr_loader_next(other, &batch)) {
+  }
+  ASSERT(tr_loader_next(j.loader, &batch));
+  tr_context_request_stop(j.ctx);
+  take_explicit_step(&j, &batch);
+  ASSERT(!tr_loader_next(j.loader, &batch));
+  int batches = 0;
+  while (tr_loader_next(other, &batch)) {
+    batches++;
+  }
+  ASSERT_OK(tr_loader_status(other));
+  ASSERT_EQ(batches, 4);
+  ASSERT_EQ(tr_loader_epoch(other), 2);
+  tr_loader_destroy(&other);
+  end(&j);
+}
+
 static void test_ranks_at_different_steps_are_found(void)
 {
   job j;
@@ -619,6 +679,8 @@ static const tr_test tests[] = {
     TEST(test_a_regression_is_fitted_and_has_no_accuracy),
     TEST(test_targets_of_another_kind_are_refused),
     TEST(test_a_stop_request_ends_all_ranks_at_the_same_step),
+    TEST(test_a_stop_request_ends_the_explicit_loop_on_all_ranks),
+    TEST(test_a_loader_that_begins_after_a_stop_goes_on),
     TEST(test_ranks_at_different_steps_are_found),
     TEST(test_different_models_are_refused_with_both_sides),
     TEST(test_different_optimizers_are_refused_with_both_sides),

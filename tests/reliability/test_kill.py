@@ -323,7 +323,7 @@ def claims(campaign, kills):
            lambda: check_kills(campaign, expected, seconds, kills))
     yield ("a run that rolls back: the same bits, with kill -9 and without",
            lambda: check_rolled_back(campaign, kills))
-    for name in ("SIGTERM", "SIGUSR1"):
+    for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         yield ("%s to one rank: 85, a checkpoint, then the same bits" % name,
                lambda name=name: check_signal(campaign, expected,
                                               getattr(signal, name)))
@@ -336,7 +336,7 @@ def claims(campaign, kills):
            lambda: check_strict(campaign))
 
 
-NUM_CLAIMS = 10
+NUM_CLAIMS = 11
 
 
 def main():

@@ -4,6 +4,8 @@
 #include "run/stall_impl.h"
 #include "run/watchdog_impl.h"
 
+#include <sys/resource.h>
+
 enum { RANKS = 4 };
 
 static const long long second = 1000000000;
@@ -384,7 +386,25 @@ static void test_a_watchdog_starts_stops_and_may_be_off(void)
   board->release(board);
 }
 
+/* The first test: later ones find the stack of a thread that has ended. */
+static void test_a_watchdog_without_memory_is_the_machines_fault(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  test_skip("a sanitizer needs memory of its own");
+#endif
+  struct rlimit before, none = {.rlim_cur = 1};
+  tr__watchdog *dog;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  none.rlim_max = before.rlim_max;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &none), 0);
+  tr_status status = tr__watchdog_start(120, 0, TR__CALL_CREATE, &dog);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  ASSERT_EQ(status, TR_ENOMEM);
+  ASSERT(dog == NULL);
+}
+
 static const tr_test tests[] = {
+    TEST(test_a_watchdog_without_memory_is_the_machines_fault),
     TEST(test_names_the_late_rank_and_its_phase),
     TEST(test_names_the_rank_that_the_late_ones_wait_for),
     TEST(test_a_transfer_behind_a_meeting_is_no_mismatch),
