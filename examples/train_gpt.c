@@ -207,7 +207,9 @@ int main(int argc, char **argv)
     example_train(ctx, &options, &run);
   }
   if (tr_context_rank(ctx) == 0) {
+    tr_context_work_begin(ctx); /* the others wait for as long as it takes */
     write_text(&options, data[0], run.net, logits);
+    tr_context_work_end(ctx);
   }
 
   tr_model_destroy(&run.net); /* in the reverse order of creation */

@@ -269,6 +269,36 @@ TR_API void tr_context_request_stop(tr_context *ctx);
  * Threads:   one thread per context */
 TR_API int tr_context_stop_agreed(const tr_context *ctx);
 
+/* tr_context_work_begin - this rank begins work of the program's own.
+ *
+ *   if (tr_context_rank(ctx) == 0) {
+ *     tr_context_work_begin(ctx);
+ *     write_plots();                  (the other ranks go on, and wait)
+ *     tr_context_work_end(ctx);
+ *   }
+ *
+ * Until tr_context_work_end() the other ranks of this node wait for as long as
+ * this process runs: opts->stall_timeout does not count. An endless loop in
+ * there is the program's own business; a process that is stopped is still
+ * named. The calls nest. tr_context_destroy() needs none of this: it waits for
+ * every rank that runs and is in no call of the library. Ranks of other nodes
+ * cannot see either, and have their usual limit, in tr_context_destroy() ten
+ * times of it.
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API void tr_context_work_begin(tr_context *ctx);
+
+/* tr_context_work_end - the work that tr_context_work_begin() began is done.
+ *
+ * Calls:     local
+ * Errors:    none; without a begin it does nothing
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API void tr_context_work_end(tr_context *ctx);
+
 /* tr_context_is_saving - whether a checkpoint is being committed right now.
  *
  * For signal handlers that end the process at a second signal: an end in a save

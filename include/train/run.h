@@ -53,9 +53,12 @@ typedef struct tr_context_opts {
  *
  * Only waiting counts, not computing: set the limit to more than the longest
  * time by which one rank may come later than another, such as a solver's work
- * between two steps that only some ranks have. Saving and resuming may take ten
- * times as long, an evaluation as long as its batches get on, and time in which
- * the whole job is suspended does not count.
+ * between two steps that only some ranks have, or say so by
+ * tr_context_work_begin(). Saving and resuming may take ten times as long, an
+ * evaluation as long as its batches get on, inference as long as calls of it
+ * end, the work of a rank that others wait for in tr_context_destroy() as long
+ * as its process runs; and time in which the whole job is suspended does not
+ * count.
  *
  * Mixed precision, opts->dtype TR_BF16 or TR_F16: values between layers, their
  * gradients, and the weights that products read are of 16 bits, sums are of 32.
@@ -115,7 +118,9 @@ TR_API tr_status tr_context_create_auto(const tr_context_opts *opts,
 
 /* tr_context_destroy - release a context; the last object to go.
  *
- * No rank returns before all have come.
+ * No rank returns before all have come; one that works on for itself, such as
+ * one that writes or plots what was learnt, is waited for without a limit, as
+ * long as its process runs.
  *
  * Calls:     collective on the context's communicator
  * Errors:    none; ctx and *ctx may be NULL

@@ -92,6 +92,27 @@ void tr__work_tick(const tr__board *board)
   }
 }
 
+void tr__infer_begin(const tr__board *board)
+{
+  if (board == NULL) {
+    return;
+  }
+  tr__line *line = own_line(board);
+  int set_up = TR__WORK_SETUP;
+  if (atomic_compare_exchange_strong(&line->work, &set_up, TR__WORK_OUTSIDE)) {
+    STORE(line->since, tr__board_now());
+  }
+  atomic_fetch_add(&line->inferring, 1);
+}
+
+void tr__infer_end(const tr__board *board)
+{
+  if (board != NULL) {
+    atomic_fetch_sub(&own_line(board)->inferring, 1);
+    atomic_fetch_add(&own_line(board)->ticks, 1);
+  }
+}
+
 /* Whoever sees what this call writes sees that the one before has ended: so
  * read_calls() knows whether both numbers belong to one call. */
 void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes)
@@ -185,6 +206,7 @@ static bool read_line(const tr__board *board, int i, tr__seen *out)
                     .since = LOAD(line->since),
                     .is_waiting = LOAD(line->waiting) > 0,
                     .is_blocked = LOAD(line->blocked) > 0,
+                    .is_inferring = LOAD(line->inferring) > 0,
                     .series = (tr__series)LOAD(line->series),
                     .polls = LOAD(line->polls),
                     .moves = LOAD(line->moves),

@@ -24,6 +24,7 @@
   X(EVALUATION, "evaluation", "after")                                         \
   X(SAVE, "checkpoint save", "after")                                          \
   X(RESUME, "resume", "after")                                                 \
+  X(OWN, "own work", "after")                                                  \
   X(LEFT, "tr_context_destroy", "after")
 
 /* The phases of a rank. Those up to TRAINER are what is between the others;
@@ -85,6 +86,7 @@ typedef struct tr__line {
   atomic_llong moves;         /* grows while a wait gets on */
   atomic_int awaited;         /* whose message it waits for, + 1; 0: unknown */
   atomic_llong ticks;         /* grows while long work gets on */
+  atomic_int inferring;       /* threads in tr_inference_forward() */
   atomic_llong alive;         /* when its watchdog last looked; 0: none */
   atomic_int claimed, spoken; /* of the first line: see run/watchdog.c */
 } tr__line;
@@ -122,6 +124,11 @@ void tr__work_end(const tr__board *board, tr__work before);
 /* tr__work_tick - work between messages gets on: nobody counts the time that he
  * waits for it. For what has an end, as the batches of an evaluation. */
 void tr__work_tick(const tr__board *board);
+
+/* tr__infer_begin, tr__infer_end - around an inference, of any thread. Each is
+ * a sign that the rank gets on, and says that its set-up is over. */
+void tr__infer_begin(const tr__board *board);
+void tr__infer_end(const tr__board *board);
 
 /* tr__call_begin, tr__call_end - around a collective call of all ranks. */
 void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes);
@@ -165,7 +172,7 @@ typedef struct tr__seen {
   tr__work work;
   long long step, since;
   tr__seen_calls calls[TR__SERIES_COUNT];
-  bool is_waiting, is_blocked;
+  bool is_waiting, is_blocked, is_inferring;
   tr__series series; /* of what it waits for */
   long long polls, moves, ticks, alive;
   int awaited;    /* -1: unknown */

@@ -28,6 +28,20 @@ int tr_context_is_saving(const tr_context *ctx)
   return atomic_load(&ctx->is_saving);
 }
 
+void tr_context_work_begin(tr_context *ctx)
+{
+  if (ctx->num_works++ == 0) {
+    ctx->work_before = tr__work_begin(ctx->comm->board, TR__WORK_OWN, 0);
+  }
+}
+
+void tr_context_work_end(tr_context *ctx)
+{
+  if (ctx->num_works > 0 && --ctx->num_works == 0) {
+    tr__work_end(ctx->comm->board, (tr__work)ctx->work_before);
+  }
+}
+
 static void
 log_line(tr_context *ctx, int level, const char *format, va_list arguments)
 {

@@ -37,6 +37,9 @@ struct tr_context {
   bool torn;     /* a step failed half-way: the state must not be saved */
   bool owns_mpi; /* tr_context_destroy() finalises MPI */
 
+  int num_works;        /* calls of tr_context_work_begin() that are open */
+  tr__work work_before; /* the first of them */
+
   tr__log_fn log;
   void *log_user;
 };

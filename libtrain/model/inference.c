@@ -268,7 +268,9 @@ tr_status tr_inference_forward(tr_inference *plan, const tr_batch *batch)
   plan->part.shards = tr__one_shard(batch->count);
   refresh(plan);
   begin(plan);
+  tr__infer_begin(plan->ctx.comm->board);
   tr__model_compute(&plan->part, batch);
+  tr__infer_end(plan->ctx.comm->board);
   end(plan);
   plan->has_run = true;
   return TR_OK;

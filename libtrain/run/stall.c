@@ -84,7 +84,8 @@ static void add_state(char *text, const tr__sight *sight, const tr__seen *rank)
     add(text, "it waits in ");
     add_call(text, rank, rank->series);
   } else {
-    add(text, "it is in \"%s\"", work_texts[rank->work]);
+    bool infers = rank->is_inferring && rank->work <= TR__WORK_TRAINER;
+    add(text, "it is in \"%s\"", infers ? "inference" : work_texts[rank->work]);
     add_step(text, rank);
     add(text, " (since %.0f s)", seconds(sight, rank->since));
   }
@@ -179,12 +180,29 @@ static bool is_away(const tr__sight *sight, const tr__seen *rank)
   return is_behind(sight, rank) && !rank->is_waiting;
 }
 
-/* Of those that are behind, the ones that are away; where none is, those that
- * hang in a wait: else all. */
+/* It lives, and works for itself: it has said so, or the ranks that wait are at
+ * their end and it is in no call of the library. */
+static bool is_excused(const tr__sight *sight, const tr__seen *rank)
+{
+  bool is_between = rank->work <= TR__WORK_TRAINER || rank->is_inferring;
+  bool may_work = rank->work == TR__WORK_OWN ||
+                  (is_between && own_of(sight)->work == TR__WORK_LEFT);
+  return is_away(sight, rank) && may_work && !is_silent(sight, rank);
+}
+
+static bool is_lost(const tr__sight *sight, const tr__seen *rank)
+{
+  return is_away(sight, rank) && !is_excused(sight, rank);
+}
+
+/* Of those that are behind, the ones that are away without an excuse, or away;
+ * where none is, those that hang in a wait: else all. */
 static bool is_late(const tr__sight *sight, const tr__seen *rank)
 {
   condition is_meant = is_behind;
-  if (count_ranks(sight, is_away) > 0) {
+  if (count_ranks(sight, is_lost) > 0) {
+    is_meant = is_lost;
+  } else if (count_ranks(sight, is_away) > 0) {
     is_meant = is_away;
   } else if (count_ranks(sight, holds_up) > 0) {
     is_meant = holds_up;
@@ -341,9 +359,13 @@ static double limit_of(const tr__sight *sight)
 {
   tr__work work = own_of(sight)->work;
   int late = count_ranks(sight, is_late);
-  bool is_unseen_and_long = late == 0 && sight->count < sight->size &&
-                            (work == TR__WORK_SAVE || work == TR__WORK_RESUME ||
-                             work == TR__WORK_EVALUATION);
+  if (find(sight, is_excused) != NULL && find(sight, is_lost) == NULL) {
+    return INFINITY;
+  }
+  bool is_unseen_and_long =
+      late == 0 && sight->count < sight->size &&
+      (work == TR__WORK_SAVE || work == TR__WORK_RESUME ||
+       work == TR__WORK_EVALUATION || work == TR__WORK_LEFT);
   bool is_long = late > 0 && count_ranks(sight, is_busy) == late;
   return (is_long || is_unseen_and_long ? PATIENCE : 1) * sight->limit_s;
 }

@@ -28,7 +28,8 @@ typedef struct tr__stall {
  * Ranks in different calls never come together: 78, at once. A rank that does
  * not come within the limit: 71. Files take their time: a rank whose process
  * runs may save and resume for ten times the limit; so may one that cannot be
- * seen, and evaluate. */
+ * seen, and evaluate, and come to its end. A rank whose process runs may do
+ * work of its own for ever: where it has said so, and at the end. */
 void tr__stall_judge(const tr__sight *sight, tr__stall *out);
 
 #endif

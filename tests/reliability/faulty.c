@@ -11,6 +11,8 @@
  *   evaluate          it evaluates instead of taking step STEP
  *   shape             its batch of step STEP has samples of another size
  *   work              it is away for SECONDS / 2 before step STEP
+ *   own               it is away for 2 SECONDS before step STEP, and says so
+ *   last              it works on alone for 2 SECONDS at the end, after STEP
  *   plain             none; no rank evaluates or saves */
 #include <signal.h>
 #include <stdlib.h>
@@ -87,6 +89,13 @@ static void evaluate(const job *j)
   TR_MUST(tr_trainer_evaluate(j->trainer, j->loaders[1], &loss, &accuracy));
 }
 
+static void pause_for(double seconds)
+{
+  struct timespec time = {.tv_sec = (time_t)seconds};
+  time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
+  nanosleep(&time, NULL);
+}
+
 static void go_wrong(const job *j, tr_batch *batch)
 {
   if (has(j, "evaluate")) {
@@ -96,8 +105,12 @@ static void go_wrong(const job *j, tr_batch *batch)
     batch->input_bytes[0]++;
   }
   if (has(j, "work")) {
-    const struct timespec time = {.tv_sec = (time_t)(j->limit_s / 2)};
-    nanosleep(&time, NULL);
+    pause_for(j->limit_s / 2);
+  }
+  if (has(j, "own")) {
+    tr_context_work_begin(j->ctx);
+    pause_for(2 * j->limit_s);
+    tr_context_work_end(j->ctx);
   }
 }
 
@@ -160,6 +173,9 @@ int main(int argc, char **argv)
   take_signal(SIG_UNBLOCK);
   tr_log_root(j.ctx, "ready");
   train(&j);
+  if (has(&j, "last")) {
+    pause_for(2 * j.limit_s);
+  }
   tr_trainer_destroy(&j.trainer);
   tr_optimizer_destroy(&j.opt);
   tr_model_destroy(&j.net);

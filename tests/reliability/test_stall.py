@@ -265,6 +265,24 @@ def check_work(campaign):
            (rank, step, end))
 
 
+def check_own_work(campaign):
+    """Longer than the limit, announced, or at the end."""
+    for fault in ("own", "last"):
+        end, _, rank, step = faulty(campaign, LIMIT_S / 2, [fault])
+        expect(end.code == 0 and not end.lines, "%s of rank %d at step %d: %s" %
+               (fault, rank, step, end))
+
+
+def check_stopped_at_end(campaign):
+    """Whoever works on alone at the end, and is stopped, is named."""
+    rank = campaign.draw("randrange", RANKS)
+    run = Run(campaign, LIMIT_S, "last", rank, 1)
+    run.wait_until_ready()
+    time.sleep(LIMIT_S / 4)
+    os.kill(run.rank_pids()[rank], signal.SIGSTOP)
+    one_line(run.end(), 71, "libtrain: rank %d ha" % rank, "Exit 71.")
+
+
 CLAIMS = (
     ("a rank that is stopped is named within the limit: 71", check_stopped),
     ("a rank that loops is named within the limit: 71", check_loop),
@@ -275,6 +293,10 @@ CLAIMS = (
     ("ranks of other numbers of steps or calls are named: 78", check_counts),
     ("ranks of other shapes are named: 78", check_shapes),
     ("a rank that computes for less than the limit is no stall", check_work),
+    ("a rank's own work, announced or at the end, is no stall",
+     check_own_work),
+    ("a rank that is stopped in its own work is named: 71",
+     check_stopped_at_end),
 )
 
 
@@ -308,8 +330,11 @@ def main():
         campaign = Campaign(options.mpirun, options.program, scratch,
                             options.seed)
         for title, check in claims:
-            problems = try_claim(campaign, check, options.times)
-            tap.report("%s, %d times" % (title, options.times), problems)
+            # These mostly wait.
+            is_long = check in (check_own_work, check_stopped_at_end)
+            times = (options.times + 4) // 5 if is_long else options.times
+            problems = try_claim(campaign, check, times)
+            tap.report("%s, %d times" % (title, times), problems)
     for what, text in (("said", "beyond the limit to the line of a stall"),
                        ("stall", "beyond the limit to the end of the job"),
                        ("start", "beyond the limit, in the start"),

@@ -237,6 +237,94 @@ static void test_files_take_their_time_but_not_in_a_stopped_process(void)
   }
 }
 
+/* Ranks wait for rank 3 at their end, long beyond the limit. */
+static void make_end(node *n, tr__work work)
+{
+  make_node(n);
+  for (int i = 0; i < RANKS; i++) {
+    n->seen[i].work = TR__WORK_LEFT;
+    n->seen[i].series = TR__MEETINGS;
+    n->seen[i].calls[TR__TRANSFERS].is_open = false;
+    n->seen[i].calls[TR__MEETINGS] =
+        (tr__seen_calls){20, true, TR__CALL_BARRIER, 0};
+  }
+  n->seen[3].work = work;
+  n->seen[3].is_waiting = false;
+  n->seen[3].calls[TR__MEETINGS].begun = 19;
+  n->sight.waited_s = 1000;
+}
+
+static void test_a_rank_that_works_on_at_the_end_is_waited_for(void)
+{
+  static const tr__work between[] = {TR__WORK_OUTSIDE, TR__WORK_SETUP,
+                                     TR__WORK_OWN};
+  node n;
+  for (int i = 0; i < 3; i++) {
+    make_end(&n, between[i]);
+    expect(&n, 0, "");
+  }
+  make_end(&n, TR__WORK_OUTSIDE);
+  n.seen[3].alive = 10 * second; /* stopped */
+  expect(
+      &n, 71,
+      "libtrain: rank 3 has not come to barrier in \"tr_context_destroy\" "
+      "after step 17 for 1000 s: it is in \"outside libtrain\" after step 17 "
+      "(since 10 s); its process has not run for 90 s; ranks 0, 1, 2 wait. "
+      "Exit 71.");
+  make_end(&n, TR__WORK_BACKWARD); /* in a call of the library */
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to barrier in \"tr_context_destroy\" "
+         "after step 17 for 1000 s: it is in \"backward\" of step 17 (since 10 "
+         "s); ranks 0, 1, 2 wait. Exit 71.");
+}
+
+static void test_work_that_a_rank_has_announced_has_no_limit(void)
+{
+  node n;
+  make_node(&n);
+  make_late(&n, 3, TR__WORK_OWN);
+  n.sight.waited_s = 1000;
+  expect(&n, 0, "");
+  make_late(&n, 2, TR__WORK_OUTSIDE); /* it has not */
+  expect(&n, 71,
+         "libtrain: rank 2 has not come to all-reduce of step 17 for 1000 s: "
+         "it is in \"outside libtrain\" after step 17 (since 10 s); ranks 0, 1 "
+         "wait. Exit 71.");
+  make_node(&n);
+  make_late(&n, 3, TR__WORK_OWN);
+  n.seen[3].alive = 90 * second;
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
+         "is in \"own work\" after step 17 (since 10 s); its process has not "
+         "run for 10 s; ranks 0, 1, 2 wait. Exit 71.");
+}
+
+static void test_inference_is_named_and_a_sign_of_life(void)
+{
+  node n;
+  make_node(&n);
+  make_late(&n, 3, TR__WORK_OUTSIDE);
+  n.seen[3].is_inferring = true;
+  expect(&n, 71,
+         "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
+         "is in \"inference\" after step 17 (since 10 s); ranks 0, 1, 2 wait. "
+         "Exit 71.");
+  tr__board *board = tr__board_create(5, 8);
+  ASSERT(board != NULL);
+  tr__seen before, seen;
+  tr__work_begin(board, TR__WORK_SETUP, 0);
+  tr__board_read(board, 0, &before);
+  tr__infer_begin(board);
+  tr__board_read(board, 0, &seen);
+  ASSERT(seen.is_inferring);
+  ASSERT_EQ(seen.work, TR__WORK_OUTSIDE);
+  tr__infer_end(board);
+  tr__board_read(board, 0, &seen);
+  ASSERT(!seen.is_inferring);
+  ASSERT(seen.ticks > before.ticks);
+  board->release(board);
+}
+
 static void test_different_calls_are_a_mismatch_at_once(void)
 {
   node n;
@@ -413,6 +501,9 @@ static const tr_test tests[] = {
     TEST(test_a_starved_wait_is_not_named_beside_one_that_hangs),
     TEST(test_says_nothing_before_the_limit_or_without_a_wait),
     TEST(test_files_take_their_time_but_not_in_a_stopped_process),
+    TEST(test_a_rank_that_works_on_at_the_end_is_waited_for),
+    TEST(test_work_that_a_rank_has_announced_has_no_limit),
+    TEST(test_inference_is_named_and_a_sign_of_life),
     TEST(test_different_calls_are_a_mismatch_at_once),
     TEST(test_ranks_of_other_nodes_are_known_by_their_messages),
     TEST(test_many_late_ranks_fit_into_one_line),
