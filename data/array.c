@@ -1,23 +1,52 @@
 /* A data set over arrays that the program holds. */
-#include "data/data_impl.h"
+#include "data/array_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 typedef struct array {
   const char *x, *y;       /* both borrowed */
   size_t x_bytes, y_bytes; /* of one sample */
+  int64_t elements;        /* of one sample's input */
+  tr_dtype dtype;          /* of x, and of targets that are numbers */
 } array;
+
+/* Numbers of one type to numbers of another, or of the same. */
+static void copy_numbers(
+    tr_dtype to_type, void *to, tr_dtype from_type, const void *from, int64_t n)
+{
+  if (to_type == from_type) {
+    memcpy(to, from, (size_t)n * tr_dtype_size(to_type));
+  } else if (to_type == TR_F64) {
+    for (int64_t i = 0; i < n; i++) {
+      ((double *)to)[i] = ((const float *)from)[i];
+    }
+  } else {
+    for (int64_t i = 0; i < n; i++) {
+      ((float *)to)[i] = (float)((const double *)from)[i];
+    }
+  }
+}
 
 static tr_status array_read(
     const tr_dataset *data, const int64_t *ids, int64_t count, void *x, void *y)
 {
   const array *state = data->state;
-  size_t x_bytes = state->x_bytes, y_bytes = state->y_bytes;
+  bool has_classes = data->target_dtype == TR_I32;
   for (int64_t i = 0; i < count; i++) {
-    size_t to = (size_t)i, from = (size_t)ids[i];
-    memcpy((char *)x + to * x_bytes, state->x + from * x_bytes, x_bytes);
-    memcpy((char *)y + to * y_bytes, state->y + from * y_bytes, y_bytes);
+    size_t from = (size_t)ids[i];
+    copy_numbers(data->dtype, tr__at(x, data->dtype, i * state->elements),
+                 state->dtype, state->x + from * state->x_bytes,
+                 state->elements);
+    void *to = tr__at(y, data->target_dtype, i * data->target_values);
+    const char *target = state->y + from * state->y_bytes;
+    if (has_classes) {
+      memcpy(to, target, state->y_bytes);
+    } else {
+      copy_numbers(data->target_dtype, to, state->dtype, target,
+                   data->target_values);
+    }
   }
   return TR_OK;
 }
@@ -27,57 +56,31 @@ static void array_close(tr_dataset *data)
   free(data->state);
 }
 
-static const tr__dataset_type array_type = {"array", array_read, array_close};
-
-static tr_status check_classes(const tr_array_opts *opts)
-{
-  TR_CHECK(opts->num_classes > 0 && opts->num_classes <= TR__MAX_CLASSES,
-           TR_EINVAL, "array: num_classes is %lld, expected 1 to %d",
-           (long long)opts->num_classes, TR__MAX_CLASSES);
-  for (int64_t i = 0; i < opts->num_samples; i++) {
-    TR_CHECK(opts->y[i] >= 0 && opts->y[i] < opts->num_classes, TR_EDATA,
-             "array: label of sample %lld is %d, expected 0 to %lld",
-             (long long)i, opts->y[i], (long long)opts->num_classes - 1);
-  }
-  return TR_OK;
-}
-
-static tr_status check_opts(const tr_array_opts *opts)
-{
-  TR_CHECK(opts != NULL, TR_EINVAL, "array: options are missing");
-  TR_CHECK(opts->x != NULL && (opts->y != NULL) != (opts->targets != NULL),
-           TR_EINVAL, "array: x and either y or targets are required");
-  TR_CHECK(opts->num_samples > 0, TR_EINVAL,
-           "array: num_samples is %lld, expected 1 or more",
-           (long long)opts->num_samples);
-  TR_CHECK(tr__shape_is_valid(&opts->shape), TR_EINVAL,
-           "array: shape has an extent that is not positive, or too many");
-  if (opts->y != NULL) {
-    return check_classes(opts);
-  }
-  TR_CHECK(tr__shape_is_valid(&opts->target_shape), TR_EINVAL,
-           "array: target_shape has an extent that is not positive, or too "
-           "many");
-  TR_CHECK(opts->num_classes == 0, TR_EINVAL,
-           "array: num_classes is %lld, expected 0 with targets",
-           (long long)opts->num_classes);
-  return TR_OK;
-}
+static const tr__dataset_type array_type = {
+    .name = "array", .read = array_read, .close = array_close};
 
 static tr_status
-array_open(tr_context *ctx, const tr_array_opts *opts, tr_dataset **out)
+open_local(tr_context *ctx, const tr_array_opts *opts, tr_dataset **out)
 {
-  TR_TRY(check_opts(opts));
+  TR_TRY(tr__array_check(ctx, opts));
+  TR_CHECK(!opts->distributed || ctx->comm->cut.total == 0, TR_EINVAL,
+           "array: distributed excludes virtual_shards: which rank holds a "
+           "sample decides its batch, so results depend on the number of "
+           "ranks");
   array *state = malloc(sizeof *state);
   TR_CHECK(state != NULL, TR_ENOMEM, "array: out of memory");
-  bool has_classes = opts->y != NULL;
+  bool has_classes = tr__array_has_classes(opts);
+  int64_t inputs = tr_shape_count(&opts->shape);
   int64_t values = has_classes ? 1 : tr_shape_count(&opts->target_shape);
-  size_t width = tr_dtype_size(ctx->dtype);
-  *state = (array){.x = opts->x,
-                   .y = has_classes ? (const void *)opts->y : opts->targets,
-                   .x_bytes = (size_t)tr_shape_count(&opts->shape) * width,
-                   .y_bytes =
-                       has_classes ? sizeof *opts->y : (size_t)values * width};
+  tr_dtype dtype = tr__array_dtype(ctx, opts);
+  size_t width = tr_dtype_size(dtype);
+  *state =
+      (array){.x = opts->x,
+              .y = has_classes ? (const void *)opts->y : opts->targets,
+              .x_bytes = (size_t)inputs * width,
+              .y_bytes = has_classes ? sizeof *opts->y : (size_t)values * width,
+              .elements = inputs,
+              .dtype = dtype};
   const tr__dataset_info info = {.type = &array_type,
                                  .shape = opts->shape,
                                  .num_samples = opts->num_samples,
@@ -90,10 +93,80 @@ array_open(tr_context *ctx, const tr_array_opts *opts, tr_dataset **out)
   return status;
 }
 
+static unsigned long long
+hash(const tr_dataset *data, const char *values, size_t bytes)
+{
+  return XXH3_64bits(values, (size_t)data->num_samples * bytes);
+}
+
+/* What must be the same on all ranks: everything, or with arrays that are
+ * distributed what a sample is. */
+static tr_status agree_on_arrays(const tr_dataset *data, int distributed)
+{
+  const array *state = data->state;
+  tr__comm *comm = data->ctx->comm;
+  char shape[TR__SHAPE_BYTES], text[TR__SHAPE_BYTES + 256];
+  int length =
+      snprintf(text, sizeof text,
+               "distributed %d\nshape %s\nclasses %lld\nvalues of a "
+               "target %lld\n",
+               distributed, tr__shape_text(&data->shape, shape),
+               (long long)data->num_classes, (long long)data->target_values);
+  if (!distributed && comm->size > 1) {
+    snprintf(text + length, sizeof text - (size_t)length,
+             "samples %lld\nx of the hash %016llx\ntargets of the hash "
+             "%016llx\n",
+             (long long)data->num_samples, hash(data, state->x, state->x_bytes),
+             hash(data, state->y, state->y_bytes));
+  }
+  tr_status status = tr__agree_text(comm, "arrays", text);
+  if (status != TR_EMISMATCH) {
+    return status;
+  }
+  char message[TR__MESSAGE_BYTES];
+  snprintf(message, sizeof message,
+           "%.800s; ranks that each hold samples of their own set "
+           "tr_array_opts.distributed, on all of them",
+           tr_error_message());
+  TR_FAIL(status, "%s", message);
+  tr__error_set_agreed(0, comm->rank == 0, message);
+  return status;
+}
+
+/* How many samples each rank has. */
+static tr_status gather_counts(tr_dataset *data)
+{
+  tr__comm *comm = data->ctx->comm;
+  int64_t *counts = calloc((size_t)comm->size, sizeof *counts), total = 0;
+  data->counts = counts;
+  TR_TRY(tr__agree(comm, counts != NULL
+                             ? TR_OK
+                             : TR_FAIL(TR_ENOMEM,
+                                       "array: no memory for the counts "
+                                       "of %d ranks",
+                                       comm->size)));
+  counts[comm->rank] = data->num_samples;
+  TR_TRY(comm->type->reduce_i64(comm, counts, comm->size, TR__SUM));
+  for (int r = 0; r < comm->size; r++) {
+    total += counts[r];
+  }
+  return tr__agree(
+      comm,
+      total > 0 ? TR_OK : TR_FAIL(TR_EDATA, "array: no rank has a sample"));
+}
+
 tr_status
 tr_array_open(tr_context *ctx, const tr_array_opts *opts, tr_dataset **out)
 {
   tr_dataset *data = NULL;
-  tr_status status = array_open(ctx, opts, &data);
-  return tr__dataset_agree(ctx, status, data, out);
+  tr_status status = open_local(ctx, opts, &data);
+  TR_TRY(tr__dataset_agree(ctx, status, data, out));
+  status = agree_on_arrays(*out, opts->distributed);
+  if (status == TR_OK && opts->distributed) {
+    status = gather_counts(*out);
+  }
+  if (status != TR_OK) {
+    tr_dataset_destroy(out);
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
 }

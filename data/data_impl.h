@@ -3,6 +3,7 @@
 #define TR_DATA_IMPL_H
 
 #include "base/dataset_impl.h"
+#include "data/deal_impl.h"
 
 /* The most classes that labels may name: a wild label would otherwise ask for
  * a model of any size. */
@@ -64,28 +65,33 @@ static inline void *tr__at(void *x, tr_dtype dtype, int64_t element)
   return (char *)x + (size_t)element * tr_dtype_size(dtype);
 }
 
-/* Cuts the one order of each epoch into this rank's parts. */
+/* Cuts the one order of each epoch into this rank's parts, or deals batches to
+ * ranks that each have an order of their own samples. */
 typedef struct tr__sampler {
   uint64_t seed;
-  int64_t num_samples;
-  int64_t batch; /* global */
+  int64_t num_samples; /* of all ranks */
+  int64_t batch;       /* global */
   bool shuffle;
   int64_t shards;   /* into which each batch is cut */
   int64_t shard[2]; /* this rank's: the first, and the end */
   int64_t most;     /* shards of any rank */
+  tr__deal *deal;   /* of distributed data, borrowed; NULL: there is one order
+                       for all ranks */
 } tr__sampler;
 
 /* One rank's part of one step. */
 typedef struct tr__sampler_step {
   int64_t epoch;
-  int64_t place;        /* of this rank's first sample in the epoch's order */
+  int64_t place;        /* of this rank's first sample in the epoch's order, or
+                           in the order of its own samples */
   int64_t count;        /* samples of this rank */
   int64_t first;        /* of the first one in the global batch */
   int64_t global_count; /* samples of all ranks */
 } tr__sampler_step;
 
 /* tr__sampler_at - this rank's part of the step that begins where `done`
- * samples of an epoch have been delivered; done < num_samples. */
+ * samples of an epoch have been delivered; done < num_samples. One thread at a
+ * time. */
 tr__sampler_step
 tr__sampler_at(const tr__sampler *sampler, int64_t epoch, int64_t done);
 

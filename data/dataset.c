@@ -136,6 +136,7 @@ void tr_dataset_destroy(tr_dataset **data)
     return;
   }
   (*data)->type->close(*data);
+  free((*data)->counts);
   free((*data)->name);
   free(*data);
   *data = NULL;

@@ -238,8 +238,8 @@ static void digits_close(tr_dataset *data)
   free(data->state);
 }
 
-static const tr__dataset_type digits_type = {"digits", digits_read,
-                                             digits_close};
+static const tr__dataset_type digits_type = {
+    .name = "digits", .read = digits_read, .close = digits_close};
 
 tr_status tr_digits_open(tr_context *ctx, const char *split, tr_dataset **out)
 {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* Values pass through a buffer of this size where they change their type. */
 #define PIECE_BYTES 16384
@@ -259,7 +260,15 @@ static void hdf5_close(tr_dataset *data)
   release(data->state);
 }
 
-static const tr__dataset_type hdf5_type = {"hdf5", hdf5_read, hdf5_close};
+static uint64_t hdf5_hash(const tr_dataset *data)
+{
+  const hdf5 *state = data->state;
+  return XXH3_64bits(state->labels,
+                     (size_t)data->num_samples * sizeof *state->labels);
+}
+
+static const tr__dataset_type hdf5_type = {
+    .name = "hdf5", .read = hdf5_read, .close = hdf5_close, .hash = hdf5_hash};
 
 tr_status tr__hdf5_open_local(tr_context *ctx,
                               const char *path,

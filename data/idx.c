@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* The shuffle that splits a lone pair of files. Part of the format: another
  * number would mix old training samples into new tests. */
@@ -129,7 +130,19 @@ static void idx_close(tr_dataset *data)
   release(data->state);
 }
 
-static const tr__dataset_type idx_type = {"idx", idx_read, idx_close};
+/* Images are held too, so they are compared with the labels. */
+static uint64_t idx_hash(const tr_dataset *data)
+{
+  const idx *state = data->state;
+  const tr__idx *images = &state->images;
+  size_t pixels = (size_t)(images->dims[1] * images->dims[2]);
+  uint64_t labels = XXH3_64bits(state->labels.bytes, (size_t)state->total);
+  return XXH3_64bits_withSeed(images->bytes, (size_t)state->total * pixels,
+                              labels);
+}
+
+static const tr__dataset_type idx_type = {
+    .name = "idx", .read = idx_read, .close = idx_close, .hash = idx_hash};
 
 static tr_status
 fill(const char *dir, const char *split, idx *state, tr__dataset_info *info)

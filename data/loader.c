@@ -11,8 +11,10 @@ struct tr_loader {
   tr_context *ctx;        /* borrowed */
   const tr_dataset *data; /* borrowed */
   tr__sampler sampler;
+  tr__deal *deal;      /* of distributed data; owned */
   int64_t epoch, done; /* finished epochs; samples delivered in this one */
   tr__ring *ring;
+  tr__source source;   /* of the batch in use; in the context's list */
   bool is_before_stop; /* the batch that is out was given before any stop */
   tr_status status;    /* why reading failed; sticky until set_state() */
   char message[TR__MESSAGE_BYTES];
@@ -31,8 +33,8 @@ static tr_status check_opts(const tr_context *ctx,
            MAX_THREADS);
   TR_CHECK(opts->depth >= 0 && opts->depth <= MAX_DEPTH, TR_EINVAL,
            "loader: depth is %d, expected 0 to %d", opts->depth, MAX_DEPTH);
-  TR_CHECK(data->num_samples >= ctx->comm->size, TR_EDATA,
-           "%s: %lld samples are fewer than the %d ranks", data->name,
+  TR_CHECK(data->counts != NULL || data->num_samples >= ctx->comm->size,
+           TR_EDATA, "%s: %lld samples are fewer than the %d ranks", data->name,
            (long long)data->num_samples, ctx->comm->size);
   return TR_OK;
 }
@@ -50,15 +52,20 @@ static tr_status create_local(tr_context *ctx,
   loader->data = data;
   const tr__comm *comm = ctx->comm;
   int rank = comm->rank;
+  if (data->counts != NULL) {
+    TR_TRY(tr__deal_create(data->counts, comm->size, rank, &loader->deal));
+  }
   loader->sampler =
       (tr__sampler){.seed = ctx->seed,
-                    .num_samples = data->num_samples,
+                    .num_samples = loader->deal != NULL ? loader->deal->total
+                                                        : data->num_samples,
                     .batch = opts->batch,
                     .shuffle = opts->shuffle != 0,
                     .shards = tr__comm_num_shards(comm),
                     .shard = {tr__comm_first_shard(comm, rank),
                               tr__comm_first_shard(comm, rank + 1)},
-                    .most = tr__comm_most_shards(comm)};
+                    .most = tr__comm_most_shards(comm),
+                    .deal = loader->deal};
   const tr__ring_opts ring = {.data = data,
                               .rows = tr__sampler_max_rows(&loader->sampler),
                               .threads = opts->threads > 0 ? opts->threads : 1,
@@ -72,17 +79,20 @@ static tr_status create_local(tr_context *ctx,
 static tr_status agree_on_data(const tr_loader *loader)
 {
   const tr__sampler *sampler = &loader->sampler;
-  char shape[TR__SHAPE_BYTES], text[2 * TR__SHAPE_BYTES + 256];
+  const tr_dataset *data = loader->data;
+  tr__comm *comm = loader->ctx->comm;
+  bool has_hash = comm->size > 1 && data->type->hash != NULL;
+  char shape[TR__SHAPE_BYTES], text[2 * TR__SHAPE_BYTES + 320];
   snprintf(text, sizeof text,
            "samples %lld\nshape %s\nclasses %lld\ntargets %lld\nbatch "
            "%lld\nshuffle %d\n"
-           "seed %llu\n",
-           (long long)sampler->num_samples,
-           tr__shape_text(&loader->data->shape, shape),
-           (long long)loader->data->num_classes,
-           (long long)loader->data->target_values, (long long)sampler->batch,
-           sampler->shuffle, (unsigned long long)sampler->seed);
-  return tr__agree_text(loader->ctx->comm, "loaders", text);
+           "seed %llu\ndistributed %d\nlabels with the hash %016llx\n",
+           (long long)sampler->num_samples, tr__shape_text(&data->shape, shape),
+           (long long)data->num_classes, (long long)data->target_values,
+           (long long)sampler->batch, sampler->shuffle,
+           (unsigned long long)sampler->seed, data->counts != NULL,
+           (unsigned long long)(has_hash ? data->type->hash(data) : 0));
+  return tr__agree_text(comm, "loaders", text);
 }
 
 tr_status tr_loader_create(tr_context *ctx,
@@ -98,6 +108,8 @@ tr_status tr_loader_create(tr_context *ctx,
   ctx->loader_rows =
       tr__max(ctx->loader_rows, tr__sampler_max_rows(&loader->sampler));
   tr__ring_start(loader->ring, &loader->sampler, 0, 0);
+  loader->source = (tr__source){.data = data, .next = ctx->sources};
+  ctx->sources = &loader->source;
   *out = loader;
   return TR_OK;
 failed:
@@ -143,6 +155,7 @@ static void stop(tr_loader *loader)
 int tr_loader_next(tr_loader *loader, tr_batch *batch)
 {
   *batch = (tr_batch){0};
+  loader->source.x = NULL;
   if (loader->status != TR_OK) {
     return 0;
   }
@@ -169,6 +182,8 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
     return 1;
   }
   loader->done += slot->step.global_count;
+  loader->source.x = slot->x;
+  loader->source.ids = slot->ids;
   return 1;
 }
 
@@ -243,12 +258,26 @@ tr_status tr__loader_set_state(tr_loader *loader, const tr__loader_state *state)
   return TR_OK;
 }
 
+/* Not there where the loader was never given out. */
+static void leave_sources(tr_loader *loader)
+{
+  tr__source **at = &loader->ctx->sources;
+  while (*at != NULL && *at != &loader->source) {
+    at = &(*at)->next;
+  }
+  if (*at != NULL) {
+    *at = loader->source.next;
+  }
+}
+
 void tr_loader_destroy(tr_loader **loader)
 {
   if (loader == NULL || *loader == NULL) {
     return;
   }
+  leave_sources(*loader);
   tr__ring_destroy(&(*loader)->ring);
+  tr__deal_destroy(&(*loader)->deal);
   free(*loader);
   *loader = NULL;
 }

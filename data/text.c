@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum { CODES = 256 };
 
@@ -52,7 +53,14 @@ static void text_close(tr_dataset *data)
   release(data->state);
 }
 
-static const tr__dataset_type text_type = {"text", text_read, text_close};
+static uint64_t text_hash(const tr_dataset *data)
+{
+  const text *state = data->state;
+  return XXH3_64bits(state->ids, (size_t)state->length);
+}
+
+static const tr__dataset_type text_type = {
+    .name = "text", .read = text_read, .close = text_close, .hash = text_hash};
 
 static tr_status check_opts(const tr_text_opts *opts)
 {

@@ -56,7 +56,8 @@ TR_API void tr_batch_part(const tr_context *ctx,
                           int64_t *first,
                           int64_t *count);
 
-/* A numbered set of samples; the same on every rank, read in parts. */
+/* A numbered set of samples, read in parts: the same on every rank, but for
+ * distributed arrays (tr_array_open()). */
 typedef struct tr_dataset tr_dataset;
 
 /* Batches of a data set for this rank, epoch after epoch. */
@@ -136,25 +137,50 @@ TR_API tr_status tr_dataset_open(tr_context *ctx,
 /* Zero-initialise; x, num_samples, shape and either y or targets are required.
  */
 typedef struct tr_array_opts {
-  const void *x;    /* (num_samples, shape...) in the context's element type */
-  const int32_t *y; /* (num_samples) classes 0..num_classes-1 */
-  int64_t num_samples;
+  const void *x;         /* (num_samples, shape...), of dtype below */
+  const int32_t *y;      /* (num_samples) classes 0..num_classes-1 */
+  int64_t num_samples;   /* of this rank */
   int64_t num_classes;   /* with y */
   tr_shape shape;        /* of one sample's input */
   const void *targets;   /* instead of y, for regression: (num_samples,
-                            target_shape...) in the context's element type */
+                            target_shape...), of dtype below */
   tr_shape target_shape; /* of one sample's target */
+  int distributed;       /* 1: each rank holds samples of its own; 0: all ranks
+                            hold the same ones */
+  tr_dtype dtype;        /* of x and targets: TR_F64 for double in any context;
+                            0: the context's element type */
+  int single;            /* 1: x and targets are float, in a context of TR_F64
+                            too */
 } tr_array_opts;
 
 /* tr_array_open - a data set over the caller's own arrays.
  *
  * With y its targets are classes, with targets they are numbers: those of a
- * regression, say the state of a field some time after the one in x.
+ * regression, say the state of a field some time after the one in x. Samples
+ * are converted to the context's element type when they are read.
  *
- * Every rank gives the same samples, or at least may be asked for any.
+ * Without distributed every rank gives the same arrays, since a rank's part of
+ * a batch may be any of its samples. With several ranks a hash of the arrays
+ * (XXH3) is compared: they are read once, at the speed of memory (6 GB/s were
+ * measured on one core).
+ *
+ * Distributed arrays are for solvers: each rank trains on what it holds, no
+ * sample travels, and its counts may differ from those of other ranks, also be
+ * 0 (then x, y and targets may be NULL; shape, and num_classes or target_shape,
+ * are given on all ranks). Sample numbers are the rank's own, and so is
+ * tr_dataset_num_samples(). See tr_loader_create() for what a step takes. It
+ * depends on where samples lie, so virtual_shards are refused. The numbers of x
+ * may change between two epochs, as those of a solver that goes on.
+ *
+ * Targets are read once, and those that are NaN, Inf, beyond the context's type
+ * or NetCDF's fill value are refused. x is not searched: a bad number in it is
+ * named when a loss has no sense. Of x the first numbers are looked at: doubles
+ * that are taken for floats are refused.
  *
  * Calls:     collective on the context's communicator
- * Errors:    TR_EINVAL, TR_EDATA for a label out of range; agreed
+ * Errors:    TR_EINVAL; TR_EDATA for a label out of range, a bad target, or
+ *            where no rank has a sample; TR_EMISMATCH where ranks give other
+ *            arrays without distributed; agreed
  * Ownership: x, y and targets are borrowed until tr_dataset_destroy(); *out is
  *            owned by the caller
  * Threads:   one thread per context */
@@ -204,7 +230,8 @@ TR_API int tr_text_code(const tr_dataset *data, int64_t id);
  * Threads:   any thread */
 TR_API tr_shape tr_dataset_shape(const tr_dataset *data);
 
-/* tr_dataset_num_samples - how many samples the data set has.
+/* tr_dataset_num_samples - how many samples the data set has; of distributed
+ * arrays, how many this rank has.
  *
  * Calls:     local
  * Errors:    none
@@ -271,10 +298,18 @@ typedef struct tr_loader_opts {
  * those n places. So every sample is used exactly once per epoch, every rank
  * makes the same number of steps, and the last batch may be smaller.
  *
+ * Of distributed arrays each rank has an order of its own samples, and a batch
+ * is dealt to the ranks in proportion to what they hold: of n_r samples of N a
+ * rank gives n_r/N of each batch, rounded so that the sum is the batch and
+ * each sample comes once per epoch; a rank may have none in a step. All of the
+ * above holds for the whole, and gradients are the mean over the global batch.
+ * A checkpoint goes on with the same counts on the same ranks alone.
+ *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EINVAL, TR_EDATA where the data set has fewer samples than
- *            there are ranks, TR_EMISMATCH where ranks give other options or
- *            other data; agreed on all ranks
+ *            there are ranks (but distributed ones), TR_EMISMATCH where ranks
+ *            give other options or other data: labels, and what else is held in
+ *            memory, are compared by a hash; agreed on all ranks
  * Ownership: data is borrowed until tr_loader_destroy(); *out is owned by the
  *            caller
  * Threads:   one thread per context */

@@ -72,6 +72,18 @@ void tr__warn_root(tr_context *ctx, const char *format, ...)
   va_end(arguments);
 }
 
+void tr__warn_here(tr_context *ctx, const char *format, ...)
+{
+  char text[TR__MESSAGE_BYTES];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  char line[TR__MESSAGE_BYTES + 32];
+  snprintf(line, sizeof line, "rank %d: %s", ctx->comm->rank, text);
+  ctx->log(ctx->log_user, TR__LOG_WARNING, line);
+}
+
 void tr__context_set_pending(tr_context *ctx, tr_status status)
 {
   if (ctx->pending != TR_OK) {

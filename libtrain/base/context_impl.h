@@ -12,6 +12,14 @@ typedef void (*tr__log_fn)(void *user, int level, const char *line);
 
 enum { TR__LOG_INFO = 0, TR__LOG_WARNING = 1 };
 
+/* A sample of this rank that cannot be computed with: base/suspect_impl.h. */
+typedef struct tr__suspect {
+  int64_t step; /* that it was read for; 0: there is none */
+  bool is_told; /* the program has been told of it by a warning */
+  int num_warnings;
+  char text[TR__MESSAGE_BYTES / 2];
+} tr__suspect;
+
 struct tr_context {
   tr__comm *comm;
   tr__pool *pool;
@@ -25,6 +33,8 @@ struct tr_context {
                        in mixed precision TR_BF16 or TR_F16 */
   tr_dtype wire;    /* in which gradients travel: TR_BF16; 0: as they are */
   int64_t loader_rows; /* most rows per rank of any loader so far; 0: none */
+  struct tr__source *sources; /* where batches may come from; borrowed */
+  tr__suspect suspect;
 
   /* A failure of this rank that the next all-reduce of gradients tells the
    * other ranks. It stays: only a resume makes the state whole again. */
@@ -53,5 +63,8 @@ tr_status tr__context_agree_pending(tr_context *ctx);
 
 /* tr__warn_root - a warning line from rank 0. */
 void tr__warn_root(tr_context *ctx, const char *format, ...) TR_PRINTF(2, 3);
+
+/* tr__warn_here - a warning line from this rank, which says its number. */
+void tr__warn_here(tr_context *ctx, const char *format, ...) TR_PRINTF(2, 3);
 
 #endif

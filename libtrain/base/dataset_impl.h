@@ -18,6 +18,10 @@ typedef struct tr__dataset_type {
                     void *x,
                     void *y);
   void (*close)(tr_dataset *data); /* releases data->state */
+
+  /* hash - of what is held in memory, such as the labels, so that ranks whose
+   * files differ are found; NULL: nothing is. */
+  uint64_t (*hash)(const tr_dataset *data);
 } tr__dataset_type;
 
 struct tr_dataset {
@@ -27,18 +31,28 @@ struct tr_dataset {
   tr_shape shape;
   tr_dtype target_dtype; /* TR_I32 for classes, the context's for numbers */
   int64_t target_values; /* of one sample; 0: 1 */
-  int64_t num_samples;
+  int64_t num_samples;   /* that this rank can read */
+  int64_t *counts; /* (ranks) of all ranks where each holds samples of its own;
+                      owned; NULL: all hold the same */
   int64_t num_classes;
   char *name;  /* path and split, for messages; owned */
   void *state; /* the type's own */
 };
+
+/* The batch that a loader last gave out, so that a sample of it has a name. */
+typedef struct tr__source {
+  const tr_dataset *data;
+  const void *x;      /* the batch's array; NULL: there is none */
+  const int64_t *ids; /* of its samples */
+  struct tr__source *next;
+} tr__source;
 
 /* Where a loader stands: enough to continue on any number of ranks. */
 typedef struct tr__loader_state {
   uint64_t seed;
   int64_t epoch;       /* finished epochs */
   int64_t done;        /* samples of the current epoch that were delivered */
-  int64_t num_samples; /* of the data set, to refuse another one */
+  int64_t num_samples; /* of all ranks, to refuse another data set */
   int64_t batch;       /* global */
   int64_t shuffle;
 } tr__loader_state;

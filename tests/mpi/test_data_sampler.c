@@ -217,6 +217,26 @@ static void test_fewer_samples_than_ranks_are_refused(void)
   close_job(&j);
 }
 
+/* /train/x and /train/y, both of these four values. */
+static void write_hdf5(const char *path, const int32_t values[4])
+{
+  const hsize_t dims[1] = {4};
+  hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  hid_t space = H5Screate_simple(1, dims, NULL);
+  hid_t group =
+      H5Gcreate2(file, "train", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  for (int i = 0; i < 2; i++) {
+    hid_t set = H5Dcreate2(group, i == 0 ? "x" : "y",
+                           i == 0 ? H5T_IEEE_F32LE : H5T_STD_I32LE, space,
+                           H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Dwrite(set, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
+    H5Dclose(set);
+  }
+  H5Gclose(group);
+  H5Sclose(space);
+  H5Fclose(file);
+}
+
 /* The last rank sees something else at its path than the others do. */
 static void test_a_file_that_one_rank_cannot_open_fails_on_all(void)
 {
@@ -227,22 +247,7 @@ static void test_a_file_that_one_rank_cannot_open_fails_on_all(void)
   snprintf(path, sizeof path, "%s/rank.h5", test_scratch());
   open_job(&j, world_size(), 50, &(tr_loader_opts){.batch = 4});
   if (!is_last) {
-    const int32_t values[4] = {0, 1, 2, 3};
-    const hsize_t dims[1] = {4};
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    hid_t space = H5Screate_simple(1, dims, NULL);
-    hid_t group =
-        H5Gcreate2(file, "train", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    for (int i = 0; i < 2; i++) {
-      hid_t set = H5Dcreate2(group, i == 0 ? "x" : "y",
-                             i == 0 ? H5T_IEEE_F32LE : H5T_STD_I32LE, space,
-                             H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-      H5Dwrite(set, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
-      H5Dclose(set);
-    }
-    H5Gclose(group);
-    H5Sclose(space);
-    H5Fclose(file);
+    write_hdf5(path, (const int32_t[4]){0, 1, 2, 3});
   }
   ASSERT_FAILS(tr_dataset_open(j.ctx, path, "train", &data), TR_ENOINPUT,
                "rank.h5");
@@ -254,12 +259,68 @@ static void test_a_file_that_one_rank_cannot_open_fails_on_all(void)
   close_job(&j);
 }
 
+static void write_bytes(const char *path, const void *bytes, size_t count)
+{
+  FILE *file = fopen(path, "wb");
+  ASSERT(file != NULL && fwrite(bytes, 1, count, file) == count);
+  ASSERT(fclose(file) == 0);
+}
+
+/* Ten images of one pixel with labels 0, 1, 2, 0..., one of them another. */
+static void write_idx(const char *dir, int other)
+{
+  char path[600];
+  unsigned char images[16 + 10] = {0, 0, 8, 3, 0, 0, 0, 10,
+                                   0, 0, 0, 1, 0, 0, 0, 1};
+  unsigned char labels[8 + 10] = {0, 0, 8, 1, 0, 0, 0, 10};
+  for (int i = 0; i < 10; i++) {
+    labels[8 + i] = (unsigned char)((i + (i == other)) % 3);
+  }
+  snprintf(path, sizeof path, "%s/train-images-idx3-ubyte", dir);
+  write_bytes(path, images, sizeof images);
+  snprintf(path, sizeof path, "%s/train-labels-idx1-ubyte", dir);
+  write_bytes(path, labels, sizeof labels);
+}
+
+/* As many samples of the same shape and classes, but not the same. */
+static void test_other_labels_on_one_rank_are_refused(void)
+{
+  if (world_size() == 1) {
+    test_skip("needs two ranks");
+  }
+  job j;
+  tr_dataset *data[3];
+  char h5[512], text[512];
+  bool is_last = world_rank() == world_size() - 1;
+  open_job(&j, world_size(), 50, &(tr_loader_opts){.batch = 4});
+  snprintf(h5, sizeof h5, "%s/labels.h5", test_scratch());
+  write_hdf5(h5, is_last ? (const int32_t[4]){0, 1, 3, 2}
+                         : (const int32_t[4]){0, 1, 2, 3});
+  write_idx(test_scratch(), is_last ? 7 : -1);
+  snprintf(text, sizeof text, "%s/text", test_scratch());
+  write_bytes(text, is_last ? "abcabcabcabccbaabc" : "abcabcabcabcabcabc", 18);
+  ASSERT_OK(tr_hdf5_open(j.ctx, h5, "train", &data[0]));
+  ASSERT_OK(tr_idx_open(j.ctx, test_scratch(), "train", &data[1]));
+  const tr_text_opts opts = {.context = 2, .split = "train"};
+  ASSERT_OK(tr_text_open(j.ctx, text, &opts, &data[2]));
+  for (int i = 0; i < 3; i++) {
+    tr_loader *loader;
+    ASSERT_FAILS(tr_loader_create(j.ctx, data[i], &(tr_loader_opts){.batch = 4},
+                                  &loader),
+                 TR_EMISMATCH, "rank 0 has \"labels with the hash ");
+    ASSERT(loader == NULL);
+    tr_dataset_destroy(&data[i]);
+  }
+  close_job(&j);
+}
+
 static const tr_test tests[] = {
     TEST(test_every_sample_once_in_the_order_of_one_rank),
     TEST(test_every_sample_once_after_a_resume_on_other_ranks),
     TEST(test_different_options_are_refused_on_all_ranks),
     TEST(test_fewer_samples_than_ranks_are_refused),
     TEST(test_a_file_that_one_rank_cannot_open_fails_on_all),
+    TEST(test_other_labels_on_one_rank_are_refused),
 };
 
 TEST_MPI_MAIN(tests)

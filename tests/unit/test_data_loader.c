@@ -31,8 +31,8 @@ static void close_numbers(tr_dataset *data)
   (void)data;
 }
 
-static const tr__dataset_type numbers_type = {"numbers", read_numbers,
-                                              close_numbers};
+static const tr__dataset_type numbers_type = {
+    .name = "numbers", .read = read_numbers, .close = close_numbers};
 
 static tr_dataset *open_numbers(tr_context *ctx, int64_t count, numbers *state)
 {
@@ -409,6 +409,110 @@ static void test_arrays_of_numbers_have_numbers_as_targets(void)
   ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "either");
 }
 
+static void test_double_arrays_are_converted_and_not_taken_for_floats(void)
+{
+  enum { COUNT = 200 };
+  alone a;
+  tr_dataset *data;
+  tr_context *ctx = alone_init(&a, 0, 1, TR_F32);
+  double x[COUNT][2], targets[COUNT];
+  float narrow[COUNT][2], got[2], wanted;
+  for (int i = 0; i < COUNT; i++) {
+    targets[i] = sin(i);
+    for (int k = 0; k < 2; k++) {
+      x[i][k] = cos(0.1 * i + k);
+      narrow[i][k] = (float)x[i][k];
+    }
+  }
+  tr_array_opts opts = {.x = x,
+                        .targets = targets,
+                        .num_samples = COUNT,
+                        .shape = {1, {2}},
+                        .target_shape = {1, {1}},
+                        .dtype = TR_F64};
+  ASSERT_OK(tr_array_open(ctx, &opts, &data));
+  ASSERT_OK(tr_dataset_read(data, (int64_t[]){77}, 1, got, &wanted));
+  ASSERT(got[0] == narrow[77][0] && got[1] == narrow[77][1]);
+  ASSERT(wanted == (float)targets[77]);
+  tr_dataset_destroy(&data);
+  opts.dtype = 0;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EDATA,
+               "set .dtype = TR_F64");
+  opts.x = narrow;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EDATA,
+               "targets are taken for float32");
+  opts.targets = narrow;
+  ASSERT_OK(tr_array_open(ctx, &opts, &data));
+  tr_dataset_destroy(&data);
+  ctx->dtype = TR_F64;
+  opts.single = 1;
+  ASSERT_OK(tr_array_open(ctx, &opts, &data));
+  double wide[2], target;
+  ASSERT_OK(tr_dataset_read(data, (int64_t[]){77}, 1, wide, &target));
+  ASSERT(wide[0] == (double)narrow[77][0] && wide[1] == (double)narrow[77][1]);
+  tr_dataset_destroy(&data);
+  opts.dtype = TR_F64;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "single is 1");
+  opts.dtype = TR_I32;
+  ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EINVAL, "dtype is 2");
+}
+
+/* Floats with every exponent, with zeros in every other place, with equal
+ * numbers: whatever they are, no doubles. */
+static void test_unusual_floats_are_not_taken_for_doubles(void)
+{
+  enum { COUNT = 1024 };
+  alone a;
+  tr_dataset *data;
+  tr_context *ctx = alone_init(&a, 0, 1, TR_F32);
+  static float x[COUNT];
+  const tr_array_opts opts = {.x = x,
+                              .y = (int32_t[COUNT]){0},
+                              .num_samples = COUNT,
+                              .num_classes = 2,
+                              .shape = {1, {1}}};
+  for (int kind = 0; kind < 4; kind++) {
+    for (int i = 0; i < COUNT; i++) {
+      float wild = (float)ldexp(i % 3 == 0 ? -1.1 : 1.7, i * 37 % 250 - 125);
+      float steps = (float)(i % 2 == 0 ? 1e19 * (1 + i) : 300 + i);
+      x[i] = kind == 0   ? wild
+             : kind == 1 ? (i % 2 == 0 ? 0 : wild)
+             : kind == 2 ? 3.25f
+                         : steps;
+    }
+    ASSERT_OK(tr_array_open(ctx, &opts, &data));
+    tr_dataset_destroy(&data);
+  }
+}
+
+static void test_bad_targets_are_refused_with_their_sample(void)
+{
+  static const struct {
+    double value;
+    const char *text;
+  } bad[] = {{NAN, "sample 3, element 1 of its target is nan"},
+             {-INFINITY, "is -inf"},
+             {1e39, "is 1e+39, more than float32 holds"},
+             {9.9692099683868690e36, "NetCDF's fill value"}};
+  alone a;
+  tr_dataset *data;
+  tr_context *ctx = alone_init(&a, 0, 1, TR_F32);
+  double x[5] = {1, 2, 3, 4, NAN}, targets[5][2] = {{0}};
+  tr_array_opts opts = {.x = x,
+                        .targets = targets,
+                        .num_samples = 5,
+                        .shape = {1, {1}},
+                        .target_shape = {1, {2}},
+                        .dtype = TR_F64};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    targets[3][1] = bad[i].value;
+    ASSERT_FAILS(tr_array_open(ctx, &opts, &data), TR_EDATA, bad[i].text);
+  }
+  targets[3][1] = 1e30;
+  ASSERT_OK(tr_array_open(ctx, &opts, &data)); /* x is not searched */
+  tr_dataset_destroy(&data);
+}
+
 static const tr_test tests[] = {
     TEST(test_every_sample_comes_once_in_one_order_for_all_ranks),
     TEST(test_a_new_epoch_has_a_new_order_unless_shuffle_is_off),
@@ -419,6 +523,9 @@ static const tr_test tests[] = {
     TEST(test_bad_options_are_refused),
     TEST(test_arrays_are_served_and_checked),
     TEST(test_arrays_of_numbers_have_numbers_as_targets),
+    TEST(test_double_arrays_are_converted_and_not_taken_for_floats),
+    TEST(test_unusual_floats_are_not_taken_for_doubles),
+    TEST(test_bad_targets_are_refused_with_their_sample),
 };
 
 TEST_MAIN(tests)

@@ -1,0 +1,75 @@
+/* Samples that cannot be computed with: found when a loss has no sense. */
+#ifndef TR_SUSPECT_IMPL_H
+#define TR_SUSPECT_IMPL_H
+
+#include "base/context_impl.h"
+
+#include <train/data.h>
+
+#define TR__FAULT_BYTES 96
+
+/* tr__number_fault - what is wrong with a number of data, as "is nan", for a
+ * type that computes with it; false where nothing is.
+ *
+ * is_strict  numbers count too that only a loss without sense makes suspicious:
+ *            missing values of other conventions than NetCDF's own, and what
+ *            has no square */
+bool tr__number_fault(double value,
+                      tr_dtype compute,
+                      bool is_strict,
+                      char out[TR__FAULT_BYTES]);
+
+/* Numbers of a type, TR_F32 or TR_F64. */
+typedef struct tr__numbers {
+  const void *values;
+  tr_dtype dtype;
+  int64_t count;
+} tr__numbers;
+
+/* tr__number_at - one of them. */
+double tr__number_at(const tr__numbers *numbers, int64_t i);
+
+/* tr__first_fault - the index of the first that has a fault; -1: none has. */
+int64_t
+tr__first_fault(const tr__numbers *numbers, tr_dtype compute, bool is_strict);
+
+/* One array of a batch. */
+typedef struct tr__looked {
+  const void *values;
+  tr_dtype dtype;   /* of the host's numbers; int32 is passed over */
+  int64_t elements; /* of one sample */
+  bool is_target;
+  int ordinal; /* among inputs or targets */
+} tr__looked;
+
+/* tr__suspect_look - after a loss of this rank without sense: remember the
+ * first sample of its batch that cannot be computed with. Local.
+ *
+ * step  that the batch is for, from 1 */
+void tr__suspect_look(tr_context *ctx,
+                      const tr_batch *batch,
+                      const tr__looked *arrays,
+                      int num_arrays,
+                      int64_t step);
+
+/* tr__suspect_warn - this rank's warning of a sample that it has not told of
+ * yet, with what comes of it; nothing where there is none. */
+void tr__suspect_warn(tr_context *ctx, const char *consequence);
+
+/* A loss or a gradient that is not finite, on all ranks alike. */
+typedef struct tr__not_finite {
+  const char *what;   /* "loss of step 3" */
+  const char *value;  /* "nan" */
+  const char *advice; /* where no sample is to blame */
+  int64_t step;
+} tr__not_finite;
+
+/* tr__suspect_blame - TR_EDATA with the lowest rank's sample of this step or
+ * the one before, TR_OK where no rank has one. Collective, and agreed. */
+tr_status tr__suspect_blame(tr_context *ctx, const tr__not_finite *what);
+
+/* tr__suspect_fail - the same, and TR_ENUMERIC with the advice where no rank
+ * has a bad sample. */
+tr_status tr__suspect_fail(tr_context *ctx, const tr__not_finite *what);
+
+#endif
