@@ -125,8 +125,7 @@ PLAIN_TYPE(tanh)
 
 tr_node tr_leaky_relu(tr_model *net, tr_node x, const tr_leaky_relu_opts *opts)
 {
-  double slope =
-      opts != NULL && opts->negative_slope != 0 ? opts->negative_slope : 0.01;
+  double slope = tr__or_default(opts != NULL ? opts->negative_slope : 0, 0.01);
   return add(net, x, &tr__leaky_relu_type,
              (activation_opts){TR__ACTIVATION_LEAKY_RELU, slope});
 }

@@ -56,11 +56,10 @@ static tr_status infer(tr_model *net, tr__node *node)
   TR__CHECK_NODE(node->shape.ndim > 0, node, TR_ESHAPE,
                  "input has %d extents per sample, expected at least 1",
                  node->shape.ndim);
-  TR__CHECK_NODE(opts->eps > 0, node, TR_EINVAL,
-                 "eps is %g, expected more than 0", opts->eps);
-  TR__CHECK_NODE(opts->momentum > 0 && opts->momentum <= 1, node, TR_EINVAL,
-                 "momentum is %g, expected more than 0 and at most 1",
-                 opts->momentum);
+  TR__CHECK_NODE(opts->eps >= 0, node, TR_EINVAL,
+                 "eps is %g, expected at least 0", opts->eps);
+  TR__CHECK_NODE(opts->momentum >= 0 && opts->momentum <= 1, node, TR_EINVAL,
+                 "momentum is %g, expected 0 to 1", opts->momentum);
   TR_TRY(declare(net, node, node->shape.dims[0]));
   tr__tensor x = tr__shape_tensor(net, &node->shape);
   const tr__shards shards = tr__plan_shards(net);
@@ -218,8 +217,8 @@ const tr__layer_type tr__batchnorm_type = {
 tr_node tr_batchnorm(tr_model *net, tr_node x, const tr_batchnorm_opts *opts)
 {
   tr_batchnorm_opts o = opts != NULL ? *opts : (tr_batchnorm_opts){0};
-  o.eps = o.eps == 0 ? 1e-5 : o.eps;
-  o.momentum = o.momentum == 0 ? 0.1 : o.momentum;
+  o.eps = tr__or_default(o.eps, 1e-5);
+  o.momentum = tr__or_default(o.momentum, 0.1);
   return tr__add_node(net, &(tr__node_spec){.type = &tr__batchnorm_type,
                                             .inputs = &x,
                                             .num_inputs = 1,

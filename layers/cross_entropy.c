@@ -71,6 +71,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   node->shape = *x;
   node->shape.ndim--;
   node->flags = TR__IS_LOSS;
+  node->loss_weight = 1;
   node->loss_rows = tr_shape_count(&node->shape);
   tr__declare_saved(node, TR_I32, node->shape);
   tr__declare_saved(node, net->ctx->dtype, *x);
@@ -186,7 +187,7 @@ static void describe(const tr__node *node, FILE *out)
   }
   tr__describe_array(out, "class weights", opts->class_weights,
                      opts->num_class_weights);
-  tr__describe_number(out, "weight", opts->weight == 0 ? 1 : opts->weight);
+  tr__describe_number(out, "weight", opts->weight);
 }
 
 static tr_node random_build(tr_model *net, const tr__random *random)
@@ -247,7 +248,7 @@ tr_node tr_cross_entropy_with(tr_model *net,
   *opts = (rule_opts){.rule = {.smoothing = given->label_smoothing,
                                .ignored = given->ignore_index,
                                .ignores = given->ignores},
-                      .weight = given->weight,
+                      .weight = tr__or_default(given->weight, 1),
                       .num_class_weights = given->num_class_weights};
   if (weights > 0) {
     memcpy(opts->class_weights, given->class_weights, weights);

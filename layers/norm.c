@@ -58,8 +58,8 @@ static tr_status check(const tr__node *node)
   TR__CHECK_NODE(node->shape.ndim > 0, node, TR_ESHAPE,
                  "input has %d extents per sample, expected at least 1",
                  node->shape.ndim);
-  TR__CHECK_NODE(opts->eps > 0, node, TR_EINVAL,
-                 "eps is %g, expected more than 0", opts->eps);
+  TR__CHECK_NODE(opts->eps >= 0, node, TR_EINVAL,
+                 "eps is %g, expected at least 0", opts->eps);
   if (opts->kind != GROUP) {
     return TR_OK;
   }
@@ -92,7 +92,7 @@ static void infer_workspace(tr_model *net, tr__node *node)
 static tr_status infer(tr_model *net, tr__node *node)
 {
   norm_opts *opts = node->opts;
-  if (opts->kind == RMS && opts->eps == 0) {
+  if (opts->kind == RMS && tr__is_default(opts->eps)) {
     opts->eps = net->ctx->dtype == TR_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
   }
   node->shape = *tr__input_shape(net, node, 0);
@@ -175,7 +175,7 @@ static void describe(const tr__node *node, FILE *out)
   if (opts->kind == GROUP) {
     tr__describe_integer(out, "groups", opts->groups);
   }
-  tr__describe_number(out, "eps", opts->eps);
+  tr__describe_number(out, "eps", opts->eps != 0 ? opts->eps : 0);
 }
 
 static double random_eps(const tr__random *random)
@@ -252,7 +252,7 @@ tr_node tr_layernorm(tr_model *net, tr_node x, const tr_layernorm_opts *opts)
 {
   const tr_layernorm_opts o = opts != NULL ? *opts : (tr_layernorm_opts){0};
   const norm_opts norm = {.kind = LAYER,
-                          .eps = o.eps == 0 ? 1e-5 : o.eps,
+                          .eps = tr__or_default(o.eps, 1e-5),
                           .has_weight = !o.no_affine,
                           .has_bias = !o.no_affine && !o.no_bias};
   return add(net, x, &tr__layernorm_type, &norm, o.name);
@@ -270,7 +270,7 @@ tr_node tr_groupnorm(tr_model *net, tr_node x, const tr_groupnorm_opts *opts)
 {
   const norm_opts norm = {.kind = GROUP,
                           .groups = opts->groups,
-                          .eps = opts->eps == 0 ? 1e-5 : opts->eps,
+                          .eps = tr__or_default(opts->eps, 1e-5),
                           .has_weight = !opts->no_affine,
                           .has_bias = !opts->no_affine};
   return add(net, x, &tr__groupnorm_type, &norm, opts->name);

@@ -16,7 +16,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   TR__CHECK_NODE(opts->std >= 0, node, TR_EINVAL,
                  "std is %g, expected 0 or more", opts->std);
   node->shape = *tr__input_shape(net, node, 0);
-  const tr__init init = tr__init_normal(opts->std > 0 ? opts->std : 1);
+  const tr__init init = tr__init_normal(tr__or_default(opts->std, 1));
   TR_TRY(tr__declare_param(net, node, "weight", node->shape, init));
   int64_t count = tr_shape_count(&node->shape);
   const tr__position_backward_args args = {
@@ -70,7 +70,7 @@ static void backward(const tr__run *run, const tr__node *node)
 static void describe(const tr__node *node, FILE *out)
 {
   const tr_position_opts *opts = node->opts;
-  tr__describe_number(out, "std", opts->std > 0 ? opts->std : 1);
+  tr__describe_number(out, "std", tr__or_default(opts->std, 1));
 }
 
 static tr_node random_build(tr_model *net, const tr__random *random)

@@ -115,7 +115,7 @@ static void describe(const tr__node *node, FILE *out)
     tr__describe_number(out, "delta", opts->delta);
   }
   tr__describe_array(out, "pos_weight", opts->pos_weight, opts->num_pos_weight);
-  tr__describe_number(out, "weight", opts->weight == 0 ? 1 : opts->weight);
+  tr__describe_number(out, "weight", opts->weight);
 }
 
 static tr_node random_input(tr_model *net, const tr__random *random)
@@ -207,7 +207,7 @@ static tr_node add_plain(tr_model *net,
 tr_node tr_mse(tr_model *net, tr_node x, const tr_loss_opts *given)
 {
   regression_opts opts = {.kind = TR__REGRESSION_MSE, .delta = 1};
-  opts.weight = given != NULL ? given->weight : 0;
+  opts.weight = tr__or_default(given != NULL ? given->weight : 0, 1);
   return add_plain(net, x, &tr__mse_type, &opts,
                    given != NULL ? given->name : NULL);
 }
@@ -215,17 +215,18 @@ tr_node tr_mse(tr_model *net, tr_node x, const tr_loss_opts *given)
 tr_node tr_mae(tr_model *net, tr_node x, const tr_loss_opts *given)
 {
   regression_opts opts = {.kind = TR__REGRESSION_MAE, .delta = 1};
-  opts.weight = given != NULL ? given->weight : 0;
+  opts.weight = tr__or_default(given != NULL ? given->weight : 0, 1);
   return add_plain(net, x, &tr__mae_type, &opts,
                    given != NULL ? given->name : NULL);
 }
 
 tr_node tr_huber(tr_model *net, tr_node x, const tr_huber_opts *given)
 {
-  regression_opts opts = {.kind = TR__REGRESSION_HUBER, .delta = 1};
+  regression_opts opts = {
+      .kind = TR__REGRESSION_HUBER, .delta = 1, .weight = 1};
   if (given != NULL) {
-    opts.weight = given->weight;
-    opts.delta = given->delta == 0 ? 1 : given->delta;
+    opts.weight = tr__or_default(given->weight, 1);
+    opts.delta = tr__or_default(given->delta, 1);
   }
   return add_plain(net, x, &tr__huber_type, &opts,
                    given != NULL ? given->name : NULL);
@@ -245,7 +246,7 @@ tr_node tr_bce_with_logits(tr_model *net, tr_node x, const tr_bce_opts *given)
   }
   *opts = (regression_opts){.kind = TR__REGRESSION_BCE,
                             .delta = 1,
-                            .weight = given->weight,
+                            .weight = tr__or_default(given->weight, 1),
                             .num_pos_weight = given->num_pos_weight};
   if (has_weights) {
     memcpy(opts->pos_weight, given->pos_weight, bytes - sizeof *opts);

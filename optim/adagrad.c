@@ -47,6 +47,7 @@ const tr__optimizer_type tr__adagrad_type = {
     .grain = TR__GRAIN_ELEMENT,
     .num_slots = 1,
     .slots = {"sum"},
+    .divides = true,
     .update = update,
     .random_create = random_create,
 };

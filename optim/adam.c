@@ -81,6 +81,7 @@ const tr__optimizer_type tr__adam_type = {
     .grain = TR__GRAIN_ELEMENT,
     .num_slots = 2,
     .slots = {"exp_avg", "exp_avg_sq"},
+    .divides = true,
     .update = update_adam,
     .random_create = random_create_adam,
 };
@@ -90,6 +91,7 @@ const tr__optimizer_type tr__adamw_type = {
     .grain = TR__GRAIN_ELEMENT,
     .num_slots = 2,
     .slots = {"exp_avg", "exp_avg_sq"},
+    .divides = true,
     .update = update_adamw,
     .random_create = random_create_adamw,
 };

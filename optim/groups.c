@@ -85,8 +85,8 @@ static tr__slice slice_of(const tr_optimizer *opt,
       slice.weight_decay = opt->hyper.adamw_weight_decay;
     }
   }
-  slice.lr_scale *= group->lr_scale != 0 ? group->lr_scale : 1;
-  slice.weight_decay *= group->decay_scale != 0 ? group->decay_scale : 1;
+  slice.lr_scale *= tr__or_default(group->lr_scale, 1);
+  slice.weight_decay *= tr__or_default(group->decay_scale, 1);
   slice.weight_decay = group->no_weight_decay ? 0 : slice.weight_decay;
   return slice;
 }

@@ -124,6 +124,7 @@ const tr__optimizer_type tr__muon_type = {
     .grain = TR__GRAIN_MATRIX,
     .num_slots = 2,
     .slots = {"momentum", "exp_avg_sq"},
+    .divides = true,
     .update = update,
     .check = check,
     .workspace = workspace,

@@ -74,6 +74,7 @@ const tr__optimizer_type tr__rmsprop_type = {
     .grain = TR__GRAIN_ELEMENT,
     .num_slots = 3,
     .slots = {mean_of_squares, momentum_buffer, mean},
+    .divides = true,
     .update = update,
     .random_create = random_create,
 };

@@ -26,7 +26,7 @@ static tr_status check_cycle(const tr_schedule *s)
 {
   TR_TRY(check_total(s));
   double T = (double)(s->total - s->warmup);
-  double rise = s->rise == 0 ? 0.3 : s->rise;
+  double rise = tr__or_default(s->rise, 0.3);
   TR_CHECK(rise * T > 1 && rise < 1, TR_EINVAL,
            "schedule: rise is %g of %g steps, expected more than 1 step and "
            "less than all",
@@ -106,9 +106,9 @@ static double along_cosine(double a, double b, double share)
 
 static double one_cycle(const tr_schedule *s, double t, double T)
 {
-  double start = s->start == 0 ? 1.0 / 25 : s->start;
-  double end = s->end == 0 ? start / 1e4 : s->end;
-  double top = (s->rise == 0 ? 0.3 : s->rise) * T - 1, last = T - 1;
+  double start = tr__or_default(s->start, 1.0 / 25);
+  double end = tr__or_default(s->end, start / 1e4);
+  double top = (tr__or_default(s->rise, 0.3)) * T - 1, last = T - 1;
   if (t <= top) {
     return along_cosine(start, 1, t / top);
   }
@@ -127,7 +127,7 @@ static int64_t num_milestones(const tr_schedule *s, int64_t t)
 
 static double share_of(const tr_schedule *s, int64_t t)
 {
-  double gamma = s->gamma == 0 ? 0.1 : s->gamma;
+  double gamma = tr__or_default(s->gamma, 0.1);
   double T = (double)(s->total - s->warmup);
   double done = fmin((double)t / T, 1);
   switch (s->kind) {
@@ -140,9 +140,9 @@ static double share_of(const tr_schedule *s, int64_t t)
   case TR_SCHEDULE_EXPONENTIAL:
     return pow(gamma, (double)t);
   case TR_SCHEDULE_LINEAR:
-    return (s->start == 0 ? 1 : s->start) * (1 - done) + s->end * done;
+    return tr__or_default(s->start, 1) * (1 - done) + s->end * done;
   case TR_SCHEDULE_POLYNOMIAL:
-    return s->end + (1 - s->end) * pow(1 - done, s->power == 0 ? 1 : s->power);
+    return s->end + (1 - s->end) * pow(1 - done, tr__or_default(s->power, 1));
   case TR_SCHEDULE_ONE_CYCLE:
     return one_cycle(s, (double)t, T);
   case TR_SCHEDULE_CALLBACK:
@@ -162,15 +162,20 @@ double tr__schedule_lr(const tr_schedule *schedule, double lr, int64_t step)
   return lr * share_of(schedule, step - schedule->warmup);
 }
 
+/* The bar lies on the better side of the best whatever its sign. What is not
+ * finite is no improvement, and any number is one on it. */
 static bool
 is_better(const tr_schedule *s, const tr__plateau *plateau, double metric)
 {
-  double threshold = s->threshold == 0 ? 1e-4 : s->threshold;
-  if (plateau->num_reports == 0) {
+  double step = tr__or_default(s->threshold, 1e-4) * fabs(plateau->best);
+  if (!isfinite(metric)) {
+    return false;
+  }
+  if (plateau->num_reports == 0 || !isfinite(plateau->best)) {
     return true;
   }
-  return s->maximise ? metric > plateau->best * (1 + threshold)
-                     : metric < plateau->best * (1 - threshold);
+  return s->maximise ? metric > plateau->best + step
+                     : metric < plateau->best - step;
 }
 
 void tr__plateau_report(const tr_schedule *s,
@@ -183,13 +188,16 @@ void tr__plateau_report(const tr_schedule *s,
   } else {
     plateau->num_bad++;
   }
+  if (plateau->num_reports == 0) {
+    plateau->best = metric;
+  }
   plateau->num_reports++;
   if (plateau->cooldown > 0) {
     plateau->cooldown--;
     plateau->num_bad = 0;
   }
   if (plateau->num_bad > s->patience) {
-    double gamma = s->gamma == 0 ? 0.1 : s->gamma;
+    double gamma = tr__or_default(s->gamma, 0.1);
     plateau->scale = fmax(plateau->scale * gamma, s->end);
     plateau->cooldown = s->cooldown;
     plateau->num_bad = 0;

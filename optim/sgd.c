@@ -28,6 +28,19 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
           .nesterov = opt->hyper.nesterov});
 }
 
+static tr_status check(const tr_optimizer *wanted)
+{
+  const tr__hyper *hyper = &wanted->hyper;
+  TR_CHECK(hyper->dampening >= 0 && hyper->dampening <= 1, TR_EINVAL,
+           "sgd: dampening is %g, expected 0 to 1", hyper->dampening);
+  TR_CHECK(!hyper->nesterov || (hyper->momentum > 0 && hyper->dampening == 0),
+           TR_EINVAL,
+           "sgd: nesterov with momentum %g and dampening %g, expected more "
+           "than 0 and none",
+           hyper->momentum, hyper->dampening);
+  return TR_OK;
+}
+
 static tr_status random_create(tr_model *net,
                                const tr__random *random,
                                const tr_update_opts *update,
@@ -54,6 +67,7 @@ const tr__optimizer_type tr__sgd_type = {
     .num_slots = 1,
     .slots = {"momentum"},
     .update = update,
+    .check = check,
     .random_create = random_create,
 };
 

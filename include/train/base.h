@@ -62,6 +62,15 @@ typedef enum tr_dtype {
 
 #define TR_MAX_DIMS 6
 
+/* The number 0 where an option struct takes 0 for "the default":
+ *
+ *   tr_leaky_relu(net, x, &(tr_leaky_relu_opts){.negative_slope = TR_ZERO});
+ *
+ * It is the negative zero, so that a struct of zeros has all defaults and every
+ * number of type double can be said. Integers need none: where 0 is their
+ * default, it means nothing else. */
+#define TR_ZERO (-0.0)
+
 /* The extents of one sample, without the batch: (C, H, W) for an image, (D)
  * for a vector. ndim 0 is a scalar. Row-major, the last extent varies
  * fastest. */

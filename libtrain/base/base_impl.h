@@ -3,6 +3,7 @@
 #define TR_BASE_IMPL_H
 
 #include <assert.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <train/base.h>
@@ -65,6 +66,17 @@ static inline bool tr__mul_overflows(int64_t a, int64_t b, int64_t *out)
 static inline bool tr__add_overflows(int64_t a, int64_t b, int64_t *out)
 {
   return __builtin_add_overflow(a, b, out);
+}
+
+/* A number of an option struct, 0 of which is the default; TR_ZERO is 0. */
+static inline bool tr__is_default(double given)
+{
+  return given == 0 && !signbit(given);
+}
+
+static inline double tr__or_default(double given, double standard)
+{
+  return given != 0 ? given : tr__is_default(given) ? standard : 0;
 }
 
 static inline int64_t tr__min(int64_t a, int64_t b)

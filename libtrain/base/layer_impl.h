@@ -101,7 +101,7 @@ struct tr__node {
   int num_saved;
   tr__slot saved[TR__MAX_NODE_SAVED];
   size_t forward_bytes, backward_bytes; /* of workspace */
-  double loss_weight;                   /* of losses; 0: 1 */
+  double loss_weight;                   /* of losses: set by infer */
   int64_t loss_rows; /* of losses: rows that one sample counts; 0: 1 */
 
   /* Set by the plan. */

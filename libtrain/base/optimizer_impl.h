@@ -30,6 +30,7 @@ typedef struct tr__optimizer_type {
   tr__grain grain;
   int num_slots;
   const char *slots[TR__MAX_SLOTS]; /* names in checkpoints */
+  bool divides;                     /* by a root of squares, plus eps */
 
   /* update - one slice of the arena. */
   void (*update)(tr_optimizer *opt, const tr__slice *slice);

@@ -91,7 +91,7 @@ static tr_status kaiming(const request *r, bool is_uniform, tr__init *out)
 
 static double gain_of(const request *r)
 {
-  return r->opts->gain == 0 ? 1 : r->opts->gain;
+  return tr__or_default(r->opts->gain, 1);
 }
 
 static tr_status xavier(const request *r, bool is_uniform, tr__init *out)
@@ -148,9 +148,9 @@ static tr_status normal(const request *r, tr__init *out)
 {
   *out = (tr__init){.kind = TR__INIT_NORMAL,
                     .a = r->opts->mean,
-                    .b = r->opts->std == 0 ? 1 : r->opts->std};
-  TR_CHECK(out->b > 0, TR_EINVAL,
-           "tr_model_init_param: std is %g, expected more than 0", out->b);
+                    .b = tr__or_default(r->opts->std, 1)};
+  TR_CHECK(out->b >= 0, TR_EINVAL,
+           "tr_model_init_param: std is %g, expected at least 0", out->b);
   return TR_OK;
 }
 

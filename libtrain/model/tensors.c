@@ -138,8 +138,7 @@ double tr__loss_scale(const tr__run *run, const tr__node *node)
   while (!(first->flags & TR__IS_LOSS)) {
     first++;
   }
-  double weight = node->loss_weight == 0 ? 1 : node->loss_weight;
-  return weight * rows_of(first) / rows_of(node);
+  return node->loss_weight * rows_of(first) / rows_of(node);
 }
 
 tr__tensor tr__output_grad(const tr__run *run, const tr__node *node)

@@ -235,13 +235,12 @@ static void test_a_step_that_is_not_finite_is_skipped_or_stops(void)
 
 static void test_bad_options_are_refused(void)
 {
-  tr_muon_opts bad[13];
+  tr_muon_opts bad[12];
   static const char *const texts[] = {
       "muon: lr is 0",
       "muon: momentum is 1, expected 0 <= momentum < 1",
       "muon: momentum is -0.5",
       "muon: momentum is nan",
-      "muon: nesterov with momentum 0",
       "muon: scale is 2, expected 0 or 1",
       "muon: weight_decay is -1",
       "muon: adamw_lr is 0, expected more than 0; start from tr_muon_defaults",
@@ -251,29 +250,46 @@ static void test_bad_options_are_refused(void)
       "muon: adamw_weight_decay is nan",
       "muon: clip_norm is -1",
   };
-  for (int i = 0; i < 13; i++) {
+  for (int i = 0; i < 12; i++) {
     bad[i] = tr_muon_defaults();
   }
   bad[0].lr = 0;
   bad[1].momentum = 1;
   bad[2].momentum = -0.5;
   bad[3].momentum = NAN;
-  bad[4].momentum = 0;
-  bad[5].scale = (tr_muon_scale)2;
-  bad[6].weight_decay = -1;
-  bad[7].adamw_lr = 0;
-  bad[8].adamw_lr = INFINITY;
-  bad[9].beta2 = 1;
-  bad[10].eps = -1;
-  bad[11].adamw_weight_decay = NAN;
-  bad[12].update.clip_norm = -1;
+  bad[4].scale = (tr_muon_scale)2;
+  bad[5].weight_decay = -1;
+  bad[6].adamw_lr = 0;
+  bad[7].adamw_lr = INFINITY;
+  bad[8].beta2 = 1;
+  bad[9].eps = -1;
+  bad[10].adamw_weight_decay = NAN;
+  bad[11].update.clip_norm = -1;
   open_model("cpu", TR_F32);
-  for (int i = 0; i < 13; i++) {
+  for (int i = 0; i < 12; i++) {
     opt = (tr_optimizer *)&net;
     ASSERT_FAILS(tr_muon_create(net, &bad[i], &opt), TR_EINVAL, texts[i]);
     ASSERT(opt == NULL);
   }
   close_model();
+}
+
+/* Nesterov's step without momentum is the plain one. */
+static void test_without_momentum_nesterov_changes_nothing(void)
+{
+  uint64_t hashes[2];
+  for (int i = 0; i < 6; i++) {
+    tr_muon_opts opts = tr_muon_defaults();
+    opts.momentum = 0;
+    opts.nesterov = i % 2;
+    open_model(devices[i / 2], TR_F32);
+    ASSERT_OK(tr_muon_create(net, &opts, &opt));
+    ASSERT_OK(step(1, 1));
+    ASSERT_OK(step(1, 1));
+    hashes[i % 2] = hash();
+    ASSERT(i % 2 == 0 || hashes[0] == hashes[1]);
+    close_model();
+  }
 }
 
 static void test_groups_that_fit_nothing_or_are_not_muons_are_refused(void)
@@ -310,6 +326,7 @@ static const tr_test tests[] = {
     TEST(test_a_gradient_of_zeros_changes_nothing),
     TEST(test_a_step_that_is_not_finite_is_skipped_or_stops),
     TEST(test_bad_options_are_refused),
+    TEST(test_without_momentum_nesterov_changes_nothing),
     TEST(test_groups_that_fit_nothing_or_are_not_muons_are_refused),
     TEST(test_defaults_are_those_of_pytorch),
 };

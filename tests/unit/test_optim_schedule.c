@@ -185,7 +185,102 @@ static void test_defaults_are_those_of_pytorch(void)
   ASSERT(adamw.eps == adam.eps && adamw.lr == adam.lr);
 }
 
+/* The rate after these metrics, ended by 0; patience 0. */
+static double after(const double *metrics, int maximise)
+{
+  const tr_schedule s = {.kind = TR_SCHEDULE_PLATEAU,
+                         .threshold = 0.1,
+                         .gamma = 0.5,
+                         .maximise = maximise};
+  tr__plateau plateau = {.scale = 1};
+  while (*metrics != 0) {
+    tr__plateau_report(&s, &plateau, *metrics++);
+  }
+  return plateau.scale;
+}
+
+/* A tenth of the size of the best is what counts, whatever its sign. */
+static void test_a_plateau_of_negative_metrics_has_its_bar_on_their_side(void)
+{
+  static const double rises[] = {-10, -9.5, 0}, falls[] = {-10, -10.5, 0},
+                      falls_far[] = {-10, -11.5, 0},
+                      rises_far[] = {-10, -8.5, 0};
+  ASSERT_NEAR(after(rises, 0), 0.5, 0);
+  ASSERT_NEAR(after(falls, 0), 0.5, 0);
+  ASSERT_NEAR(after(falls_far, 0), 1, 0);
+  ASSERT_NEAR(after(rises, 1), 0.5, 0);
+  ASSERT_NEAR(after(falls, 1), 0.5, 0);
+  ASSERT_NEAR(after(rises_far, 1), 1, 0);
+}
+
+static void test_an_infinite_metric_is_no_improvement(void)
+{
+  static const double first[] = {INFINITY, 5, 4, 0},
+                      best[] = {-INFINITY, 5, 4, 0},
+                      later[] = {5, -INFINITY, 4, 0},
+                      only[] = {INFINITY, INFINITY, 0};
+  ASSERT_NEAR(after(first, 0), 0.5, 0);
+  ASSERT_NEAR(after(best, 0), 0.5, 0);
+  ASSERT_NEAR(after(later, 0), 0.5, 0);
+  ASSERT_NEAR(after(only, 0), 0.25, 0);
+}
+
+static double share(tr_schedule s, int64_t step)
+{
+  ASSERT_OK(tr__schedule_check(&s));
+  return tr__schedule_lr(&s, 1, step);
+}
+
+static void test_tr_zero_is_no_default_of_a_schedule(void)
+{
+  const tr_schedule
+      linear = {.kind = TR_SCHEDULE_LINEAR,
+                .total = 10,
+                .start = TR_ZERO,
+                .end = 1},
+      cycle = {.kind = TR_SCHEDULE_ONE_CYCLE,
+               .total = 10,
+               .start = TR_ZERO,
+               .end = TR_ZERO},
+      steps = {.kind = TR_SCHEDULE_STEP, .every = 3, .gamma = TR_ZERO},
+      flat = {.kind = TR_SCHEDULE_POLYNOMIAL, .total = 10, .power = TR_ZERO},
+      plateau = {.kind = TR_SCHEDULE_PLATEAU, .threshold = TR_ZERO};
+  ASSERT_NEAR(share(linear, 0), 0, 0);
+  ASSERT_NEAR(share(linear, 5), 0.5, 1e-15);
+  ASSERT_NEAR(share(cycle, 0), 0, 0);
+  ASSERT_NEAR(share(cycle, 20), 0, 0);
+  ASSERT_NEAR(share(steps, 2), 1, 0);
+  ASSERT_NEAR(share(steps, 3), 0, 0);
+  ASSERT_NEAR(share(flat, 9), 1, 0);
+  tr__plateau state = {.scale = 1};
+  tr__plateau_report(&plateau, &state, 1);
+  tr__plateau_report(&plateau, &state, 1 - 1e-9);
+  ASSERT_NEAR(state.scale, 1, 0);
+}
+
+static void test_structs_of_zeros_name_their_defaults(void)
+{
+  tr_optimizer *opt;
+  open_model();
+  ASSERT_FAILS(tr_adam_create(net, &(tr_adam_opts){.lr = 1e-2}, &opt),
+               TR_EINVAL, "use tr_adam_defaults()");
+  ASSERT_FAILS(tr_adamw_create(net, &(tr_adamw_opts){.lr = 1e-2}, &opt),
+               TR_EINVAL, "use tr_adamw_defaults()");
+  ASSERT_FAILS(tr_rmsprop_create(net, &(tr_rmsprop_opts){.lr = 1e-2}, &opt),
+               TR_EINVAL, "use tr_rmsprop_defaults()");
+  ASSERT_FAILS(tr_adagrad_create(net, &(tr_adagrad_opts){.lr = 1e-2}, &opt),
+               TR_EINVAL, "use tr_adagrad_defaults()");
+  ASSERT_FAILS(
+      tr_muon_create(net, &(tr_muon_opts){.lr = 1e-2, .adamw_lr = 1e-2}, &opt),
+      TR_EINVAL, "use tr_muon_defaults()");
+  close_model();
+}
+
 static const tr_test tests[] = {
+    TEST(test_a_plateau_of_negative_metrics_has_its_bar_on_their_side),
+    TEST(test_an_infinite_metric_is_no_improvement),
+    TEST(test_tr_zero_is_no_default_of_a_schedule),
+    TEST(test_structs_of_zeros_name_their_defaults),
     TEST(test_rates_follow_the_formulas),
     TEST(test_warmup_ends_at_the_full_rate),
     TEST(test_sgd_refuses_bad_options),

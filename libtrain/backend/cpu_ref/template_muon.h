@@ -2,8 +2,9 @@
 
 /* Numbers of the elements of one step, rounded once. */
 typedef struct muon_numbers {
-  TR_REAL scale, rest, momentum; /* of the gradient, 1 - momentum */
-  TR_REAL shrink, step;          /* of p, of x */
+  TR_REAL scale, momentum; /* scale: of the gradient */
+  blend mean;              /* by momentum */
+  TR_REAL shrink, step;    /* of p, of x */
   bool nesterov;
 } muon_numbers;
 
@@ -14,7 +15,7 @@ static muon_numbers TR_FN(muon_numbers)(const tr__muon_update_args *args)
   TR_REAL gradient[2];
   TR_FN(gradient_numbers)(gradient, &args->tail, block, 0);
   return (muon_numbers){.scale = gradient[0],
-                        .rest = (TR_REAL)(1 - args->momentum),
+                        .mean = TR_FN(blend_of)(args->momentum),
                         .momentum = (TR_REAL)args->momentum,
                         .shrink = (TR_REAL)(1 - lr * args->weight_decay),
                         .step = (TR_REAL)(lr * args->scale),
@@ -32,7 +33,7 @@ static TR__CLONES void TR_FN(muon_momentum)(TR_REAL *restrict m,
   muon_numbers n = *number;
   for (int64_t i = 0; i < count; i++) {
     TR_REAL g = grad[i] * n.scale;
-    m[i] += n.rest * (g - m[i]);
+    m[i] = TR_FN(blended)(n.mean, m[i], g);
     x[i] = n.nesterov ? g + n.momentum * (m[i] - g) : m[i];
   }
 }

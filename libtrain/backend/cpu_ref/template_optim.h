@@ -4,6 +4,7 @@
 typedef struct rms_numbers {
   TR_REAL scale, decay; /* of the gradient, into it */
   TR_REAL alpha, rest;  /* 1 - alpha */
+  blend mean;           /* by alpha */
   TR_REAL lr, eps, momentum;
 } rms_numbers;
 
@@ -23,7 +24,7 @@ static TR__CLONES void TR_FN(rmsprop)(TR_REAL *const state[4],
     v[i] = n.alpha * v[i] + n.rest * (g * g);
     TR_REAL spread = v[i];
     if (mean != NULL) {
-      mean[i] = mean[i] + n.rest * (g - mean[i]);
+      mean[i] = TR_FN(blended)(n.mean, mean[i], g);
       spread -= mean[i] * mean[i];
       /* A mean of squares is no less than the square of the mean, but for
        * rounding. */
@@ -51,6 +52,7 @@ void TR_FN(rmsprop_update)(const tr__rmsprop_update_args *args)
       .decay = gradient[1],
       .alpha = (TR_REAL)args->alpha,
       .rest = (TR_REAL)(1 - args->alpha),
+      .mean = TR_FN(blend_of)(args->alpha),
       .lr = (TR_REAL)(block->lr * args->lr_scale),
       .eps = (TR_REAL)args->eps,
       .momentum = (TR_REAL)args->momentum,
@@ -173,10 +175,10 @@ void TR_FN(ema_update)(const tr__ema_update_args *args)
 {
   TR_REAL *restrict e = args->e.data;
   const TR_REAL *restrict p = args->p.data;
-  TR_REAL rest = (TR_REAL)(1 - args->decay);
+  const blend by_decay = TR_FN(blend_of)(args->decay);
   int64_t count = tr__tensor_count(&args->e);
   for (int64_t i = 0; i < count; i++) {
-    e[i] += rest * (p[i] - e[i]);
+    e[i] = TR_FN(blended)(by_decay, e[i], p[i]);
   }
 }
 

@@ -100,10 +100,30 @@ void TR_FN(sgd_update)(const tr__sgd_update_args *args)
   (args->p.data, args->grad.data, args->m.data, count, &numbers);
 }
 
+/* mean <- decay mean + (1 - decay) x, from the end that is nearer, so that a
+ * decay of 0 gives x and one of 1 the mean. Source: torch.lerp */
+typedef struct blend {
+  TR_REAL part;      /* of x - mean */
+  bool is_from_mean; /* added to the mean, else to x */
+} blend;
+
+static inline blend TR_FN(blend_of)(double decay)
+{
+  return decay < 0.5 ? (blend){(TR_REAL)-decay, false}
+                     : (blend){(TR_REAL)(1 - decay), true};
+}
+
+static inline TR_REAL TR_FN(blended)(blend b, TR_REAL mean, TR_REAL x)
+{
+  TR_REAL from = b.is_from_mean ? mean : x;
+  return from + b.part * (x - mean);
+}
+
 /* Numbers of one Adam step, rounded once. */
 typedef struct adam_numbers {
   TR_REAL scale, decay, shrink; /* of the gradient, into it, of p */
-  TR_REAL rest1, beta2, rest2;  /* 1 - beta1, beta2, 1 - beta2 */
+  blend moment1;                /* by beta1 */
+  TR_REAL beta2, rest2;         /* 1 - beta2 */
   TR_REAL step, root, eps;      /* lr / correction1, sqrt(correction2) */
 } adam_numbers;
 
@@ -120,7 +140,7 @@ static TR__CLONES void TR_FN(adam)(TR_REAL *const state[3],
   adam_numbers n = *number;
   for (int64_t i = 0; i < count; i++) {
     TR_REAL g = grad[i] * n.scale + n.decay * p[i];
-    m[i] = m[i] + n.rest1 * (g - m[i]);
+    m[i] = TR_FN(blended)(n.moment1, m[i], g);
     v[i] = n.beta2 * v[i] + n.rest2 * (g * g);
     TR_REAL root = square_root(v[i]);
     p[i] = p[i] * n.shrink - n.step * (m[i] / (root / n.root + n.eps));
@@ -141,7 +161,7 @@ void TR_FN(adam_update)(const tr__adam_update_args *args)
       .scale = gradient[0],
       .decay = gradient[1],
       .shrink = (TR_REAL)(args->decoupled ? 1 - lr * decay : 1),
-      .rest1 = (TR_REAL)(1 - args->beta1),
+      .moment1 = TR_FN(blend_of)(args->beta1),
       .beta2 = (TR_REAL)args->beta2,
       .rest2 = (TR_REAL)(1 - args->beta2),
       .step = (TR_REAL)(lr / block->correction1),
