@@ -19,6 +19,14 @@ static tr_status infer(tr_model *net, tr__node *node)
   TR__CHECK_NODE(x->ndim >= 2 && x->ndim <= 4, node, TR_ESHAPE,
                  "input is %s, expected (C, W), (C, H, W) or (C, D, H, W)",
                  tr__shape_text(x, text));
+  for (int i = x->ndim - 1; i < 3; i++) {
+    TR__CHECK_NODE(opts->out_each[i] == 0, node, TR_ESHAPE,
+                   "out_each[%d] is %lld, but the input %s has a channel and "
+                   "%d more extents; expected (C, W), (C, H, W) or (C, D, H, "
+                   "W)",
+                   i, (long long)opts->out_each[i], tr__shape_text(x, text),
+                   x->ndim - 1);
+  }
   tr_shape out = *x;
   for (int i = 1; i < x->ndim; i++) {
     int64_t own = opts->out_each[i - 1];

@@ -256,7 +256,8 @@ TR_API tr_node tr_avgpool3d(tr_model *net,
 
 typedef struct tr_adaptive_pool_opts {
   int64_t out;         /* extents of the output; required */
-  int64_t out_each[3]; /* where not 0, of its extent, outermost first */
+  int64_t out_each[3]; /* where not 0, of its extent, outermost first and
+                          without the channels */
 } tr_adaptive_pool_opts;
 
 /* tr_adaptive_avgpool - means over windows that cover an image of any extents,

@@ -17,9 +17,9 @@ typedef struct tr_init_opts {
                                "sigmoid", "selu", "linear" */
   double slope; /* kaiming with leaky_relu: PyTorch's `a`, its negative slope;
                    0: that of relu */
-  double gain;  /* xavier, orthogonal; 0: 1 */
+  double gain;  /* xavier, orthogonal; 0: 1; TR_ZERO: 0 */
   double mean;  /* normal, trunc_normal */
-  double std;   /* normal, trunc_normal; 0: 1 */
+  double std;   /* normal, trunc_normal; 0: 1; TR_ZERO: 0 */
   double low, high; /* uniform; both 0: 0 to 1. trunc_normal, as values and not
                        in units of std; both 0: -2 to 2 */
   double value;     /* constant */

@@ -1,6 +1,7 @@
 /* The layers and losses that models are written in. Each call adds one node;
  * the first error is remembered and returned by tr_model_build(), with the
- * layer's name. Option structs: zero-initialise, every zero is the default. */
+ * layer's name. Option structs: zero-initialise, every zero is the default;
+ * TR_ZERO is the number 0. */
 #ifndef TRAIN_LAYERS_H
 #define TRAIN_LAYERS_H
 

@@ -23,7 +23,8 @@ typedef struct tr_cross_entropy_opts {
   const double *class_weights; /* one per class; NULL: 1; borrowed for the
                                   call */
   int64_t num_class_weights;
-  double weight;    /* of this loss among those of the model; 0: 1 */
+  double weight;    /* of this loss among those of the model; 0: 1;
+                       TR_ZERO: 0, it is computed and adds nothing */
   const char *name; /* NULL: "cross_entropy_1", ... */
 } tr_cross_entropy_opts;
 
@@ -50,7 +51,8 @@ TR_API tr_node tr_cross_entropy_with(tr_model *net,
                                      const tr_cross_entropy_opts *opts);
 
 typedef struct tr_loss_opts {
-  double weight;    /* of this loss among those of the model; 0: 1 */
+  double weight;    /* of this loss among those of the model; 0: 1;
+                       TR_ZERO: 0, it is computed and adds nothing */
   const char *name; /* NULL: "mse_1", "mae_1", ... */
 } tr_loss_opts;
 
@@ -82,7 +84,8 @@ TR_API tr_node tr_mae(tr_model *net, tr_node x, const tr_loss_opts *opts);
 
 typedef struct tr_huber_opts {
   double delta;     /* where the square ends; 0: 1 */
-  double weight;    /* of this loss among those of the model; 0: 1 */
+  double weight;    /* of this loss among those of the model; 0: 1;
+                       TR_ZERO: 0, it is computed and adds nothing */
   const char *name; /* NULL: "huber_1", ... */
 } tr_huber_opts;
 
@@ -104,7 +107,8 @@ typedef struct tr_bce_opts {
   const double *pos_weight; /* of what is there, one per last place of x; NULL:
                                1; borrowed for the call */
   int64_t num_pos_weight;
-  double weight;    /* of this loss among those of the model; 0: 1 */
+  double weight;    /* of this loss among those of the model; 0: 1;
+                       TR_ZERO: 0, it is computed and adds nothing */
   const char *name; /* NULL: "bce_with_logits_1", ... */
 } tr_bce_opts;
 

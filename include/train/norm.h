@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 typedef struct tr_leaky_relu_opts {
-  double negative_slope; /* 0: 0.01; at most 1 */
+  double negative_slope; /* 0: 0.01; TR_ZERO: 0; at most 1 */
 } tr_leaky_relu_opts;
 
 /* tr_leaky_relu - y = x where x >= 0, else negative_slope x.
@@ -103,7 +103,7 @@ TR_API tr_node tr_dropout(tr_model *net,
                           const tr_dropout_opts *opts);
 
 typedef struct tr_layernorm_opts {
-  double eps;       /* 0: 1e-5 */
+  double eps;       /* 0: 1e-5; TR_ZERO: 0 */
   int no_bias;      /* 1: without bias */
   int no_affine;    /* 1: without weight and bias */
   const char *name; /* of the layer; NULL: "layernorm_1", ... */
@@ -127,7 +127,7 @@ TR_API tr_node tr_layernorm(tr_model *net,
 
 typedef struct tr_rmsnorm_opts {
   double eps;       /* 0: the precision's epsilon, as in PyTorch: 1.2e-7 in
-                       single, 2.2e-16 in double precision */
+                       single, 2.2e-16 in double precision; TR_ZERO: 0 */
   int no_affine;    /* 1: without weight */
   const char *name; /* of the layer; NULL: "rmsnorm_1", ... */
 } tr_rmsnorm_opts;
@@ -149,7 +149,7 @@ TR_API tr_node tr_rmsnorm(tr_model *net,
 
 typedef struct tr_groupnorm_opts {
   int64_t groups;   /* of channels; divides their number; required */
-  double eps;       /* 0: 1e-5 */
+  double eps;       /* 0: 1e-5; TR_ZERO: 0 */
   int no_affine;    /* 1: without weight and bias */
   const char *name; /* of the layer; NULL: "groupnorm_1", ... */
 } tr_groupnorm_opts;
@@ -171,8 +171,9 @@ TR_API tr_node tr_groupnorm(tr_model *net,
                             const tr_groupnorm_opts *opts);
 
 typedef struct tr_batchnorm_opts {
-  double eps;       /* 0: 1e-5 */
-  double momentum;  /* share of the new batch in the running values; 0: 0.1 */
+  double eps;       /* 0: 1e-5; TR_ZERO: 0 */
+  double momentum;  /* share of the new batch in the running values; 0: 0.1;
+                       TR_ZERO: 0, they stay */
   int no_affine;    /* 1: without weight and bias */
   int sync;         /* 1: statistics over the samples of all ranks */
   const char *name; /* of the layer; NULL: "batchnorm_1", ... */

@@ -35,7 +35,7 @@ typedef double (*tr_rate_fn)(void *user, int64_t t);
 /* The rate of step s = 0, 1, ...: for s < warmup it is lr (s + 1)/warmup,
  * afterwards lr times the kind's formula with t = s - warmup and T = total -
  * warmup; behind T it stays what it is there. Zero-initialise for a constant
- * rate. */
+ * rate; TR_ZERO is 0 where 0 is the default. */
 typedef struct tr_schedule {
   tr_schedule_kind kind;
   int64_t warmup; /* steps */
@@ -62,8 +62,8 @@ typedef struct tr_param_group {
   const char *pattern; /* of names as in a shell, "*.bias"; NULL: all */
   int max_dims;        /* only parameters with at most so many extents: 1
                           takes biases and what normalisation trains; 0: any */
-  double lr_scale;     /* times the rate; 0: 1 */
-  double decay_scale;  /* times weight_decay; 0: 1 */
+  double lr_scale;     /* times the rate; 0: 1; TR_ZERO: 0 */
+  double decay_scale;  /* times weight_decay; 0: 1; TR_ZERO: 0 */
   int no_weight_decay; /* 1: no decay */
   int by_adamw;        /* 1: tr_muon_create() leaves matrices among them to
                           AdamW, as embeddings and the last layer should be */
@@ -167,6 +167,11 @@ typedef struct tr_adam_opts {
   tr_schedule schedule;
   tr_update_opts update;
 } tr_adam_opts;
+
+/* Betas and eps of 0 are these numbers and no defaults: begin with
+ * tr_adam_defaults(). Where beta2 and eps are both 0, a gradient of 0 would
+ * give NaN, and tr_adam_create() refuses them; so do the others that divide by
+ * a root. */
 
 /* tr_adam_defaults - lr 1e-3, betas 0.9 and 0.999, eps 1e-8, no decay.
  *
@@ -425,9 +430,10 @@ TR_API tr_status tr_optimizer_set_lr_scale(tr_optimizer *opt, double scale);
 /* tr_optimizer_report - tell a schedule of kind TR_SCHEDULE_PLATEAU how good
  * the model is, once per evaluation.
  *
- *   improved where metric < best (1 - threshold), maximised: > best (1 +
- *   threshold); after more than `patience` reports in a row that did not, the
- *   rate is multiplied by gamma
+ *   improved where metric < best - threshold |best|, maximised: metric >
+ *   best + threshold |best|; what is infinite is no improvement; after more
+ * than `patience` reports in a row that did not, the rate is multiplied by
+ * gamma
  *
  * Where the schedule stands is part of checkpoints.
  *

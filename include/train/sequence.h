@@ -47,7 +47,7 @@ TR_API tr_node tr_embedding(tr_model *net,
                             const tr_embedding_opts *opts);
 
 typedef struct tr_position_opts {
-  double std;       /* of the first values; 0: 1 */
+  double std;       /* of the first values; 0: 1; TR_ZERO: 0 */
   const char *name; /* of the layer; NULL: "position_1", ... */
 } tr_position_opts;
 

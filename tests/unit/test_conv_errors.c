@@ -92,6 +92,12 @@ static void adaptive_without_extents(tr_model *net)
                       &(tr_adaptive_pool_opts){.out_each = {3}});
 }
 
+static void adaptive_without_a_channel(tr_model *net)
+{
+  tr_adaptive_avgpool(net, tr_input(net, (tr_shape){2, {14, 14}}),
+                      &(tr_adaptive_pool_opts){.out_each = {7, 7}});
+}
+
 static void adaptive_of_a_vector(tr_model *net)
 {
   tr_adaptive_avgpool(net, volume(net, 0, 5),
@@ -138,6 +144,9 @@ static const bad_layer bad_layers[] = {
     {adaptive_without_extents,
      TR_EINVAL,
      {"adaptive_avgpool_1", "0 places from 5"}},
+    {adaptive_without_a_channel,
+     TR_ESHAPE,
+     {"adaptive_avgpool_1", "out_each[1] is 7, but the input (14, 14)"}},
     {adaptive_of_a_vector, TR_ESHAPE, {"adaptive_avgpool_1", "(C, H, W)"}},
     {maximum_of_a_sequence, TR_ESHAPE, {"global_maxpool2d_1", "(C, H, W)"}},
 };
