@@ -198,6 +198,7 @@ void example_train(tr_context *ctx,
       .on_save_error = strcmp(options->on_save_error, "stop") == 0
                            ? TR_SAVE_ERROR_STOP
                            : TR_SAVE_ERROR_WARN,
+      .allow_changes = options->allow_changes,
       .log_path = options->log,
       .progress = stdout};
   TR_MUST(tr_trainer_create(ctx, &opts, &trainer));

@@ -201,7 +201,9 @@ int main(int argc, char **argv)
   check_prompt(ctx, data[0], options.prompt);
   tr_node logits = build_model(ctx, &options, data[0], &run.net);
   if (options.generate) {
-    const tr_checkpoint saved = {.model = run.net, .must_exist = 1};
+    const tr_checkpoint saved = {.model = run.net,
+                                 .allow_changes = options.allow_changes,
+                                 .must_exist = 1};
     TR_MUST(tr_checkpoint_resume(ctx, options.checkpoint, &saved));
   } else {
     example_train(ctx, &options, &run);

@@ -38,7 +38,7 @@ static void drop(const tr__run *run,
           .y = *y,
           .x = *x,
           .block = tr__store_block(&run->net->store),
-          .seed = run->net->ctx->seed,
+          .seed = run->net->seed,
           .p = p,
           .stream = tr__random_stream(TR__PURPOSE_DROPOUT, node->index),
           .accumulate = run->is_backward && tr__input_grad_adds(run, node, 0)});

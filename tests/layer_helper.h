@@ -47,10 +47,12 @@ typedef struct outcome {
 static inline tr_context *make_context(const char *device, tr_dtype dtype)
 {
   tr_context *ctx;
-  ASSERT_OK(tr_context_create_auto(
-      &(tr_context_opts){
-          .device = device, .dtype = dtype, .threads = 2, .seed = 11},
-      &ctx));
+  ASSERT_OK(tr_context_create_auto(&(tr_context_opts){.device = device,
+                                                      .dtype = dtype,
+                                                      .threads = 2,
+                                                      .seed = 11,
+                                                      .log = test_no_log},
+                                   &ctx));
   return ctx;
 }
 

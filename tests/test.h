@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <train/run.h>
 
 typedef struct tr_test {
   const char *name;
@@ -55,6 +56,9 @@ uint64_t test_seed(void);
 
 /* test_scratch - a fresh folder for this process' files, removed at exit. */
 const char *test_scratch(void);
+
+/* test_no_log - a context's log that is not looked at: its lines are no TAP. */
+void test_no_log(void *user, tr_log_level level, const char *line);
 
 /* test_tensor_near - max |a - b| <= tolerance * max |b| over count values of a
  * dtype; both NaN are equal. Fails with the worst index and both sides. */

@@ -135,6 +135,8 @@ typedef struct tr_checkpoint {
   tr_optimizer *optimizer; /* may be NULL: parameters only */
   tr_loader *loader;       /* may be NULL: no position in the data */
   int keep;                /* complete checkpoints that stay; 0: 2 */
+  int allow_changes;       /* 1: options of layers, and virtual shards, may
+                              differ from the saved ones */
   tr_ema *ema;             /* may be NULL: no averages; not swapped in */
   int must_exist;          /* 1: resuming fails where there is no checkpoint */
 } tr_checkpoint;
@@ -161,15 +163,27 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
 /* tr_checkpoint_resume - continue from the newest complete checkpoint.
  *
  * A damaged checkpoint is refused with a warning that names the damaged data
- * set, and the one before it is taken. Where dir holds no checkpoint, nothing
- * changes, or with run->must_exist the call fails. Any number of ranks can read
- * what any other number wrote.
+ * set, and the one before it is taken. One that cannot be read now, for
+ * whatever reason (I/O, permission, memory), ends the call: it may be whole.
+ * Where dir holds no checkpoint, nothing changes, or with run->must_exist the
+ * call fails. Any number of ranks can read what any other number wrote.
+ *
+ * The model must be the saved one with all options of its layers and losses,
+ * but those that change no function of a trained model: the p of tr_dropout()
+ * and the std of tr_position(). So must the virtual shards of the context, and
+ * how the data number what they hold, such as a text its characters.
+ * run->allow_changes lets options and shards differ. With an optimizer the seed
+ * of the saved run goes on, whatever the context's, and with a loader its seed
+ * and whether it shuffles; rate, batch, clipping, decay and schedule are those
+ * of this run. The log tells which checkpoint was taken, or that there is none,
+ * what is ignored and what changes; where only parameters are read, nothing. A
+ * checkpoint of version 0.1 has no options: a warning says so.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EDATA where all checkpoints are damaged, TR_EMISMATCH where
- *            model or optimizer differ from the saved ones (names both sides),
- *            TR_ENOINPUT with must_exist, TR_EIO; agreed on all ranks. On
- *            failure nothing has changed.
+ *            model, optimizer or data differ from the saved ones (names both
+ *            sides), TR_ENOINPUT with must_exist, TR_EIO, TR_ENOMEM; agreed on
+ *            all ranks. On failure nothing has changed.
  * Ownership: nothing is kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
@@ -254,6 +268,7 @@ typedef struct tr_trainer_opts {
   const char *checkpoint_dir; /* NULL: no checkpoints */
   int64_t save_every;         /* steps between saves; 0: once per epoch */
   tr_on_save_error on_save_error;
+  int allow_changes;      /* as in tr_checkpoint, at tr_trainer_resume() */
   const char *log_path;   /* JSON lines, rank 0; NULL: none */
   FILE *progress;         /* progress on rank 0; NULL: none. A terminal gets a
                              bar, anything else plain lines */

@@ -35,8 +35,11 @@ struct tr_dataset {
   int64_t *counts; /* (ranks) of all ranks where each holds samples of its own;
                       owned; NULL: all hold the same */
   int64_t num_classes;
-  char *name;  /* path and split, for messages; owned */
-  void *state; /* the type's own */
+  char *name;      /* path and split, for messages; owned */
+  char *numbering; /* how its own numbers are made from what it holds, such as
+                      a text's from its characters; NULL: they are in the data.
+                      Checkpoints keep it. Owned */
+  void *state;     /* the type's own */
 };
 
 /* The batch that a loader last gave out, so that a sample of it has a name. */

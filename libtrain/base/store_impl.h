@@ -255,8 +255,17 @@ tr_status tr__model_join_values(tr_model *net);
  * stream; a failure is treated as in tr__allreduce_arena(). */
 void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to);
 
-/* tr__model_text - names, shapes and types: what a checkpoint must
- * match. Allocated with malloc; NULL without memory. */
+/* tr__model_text - names, shapes and types. Allocated with malloc; NULL without
+ * memory. */
 char *tr__model_text(const tr_model *net);
+
+/* tr__model_options_text - tr__model_text() with the layers' options: what must
+ * be equal on all ranks, and in a checkpoint. As above. */
+char *tr__model_options_text(const tr_model *net);
+
+/* tr__model_seed - of what is random in its steps: the context's, or that of
+ * the run that it goes on with. */
+uint64_t tr__model_seed(const tr_model *net);
+void tr__model_set_seed(tr_model *net, uint64_t seed);
 
 #endif

@@ -107,25 +107,48 @@ static char *slots_text(const tr_optimizer *opt)
   return text;
 }
 
+/* Numbers are the same for any number of ranks, so that is not told. */
+static char *context_text(const tr_context *ctx)
+{
+  char text[128];
+  tr_dtype wire = ctx->wire != 0 ? ctx->wire : ctx->dtype;
+  snprintf(text, sizeof text, "device %s\ncompute %s\nwire %s\n",
+           ctx->backend->type->name, tr__dtype_name(ctx->compute),
+           tr__dtype_name(wire));
+  return strdup(text);
+}
+
+static char *numbering_text(const tr_checkpoint *run)
+{
+  const char *text =
+      run->loader != NULL ? tr__loader_dataset(run->loader)->numbering : NULL;
+  return strdup(text != NULL ? text : "");
+}
+
 tr_status tr__run_texts_make(const tr_checkpoint *run, tr__run_texts *out)
 {
+  bool is_whole = true;
   out->library = strdup(tr_version());
   out->model = tr__model_text(run->model);
   out->slots = slots_text(run->optimizer);
   out->optimizer = run->optimizer != NULL ? tr__optimizer_text(run->optimizer)
                                           : strdup("none\n");
-  TR_CHECK(out->library != NULL && out->model != NULL && out->slots != NULL &&
-               out->optimizer != NULL,
-           TR_ENOMEM, "checkpoint: no memory for the description of the run");
+  out->layers = tr__model_options_text(run->model);
+  out->context = context_text(tr__model_context(run->model));
+  out->numbering = numbering_text(run);
+#define IS_THERE(name) is_whole = is_whole && out->name != NULL;
+  TR__RUN_TEXTS(IS_THERE)
+#undef IS_THERE
+  TR_CHECK(is_whole, TR_ENOMEM,
+           "checkpoint: no memory for the description of the run");
   return TR_OK;
 }
 
 void tr__run_texts_release(tr__run_texts *texts)
 {
-  free(texts->library);
-  free(texts->model);
-  free(texts->slots);
-  free(texts->optimizer);
+#define FREE_TEXT(name) free(texts->name);
+  TR__RUN_TEXTS(FREE_TEXT)
+#undef FREE_TEXT
   memset(texts, 0, sizeof *texts);
 }
 

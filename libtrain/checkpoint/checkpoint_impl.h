@@ -58,7 +58,8 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(rollbacks)                                                                 \
   X(skipped)                                                                   \
   X(loss_scale)                                                                \
-  X(good_steps)
+  X(good_steps)                                                                \
+  X(virtual_shards)
 
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;
@@ -67,12 +68,29 @@ typedef struct tr__run_numbers {
 #undef TR__STATE_FIELD
 } tr__run_numbers;
 
-/* Its texts. */
+/* Its texts, in the order in which a file has them. X(name) is the data set
+ * /state/<name>:
+ *   library    version that wrote it
+ *   model      tr__model_text()
+ *   slots      the optimizer's kind and the names of its slots
+ *   optimizer  tr__optimizer_text()
+ *   layers     tr__model_options_text(): older checkpoints have neither this
+ *              nor what follows
+ *   context    what of the context decides bits
+ *   numbering  how the data set numbers what its samples hold; "": as given */
+#define TR__RUN_TEXTS(X)                                                       \
+  X(library)                                                                   \
+  X(model)                                                                     \
+  X(slots)                                                                     \
+  X(optimizer)                                                                 \
+  X(layers)                                                                    \
+  X(context)                                                                   \
+  X(numbering)
+
 typedef struct tr__run_texts {
-  char *library;   /* version that wrote it */
-  char *model;     /* tr__model_text() */
-  char *slots;     /* the optimizer's kind and the names of its slots */
-  char *optimizer; /* tr__optimizer_text(), for people */
+#define TR__TEXT_FIELD(name) char *name;
+  TR__RUN_TEXTS(TR__TEXT_FIELD)
+#undef TR__TEXT_FIELD
 } tr__run_texts;
 
 /* tr__run_texts_make - the texts of a run; release them also on failure. */

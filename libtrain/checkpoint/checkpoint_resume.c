@@ -1,6 +1,6 @@
 /* tr_checkpoint_resume(): rank 0 finds the newest checkpoint that is whole and
  * fits; all ranks get its bytes before any of them changes anything. */
-#include "checkpoint/checkpoint_impl.h"
+#include "checkpoint/resume_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,80 +95,32 @@ lock_for_reading(tr__store *store, const tr__file_ops *ops, const char *dir)
   return status == TR_EIO ? TR_OK : status;
 }
 
-static int line_length(const char *text)
-{
-  return (int)strcspn(text, "\n");
-}
+/* Lines for rank 0's log, written while the file is read and told once the run
+ * goes on from it. */
+typedef struct notes {
+  FILE *out; /* NULL: closed */
+  char *text;
+  size_t bytes;
+} notes;
 
-/* TR_EMISMATCH with the first line that differs. */
-static tr_status compare_text(const found *f,
-                              const char *what,
-                              const char *saved,
-                              const char *ours)
+static void release_notes(notes *n)
 {
-  while (line_length(saved) == line_length(ours) && *saved != '\0' &&
-         strncmp(saved, ours, (size_t)line_length(saved)) == 0) {
-    saved += line_length(saved) + (saved[line_length(saved)] == '\n');
-    ours += line_length(ours) + (ours[line_length(ours)] == '\n');
+  if (n->out != NULL) {
+    fclose(n->out);
   }
-  TR_CHECK(*saved == '\0' && *ours == '\0', TR_EMISMATCH,
-           "%s: is a checkpoint of another %s: it has \"%.*s\", this run has "
-           "\"%.*s\"",
-           f->path, what, line_length(saved), saved, line_length(ours), ours);
-  return TR_OK;
+  free(n->text);
+  *n = (notes){0};
 }
 
-/* A text of the file, NUL included; a seal does not prove that there is one. */
-static tr_status find_text(const found *f, const char *name, const char **out)
+static void tell(tr_context *ctx, notes *n)
 {
-  const tr__sealed_entry *entry = tr__sealed_find(&f->sealed, name);
-  TR_CHECK(entry != NULL && entry->bytes > 0 &&
-               ((const char *)entry->data)[entry->bytes - 1] == '\0',
-           TR_EDATA, "%s: has no text %s", f->path, name);
-  *out = entry->data;
-  return TR_OK;
-}
-
-static const tr__sealed_entry *
-find_state(const found *f, const char *name, char full[TR__VIEW_NAME_BYTES])
-{
-  snprintf(full, TR__VIEW_NAME_BYTES, "/state/%s", name);
-  return tr__sealed_find(&f->sealed, full);
-}
-
-static tr_status find_number(const found *f, const char *name, int64_t *out)
-{
-  char full[TR__VIEW_NAME_BYTES];
-  const tr__sealed_entry *entry = find_state(f, name, full);
-  TR_CHECK(entry != NULL && entry->bytes == sizeof *out, TR_EDATA,
-           "%s: has no number %s", f->path, full);
-  memcpy(out, entry->data, sizeof *out);
-  return TR_OK;
-}
-
-/* A number that older checkpoints do not have. */
-static tr_status find_later(const found *f, const char *name, int64_t *out)
-{
-  char full[TR__VIEW_NAME_BYTES];
-  *out = 0;
-  return find_state(f, name, full) != NULL ? find_number(f, name, out) : TR_OK;
-}
-
-static tr_status compare(const found *f, const tr_checkpoint *run)
-{
-  tr_status status;
-  tr__run_texts ours = {0};
-  const char *model = NULL, *slots = NULL;
-  TR_TRY(find_text(f, "/state/model", &model));
-  TR_TRY(find_text(f, "/state/slots", &slots));
-  TR_TRY_GOTO(tr__run_texts_make(run, &ours), done);
-  TR_TRY_GOTO(compare_text(f, "model", model, ours.model), done);
-  if (run->optimizer != NULL) {
-    TR_TRY_GOTO(compare_text(f, "optimizer", slots, ours.slots), done);
+  bool is_whole = n->out != NULL && fclose(n->out) == 0;
+  n->out = NULL;
+  const char *at = n->text;
+  tr__text_line line;
+  while (is_whole && tr__next_line(&at, &line)) {
+    tr_log_root(ctx, "%.*s", line.length, line.text);
   }
-done:
-  tr__run_texts_release(&ours);
-  return status;
 }
 
 /* What every rank gets: numbers, then the arenas. */
@@ -237,15 +189,30 @@ static tr_status pack_arena(const found *f,
   return TR_OK;
 }
 
-static tr_status pack(const found *f, const tr_checkpoint *run, parcel *out)
+/* Whether the file is of this run, and what is to be told of it. A roll-back
+ * compares it too, and tells what it does itself. */
+static tr_status
+describe(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
 {
-  TR_TRY(compare(f, run));
-#define PACK_NUMBER(name) TR_TRY(find_number(f, #name, &out->numbers.name));
-  TR__STATE_NUMBERS(PACK_NUMBER)
-#undef PACK_NUMBER
-#define PACK_LATER(name) TR_TRY(find_later(f, #name, &out->numbers.name));
-  TR__LATER_NUMBERS(PACK_LATER)
-#undef PACK_LATER
+  const tr__saved_run saved = {f->path, &f->sealed};
+  n->out = open_memstream(&n->text, &n->bytes);
+  TR_CHECK(n->out != NULL, TR_ENOMEM, "%s: no memory to compare it", f->path);
+  TR_TRY(tr__saved_numbers(&saved, &out->numbers));
+  TR_TRY(tr__resume_note(&saved, &out->numbers, run, n->out));
+  TR_TRY(tr__resume_compare(&saved, run, n->out));
+  if (!f->is_own && tr__saved_is_brief(&saved)) {
+    tr__warn_root(tr__model_context(run->model),
+                  "%s: was written by an older version, without the options of "
+                  "its layers: they are not compared",
+                  f->path);
+  }
+  return TR_OK;
+}
+
+static tr_status
+pack(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
+{
+  TR_TRY(describe(f, run, out, n));
   for (int k = 0; k < tr__num_arenas(run); k++) {
     TR_TRY(pack_arena(f, tr__model_store(run->model), tr__arena_slot(run, k),
                       out->arenas[k]));
@@ -376,6 +343,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   }
   tr__store_changed(store);
   if (run->optimizer != NULL) {
+    tr__model_set_seed(run->model, (uint64_t)p->numbers.seed);
     status = move_optimizer(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
     tr__store_clear_grads(store);
@@ -428,6 +396,7 @@ static tr_status resume(tr_context *ctx,
   tr_status status;
   found f = {.is_own = is_own};
   parcel p = {0};
+  notes n = {0};
   *out = (tr__resumed){0};
   TR_TRY(tr__agree(comm, tr__checkpoint_check(ctx, dir, run)));
   TR_TRY_GOTO(tr__agree(comm, search(ctx, dir, run, &f)), done);
@@ -438,11 +407,14 @@ static tr_status resume(tr_context *ctx,
     status = run->must_exist ? TR_FAIL(TR_ENOINPUT, "%s: no checkpoint", dir)
                              : TR_OK;
     status = tr__agree(comm, status);
+    if (status == TR_OK && !is_own) {
+      tr_log_root(ctx, "%s: no checkpoint to resume from: the run begins", dir);
+    }
     goto done;
   }
   status = make_parcel(run, &p);
   if (status == TR_OK && comm->rank == 0) {
-    status = pack(&f, run, &p);
+    status = pack(&f, run, &p, &n);
   }
   release_found(&f);
   TR_TRY_GOTO(tr__agree(comm, status), done);
@@ -450,10 +422,14 @@ static tr_status resume(tr_context *ctx,
   TR_TRY_GOTO(unpack(ctx, run, &p), done);
   if (comm->rank == 0) {
     take_over(run, &f);
+    if (!is_own) {
+      tell(ctx, &n);
+    }
   }
   *out = (tr__resumed){.step = p.numbers.step, .save = save};
 
 done:
+  release_notes(&n);
   release_parcel(&p);
   release_found(&f);
   return status;

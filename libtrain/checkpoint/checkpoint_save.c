@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_KEEP = 2, NUM_TEXTS = 4 };
+enum { DEFAULT_KEEP = 2 };
 
 #define COUNT_ONE(name) +1
 enum {
-  NUM_NUMBERS = TR__STATE_NUMBERS(COUNT_ONE) TR__LATER_NUMBERS(COUNT_ONE)
+  NUM_NUMBERS = TR__STATE_NUMBERS(COUNT_ONE) TR__LATER_NUMBERS(COUNT_ONE),
+  NUM_TEXTS = TR__RUN_TEXTS(COUNT_ONE)
 };
 #undef COUNT_ONE
 
@@ -53,7 +54,8 @@ static tr_status collect_numbers(save *s, int64_t world)
   uint64_t hash;
   TR_TRY(tr_model_params_hash(run->model, &hash));
   numbers->format = TR__SEAL_VERSION;
-  numbers->seed = (int64_t)s->store->ctx->seed;
+  numbers->seed = (int64_t)tr__model_seed(run->model);
+  numbers->virtual_shards = s->store->ctx->comm->cut.total;
   numbers->world = world;
   numbers->params_hash = (int64_t)hash;
   if (run->optimizer != NULL) {
@@ -114,10 +116,9 @@ static tr_status make_views(save *s)
   TR__STATE_NUMBERS(VIEW_NUMBER)
   TR__LATER_NUMBERS(VIEW_NUMBER)
 #undef VIEW_NUMBER
-  view_text(s, "library", s->texts.library);
-  view_text(s, "model", s->texts.model);
-  view_text(s, "slots", s->texts.slots);
-  view_text(s, "optimizer", s->texts.optimizer);
+#define VIEW_TEXT(name) view_text(s, #name, s->texts.name);
+  TR__RUN_TEXTS(VIEW_TEXT)
+#undef VIEW_TEXT
   return TR_OK;
 }
 
@@ -161,10 +162,9 @@ static tr_status fill_image(const save *s, tr__image *image)
   TR__STATE_NUMBERS(FILL_NUMBER)
   TR__LATER_NUMBERS(FILL_NUMBER)
 #undef FILL_NUMBER
-  strcpy(tr__image_at(image, at++), s->texts.library);
-  strcpy(tr__image_at(image, at++), s->texts.model);
-  strcpy(tr__image_at(image, at++), s->texts.slots);
-  strcpy(tr__image_at(image, at++), s->texts.optimizer);
+#define FILL_TEXT(name) strcpy(tr__image_at(image, at++), s->texts.name);
+  TR__RUN_TEXTS(FILL_TEXT)
+#undef FILL_TEXT
   TR_ASSERT(at == image->num_entries);
   return TR_OK;
 }

@@ -16,6 +16,7 @@ tr_status tr_model_create(tr_context *ctx, tr_model **out)
   }
   pthread_mutex_init(&sharing->lock, NULL);
   net->ctx = ctx;
+  net->seed = ctx->seed;
   net->sharing = sharing;
   *out = net;
   return TR_OK;
@@ -218,6 +219,16 @@ tr_shape tr_model_shape(const tr_model *net, tr_node node)
 tr_context *tr__model_context(const tr_model *net)
 {
   return net->ctx;
+}
+
+uint64_t tr__model_seed(const tr_model *net)
+{
+  return net->seed;
+}
+
+void tr__model_set_seed(tr_model *net, uint64_t seed)
+{
+  net->seed = seed;
 }
 
 tr__store *tr__model_store(tr_model *net)

@@ -40,6 +40,7 @@ typedef struct tr__overlap {
 
 struct tr_model {
   tr_context *ctx; /* borrowed */
+  uint64_t seed;   /* of what is random in its steps */
 
   /* The graph, in the order of the builder calls, which is an order in which
    * it can be computed. */
@@ -91,11 +92,8 @@ bool tr__arena_place(tr__arena_item *items, int count, size_t *total);
 
 #define TR__ARENA_ALIGN 256
 
-/* tr__model_options_text - tr__model_text() with the layers' options: what must
- * be equal on all ranks. Allocated with malloc; NULL without memory. */
-char *tr__model_options_text(const tr_model *net);
-
-/* tr__node_options_text - a layer's options, "heads 2, causal". As above. */
+/* tr__node_options_text - a layer's options, "heads 2, causal". Allocated with
+ * malloc; NULL without memory. */
 char *tr__node_options_text(const tr__node *node);
 
 /* tr__model_remember - keep this thread's failure as the model's, unless it has

@@ -105,11 +105,12 @@ tr_status tr_trainer_create(tr_context *ctx,
     snprintf(text, sizeof text,
              "epochs %lld\nsteps %lld\nsave_every %lld\ncheckpoints %d\n"
              "on_save_error %d\ntest %d\nrollback_factor %.17g\n"
-             "max_rollbacks %lld\n",
+             "max_rollbacks %lld\nallow_changes %d\n",
              (long long)opts->epochs, (long long)opts->steps,
              (long long)opts->save_every, opts->checkpoint_dir != NULL,
              (int)opts->on_save_error, opts->test_loader != NULL,
-             opts->rollback_factor, (long long)opts->max_rollbacks);
+             opts->rollback_factor, (long long)opts->max_rollbacks,
+             opts->allow_changes);
     status = tr__agree_text(ctx->comm, "options of the trainer", text);
   }
   if (status != TR_OK) {
@@ -137,7 +138,8 @@ static tr_checkpoint checkpoint_of(const tr_trainer *trainer)
 {
   return (tr_checkpoint){.model = trainer->opts.model,
                          .optimizer = trainer->opts.optimizer,
-                         .loader = trainer->opts.loader};
+                         .loader = trainer->opts.loader,
+                         .allow_changes = trainer->opts.allow_changes};
 }
 
 tr_status tr_trainer_resume(tr_trainer *trainer)

@@ -90,13 +90,6 @@ static tr_status create_optimizer(run *r, const run_opts *opts)
   return tr_adamw_create(r->net, &adamw, &r->opt);
 }
 
-static void ignore_line(void *user, tr_log_level level, const char *line)
-{
-  (void)user;
-  (void)level;
-  (void)line;
-}
-
 static run begin(run_opts opts)
 {
   run r = {0};
@@ -105,7 +98,7 @@ static run begin(run_opts opts)
                                     .wire = opts.wire,
                                     .virtual_shards = opts.shards,
                                     .threads = 1,
-                                    .log = ignore_line};
+                                    .log = test_no_log};
   MPI_Comm comm = opts.comm != MPI_COMM_NULL ? opts.comm : MPI_COMM_WORLD;
   ASSERT_OK(tr_context_create(comm, &ctx_opts, &r.ctx));
   if (opts.algorithm != NULL && r.ctx->comm->size > 1) {

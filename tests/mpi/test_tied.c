@@ -35,11 +35,13 @@ static void add_layers(tr_model *net)
 static run begin(MPI_Comm comm, const char *device, tr_dtype dtype)
 {
   run r;
-  ASSERT_OK(tr_context_create(
-      comm,
-      &(tr_context_opts){
-          .device = device, .dtype = dtype, .threads = 1, .seed = 3},
-      &r.ctx));
+  ASSERT_OK(tr_context_create(comm,
+                              &(tr_context_opts){.device = device,
+                                                 .dtype = dtype,
+                                                 .threads = 1,
+                                                 .seed = 3,
+                                                 .log = test_no_log},
+                              &r.ctx));
   ASSERT_OK(tr_model_create(r.ctx, &r.net));
   add_layers(r.net);
   ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));

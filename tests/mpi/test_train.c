@@ -108,7 +108,8 @@ static void start(job *j, const job_opts *opts, bool has_blobs)
                                                  .dtype = opts->dtype,
                                                  .device = opts->device,
                                                  .virtual_shards = opts->shards,
-                                                 .seed = 5},
+                                                 .seed = 5,
+                                                 .log = test_no_log},
                               &j->ctx));
   if (has_blobs) {
     j->data = open_blobs(j->ctx, opts->fails_at);

@@ -13,7 +13,8 @@ static tr_optimizer *opt;
 static void open_context(const char *device, tr_dtype dtype)
 {
   ASSERT_OK(tr_context_create_auto(
-      &(tr_context_opts){.device = device, .threads = 1, .dtype = dtype},
+      &(tr_context_opts){
+          .device = device, .threads = 1, .dtype = dtype, .log = test_no_log},
       &ctx));
   ASSERT_OK(tr_model_create(ctx, &net));
 }

@@ -1,0 +1,59 @@
+/* What a verified checkpoint says of its run, and how it is compared with the
+ * run that shall go on from it. All of this is rank 0's. */
+#ifndef TR_RESUME_IMPL_H
+#define TR_RESUME_IMPL_H
+
+#include "checkpoint/checkpoint_impl.h"
+
+/* Borrowed: a file that has been read, and its name for messages. */
+typedef struct tr__saved_run {
+  const char *path;
+  const tr__sealed *sealed;
+} tr__saved_run;
+
+/* tr__saved_text - the text /state/<name>; TR_EDATA where there is none. */
+tr_status
+tr__saved_text(const tr__saved_run *saved, const char *name, const char **out);
+
+/* tr__saved_has - whether there is a data set /state/<name>. */
+bool tr__saved_has(const tr__saved_run *saved, const char *name);
+
+/* tr__saved_numbers - all numbers; those that older files do not have are 0. */
+tr_status tr__saved_numbers(const tr__saved_run *saved, tr__run_numbers *out);
+
+/* tr__saved_is_brief - whether the file was written by version 0.1, which saved
+ * neither the options of layers nor what follows them. */
+bool tr__saved_is_brief(const tr__saved_run *saved);
+
+/* tr__resume_compare - TR_EMISMATCH with both sides where the run cannot be the
+ * one that was saved.
+ *
+ * notes  receives a line for each difference that is allowed */
+tr_status tr__resume_compare(const tr__saved_run *saved,
+                             const tr_checkpoint *run,
+                             FILE *notes);
+
+/* tr__resume_note - the lines that tell where the run goes on, which of its
+ * options do not count, and which change what was saved. Before the run is
+ * changed. */
+tr_status tr__resume_note(const tr__saved_run *saved,
+                          const tr__run_numbers *numbers,
+                          const tr_checkpoint *run,
+                          FILE *notes);
+
+/* One line of a text, without its end. */
+typedef struct tr__text_line {
+  const char *text;
+  int length;
+} tr__text_line;
+
+/* tr__next_line - the line at *at, which moves on; false at the end. */
+bool tr__next_line(const char **at, tr__text_line *out);
+
+bool tr__line_equal(tr__text_line a, tr__text_line b);
+
+/* tr__same_function - whether two lines of tr__model_options_text() differ at
+ * most in options that change no function of a trained model. */
+bool tr__same_function(tr__text_line a, tr__text_line b);
+
+#endif
