@@ -38,6 +38,10 @@ TR_API tr_status tr_model_create(tr_context *ctx, tr_model **out);
  *
  * opts  [in]  may be NULL
  *
+ * A parameter that no loss depends on (one of weight 0 is none) is frozen, see
+ * tr_model_freeze(), and named in a warning of rank 0. Its slots in a
+ * checkpoint where it was trained are left out.
+ *
  * After tr_model_freeze() it can be called again: parameters keep their values,
  * and optimizers have to be created anew. Where that fails, the model stays as
  * it was. Both plans are in memory for a moment.

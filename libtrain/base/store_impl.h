@@ -66,6 +66,7 @@ typedef struct tr__param {
                           lie that are tied to it, until they are summed */
   bool is_buffer;      /* a layer updates it itself: no gradient, no state */
   bool is_frozen;      /* not trained: no gradient, no state */
+  bool is_unreached;   /* frozen, since no loss depends on it */
 } tr__param;
 
 /* tr__param_room - elements of an arena that a parameter takes. */

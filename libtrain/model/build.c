@@ -42,6 +42,7 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
   net->is_begun = true;
   TR_TRY(tr__model_infer(net));
   TR_TRY(tr__model_apply_freezes(net));
+  TR_TRY(tr__model_freeze_unreached(net));
   TR_TRY(tr__model_plan(net));
   TR_TRY(tr__store_create(net));
   TR_TRY(allocate(net));
@@ -94,7 +95,9 @@ static tr_status join_ranks(tr_model *net)
 {
   TR_TRY(agree_on(net, "models", tr__model_options_text(net)));
   TR_TRY(agree_on(net, "frozen parameters", tr__model_freeze_text(net)));
-  return tr__model_share_values(net);
+  TR_TRY(tr__model_share_values(net));
+  tr__model_name_unreached(net);
+  return TR_OK;
 }
 
 static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)

@@ -57,6 +57,68 @@ tr_status tr__model_apply_freezes(tr_model *net)
   return TR_OK;
 }
 
+/* One flag per node: a loss depends on it. Where the only losses weigh
+ * nothing, none does. */
+static void find_reached(const tr_model *net, bool *reached)
+{
+  for (int i = net->num_nodes - 1; i >= 0; i--) {
+    const tr__node *node = &net->nodes[i];
+    reached[i] |= (node->flags & TR__IS_LOSS) && node->loss_weight != 0;
+    for (int k = 0; k < node->num_inputs && reached[i]; k++) {
+      reached[node->inputs[k]] = true;
+    }
+  }
+}
+
+static void freeze_all_but(tr_model *net, const bool *reached)
+{
+  tr__param *params = net->store.params;
+  for (int i = 0; i < net->store.num_params; i++) {
+    params[i].is_unreached = tr__param_is_trained(&params[i]);
+  }
+  for (int i = 0; i < net->num_nodes; i++) {
+    const tr__node *node = &net->nodes[i];
+    for (int k = 0; k < node->num_params && reached[i]; k++) {
+      params[node->params[k]].is_unreached = false;
+    }
+  }
+  for (int i = 0; i < net->store.num_params; i++) {
+    params[i].is_frozen |= params[i].is_unreached;
+  }
+}
+
+tr_status tr__model_freeze_unreached(tr_model *net)
+{
+  if (net->num_losses == 0) {
+    return TR_OK;
+  }
+  bool *reached = calloc((size_t)net->num_nodes, sizeof *reached);
+  TR_CHECK(reached != NULL, TR_ENOMEM, "no memory for %d layers",
+           net->num_nodes);
+  find_reached(net, reached);
+  freeze_all_but(net, reached);
+  free(reached);
+  return TR_OK;
+}
+
+void tr__model_name_unreached(const tr_model *net)
+{
+  const tr__store *store = &net->store;
+  char list[TR__MESSAGE_BYTES];
+  size_t used = 0;
+  for (int i = 0; i < store->num_params && used < sizeof list; i++) {
+    const tr__param *param = &store->params[store->by_name[i]];
+    if (param->is_unreached) {
+      used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
+                               used > 0 ? ", " : "", param->name);
+    }
+  }
+  if (used > 0) {
+    tr__warn_root(net->ctx,
+                  "tr_model_build: no loss depends on %s: not trained", list);
+  }
+}
+
 char *tr__model_freeze_text(const tr_model *net)
 {
   char *text = NULL;

@@ -197,6 +197,12 @@ void tr__model_release_plan(tr_model *net);
  * declared the parameters; tr__model_freeze_text - what is frozen, as lines,
  * allocated with malloc; NULL without memory. */
 tr_status tr__model_apply_freezes(tr_model *net);
+
+/* tr__model_freeze_unreached - no parameter is trained that no loss depends on:
+ * it would have a gradient of 0, and weight decay would take it there.
+ * tr__model_name_unreached - one warning with their names. */
+tr_status tr__model_freeze_unreached(tr_model *net);
+void tr__model_name_unreached(const tr_model *net);
 char *tr__model_freeze_text(const tr_model *net);
 
 /* tr__model_backward_from - for models without a loss: backward from a given

@@ -416,7 +416,106 @@ static void test_checkpoints_go_from_whole_to_frozen_runs_and_back(void)
   end(&back);
 }
 
+/* What a model with a head of no loss says, and what becomes of it. */
+typedef struct told {
+  int count;
+  char line[512];
+} told;
+
+static void hear(void *user, tr_log_level level, const char *line)
+{
+  told *t = user;
+  if (level == TR_LOG_WARNING) {
+    t->count++;
+    snprintf(t->line, sizeof t->line, "%s", line);
+  }
+}
+
+typedef struct two_heads {
+  tr_context *ctx;
+  tr_model *net;
+  tr_optimizer *opt;
+} two_heads;
+
+/* Both heads share a trunk; only the first has a loss, or the second one of
+ * weight 0. */
+static two_heads make_heads(const char *device, told *t, bool has_idle_loss)
+{
+  two_heads h;
+  ASSERT_OK(tr_context_create_auto(
+      &(tr_context_opts){
+          .device = device, .log = hear, .log_user = t, .threads = 1},
+      &h.ctx));
+  ASSERT_OK(tr_model_create(h.ctx, &h.net));
+  tr_node x = tr_input(h.net, (tr_shape){1, {3}});
+  x = tr_linear(h.net, x, &(tr_linear_opts){.out = 4, .name = "trunk"});
+  tr_node idle =
+      tr_linear(h.net, x, &(tr_linear_opts){.out = 2, .name = "idle"});
+  tr_mse(h.net, tr_linear(h.net, x, &(tr_linear_opts){.out = 2, .name = "fc"}),
+         NULL);
+  if (has_idle_loss) {
+    tr_mse(h.net, idle, &(tr_loss_opts){.weight = TR_ZERO});
+  } else {
+    tr_batchnorm(h.net, idle, &(tr_batchnorm_opts){.name = "norm"});
+  }
+  ASSERT_OK(tr_model_build(h.net, &(tr_build_opts){.batch = 2}));
+  tr_adamw_opts opts = tr_adamw_defaults();
+  opts.weight_decay = 0.5;
+  opts.lr = 0.1;
+  ASSERT_OK(tr_adamw_create(h.net, &opts, &h.opt));
+  return h;
+}
+
+static void step_heads(two_heads *h)
+{
+  const float x[6] = {1, 2, 3, 4, 5, 6}, t[4] = {0, 1, 1, 0};
+  const tr_batch batch = {
+      .count = 2, .global_count = 2, .inputs = {x}, .targets = {t, t}};
+  ASSERT_OK(tr_model_forward(h->net, &batch));
+  ASSERT_OK(tr_model_backward(h->net));
+  ASSERT_OK(tr_optimizer_step(h->opt));
+}
+
+static void check_heads(const char *device, bool has_idle_loss)
+{
+  told t = {0};
+  float before[8], after[8], trunk[2][12];
+  two_heads h = make_heads(device, &t, has_idle_loss);
+  ASSERT_EQ(t.count, 1);
+  ASSERT_STR_EQ(t.line, has_idle_loss
+                            ? "tr_model_build: no loss depends on idle.bias, "
+                              "idle.weight: not trained"
+                            : "tr_model_build: no loss depends on idle.bias, "
+                              "idle.weight, norm.bias, norm.weight: not "
+                              "trained");
+  ASSERT_EQ(tr_model_num_params(h.net), 3 * 4 + 4 + 4 * 2 + 2);
+  ASSERT_OK(tr_model_get_param(h.net, "idle.weight", before));
+  ASSERT_OK(tr_model_get_param(h.net, "trunk.weight", trunk[0]));
+  step_heads(&h);
+  step_heads(&h);
+  ASSERT_OK(tr_model_get_param(h.net, "idle.weight", after));
+  ASSERT_OK(tr_model_get_param(h.net, "trunk.weight", trunk[1]));
+  ASSERT(memcmp(before, after, sizeof before) == 0);
+  ASSERT(memcmp(trunk[0], trunk[1], sizeof trunk[0]) != 0);
+  tr_optimizer_destroy(&h.opt);
+  /* A pattern does not train it either. */
+  ASSERT_OK(tr_model_freeze(h.net, "idle.*", 0));
+  ASSERT_OK(tr_model_build(h.net, NULL));
+  ASSERT_EQ(tr_model_num_params(h.net), 3 * 4 + 4 + 4 * 2 + 2);
+  tr_model_destroy(&h.net);
+  tr_context_destroy(&h.ctx);
+}
+
+static void test_what_no_loss_depends_on_is_named_and_stays(void)
+{
+  static const char *const devices[] = {"reference", "cpu", "strict"};
+  for (int i = 0; i < 6; i++) {
+    check_heads(devices[i / 2], i % 2);
+  }
+}
+
 static const tr_test tests[] = {
+    TEST(test_what_no_loss_depends_on_is_named_and_stays),
     TEST(test_the_rest_gets_the_gradients_of_a_run_without_freezing),
     TEST(test_every_layer_trains_a_part_of_its_parameters),
     TEST(test_frozen_values_keep_their_bits_over_many_steps),
