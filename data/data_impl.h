@@ -17,6 +17,7 @@ typedef struct tr__dataset_info {
   int64_t num_classes;   /* 0: targets are numbers of the context's type */
   int64_t target_values; /* per sample; 0: 1 */
   bool has_ids;          /* x is int32 */
+  char *numbering;       /* see tr_dataset; taken on success; NULL: none */
 } tr__dataset_info;
 
 /* tr__dataset_new - a data set named "path (split)"; split may be NULL.
@@ -45,6 +46,14 @@ tr_status tr__dataset_agree(tr_context *ctx,
                             tr_status status,
                             tr_dataset *data,
                             tr_dataset **out);
+
+/* tr__alphabet_text - a text's numbering, see tr_dataset.numbering. Allocated
+ * with malloc; NULL without memory. */
+char *tr__alphabet_text(const tr_alphabet *alphabet);
+
+/* tr__alphabet_parse - the alphabet of such a text; "" is one without
+ * characters. TR_EDATA. */
+tr_status tr__alphabet_parse(const char *text, tr_alphabet *out);
 
 /* tr__scale_bytes - x[i] <- bytes[i] / 255 in the element type of x. */
 void tr__scale_bytes(const uint8_t *bytes,

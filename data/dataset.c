@@ -46,6 +46,7 @@ tr_status tr__dataset_new(tr_context *ctx,
       .num_samples = info->num_samples,
       .num_classes = info->num_classes,
       .name = name,
+      .numbering = info->numbering,
       .state = state,
   };
   *out = data;
@@ -138,6 +139,7 @@ void tr_dataset_destroy(tr_dataset **data)
   (*data)->type->close(*data);
   free((*data)->counts);
   free((*data)->name);
+  free((*data)->numbering);
   free(*data);
   *data = NULL;
 }

@@ -6,20 +6,18 @@
 #include "base/file_impl.h"
 #include "data/data_impl.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
-
-enum { CODES = 256 };
 
 typedef struct text {
   uint8_t *ids; /* of the whole file; owned */
   int64_t length;
   int64_t first; /* of the split */
   int64_t context, stride;
-  uint8_t codes[CODES]; /* of each id */
-  int num_codes;
+  tr_alphabet alphabet;
 } text;
 
 static tr_status text_read(const tr_dataset *data,
@@ -56,7 +54,9 @@ static void text_close(tr_dataset *data)
 static uint64_t text_hash(const tr_dataset *data)
 {
   const text *state = data->state;
-  return XXH3_64bits(state->ids, (size_t)state->length);
+  XXH64_hash_t codes =
+      XXH3_64bits(state->alphabet.codes, (size_t)state->alphabet.count);
+  return XXH3_64bits_withSeed(state->ids, (size_t)state->length, codes);
 }
 
 static const tr__dataset_type text_type = {
@@ -97,23 +97,60 @@ static tr_status read_bytes(const char *path, text *state)
   return TR_OK;
 }
 
-/* Bytes become numbers in the order of their codes. */
-static void number_codes(text *state)
+/* Those that a text has, in the order of their codes. */
+static tr_alphabet own_alphabet(const text *state)
 {
-  bool is_there[CODES] = {false};
-  uint8_t id[CODES] = {0};
+  bool is_there[TR_MAX_CODES] = {false};
+  tr_alphabet alphabet = {.count = 0};
   for (int64_t i = 0; i < state->length; i++) {
     is_there[state->ids[i]] = true;
   }
-  for (int code = 0; code < CODES; code++) {
+  for (int code = 0; code < TR_MAX_CODES; code++) {
     if (is_there[code]) {
-      id[code] = (uint8_t)state->num_codes;
-      state->codes[state->num_codes++] = (uint8_t)code;
+      alphabet.codes[alphabet.count++] = (uint8_t)code;
     }
   }
-  for (int64_t i = 0; i < state->length; i++) {
-    state->ids[i] = id[state->ids[i]];
+  return alphabet;
+}
+
+static tr_status check_alphabet(const tr_alphabet *alphabet)
+{
+  bool is_there[TR_MAX_CODES] = {false};
+  TR_CHECK(alphabet->count >= 0 && alphabet->count <= TR_MAX_CODES, TR_EINVAL,
+           "text: the alphabet has %d characters, expected 0 to %d",
+           alphabet->count, TR_MAX_CODES);
+  for (int id = 0; id < alphabet->count; id++) {
+    int code = alphabet->codes[id];
+    TR_CHECK(!is_there[code], TR_EINVAL,
+             "text: the alphabet has character %d twice", code);
+    is_there[code] = true;
   }
+  return TR_OK;
+}
+
+/* Bytes become numbers. */
+static tr_status number_codes(const char *path, text *state)
+{
+  const tr_alphabet *alphabet = &state->alphabet;
+  int id[TR_MAX_CODES];
+  for (int code = 0; code < TR_MAX_CODES; code++) {
+    id[code] = -1;
+  }
+  for (int i = 0; i < alphabet->count; i++) {
+    id[alphabet->codes[i]] = i;
+  }
+  for (int64_t i = 0; i < state->length; i++) {
+    int code = state->ids[i];
+    bool is_shown = code < 128 && isgraph(code);
+    TR_CHECK(id[code] >= 0, TR_EMISMATCH,
+             "%s: byte %lld is character %d%s%.1s%s, which is not among the %d "
+             "of the alphabet that the model knows",
+             path, (long long)i, code, is_shown ? " '" : "",
+             is_shown ? (const char *)&state->ids[i] : "", is_shown ? "'" : "",
+             alphabet->count);
+    state->ids[i] = (uint8_t)id[code];
+  }
+  return TR_OK;
 }
 
 static tr_status fill(const char *path,
@@ -122,8 +159,11 @@ static tr_status fill(const char *path,
                       tr__dataset_info *info)
 {
   TR_TRY(check_opts(opts));
+  TR_TRY(opts->alphabet != NULL ? check_alphabet(opts->alphabet) : TR_OK);
   TR_TRY(read_bytes(path, state));
-  number_codes(state);
+  bool has_alphabet = opts->alphabet != NULL && opts->alphabet->count > 0;
+  state->alphabet = has_alphabet ? *opts->alphabet : own_alphabet(state);
+  TR_TRY(number_codes(path, state));
   state->context = opts->context;
   state->stride = opts->stride > 0 ? opts->stride : opts->context;
   int64_t cut = tr__part(state->length, 9, 10);
@@ -135,7 +175,7 @@ static tr_status fill(const char *path,
            path, opts->split, (long long)length, (long long)opts->context);
   info->shape = (tr_shape){1, {opts->context}};
   info->num_samples = (length - opts->context - 1) / state->stride + 1;
-  info->num_classes = state->num_codes;
+  info->num_classes = state->alphabet.count;
   info->target_values = opts->context;
   info->has_ids = true;
   return TR_OK;
@@ -151,10 +191,16 @@ static tr_status open_local(tr_context *ctx,
   tr__dataset_info info = {.type = &text_type};
   tr_status status;
   TR_TRY_GOTO(fill(path, opts, state, &info), failed);
+  info.numbering = tr__alphabet_text(&state->alphabet);
+  if (info.numbering == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "%s: out of memory", path);
+    goto failed;
+  }
   TR_TRY_GOTO(tr__dataset_new(ctx, &info, path, opts->split, state, out),
               failed);
   return TR_OK;
 failed:
+  free(info.numbering);
   release(state);
   return status;
 }
@@ -172,6 +218,7 @@ tr_status tr_text_open(tr_context *ctx,
 int tr_text_code(const tr_dataset *data, int64_t id)
 {
   const text *state = data->state;
-  bool is_one = data->type == &text_type && id >= 0 && id < state->num_codes;
-  return is_one ? state->codes[id] : -1;
+  bool is_one =
+      data->type == &text_type && id >= 0 && id < state->alphabet.count;
+  return is_one ? state->alphabet.codes[id] : -1;
 }

@@ -14,14 +14,21 @@
 
 enum { CONTEXT = 128, BATCH = 16 };
 
+/* A run that goes on reads every text in the alphabet that it was trained in.
+ */
 static void open_data(tr_context *ctx,
                       const example_options *options,
                       tr_dataset *data[2],
                       tr_loader *loaders[2])
 {
   const char *splits[2] = {"train", "test"};
+  tr_alphabet alphabet = {.count = 0};
+  if (options->resume || options->generate) {
+    TR_MUST(tr_checkpoint_get_alphabet(ctx, options->checkpoint, &alphabet));
+  }
   for (int i = 0; i < 2; i++) {
-    const tr_text_opts text = {.context = CONTEXT, .split = splits[i]};
+    const tr_text_opts text = {
+        .context = CONTEXT, .split = splits[i], .alphabet = &alphabet};
     const tr_loader_opts opts = {.batch = options->batch,
                                  .shuffle = i == 0 && !options->no_shuffle};
     TR_MUST(tr_text_open(ctx, options->data, &text, &data[i]));

@@ -188,10 +188,20 @@ TR_API tr_status tr_array_open(tr_context *ctx,
                                const tr_array_opts *opts,
                                tr_dataset **out);
 
+#define TR_MAX_CODES 256
+
+/* How characters are numbered: id i is the byte codes[i]. */
+typedef struct tr_alphabet {
+  int count; /* of ids; 0: no alphabet */
+  unsigned char codes[TR_MAX_CODES];
+} tr_alphabet;
+
 typedef struct tr_text_opts {
   int64_t context;   /* characters of one sample; required */
   int64_t stride;    /* from one sample's beginning to the next; 0: context */
   const char *split; /* "train": the first 90 % of the text; "test": the rest */
+  const tr_alphabet *alphabet; /* that the text is written in, borrowed for the
+                                  call; NULL or empty: the text's own */
 } tr_text_opts;
 
 /* tr_text_open - the characters of a text file, to learn each from those
@@ -201,11 +211,15 @@ typedef struct tr_text_opts {
  *   y  (N, context) int32: ids of the characters one place later
  *
  * Characters are bytes; the ids 0..K-1 number those of the whole file in the
- * order of their codes, and K is the number of classes.
+ * order of their codes, or those of opts->alphabet in its order, and K is the
+ * number of classes. A model that was trained on one text reads another one
+ * only in the first one's alphabet, which checkpoints keep: see
+ * tr_checkpoint_get_alphabet().
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_ENOINPUT, TR_EDATA where the split has no more characters than
- *            the context, TR_EINVAL; agreed on all ranks
+ *            the context, TR_EMISMATCH where the text has a character that the
+ *            alphabet has not, TR_EINVAL; agreed on all ranks
  * Ownership: *out is owned by the caller; the file is not kept open
  * Threads:   one thread per context
  * Source:    Karpathy's char-rnn and nanoGPT */

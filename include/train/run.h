@@ -190,6 +190,19 @@ TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
                                       const char *dir,
                                       const tr_checkpoint *run);
 
+/* tr_checkpoint_get_alphabet - how the newest checkpoint of a directory numbers
+ * the characters of its text; for tr_text_opts, before the model is built.
+ *
+ * out  [out]  empty where there is no checkpoint, or none of a text
+ *
+ * Calls:     collective on the context's communicator
+ * Errors:    as tr_checkpoint_resume()
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API tr_status tr_checkpoint_get_alphabet(tr_context *ctx,
+                                            const char *dir,
+                                            tr_alphabet *out);
+
 /* tr_model_load - set parameters from /params/<name> of any HDF5 file.
  *
  * The file needs no seal; where it has one, as every file of a checkpoint, the

@@ -1,6 +1,7 @@
 /* tr_checkpoint_resume(): rank 0 finds the newest checkpoint that is whole and
  * fits; all ranks get its bytes before any of them changes anything. */
 #include "checkpoint/resume_impl.h"
+#include "data/data_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -203,7 +204,8 @@ describe(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
   if (!f->is_own && tr__saved_is_brief(&saved)) {
     tr__warn_root(tr__model_context(run->model),
                   "%s: was written by an older version, without the options of "
-                  "its layers: they are not compared",
+                  "its layers and the numbering of its data: they are not "
+                  "compared",
                   f->path);
   }
   return TR_OK;
@@ -384,6 +386,41 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
     cache->dir.refused_to = out->last_save;
   }
   return TR_OK;
+}
+
+/* A file of parameters alone, or of an older version, has no numbering. */
+static tr_status read_alphabet(const found *f, tr_alphabet *out)
+{
+  const tr__saved_run saved = {f->path, &f->sealed};
+  const char *text;
+  if (f->bytes == NULL || !tr__saved_has(&saved, "numbering")) {
+    return TR_OK;
+  }
+  TR_TRY(tr__saved_text(&saved, "numbering", &text));
+  return tr__alphabet_parse(text, out);
+}
+
+static tr_status
+find_alphabet(tr_context *ctx, const char *dir, tr_alphabet *out)
+{
+  found f = {.bytes = NULL};
+  TR_CHECK(dir != NULL && dir[0] != '\0', TR_EINVAL,
+           "checkpoint: expected the name of a directory, got none");
+  if (ctx->comm->rank != 0) {
+    return TR_OK;
+  }
+  TR_TRY(find_newest(ctx, tr__file_ops_system(), dir, NULL, &f));
+  tr_status status = read_alphabet(&f, out);
+  release_found(&f);
+  return status;
+}
+
+tr_status
+tr_checkpoint_get_alphabet(tr_context *ctx, const char *dir, tr_alphabet *out)
+{
+  *out = (tr_alphabet){.count = 0};
+  TR_TRY(tr__agree(ctx->comm, find_alphabet(ctx, dir, out)));
+  return ctx->comm->type->broadcast(ctx->comm, out, sizeof *out, 0);
 }
 
 static tr_status resume(tr_context *ctx,

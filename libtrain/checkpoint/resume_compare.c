@@ -95,6 +95,9 @@ static tr_status compare_shards(const comparison *c)
 static tr_status compare_later(const comparison *c)
 {
   TR_TRY(compare_layers(c));
+  if (c->run->loader != NULL) {
+    TR_TRY(compare_text(c, "numbering", "numbering", c->ours.numbering));
+  }
   if (c->run->optimizer != NULL) {
     TR_TRY(compare_shards(c));
   }
