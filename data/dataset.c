@@ -131,6 +131,13 @@ tr_status tr_dataset_read(
   return data->type->read(data, ids, count, x, y);
 }
 
+void tr_dataset_sample_bytes(const tr_dataset *data, size_t *x, size_t *y)
+{
+  int64_t targets = tr__max(data->target_values, 1);
+  *x = (size_t)tr_shape_count(&data->shape) * tr_dtype_size(data->dtype);
+  *y = (size_t)targets * tr_dtype_size(data->target_dtype);
+}
+
 void tr_dataset_destroy(tr_dataset **data)
 {
   if (data == NULL || *data == NULL) {

@@ -289,6 +289,17 @@ TR_API tr_status tr_dataset_read(const tr_dataset *data,
                                  void *x,
                                  void *y);
 
+/* tr_dataset_sample_bytes - what tr_dataset_read() writes for each sample.
+ *
+ * x, y  [out]  bytes of one sample in x and in y
+ *
+ * Calls:     local
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API void
+tr_dataset_sample_bytes(const tr_dataset *data, size_t *x, size_t *y);
+
 /* tr_dataset_destroy - close a data set; after its loaders.
  *
  * Calls:     local

@@ -84,6 +84,15 @@ TR_API tr_status tr_inference_get_output(tr_inference *plan,
                                          tr_node node,
                                          void *values);
 
+/* tr_inference_output_bytes - what tr_inference_get_output() writes at this
+ * moment; see tr_model_output_bytes().
+ *
+ * Calls:     local
+ * Errors:    none; 0 where tr_inference_get_output() fails
+ * Ownership: nothing is created or kept
+ * Threads:   as tr_inference_forward() */
+TR_API size_t tr_inference_output_bytes(const tr_inference *plan, tr_node node);
+
 /* tr_inference_bytes - what a workspace holds beside the parameters.
  *
  * Calls:     local

@@ -168,7 +168,7 @@ TR_API tr_status tr_model_accuracy(tr_model *net, double *accuracy);
 /* tr_model_get_output - copy a node's values of the last forward.
  *
  * values  [out]  (count of the last batch, shape of the node) in the context's
- *                element type
+ *                element type: tr_model_output_bytes()
  *
  * Only nodes whose memory is not used again in the plan can be read: the last
  * one, the input of a loss, and all after tr_model_keep().
@@ -179,6 +179,19 @@ TR_API tr_status tr_model_accuracy(tr_model *net, double *accuracy);
  * Ownership: values is the caller's
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_model_get_output(tr_model *net, tr_node node, void *values);
+
+/* tr_model_output_bytes - what tr_model_get_output() writes at this moment: the
+ * last batch's samples, an element of the context's type (of tr_input_ids(), 4
+ * bytes) for each value of the node. For the largest batch, multiply that of
+ * one sample by the number of samples.
+ *
+ * Every call that writes an array of the caller's has one like this beside it.
+ *
+ * Calls:     local
+ * Errors:    none; 0 where tr_model_get_output() fails
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API size_t tr_model_output_bytes(const tr_model *net, tr_node node);
 
 /* tr_model_keep - let a node's values stay readable after forward.
  *
@@ -253,7 +266,8 @@ TR_API tr_status tr_model_visit(tr_model *net, tr_visit_fn visit, void *user);
 
 /* tr_model_get_param - copy a parameter's values to the host.
  *
- * values  [out]  the parameter's shape, row-major, in the context's type
+ * values  [out]  the parameter's shape, row-major, in the context's type:
+ *                tr_model_param_bytes()
  *
  * Calls:     local
  * Errors:    TR_ESTATE, TR_EINVAL for a name that is none (lists the names)
@@ -262,6 +276,15 @@ TR_API tr_status tr_model_visit(tr_model *net, tr_visit_fn visit, void *user);
 TR_API tr_status tr_model_get_param(tr_model *net,
                                     const char *name,
                                     void *values);
+
+/* tr_model_param_bytes - what tr_model_get_param() and tr_model_get_grad()
+ * write, and tr_model_set_param() reads.
+ *
+ * Calls:     local
+ * Errors:    none; 0 before tr_model_build() and for a name that is none
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context */
+TR_API size_t tr_model_param_bytes(const tr_model *net, const char *name);
 
 /* tr_model_get_grad - copy a parameter's gradient to the host.
  *

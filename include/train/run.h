@@ -272,12 +272,13 @@ typedef enum tr_on_save_error {
  * as the undisturbed one does. What the trainer does not know, such as averages
  * (tr_ema), does not go back. */
 typedef struct tr_trainer_opts {
-  tr_model *model;            /* borrowed until tr_trainer_destroy() */
-  tr_optimizer *optimizer;    /* borrowed until tr_trainer_destroy() */
-  tr_loader *loader;          /* borrowed until tr_trainer_destroy() */
-  tr_loader *test_loader;     /* evaluated after every epoch; may be NULL */
-  int64_t epochs;             /* stop after this many epochs; 0: see steps */
-  int64_t steps;              /* stop after this many steps; 0: see epochs */
+  tr_model *model;         /* borrowed until tr_trainer_destroy() */
+  tr_optimizer *optimizer; /* borrowed until tr_trainer_destroy() */
+  tr_loader *loader;       /* borrowed until tr_trainer_destroy() */
+  tr_loader *test_loader;  /* another one, evaluated after every epoch; may be
+                              NULL */
+  int64_t epochs;          /* stop after this many epochs; 0: see steps */
+  int64_t steps;           /* stop after this many steps; 0: see epochs */
   const char *checkpoint_dir; /* NULL: no checkpoints */
   int64_t save_every;         /* steps between saves; 0: once per epoch */
   tr_on_save_error on_save_error;

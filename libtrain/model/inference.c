@@ -301,6 +301,12 @@ tr_inference_get_output(tr_inference *plan, tr_node node, void *values)
   return status;
 }
 
+size_t tr_inference_output_bytes(const tr_inference *plan, tr_node node)
+{
+  const tr__node *output = plan->has_run ? find_output(plan, node) : NULL;
+  return output != NULL ? tr__rows_bytes(&plan->part, &output->output) : 0;
+}
+
 size_t tr_inference_bytes(const tr_inference *plan)
 {
   return plan->part.activation_bytes + sizeof(tr__step_block);

@@ -119,6 +119,9 @@ void tr__model_clean_targets(tr_model *net,
 /* tr__input_slot - where the batch's rows go that an input node takes. */
 const tr__slot *tr__input_slot(const tr__node *node);
 
+/* tr__rows_bytes - what tr__read_rows() writes. */
+size_t tr__rows_bytes(const tr_model *net, const tr__slot *slot);
+
 /* tr__read_rows, tr__write_rows - this step's rows of a slot, of the context's
  * dtype on the host; reading waits for the device. */
 tr_status tr__read_rows(tr_model *net, const tr__slot *slot, void *values);

@@ -342,6 +342,14 @@ static tr_status read_param(tr_model *net,
              : TR_OK;
 }
 
+size_t tr_model_param_bytes(const tr_model *net, const char *name)
+{
+  const tr__param *param =
+      net->is_built ? tr__store_param(&net->store, name) : NULL;
+  return param != NULL ? (size_t)param->count * tr_dtype_size(net->ctx->dtype)
+                       : 0;
+}
+
 tr_status tr_model_get_param(tr_model *net, const char *name, void *values)
 {
   return read_param(net, "tr_model_get_param", name, false, values);

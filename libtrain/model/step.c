@@ -428,13 +428,24 @@ tr_status tr_model_accuracy(tr_model *net, double *accuracy)
   return TR_OK;
 }
 
+static bool is_readable(const tr_model *net, tr_node node)
+{
+  return node.index >= 0 && node.index < net->num_nodes &&
+         net->nodes[node.index].is_kept;
+}
+
+size_t tr_model_output_bytes(const tr_model *net, tr_node node)
+{
+  return net->phase != TR__PHASE_IDLE && is_readable(net, node)
+             ? tr__rows_bytes(net, &net->nodes[node.index].output)
+             : 0;
+}
+
 tr_status tr_model_get_output(tr_model *net, tr_node node, void *values)
 {
   TR_CHECK(net->phase != TR__PHASE_IDLE, TR_ESTATE,
            "tr_model_get_output before tr_model_forward()");
-  TR_CHECK(node.index >= 0 && node.index < net->num_nodes &&
-               net->nodes[node.index].is_kept,
-           TR_EINVAL,
+  TR_CHECK(is_readable(net, node), TR_EINVAL,
            "tr_model_get_output: the node's memory is used again; call "
            "tr_model_keep() before tr_model_build()");
   return tr__read_rows(net, &net->nodes[node.index].output, values);

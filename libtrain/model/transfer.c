@@ -76,6 +76,13 @@ static void widen_in_place(tr_dtype dtype, char *values, int64_t count)
   }
 }
 
+size_t tr__rows_bytes(const tr_model *net, const tr__slot *slot)
+{
+  size_t size =
+      tr__is_half(slot->dtype) ? sizeof(float) : tr_dtype_size(slot->dtype);
+  return (size_t)count_of(net, slot) * size;
+}
+
 tr_status tr__read_rows(tr_model *net, const tr__slot *slot, void *values)
 {
   tr__backend *backend = net->ctx->backend;

@@ -55,6 +55,10 @@ static tr_status check_opts(const tr_trainer_opts *opts)
   TR_CHECK(
       opts->model != NULL && opts->optimizer != NULL && opts->loader != NULL,
       TR_EINVAL, "tr_trainer_create: model, optimizer and loader are required");
+  TR_CHECK(opts->test_loader != opts->loader, TR_EINVAL,
+           "tr_trainer_create: loader and test_loader are one loader, and an "
+           "evaluation would end its epochs: create another one, of the same "
+           "data set if need be");
   TR_CHECK(opts->epochs >= 0 && opts->steps >= 0 &&
                opts->epochs + opts->steps > 0,
            TR_EINVAL,

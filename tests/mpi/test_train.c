@@ -499,6 +499,22 @@ static void test_targets_of_another_kind_are_refused(void)
   end(&j);
 }
 
+static void test_one_loader_cannot_train_and_test(void)
+{
+  job j;
+  start(&j, &(job_opts){.comm = MPI_COMM_WORLD, .batch = 8}, true);
+  const tr_trainer_opts opts = {.model = j.net,
+                                .optimizer = j.opt,
+                                .loader = j.loader,
+                                .test_loader = j.loader,
+                                .steps = 1};
+  tr_trainer *trainer;
+  ASSERT_FAILS(tr_trainer_create(j.ctx, &opts, &trainer), TR_EINVAL,
+               "loader and test_loader are one loader");
+  ASSERT(trainer == NULL);
+  end(&j);
+}
+
 static void test_a_stop_request_ends_all_ranks_at_the_same_step(void)
 {
   job j;
@@ -679,6 +695,7 @@ static const tr_test tests[] = {
     TEST(test_a_failed_device_reaches_all_ranks_in_the_same_step),
     TEST(test_a_regression_is_fitted_and_has_no_accuracy),
     TEST(test_targets_of_another_kind_are_refused),
+    TEST(test_one_loader_cannot_train_and_test),
     TEST(test_a_stop_request_ends_all_ranks_at_the_same_step),
     TEST(test_a_stop_request_ends_the_explicit_loop_on_all_ranks),
     TEST(test_a_loader_that_begins_after_a_stop_goes_on),
