@@ -61,6 +61,31 @@ void tr__scale_bytes(const uint8_t *bytes,
                      tr_dtype dtype,
                      void *x);
 
+/* tr__looks_like - "it begins with "<!DOCTYPE" and looks like a web page or
+ * XML", of the first bytes of a file; into out, which is returned. */
+#define TR__FIRST_BYTES 16
+#define TR__LOOKS_BYTES (64 + 4 * TR__FIRST_BYTES)
+const char *tr__looks_like(const uint8_t *first, size_t count, char *out);
+
+/* Train and test as parts of the same samples, in a fixed shuffled order; zero:
+ * all samples as they are. */
+typedef struct tr__split {
+  int64_t total; /* 0: not split */
+  int64_t first; /* place of sample 0 in the order */
+} tr__split;
+
+/* tr__split_of - 80 % of the samples for train, 20 % for test.
+ *
+ * num_samples  [in,out]  all -> those of this part; TR_EDATA where it has none
+ */
+tr_status tr__split_of(const char *path,
+                       bool is_test,
+                       int64_t *num_samples,
+                       tr__split *out);
+
+/* tr__split_id - which of all samples is sample id of a part. */
+int64_t tr__split_id(const tr__split *split, int64_t id);
+
 /* tr__text - a text that a caller may have left out: every format refuses "".
  */
 static inline const char *tr__text(const char *text)

@@ -1,11 +1,16 @@
 /* What all data sets have in common: making, asking, reading, closing. */
 #include "base/file_impl.h"
+#include "base/random_impl.h"
 #include "data/data_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* The shuffle that splits one set of samples. Part of the format: another
+ * number would mix old training samples into new tests. */
+#define SPLIT_SEED UINT64_C(20111)
 
 /* "path (split)" in memory of its own; NULL without memory. */
 static char *make_name(const char *path, const char *split)
@@ -149,6 +154,29 @@ void tr_dataset_destroy(tr_dataset **data)
   free((*data)->numbering);
   free(*data);
   *data = NULL;
+}
+
+tr_status tr__split_of(const char *path,
+                       bool is_test,
+                       int64_t *num_samples,
+                       tr__split *out)
+{
+  int64_t total = *num_samples, cut = tr__part(total, 4, 5);
+  *out = (tr__split){.total = total, .first = is_test ? cut : 0};
+  *num_samples = is_test ? total - cut : cut;
+  TR_CHECK(*num_samples > 0, TR_EDATA,
+           "%s: %lld sample is too few to split into train and test", path,
+           (long long)total);
+  return TR_OK;
+}
+
+int64_t tr__split_id(const tr__split *split, int64_t id)
+{
+  if (split->total == 0) {
+    return id;
+  }
+  tr__permutation order = tr__permutation_of(SPLIT_SEED, 0, split->total);
+  return tr__permute(&order, split->first + id);
 }
 
 void tr__scale_bytes(const uint8_t *bytes,

@@ -1,109 +1,129 @@
-/* Calls of libhdf5: the section around them, their errors, files, reading. */
+/* Opening an HDF5 file: its superblock, which says where the rest lies. */
 #include "base/file_impl.h"
-#include "base/h5_lock_impl.h"
-#include "data/hdf5_impl.h"
+#include "data/hdf5_format_impl.h"
 
+#include <string.h>
 #include <unistd.h>
 
-#define REASON_BYTES 256
+static const char signature[] = "\211HDF\r\n\032\n";
 
-void tr__hdf5_begin(tr__hdf5_section *section)
-{
-  tr__h5_lock();
-  H5Eget_auto2(H5E_DEFAULT, &section->handler, &section->handler_data);
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
+enum { SIGNATURE_BYTES = 8, FIRST_BYTES = 24 };
 
-void tr__hdf5_end(tr__hdf5_section *section)
+/* The signature is at byte 0, 512, 1024, 2048 and so on. */
+static tr_status find_base(tr__hdf5_file *file)
 {
-  H5Eclear2(H5E_DEFAULT);
-  H5Eset_auto2(H5E_DEFAULT, section->handler, section->handler_data);
-  tr__h5_unlock();
-}
-
-static herr_t keep_first(unsigned n, const H5E_error2_t *error, void *out)
-{
-  if (n == 0) {
-    snprintf(out, REASON_BYTES, " (HDF5: %s)", error->desc);
+  uint8_t first[FIRST_BYTES] = {0}, at[SIGNATURE_BYTES];
+  char looks[TR__LOOKS_BYTES];
+  size_t count = (size_t)tr__min(file->bytes, FIRST_BYTES);
+  TR_TRY(tr__hdf5_pread(file, file->path, 0, count, first));
+  for (int64_t base = 0; base + SIGNATURE_BYTES <= file->bytes;
+       base = base == 0 ? 512 : 2 * base) {
+    TR_TRY(tr__hdf5_pread(file, file->path, base, sizeof at, at));
+    if (memcmp(at, signature, SIGNATURE_BYTES) == 0) {
+      file->base = base;
+      return TR_OK;
+    }
   }
-  return 0;
+  return TR_FAIL(TR_EDATA, "%s: not an HDF5 file: it has no HDF5 signature; %s",
+                 file->path, tr__looks_like(first, count, looks));
 }
 
-tr_status tr__hdf5_fail(
-    tr_status status, const char *file, int line, const char *format, ...)
+static bool is_width(int bytes)
 {
-  char reason[REASON_BYTES] = "", text[TR__MESSAGE_BYTES - REASON_BYTES];
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, reason);
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return tr__fail(status, file, line, "%s%s", text, reason);
+  return bytes == 2 || bytes == 4 || bytes == 8;
 }
 
-void tr__hdf5_close(hid_t id)
+static tr_status read_widths(tr__hdf5_file *file, tr__hdf5_cursor *c)
 {
-  if (id >= 0) {
-    H5Idec_ref(id);
+  file->address_bytes = (int)tr__hdf5_uint(c, 1);
+  file->length_bytes = (int)tr__hdf5_uint(c, 1);
+  return is_width(file->address_bytes) && is_width(file->length_bytes)
+             ? TR_OK
+             : tr__hdf5_damaged(file, "addresses of an unknown width", 0);
+}
+
+/* Versions 0 and 1; *end is what the file says of its own length. */
+static tr_status
+read_old(tr__hdf5_file *file, tr__hdf5_cursor *c, int version, uint64_t *end)
+{
+  tr__hdf5_take(c, 4);
+  TR_TRY(read_widths(file, c));
+  tr__hdf5_take(c, version == 0 ? 9 : 13);
+  tr__hdf5_address(file, c); /* the base: where the signature was found */
+  tr__hdf5_address(file, c); /* free space */
+  *end = tr__hdf5_address(file, c);
+  uint64_t driver = tr__hdf5_address(file, c);
+  TR_CHECK(driver == TR__HDF5_NOWHERE, TR_EDATA,
+           "%s: is one part of a file that is stored in several, which is not "
+           "supported",
+           file->path);
+  tr__hdf5_length(file, c); /* the root's name */
+  file->root = tr__hdf5_address(file, c);
+  return TR_OK;
+}
+
+/* Versions 2 and 3, with a checksum at the end. */
+static tr_status
+read_new(tr__hdf5_file *file, tr__hdf5_cursor *c, int version, uint64_t *end)
+{
+  TR_TRY(read_widths(file, c));
+  unsigned flags = (unsigned)tr__hdf5_uint(c, 1);
+  tr__hdf5_address(file, c); /* the base */
+  tr__hdf5_address(file, c); /* an extension, which readers do not need */
+  *end = tr__hdf5_address(file, c);
+  file->root = tr__hdf5_address(file, c);
+  size_t bytes = (size_t)(c->at - c->block);
+  uint32_t sum = (uint32_t)tr__hdf5_uint(c, 4);
+  if (!c->is_short && tr__hdf5_checksum(c->block, bytes) != sum) {
+    return tr__hdf5_damaged(file, "a superblock of a wrong checksum", 0);
   }
+  TR_CHECK(version == 2 || (flags & 1) == 0, TR_EDATA,
+           "%s: is marked as being written: its writer runs or has died "
+           "(h5clear -s clears the mark)",
+           file->path);
+  return TR_OK;
+}
+
+/* The largest superblock has 8 + 16 + 4 + 6 * 8 + 24 bytes. */
+static tr_status read_start(tr__hdf5_file *file, tr__hdf5_cursor *c)
+{
+  tr__hdf5_take(c, SIGNATURE_BYTES);
+  int version = (int)tr__hdf5_uint(c, 1);
+  TR_CHECK(version <= 3, TR_EDATA,
+           "%s: its HDF5 superblock is of version %d, expected 0 to 3: it is "
+           "newer than this reader (h5repack --high=2 writes an older one)",
+           file->path, version);
+  uint64_t end = 0;
+  TR_TRY((version < 2 ? read_old : read_new)(file, c, version, &end));
+  if (c->is_short) {
+    return tr__hdf5_damaged(file, "a superblock that is cut off", 0);
+  }
+  TR_CHECK(end <= (uint64_t)file->bytes, TR_EDATA,
+           "%s: the file has %lld bytes, expected %llu: it is truncated",
+           file->path, (long long)file->bytes, (unsigned long long)end);
+  return TR_OK;
 }
 
 tr_status tr__hdf5_open_file(const char *path, tr__hdf5_file *out)
 {
-  *out = (tr__hdf5_file){.path = path, .fd = -1, .id = -1};
+  *out = (tr__hdf5_file){.path = path, .fd = -1};
   TR_TRY(tr__open_read(path, &out->fd, &out->bytes));
-  TR_CHECK(H5Fis_hdf5(path) > 0, TR_EDATA,
-           "%s: not an HDF5 file: it has no HDF5 signature", path);
-  out->id = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-  TR_TRY_H5(out->id, TR_EDATA, "%s: cannot be opened", path);
-  return TR_OK;
+  TR_TRY(find_base(out));
+  out->budget = 1 << 20;
+  uint64_t most = 128;
+  tr__hdf5_cursor c;
+  TR_TRY(tr__hdf5_block(
+      out, 0, (uint64_t)tr__min((int64_t)most, out->bytes - out->base), NULL,
+      false, &c));
+  tr_status status = read_start(out, &c);
+  tr__hdf5_release(&c);
+  return status;
 }
 
 void tr__hdf5_close_file(tr__hdf5_file *file)
 {
-  tr__hdf5_close(file->id);
   if (file->fd >= 0) {
     close(file->fd);
   }
-  file->id = -1;
   file->fd = -1;
-}
-
-static tr_status read_selected(const tr__hdf5_array *array,
-                               const hsize_t *start,
-                               const hsize_t *count,
-                               hid_t spaces[2],
-                               hid_t type,
-                               void *out)
-{
-  hid_t in_file = spaces[0] = H5Dget_space(array->id);
-  hid_t in_memory = spaces[1] = H5Screate_simple(array->ndim, count, NULL);
-  TR_TRY_H5(in_file, TR_EIO, "%s: cannot be read", array->where);
-  TR_TRY_H5(in_memory, TR_ENOMEM, "%s: cannot be read", array->where);
-  TR_TRY_H5(
-      H5Sselect_hyperslab(in_file, H5S_SELECT_SET, start, NULL, count, NULL),
-      TR_EIO, "%s: cannot be read", array->where);
-  TR_TRY_H5(H5Dread(array->id, type, in_memory, in_file, H5P_DEFAULT, out),
-            TR_EIO, "%s: samples %llu to %llu cannot be read", array->where,
-            (unsigned long long)start[0],
-            (unsigned long long)(start[0] + count[0] - 1));
-  return TR_OK;
-}
-
-tr_status tr__hdf5_read(const tr__hdf5_array *array,
-                        int64_t first,
-                        int64_t count,
-                        hid_t type,
-                        void *out)
-{
-  hsize_t start[TR_MAX_DIMS] = {(hsize_t)first};
-  hsize_t extent[TR_MAX_DIMS] = {(hsize_t)count};
-  for (int i = 1; i < array->ndim; i++) {
-    extent[i] = (hsize_t)array->dims[i];
-  }
-  hid_t spaces[2] = {-1, -1};
-  tr_status status = read_selected(array, start, extent, spaces, type, out);
-  tr__hdf5_close(spaces[0]);
-  tr__hdf5_close(spaces[1]);
-  return status;
 }

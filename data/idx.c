@@ -1,6 +1,5 @@
 /* Images and labels in a folder of IDX files. */
-#include "base/random_impl.h"
-#include "data/data_impl.h"
+#include "data/classes_impl.h"
 #include "data/idx_impl.h"
 
 #include <limits.h>
@@ -9,17 +8,10 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* The shuffle that splits a lone pair of files. Part of the format: another
- * number would mix old training samples into new tests. */
-#define SPLIT_SEED UINT64_C(20111)
-
 enum { TRAIN, TEST, NUM_PAIRS };
 
 typedef struct idx {
-  tr__idx images, labels;
-  int64_t total;  /* images in the file */
-  int64_t first;  /* place of sample 0 in the order below */
-  bool is_shared; /* train and test come from one pair, shuffled */
+  tr__idx images, labels; /* of this split's samples alone */
 } idx;
 
 /* A file of the folder, with or without .gz. */
@@ -67,33 +59,54 @@ static tr_status load_pair(const char *dir, int pair, idx *state)
            "%s: %s has %lld labels, expected %lld as in %s", dir,
            label_names[pair], (long long)state->labels.dims[0],
            (long long)state->images.dims[0], image_names[pair]);
-  state->total = state->images.dims[0];
   return TR_OK;
 }
 
-static int64_t count_classes(const tr__idx *labels)
+static tr_status
+add_labels(const char *where, const tr__idx *labels, tr__classes *classes)
 {
-  int64_t classes = 2;
   for (int64_t i = 0; i < labels->dims[0]; i++) {
-    classes = tr__max(classes, labels->bytes[i] + 1);
+    TR_TRY(tr__classes_add(classes, where, i, labels->bytes[i]));
   }
-  return classes;
+  return TR_OK;
 }
 
 /* Both splits must name the same classes, also those that one of them does
  * not have. */
-static tr_status
-count_all_classes(const char *dir, int pair, const idx *state, int64_t *out)
+static tr_status add_all_labels(const char *dir,
+                                int pair,
+                                bool has_other,
+                                const tr__idx *labels,
+                                tr__classes *classes)
 {
-  *out = count_classes(&state->labels);
-  if (state->is_shared) {
+  TR_TRY(add_labels(dir, labels, classes));
+  if (!has_other) {
     return TR_OK;
   }
   tr__idx other;
   TR_TRY(load_labels(dir, TRAIN + TEST - pair, &other));
-  *out = tr__max(*out, count_classes(&other));
+  tr_status status = add_labels(dir, &other, classes);
   free(other.bytes);
-  return TR_OK;
+  return status;
+}
+
+static tr_status count_classes(tr_context *ctx,
+                               const char *dir,
+                               int pair,
+                               bool has_other,
+                               const tr__idx *labels,
+                               int64_t *out)
+{
+  tr__classes classes = {0};
+  char where[PATH_MAX];
+  tr_status status;
+  snprintf(where, sizeof where, "%s/%s", dir, label_names[pair]);
+  TR_TRY_GOTO(add_all_labels(dir, pair, has_other, labels, &classes), done);
+  TR_TRY_GOTO(tr__classes_judge(&classes, ctx, where), done);
+  *out = tr__classes_count(&classes);
+done:
+  tr__classes_release(&classes);
+  return status;
 }
 
 static tr_status idx_read(const tr_dataset *data,
@@ -105,16 +118,31 @@ static tr_status idx_read(const tr_dataset *data,
   int32_t *y = targets;
   const idx *state = data->state;
   int64_t pixels = tr_shape_count(&data->shape);
-  tr__permutation order = tr__permutation_of(SPLIT_SEED, 0, state->total);
   for (int64_t i = 0; i < count; i++) {
-    int64_t image = state->first + ids[i];
-    if (state->is_shared) {
-      image = tr__permute(&order, image);
-    }
-    tr__scale_bytes(state->images.bytes + image * pixels, pixels, data->dtype,
+    tr__scale_bytes(state->images.bytes + ids[i] * pixels, pixels, data->dtype,
                     tr__at(x, data->dtype, i * pixels));
-    y[i] = state->labels.bytes[image];
+    y[i] = state->labels.bytes[ids[i]];
   }
+  return TR_OK;
+}
+
+/* Only this part of a lone pair is kept, so that both splits together hold each
+ * image once. */
+static tr_status keep_part(const tr__split *split, int64_t count, tr__idx *all)
+{
+  size_t each = 1;
+  for (int i = 1; i < all->ndim; i++) {
+    each *= (size_t)all->dims[i];
+  }
+  uint8_t *part = malloc((size_t)count * each);
+  TR_CHECK(part != NULL, TR_ENOMEM, "no memory for %lld samples",
+           (long long)count);
+  for (int64_t i = 0; i < count; i++) {
+    memcpy(part + (size_t)i * each,
+           all->bytes + (size_t)tr__split_id(split, i) * each, each);
+  }
+  free(all->bytes);
+  all->bytes = part;
   return TR_OK;
 }
 
@@ -136,42 +164,48 @@ static uint64_t idx_hash(const tr_dataset *data)
   const idx *state = data->state;
   const tr__idx *images = &state->images;
   size_t pixels = (size_t)(images->dims[1] * images->dims[2]);
-  uint64_t labels = XXH3_64bits(state->labels.bytes, (size_t)state->total);
-  return XXH3_64bits_withSeed(images->bytes, (size_t)state->total * pixels,
+  uint64_t labels = XXH3_64bits(state->labels.bytes, (size_t)data->num_samples);
+  return XXH3_64bits_withSeed(images->bytes, (size_t)data->num_samples * pixels,
                               labels);
 }
 
 static const tr__dataset_type idx_type = {
     .name = "idx", .read = idx_read, .close = idx_close, .hash = idx_hash};
 
-static tr_status
-fill(const char *dir, const char *split, idx *state, tr__dataset_info *info)
+static tr_status find_pairs(const char *dir, bool *has)
 {
-  bool is_test = strcmp(split, "test") == 0;
-  TR_CHECK(is_test || strcmp(split, "train") == 0, TR_EINVAL,
-           "%s: split is \"%s\", expected \"train\" or \"test\"", dir, split);
   file_name name;
-  bool has[NUM_PAIRS];
   for (int i = 0; i < NUM_PAIRS; i++) {
     has[i] = find_file(dir, image_names[i], &name);
   }
   TR_CHECK(has[TRAIN] || has[TEST], TR_ENOINPUT,
            "%s: no IDX files: neither %s nor %s, with or without .gz", dir,
            image_names[TRAIN], image_names[TEST]);
-  state->is_shared = !(has[TRAIN] && has[TEST]);
-  int pair =
-      state->is_shared ? (has[TRAIN] ? TRAIN : TEST) : (is_test ? TEST : TRAIN);
+  return TR_OK;
+}
+
+static tr_status fill(tr_context *ctx,
+                      const char *dir,
+                      const char *split,
+                      idx *state,
+                      tr__dataset_info *info)
+{
+  bool is_test = strcmp(split, "test") == 0, has[NUM_PAIRS];
+  TR_CHECK(is_test || strcmp(split, "train") == 0, TR_EINVAL,
+           "%s: split is \"%s\", expected \"train\" or \"test\"", dir, split);
+  TR_TRY(find_pairs(dir, has));
+  bool has_both = has[TRAIN] && has[TEST];
+  int pair = has_both ? (is_test ? TEST : TRAIN) : (has[TRAIN] ? TRAIN : TEST);
   TR_TRY(load_pair(dir, pair, state));
-  TR_TRY(count_all_classes(dir, pair, state, &info->num_classes));
-  int64_t cut = tr__part(state->total, 4, 5);
-  state->first = state->is_shared && is_test ? cut : 0;
-  info->num_samples = state->total;
-  if (state->is_shared) {
-    info->num_samples = is_test ? state->total - cut : cut;
+  TR_TRY(count_classes(is_test ? NULL : ctx, dir, pair, has_both,
+                       &state->labels, &info->num_classes));
+  info->num_samples = state->images.dims[0];
+  if (!has_both) {
+    tr__split part;
+    TR_TRY(tr__split_of(dir, is_test, &info->num_samples, &part));
+    TR_TRY(keep_part(&part, info->num_samples, &state->images));
+    TR_TRY(keep_part(&part, info->num_samples, &state->labels));
   }
-  TR_CHECK(info->num_samples > 0, TR_EDATA,
-           "%s: %lld image is too few to split into train and test", dir,
-           (long long)state->total);
   info->shape = tr_shape_of(
       3, (int64_t[]){1, state->images.dims[1], state->images.dims[2]});
   return TR_OK;
@@ -187,7 +221,7 @@ tr_status tr__idx_open_local(tr_context *ctx,
   TR_CHECK(state != NULL, TR_ENOMEM, "%s: out of memory", dir);
   tr__dataset_info info = {.type = &idx_type};
   tr_status status;
-  TR_TRY_GOTO(fill(dir, split, state, &info), failed);
+  TR_TRY_GOTO(fill(ctx, dir, split, state, &info), failed);
   TR_TRY_GOTO(tr__dataset_new(ctx, &info, dir, split, state, out), failed);
   return TR_OK;
 failed:

@@ -65,21 +65,35 @@ typedef struct tr_loader tr_loader;
 
 /* tr_hdf5_open - samples from /<split>/x and /<split>/y of an HDF5 file.
  *
- *   x  (N, ...) uint8, scaled by 1/255, or float32 or float64 as it is
- *   y  (N) any integer type, classes 0..K-1
+ *   x  (N, ...) uint8, scaled by 1/255, or float32 or float64 as it is; bytes
+ *      of (N, H, W) are images of one channel: (1, H, W)
+ *   y  classes 0..K-1: (N) or (N, 1) integers, booleans or floats that are
+ *      whole, or (N, K) rows of one 1 and zeros
  *
- * Samples are read when they are needed; the data set is never held.
+ * Samples are read when they are needed; the data set is never held. The file
+ * must not change meanwhile. Contiguous, compact and chunked arrays are read,
+ * with the filters deflate, shuffle and fletcher32, of all formats up to HDF5
+ * 2.0; links to elsewhere, virtual data sets and external storage are refused.
+ *
+ * The file is not believed: every address and size is checked, and a chunk must
+ * expand to exactly its size. What it may make this process hold is at most 4
+ * bytes per label, 32 per chunk, 16 MB of counts of classes, and of expanded
+ * chunks 4 of them or 64 MiB, whichever is less, but at least 1 MiB and 2
+ * chunks (a chunk may have 1 GiB). A data set whose chunks have more than 64
+ * MiB is read, with a warning: samples drawn at random unpack one each.
+ *
+ * Warnings go to the context's log where classes have no sample, as with labels
+ * from 1, and where samples look like (height, width, channels). Labels with
+ * gaps that nobody can mean, as one of 255 among ten digits, are refused.
  *
  * split  [in]  "train" or "test", or any group with x and y
  *
  * Calls:     collective on the context's communicator
- * Errors:    TR_ENOINPUT, TR_EDATA (names the data set, expected and got);
- *            agreed on all ranks
+ * Errors:    TR_ENOINPUT (with the names that are there), TR_EDATA (names the
+ *            data set, expected and got), TR_EIO, TR_ENOMEM; agreed
  * Ownership: *out is owned by the caller
- * Threads:   one thread per context. Uncompressed contiguous x in this
- *            machine's byte order is read without libhdf5. Of other files a
- *            loader's threads call libhdf5, one at a time: a program that
- *            calls it too needs a thread-safe build of it */
+ * Threads:   one thread per context; a loader's threads read at the same time,
+ *            and none of them calls libhdf5 */
 TR_API tr_status tr_hdf5_open(tr_context *ctx,
                               const char *path,
                               const char *split,
@@ -89,8 +103,9 @@ TR_API tr_status tr_hdf5_open(tr_context *ctx,
  *
  * Looks for train-images-idx3-ubyte and t10k-images-idx3-ubyte and their
  * labels, each also with .gz. Where only one pair is there, a fixed shuffle of
- * it gives 80 % to "train" and 20 % to "test". Bytes are scaled by 1/255;
- * images get one channel: (1, H, W).
+ * it gives 80 % to "train" and 20 % to "test", each of which holds its part.
+ * Bytes are scaled by 1/255; images get one channel: (1, H, W). Labels are
+ * judged as those of tr_hdf5_open().
  *
  * split  [in]  "train" or "test"
  *
@@ -123,7 +138,9 @@ TR_API tr_status tr_digits_open(tr_context *ctx,
 
 /* tr_dataset_open - the data set that a path names, by what is found there.
  *
- * NULL gives the embedded digits, a folder IDX files, a file HDF5.
+ * NULL gives the embedded digits, a folder IDX files, a file HDF5. Where an
+ * HDF5 file has /train and no /test, it is split as a lone pair of IDX files
+ * is.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_ENOINPUT where nothing is there; those of the formats; agreed

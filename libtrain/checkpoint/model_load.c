@@ -40,7 +40,7 @@ typedef struct request {
 } request;
 
 static tr_status read_param(const tr__store *store,
-                            const tr__h5_file *file,
+                            tr__h5_file *file,
                             const tr__param *param,
                             char *arena)
 {
@@ -56,10 +56,8 @@ static tr_status read_param(const tr__store *store,
   return TR_OK;
 }
 
-static tr_status read_params(const tr__store *store,
-                             const tr__h5_file *file,
-                             request *r,
-                             char *arena)
+static tr_status
+read_params(const tr__store *store, tr__h5_file *file, request *r, char *arena)
 {
   char name[TR__VIEW_NAME_BYTES];
   for (int i = 0; i < store->num_params; i++) {
@@ -68,7 +66,11 @@ static tr_status read_params(const tr__store *store,
       continue;
     }
     tr__param_set_name(param, NULL, name);
-    if (r->opts.allow_missing && !tr__h5_has(file, name)) {
+    bool has = true;
+    if (r->opts.allow_missing) {
+      TR_TRY(tr__h5_has(file, name, &has));
+    }
+    if (!has) {
       continue;
     }
     TR_TRY(read_param(store, file, param, arena));

@@ -107,8 +107,7 @@ static void test_a_shape_that_differs_is_refused_with_both_sides(void)
   ASSERT_FAILS(tr_model_load_matching(
                    net, path, &(tr_load_opts){.allow_missing = 1}, &num_loaded),
                TR_ESHAPE,
-               "data set /params/fc.weight has (5, 3), the model expects "
-               "(3, 3)");
+               "/params/fc.weight has (5, 3), the model expects (3, 3)");
   ASSERT_EQ(num_loaded, 0);
   ASSERT_NEAR(first_value(net, "conv1.weight"), before, 0);
   tr_model_destroy(&net);
@@ -129,7 +128,7 @@ static void test_what_is_missing_is_refused_or_left_alone(void)
   float fc2 = first_value(net, "fc2.weight");
   int num_loaded;
   ASSERT_FAILS(tr_model_load_matching(net, path, NULL, &num_loaded),
-               TR_EMISMATCH, "has no /params/fc2.");
+               TR_EMISMATCH, "no link \"fc2.");
   ASSERT(first_value(net, "fc.weight") < 1);
   ASSERT_OK(tr_model_load_matching(
       net, path, &(tr_load_opts){.allow_missing = 1}, &num_loaded));
