@@ -141,4 +141,11 @@ tr_status tr__checkpoint_resume_from(tr_context *ctx,
                                      bool is_own,
                                      tr__resumed *out);
 
+/* tr__checkpoint_resume_with - tr_checkpoint_resume() with the system calls
+ * given, which stay with the model's cache until the next save. */
+tr_status tr__checkpoint_resume_with(tr_context *ctx,
+                                     const tr__file_ops *ops,
+                                     const char *dir,
+                                     const tr_checkpoint *run);
+
 #endif

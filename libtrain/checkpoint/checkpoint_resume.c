@@ -9,6 +9,7 @@
 
 /* What rank 0 has read and verified. */
 typedef struct found {
+  const tr__file_ops *ops;
   unsigned char *bytes; /* NULL: there is no checkpoint */
   tr__sealed sealed;
   unsigned char run_id[TR__SEAL_RUN_BYTES];
@@ -24,40 +25,46 @@ static void release_found(found *f)
   f->bytes = NULL;
 }
 
+/* What is damaged or gone can never be resumed, so an older one is taken. All
+ * else may be whole: it could not be looked at. */
+static bool is_lost(tr_status status)
+{
+  return status == TR_EDATA || status == TR_ENOINPUT;
+}
+
 /* Damage is told and passed over; anything else ends the search. */
-static tr_status try_one(tr_context *ctx,
-                         const tr__file_ops *ops,
-                         const char *dir,
-                         const tr__listed *item,
-                         found *out)
+static tr_status
+try_one(tr_context *ctx, const char *dir, const tr__listed *item, found *out)
 {
   if (!item->is_readable) {
     tr__warn_root(ctx, "checkpoint refused: %s", item->problem);
     return TR_FAIL(TR_EDATA, "%s", item->problem);
   }
-  tr_status status =
-      tr__run_dir_load(ops, dir, &item->manifest, &out->bytes, &out->sealed);
+  tr_status status = tr__run_dir_load(out->ops, dir, &item->manifest,
+                                      &out->bytes, &out->sealed);
   if (status == TR_OK) {
     snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
     memcpy(out->run_id, out->sealed.seal.run_id, sizeof out->run_id);
     out->save = item->manifest.save;
     return TR_OK;
   }
-  if (status != TR_ENOMEM) {
-    tr__warn_root(ctx, "checkpoint refused: %s", tr_error_message());
+  char why[TR__MESSAGE_BYTES / 2];
+  snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, tr_error_message());
+  if (is_lost(status)) {
+    tr__warn_root(ctx, "checkpoint refused: %s", why);
+    return status;
   }
-  return status;
+  return TR_FAIL(status, "%s; an older checkpoint is not taken instead", why);
 }
 
 static tr_status find_newest(tr_context *ctx,
-                             const tr__file_ops *ops,
                              const char *dir,
                              const unsigned char *run_id,
                              found *out)
 {
   tr__listing listing;
   char newest[TR__MESSAGE_BYTES / 2] = "";
-  TR_TRY(tr__run_dir_list(ops, dir, &listing));
+  TR_TRY(tr__run_dir_list(out->ops, dir, &listing));
   tr_status status = TR_OK;
   int count = 0;
   for (int i = 0; i < listing.count; i++) {
@@ -65,8 +72,8 @@ static tr_status find_newest(tr_context *ctx,
     if (out->is_own && tr__is_foreign(item, &listing, run_id)) {
       continue;
     }
-    status = try_one(ctx, ops, dir, item, out);
-    if (status == TR_OK || status == TR_ENOMEM) {
+    status = try_one(ctx, dir, item, out);
+    if (!is_lost(status)) {
       break;
     }
     if (count++ == 0) {
@@ -76,7 +83,7 @@ static tr_status find_newest(tr_context *ctx,
   }
   out->last_save = listing.last_save;
   tr__listing_release(&listing);
-  TR_CHECK(status == TR_OK || status == TR_ENOMEM, TR_EDATA,
+  TR_CHECK(!is_lost(status), TR_EDATA,
            "%s: none of %d checkpoints can be used; the newest: %s", dir, count,
            newest);
   return status;
@@ -265,80 +272,13 @@ static tr_status send(tr__comm *comm, const tr_checkpoint *run, parcel *p)
   return TR_OK;
 }
 
-/* The loader goes first: it alone can refuse, and it can be put back. */
-static tr_status
-move_loader(tr__comm *comm, tr_loader *loader, const tr__run_numbers *numbers)
-{
-  if (loader == NULL) {
-    return TR_OK;
-  }
-  const tr__loader_state before = tr__loader_get_state(loader);
-  const tr__loader_state state = {
-      .seed = (uint64_t)numbers->loader_seed,
-      .epoch = numbers->epoch,
-      .done = numbers->done,
-      .num_samples = numbers->num_samples,
-      .batch = numbers->batch,
-      .shuffle = numbers->shuffle,
-  };
-  tr_status mine = tr__loader_set_state(loader, &state);
-  tr_status status = tr__agree(comm, mine);
-  if (status != TR_OK && mine == TR_OK) {
-    tr__loader_set_state(loader, &before);
-  }
-  return status;
-}
-
-/* Only a schedule by metric has such a state; another one that this run uses
- * instead begins anew. */
-static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
-{
-  tr__plateau *plateau = &opt->plateau;
-  *plateau = (tr__plateau){.scale = 1};
-  if (opt->schedule.kind != TR_SCHEDULE_PLATEAU ||
-      numbers->plateau_reports == 0) {
-    return;
-  }
-  memcpy(&plateau->best, &numbers->plateau_best, sizeof plateau->best);
-  memcpy(&plateau->scale, &numbers->plateau_scale, sizeof plateau->scale);
-  plateau->num_bad = numbers->plateau_bad;
-  plateau->cooldown = numbers->plateau_cooldown;
-  plateau->num_reports = numbers->plateau_reports;
-}
-
-/* A run without a scale of its own leaves none. */
-static tr_status move_scaler(tr_optimizer *opt, const tr__run_numbers *numbers)
-{
-  tr__scaler scaler;
-  TR_TRY(tr__optimizer_get_scaler(opt, &scaler));
-  scaler.num_skipped = (double)numbers->skipped;
-  if (opt->growth_interval > 0 && numbers->loss_scale != 0) {
-    memcpy(&scaler.loss_scale, &numbers->loss_scale, sizeof scaler.loss_scale);
-    scaler.good_steps = (double)numbers->good_steps;
-  }
-  tr__optimizer_set_scaler(opt, &scaler);
-  return TR_OK;
-}
-
-static tr_status move_optimizer(tr_optimizer *opt,
-                                const tr__run_numbers *numbers)
-{
-  tr__optimizer_set_steps(opt, numbers->step);
-  move_plateau(opt, numbers);
-  opt->lr_scale = 1;
-  if (numbers->lr_scale != 0) {
-    memcpy(&opt->lr_scale, &numbers->lr_scale, sizeof opt->lr_scale);
-  }
-  opt->num_rollbacks = numbers->rollbacks;
-  return move_scaler(opt, numbers);
-}
-
 static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
 {
   tr__store *store = tr__model_store(run->model);
   tr__backend *backend = ctx->backend;
   tr_status status = TR_OK;
-  TR_TRY(move_loader(ctx->comm, run->loader, &p->numbers));
+  /* The loader goes first: it alone can refuse, and it can be put back. */
+  TR_TRY(tr__resume_loader(ctx->comm, run->loader, &p->numbers));
   for (int k = 0; k < tr__num_arenas(run); k++) {
     backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
                           own_bytes(run, k));
@@ -346,7 +286,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   tr__store_changed(store);
   if (run->optimizer != NULL) {
     tr__model_set_seed(run->model, (uint64_t)p->numbers.seed);
-    status = move_optimizer(run->optimizer, &p->numbers);
+    status = tr__resume_optimizer(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
     tr__store_clear_grads(store);
     ctx->torn = false;
@@ -373,12 +313,11 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
-  const tr__file_ops *ops = tr__file_ops_system();
   tr__store *store = tr__model_store(run->model);
   tr__checkpoint_cache *cache;
   TR_TRY(tr__checkpoint_cache_of(store, &cache));
-  TR_TRY(lock_for_reading(store, ops, dir));
-  TR_TRY(find_newest(ctx, ops, dir, cache->run_id, out));
+  TR_TRY(lock_for_reading(store, out->ops, dir));
+  TR_TRY(find_newest(ctx, dir, cache->run_id, out));
   /* Those that were refused before stay refused. */
   bool refused = out->bytes != NULL && out->save < out->last_save;
   if (refused && cache->has_dir) {
@@ -403,13 +342,13 @@ static tr_status read_alphabet(const found *f, tr_alphabet *out)
 static tr_status
 find_alphabet(tr_context *ctx, const char *dir, tr_alphabet *out)
 {
-  found f = {.bytes = NULL};
+  found f = {.ops = tr__file_ops_system()};
   TR_CHECK(dir != NULL && dir[0] != '\0', TR_EINVAL,
            "checkpoint: expected the name of a directory, got none");
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
-  TR_TRY(find_newest(ctx, tr__file_ops_system(), dir, NULL, &f));
+  TR_TRY(find_newest(ctx, dir, NULL, &f));
   tr_status status = read_alphabet(&f, out);
   release_found(&f);
   return status;
@@ -424,6 +363,7 @@ tr_checkpoint_get_alphabet(tr_context *ctx, const char *dir, tr_alphabet *out)
 }
 
 static tr_status resume(tr_context *ctx,
+                        const tr__file_ops *ops,
                         const char *dir,
                         const tr_checkpoint *run,
                         bool is_own,
@@ -431,7 +371,7 @@ static tr_status resume(tr_context *ctx,
 {
   tr__comm *comm = ctx->comm;
   tr_status status;
-  found f = {.is_own = is_own};
+  found f = {.ops = ops, .is_own = is_own};
   parcel p = {0};
   notes n = {0};
   *out = (tr__resumed){0};
@@ -472,21 +412,39 @@ done:
   return status;
 }
 
+static tr_status resume_watched(tr_context *ctx,
+                                const tr__file_ops *ops,
+                                const char *dir,
+                                const tr_checkpoint *run,
+                                bool is_own,
+                                tr__resumed *out)
+{
+  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_RESUME, 0);
+  tr_status status = resume(ctx, ops, dir, run, is_own, out);
+  tr__work_end(ctx->comm->board, before);
+  return status;
+}
+
 tr_status tr__checkpoint_resume_from(tr_context *ctx,
                                      const char *dir,
                                      const tr_checkpoint *run,
                                      bool is_own,
                                      tr__resumed *out)
 {
-  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_RESUME, 0);
-  tr_status status = resume(ctx, dir, run, is_own, out);
-  tr__work_end(ctx->comm->board, before);
-  return status;
+  return resume_watched(ctx, tr__file_ops_system(), dir, run, is_own, out);
+}
+
+tr_status tr__checkpoint_resume_with(tr_context *ctx,
+                                     const tr__file_ops *ops,
+                                     const char *dir,
+                                     const tr_checkpoint *run)
+{
+  tr__resumed taken;
+  return resume_watched(ctx, ops, dir, run, false, &taken);
 }
 
 tr_status
 tr_checkpoint_resume(tr_context *ctx, const char *dir, const tr_checkpoint *run)
 {
-  tr__resumed taken;
-  return tr__checkpoint_resume_from(ctx, dir, run, false, &taken);
+  return tr__checkpoint_resume_with(ctx, tr__file_ops_system(), dir, run);
 }

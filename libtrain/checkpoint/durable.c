@@ -183,7 +183,8 @@ static tr_status read_all(const tr__file_ops *ops,
     if (n < 0 && errno == EINTR) {
       continue;
     }
-    TR_CHECK(n >= 0, TR_EIO, "%s: cannot read: %s", path, strerror(errno));
+    TR_CHECK(n >= 0, tr__errno_status(errno), "%s: cannot read: %s", path,
+             strerror(errno));
     TR_CHECK(n > 0, TR_EDATA, "%s: ends after %zu bytes, expected %zu", path,
              done, bytes);
     done += (size_t)n;
@@ -203,9 +204,14 @@ tr_status tr__read_file(const tr__file_ops *ops,
   *length = 0;
   /* Not blocking, so that a pipe of this name cannot hold us. */
   int fd = open_again(ops, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  TR_CHECK(fd >= 0, errno == ENOENT ? TR_ENOINPUT : TR_EIO,
-           "%s: cannot open: %s", path, strerror(errno));
-  if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
+  TR_CHECK(fd >= 0, tr__errno_status(errno), "%s: cannot open: %s", path,
+           strerror(errno));
+  if (fstat(fd, &info) < 0) {
+    status = TR_FAIL(tr__errno_status(errno), "%s: cannot look at it: %s", path,
+                     strerror(errno));
+    goto done;
+  }
+  if (!S_ISREG(info.st_mode)) {
     status = TR_FAIL(TR_EDATA, "%s: is no regular file", path);
     goto done;
   }

@@ -1,5 +1,5 @@
 /* What a verified checkpoint says of its run, and how it is compared with the
- * run that shall go on from it. All of this is rank 0's. */
+ * run that shall go on from it. What reads a file is rank 0's. */
 #ifndef TR_RESUME_IMPL_H
 #define TR_RESUME_IMPL_H
 
@@ -40,6 +40,16 @@ tr_status tr__resume_note(const tr__saved_run *saved,
                           const tr__run_numbers *numbers,
                           const tr_checkpoint *run,
                           FILE *notes);
+
+/* tr__resume_loader - the saved position; loader may be NULL. Collective; where
+ * one rank's loader refuses it, all stay where they were. */
+tr_status tr__resume_loader(tr__comm *comm,
+                            tr_loader *loader,
+                            const tr__run_numbers *numbers);
+
+/* tr__resume_optimizer - the saved step, schedule and scales. */
+tr_status tr__resume_optimizer(tr_optimizer *opt,
+                               const tr__run_numbers *numbers);
 
 /* One line of a text, without its end. */
 typedef struct tr__text_line {

@@ -85,6 +85,10 @@ static tr_status list_name(void *user, const char *path, const char *name)
     item->is_damaged = status != TR_OK;
     free(text);
   }
+  if (status != TR_OK && status != TR_EDATA && status != TR_ENOINPUT) {
+    /* It could not be looked at, so nobody knows what it is. */
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
   if (status == TR_OK && item->manifest.step != step) {
     status = TR_FAIL(TR_EDATA, "%s: is the manifest of step %lld", full.text,
                      (long long)item->manifest.step);
