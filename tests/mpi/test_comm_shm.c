@@ -5,9 +5,11 @@
 #include "mpi_test.h"
 
 #include <mpi.h>
+#include <sys/inotify.h>
 #include <time.h>
 #include <train/mpi.h>
 #include <train/train.h>
+#include <unistd.h>
 
 static tr__comm *create(void)
 {
@@ -188,7 +190,29 @@ static void test_gradients_lie_in_shared_memory(void)
   tr_context_destroy(&ctx);
 }
 
+/* A name would stay where a rank ends before all have opened the memory. */
+static void test_shared_memory_never_has_a_name(void)
+{
+  int watch = inotify_init1(IN_NONBLOCK);
+  if (watch < 0 || inotify_add_watch(watch, "/dev/shm", IN_CREATE) < 0) {
+    test_skip("nothing tells of new files in /dev/shm");
+  }
+  tr__comm *comm = create();
+  float *values = shared(comm, 1 << 20);
+  _Alignas(struct inotify_event) char events[1 << 16];
+  ssize_t bytes = read(watch, events, sizeof events);
+  for (ssize_t at = 0; at < bytes;) {
+    const struct inotify_event *event = (const void *)(events + at);
+    ASSERT(strstr(event->name, "libtrain-") == NULL);
+    at += (ssize_t)sizeof *event + event->len;
+  }
+  comm->type->free(comm, values);
+  comm->type->destroy(comm);
+  close(watch);
+}
+
 static const tr_test tests[] = {
+    TEST(test_shared_memory_never_has_a_name),
     TEST(test_ranks_that_dawdle_never_see_another_rounds_numbers),
     TEST(test_parts_of_an_arena_are_summed_alone),
     TEST(test_the_order_of_sums_is_that_of_the_ranks_for_any_size),
