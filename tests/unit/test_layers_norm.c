@@ -320,7 +320,7 @@ static void test_impossible_options_are_refused_with_what_was_expected(void)
   ASSERT_FAILS(build_with(no_groups), TR_EINVAL,
                "groups is 0, expected at least 1");
   ASSERT_FAILS(build_with(bad_eps), TR_EINVAL,
-               "eps is -1, expected more than 0");
+               "eps is -1, expected at least 0");
   ASSERT_FAILS(build_with(bad_momentum), TR_EINVAL, "momentum is 2");
   ASSERT_FAILS(build_with(bad_slope), TR_EINVAL,
                "negative_slope is -1, expected 0 to 1");
