@@ -67,8 +67,9 @@ typedef enum tr_dtype {
  *   tr_leaky_relu(net, x, &(tr_leaky_relu_opts){.negative_slope = TR_ZERO});
  *
  * It is the negative zero, so that a struct of zeros has all defaults and every
- * number of type double can be said. Integers need none: where 0 is their
- * default, it means nothing else. */
+ * number of type double can be said; where 0 makes no sense it is refused like
+ * any other that makes none. Integers need none: where 0 is their default, it
+ * means nothing else. */
 #define TR_ZERO (-0.0)
 
 /* The extents of one sample, without the batch: (C, H, W) for an image, (D)

@@ -84,7 +84,9 @@ static tr_status check_opts(const tr_context_opts *opts)
       "wire is %s with %lld virtual shards: what is rounded depends on the "
       "number of ranks",
       tr__dtype_name(opts->wire), (long long)opts->virtual_shards);
-  TR_CHECK(!isnan(opts->stall_timeout), TR_EINVAL,
+  TR_CHECK(opts->stall_timeout != 0 ? !isnan(opts->stall_timeout)
+                                    : tr__is_default(opts->stall_timeout),
+           TR_EINVAL,
            "stall_timeout is not a number, expected seconds, 0 (120) or less "
            "(no limit)");
   TR_CHECK(opts->virtual_shards >= 0 && opts->virtual_shards <= MAX_SHARDS,

@@ -34,7 +34,8 @@ static bool rolls_back(const tr_trainer_opts *opts)
 
 static tr_status check_rollback(const tr_trainer_opts *opts)
 {
-  TR_CHECK(opts->rollback_factor >= 0 && opts->rollback_factor < 1, TR_EINVAL,
+  double factor = opts->rollback_factor;
+  TR_CHECK((factor > 0 && factor < 1) || tr__is_default(factor), TR_EINVAL,
            "tr_trainer_create: rollback_factor is %g, expected more than 0 "
            "and less than 1, or 0 for the default",
            opts->rollback_factor);

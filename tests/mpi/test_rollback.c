@@ -592,8 +592,8 @@ static void refuses(const job *j, tr_trainer_opts opts, const char *text)
 static void test_bad_options_are_refused(void)
 {
   job j = begin(&(job_opts){.policy = TR_NONFINITE_ROLLBACK});
-  static const double factors[] = {1, 2, -0.5, NAN, INFINITY};
-  for (int i = 0; i < 5; i++) {
+  static const double factors[] = {1, 2, -0.5, NAN, INFINITY, TR_ZERO};
+  for (int i = 0; i < 6; i++) {
     refuses(&j, (tr_trainer_opts){.rollback_factor = factors[i]},
             "expected more than 0 and less than 1");
   }
