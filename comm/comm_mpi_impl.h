@@ -43,6 +43,18 @@ bool tr__mpi_is_launched(void);
  * where none says so. Needs no MPI. */
 int tr__launcher_rank(void);
 
+/* tr__launcher_rank_name - the variable that says so; NULL: none. */
+const char *tr__launcher_rank_name(void);
+
+/* The lowest ranks of this job on this machine whose processes are stopped, and
+ * whose are not; -1: none is known. */
+typedef struct tr__peers {
+  int stopped, running;
+} tr__peers;
+
+/* tr__launcher_peers - look at them, without MPI. Takes a while. */
+void tr__launcher_peers(tr__peers *out);
+
 /* tr__launcher_check - TR_EMISMATCH where a launcher started several processes,
  * but MPI_COMM_WORLD is this one alone, unless LIBTRAIN_ALLOW_SINGLE_RANK is
  * set. For a context on this communicator, given by its Fortran handle:

@@ -56,18 +56,22 @@ static int largest_size(const char **name)
   return largest;
 }
 
-int tr__launcher_rank(void)
+const char *tr__launcher_rank_name(void)
 {
   for (size_t i = 0; i < COUNT(rank_names); i++) {
-    int rank = number_of(rank_names[i]);
-    if (rank >= 0) {
-      return rank;
+    if (number_of(rank_names[i]) >= 0) {
+      return rank_names[i];
     }
   }
   const char *unused;
-  return is_in_slurm_step() && largest_size(&unused) > 1
-             ? number_of("SLURM_PROCID")
-             : -1;
+  bool is_step = is_in_slurm_step() && largest_size(&unused) > 1;
+  return is_step && number_of("SLURM_PROCID") >= 0 ? "SLURM_PROCID" : NULL;
+}
+
+int tr__launcher_rank(void)
+{
+  const char *name = tr__launcher_rank_name();
+  return name != NULL ? number_of(name) : -1;
 }
 
 bool tr__mpi_is_launched(void)

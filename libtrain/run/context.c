@@ -252,7 +252,8 @@ tr_context_create_f(int handle, const tr_context_opts *opts, tr_context **out)
 /* Initialising waits for all ranks, so it is watched. */
 static tr_status init_mpi(const tr_context_opts *opts)
 {
-  watch over = start_watch(or_defaults(opts), -1, TR__CALL_INIT);
+  watch over =
+      start_watch(or_defaults(opts), tr__launcher_rank(), TR__CALL_INIT);
   tr_status status = tr__mpi_init();
   tr__watchdog_stop(&over.dog);
   return status;

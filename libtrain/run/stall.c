@@ -353,6 +353,10 @@ static void tell_unseen(const tr__sight *sight, char *text)
   } else {
     add(text, ": a rank has not come to it");
   }
+  if (sight->stopped > 0) {
+    add(text, "; the process of rank %d of the job is stopped",
+        sight->stopped - 1);
+  }
 }
 
 static double limit_of(const tr__sight *sight)

@@ -12,7 +12,9 @@ typedef struct tr__sight {
   double heartbeat_s; /* a process whose watchdog looked longer ago stands */
   double waited_s;    /* how long this rank has waited and nothing got on */
   double limit_s;
-  long long now;    /* tr__board_now() */
+  int stopped;   /* where nobody can be seen: the rank, + 1, of a process of the
+                    job that is stopped; 0: unknown */
+  long long now; /* tr__board_now() */
   const char *host; /* said where there are several; may be NULL */
 } tr__sight;
 

@@ -6,6 +6,7 @@
  * Of the watchdogs of a node that come to that, the first one speaks. */
 #include "run/watchdog_impl.h"
 
+#include "comm/comm_mpi_impl.h"
 #include "run/stall_impl.h"
 
 #include <poll.h>
@@ -115,6 +116,19 @@ static void show_life(const tr__board *board, long long now)
   atomic_store(&tr__board_line(board, board->own)->alive, now);
 }
 
+/* Before ranks share a board, the processes of the job tell who is stopped, and
+ * who of the others is to speak first. */
+static void look_at_processes(tr__sight *sight, tr__stall *stall)
+{
+  tr__peers peers;
+  tr__launcher_peers(&peers);
+  sight->stopped = peers.stopped + 1;
+  tr__stall_judge(sight, stall);
+  if (peers.running >= 0 && peers.running != tr__launcher_rank()) {
+    pause_s(hold_s);
+  }
+}
+
 /* One look. A judgement needs a wait that was there at the look before. */
 static void look(tr__watchdog *dog)
 {
@@ -132,17 +146,20 @@ static void look(tr__watchdog *dog)
     return;
   }
   dog->waited_s += passed;
-  const tr__sight sight = {.seen = dog->seen,
-                           .count = board->count,
-                           .own = board->own,
-                           .size = board->size,
-                           .heartbeat_s = late_s + 2 * dog->look_s,
-                           .waited_s = dog->waited_s,
-                           .limit_s = dog->limit_s,
-                           .now = now,
-                           .host = dog->host};
+  tr__sight sight = {.seen = dog->seen,
+                     .count = board->count,
+                     .own = board->own,
+                     .size = board->size,
+                     .heartbeat_s = late_s + 2 * dog->look_s,
+                     .waited_s = dog->waited_s,
+                     .limit_s = dog->limit_s,
+                     .now = now,
+                     .host = dog->host};
   tr__stall stall;
   tr__stall_judge(&sight, &stall);
+  if (stall.exit_code != 0 && board == dog->first) {
+    look_at_processes(&sight, &stall);
+  }
   bool is_held = stall.is_elsewhere && board->count < board->size &&
                  dog->waited_s < dog->limit_s + hold_s;
   if (stall.exit_code != 0 && !is_held) {

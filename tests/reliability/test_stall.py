@@ -12,6 +12,7 @@ import collections
 import concurrent.futures
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,9 @@ GRACE_S = 10        # more than this beyond the limit is a failure: busy machine
 PATIENCE_S = 120    # until a job is taken for hanging
 LAUNCHER_S = 20     # for the launcher to end after its ranks
 MOMENT_S = 1.5      # faults strike so long after the first step
+
+
+SAID = re.compile(r"(libtrain: |error on rank \d+: |^error: ).*")
 
 
 class Failure(Exception):
@@ -91,9 +95,10 @@ class Run:
         return found
 
     def lines(self):
-        """What the library says."""
-        return [line for line in job.BREAK.split(self.output())
-                if line.startswith(("libtrain:", "error"))]
+        """What the library says. Launchers may put the output of another rank
+        before it, on the same line."""
+        found = [SAID.search(line) for line in job.BREAK.split(self.output())]
+        return [said.group(0) for said in found if said]
 
     def end(self, seconds=PATIENCE_S):
         """How the job ends."""
@@ -201,6 +206,9 @@ def check_stopped_at_start(campaign):
            (end.code, end.lines))
     expect(end.lines and all("Exit 71." in line for line in end.lines),
            "says %s" % end.lines)
+    expect("rank %d ha" % rank in end.lines[0] or
+           "rank %d of the job is stopped" % rank in end.lines[0],
+           "rank %d is not named: %s" % (rank, end.lines))
     expect(end.took <= LIMIT_S + GRACE_S, "took %.1f s" % end.took)
     campaign.note("start", end.took - LIMIT_S)
 

@@ -396,6 +396,33 @@ static void test_ranks_of_other_nodes_are_known_by_their_messages(void)
   ASSERT(strstr(stall.text, "rank 3 on node7 has not come") != NULL);
 }
 
+static void test_a_stopped_process_is_named_before_ranks_share_a_board(void)
+{
+  tr__seen seen = {.rank = 1,
+                   .work = TR__WORK_SETUP,
+                   .calls = {{0}, {1, true, TR__CALL_INIT, 0}},
+                   .is_waiting = true,
+                   .is_blocked = true,
+                   .series = TR__MEETINGS,
+                   .alive = 100 * second,
+                   .awaited = -1};
+  const tr__sight sight = {.seen = &seen,
+                           .count = 1,
+                           .size = 1,
+                           .heartbeat_s = 2.5,
+                           .waited_s = 10,
+                           .limit_s = 10,
+                           .stopped = 1,
+                           .now = 100 * second};
+  tr__stall stall;
+  tr__stall_judge(&sight, &stall);
+  ASSERT_EQ(stall.exit_code, 71);
+  ASSERT(strcmp(stall.text,
+                "libtrain: rank 1 has waited for 10 s in MPI_Init: a rank has "
+                "not come to it; the process of rank 0 of the job is stopped. "
+                "Exit 71.") == 0);
+}
+
 static void test_many_late_ranks_fit_into_one_line(void)
 {
   enum { MANY = 200 };
@@ -506,6 +533,7 @@ static const tr_test tests[] = {
     TEST(test_inference_is_named_and_a_sign_of_life),
     TEST(test_different_calls_are_a_mismatch_at_once),
     TEST(test_ranks_of_other_nodes_are_known_by_their_messages),
+    TEST(test_a_stopped_process_is_named_before_ranks_share_a_board),
     TEST(test_many_late_ranks_fit_into_one_line),
     TEST(test_lines_say_phase_step_and_call),
     TEST(test_a_watchdog_starts_stops_and_may_be_off),
