@@ -6,6 +6,7 @@
  *
  * Source: LeCun, Cortes, Burges: the MNIST database, file formats */
 #include "base/file_impl.h"
+#include "data/data_impl.h"
 #include "data/idx_impl.h"
 
 #include <stdlib.h>
@@ -22,7 +23,7 @@ typedef struct source {
   int fd;
   int64_t file_bytes;
   bool is_gz;
-  bool is_ended; /* the compressed stream is complete */
+  bool is_ended; /* the compressed file is complete */
   z_stream stream;
   uint8_t input[IO_BYTES];
 } source;
@@ -58,13 +59,54 @@ static tr_status read_raw(source *s, void *out, size_t bytes, size_t *got)
   return TR_OK;
 }
 
+/* More input; none is left at the end of the file. */
 static tr_status refill(source *s)
 {
   size_t got;
   TR_TRY(read_raw(s, s->input, sizeof s->input, &got));
-  TR_CHECK(got > 0, TR_EDATA, "%s: the compressed file is truncated", s->path);
   s->stream.next_in = s->input;
   s->stream.avail_in = (uInt)got;
+  return TR_OK;
+}
+
+/* A page that says "not found", saved under the name of what was asked for, is
+ * the most frequent of all files that are not what their name says. */
+static tr_status check_gz(source *s)
+{
+  char looks[TR__LOOKS_BYTES];
+  TR_TRY(refill(s));
+  const uint8_t *first = s->input;
+  TR_CHECK(s->stream.avail_in >= 2 && first[0] == 0x1f && first[1] == 0x8b,
+           TR_EDATA, "%s: is no gzip file: %s", s->path,
+           tr__looks_like(first, s->stream.avail_in, looks));
+  return TR_OK;
+}
+
+/* Behind a member of a gzip file may come another (bgzip, cat), or zeros
+ * (tapes, tar), or the end. What is none of these stays in the input. */
+static tr_status next_member(source *s)
+{
+  enum { FIRST_OF_MEMBER = 0x1f };
+  bool is_padded = false;
+  s->is_ended = true;
+  for (;;) {
+    if (s->stream.avail_in == 0) {
+      TR_TRY(refill(s));
+    }
+    if (s->stream.avail_in == 0) {
+      return TR_OK;
+    }
+    if (s->stream.next_in[0] != 0) {
+      break;
+    }
+    is_padded = true;
+    s->stream.next_in++;
+    s->stream.avail_in--;
+  }
+  if (!is_padded && s->stream.next_in[0] == FIRST_OF_MEMBER) {
+    s->is_ended = false;
+    inflateReset(&s->stream);
+  }
   return TR_OK;
 }
 
@@ -76,6 +118,8 @@ static tr_status read_gz(source *s, void *out, size_t bytes, size_t *got)
     if (s->stream.avail_in == 0) {
       TR_TRY(refill(s));
     }
+    TR_CHECK(s->stream.avail_in > 0, TR_EDATA,
+             "%s: the compressed file is truncated", s->path);
     size_t piece = bytes - *got < IO_BYTES ? bytes - *got : IO_BYTES;
     s->stream.next_out = (Bytef *)out + *got;
     s->stream.avail_out = (uInt)piece;
@@ -84,7 +128,9 @@ static tr_status read_gz(source *s, void *out, size_t bytes, size_t *got)
              TR_EDATA, "%s: the compressed data is damaged (zlib: %s)", s->path,
              s->stream.msg != NULL ? s->stream.msg : zError(code));
     *got += piece - s->stream.avail_out;
-    s->is_ended = code == Z_STREAM_END;
+    if (code == Z_STREAM_END) {
+      TR_TRY(next_member(s));
+    }
   }
   return TR_OK;
 }
@@ -118,9 +164,6 @@ static tr_status check_end(source *s)
   TR_TRY(read_some(s, &byte, 1, &got));
   if (s->is_gz && got == 0) {
     raw = s->stream.avail_in;
-    if (raw == 0) {
-      TR_TRY(read_raw(s, &byte, 1, &raw));
-    }
   }
   TR_CHECK(got == 0 && raw == 0, TR_EDATA,
            "%s: bytes follow the array, expected the end of the file", s->path);
@@ -130,13 +173,16 @@ static tr_status check_end(source *s)
 static tr_status read_header(source *s, int ndim, tr__idx *out)
 {
   uint8_t header[4 + 4 * TR__IDX_MAX_DIMS];
+  char looks[TR__LOOKS_BYTES];
   size_t header_bytes = 4 + 4 * (size_t)ndim;
   TR_TRY(read_all(s, header, 4, "header"));
   uint32_t expected = 0x0800u | (uint32_t)ndim;
-  TR_CHECK(big_endian(header) == expected, TR_EDATA,
-           "%s: magic is 0x%08x, expected 0x%08x (unsigned bytes, %d extent%s)",
-           s->path, (unsigned)big_endian(header), (unsigned)expected, ndim,
-           ndim == 1 ? "" : "s");
+  TR_CHECK(
+      big_endian(header) == expected, TR_EDATA,
+      "%s: magic is 0x%08x, expected 0x%08x (unsigned bytes, %d extent%s): "
+      "%s",
+      s->path, (unsigned)big_endian(header), (unsigned)expected, ndim,
+      ndim == 1 ? "" : "s", tr__looks_like(header, 4, looks));
   TR_TRY(read_all(s, header + 4, header_bytes - 4, "header"));
   out->ndim = ndim;
   int64_t bytes = 1;
@@ -181,6 +227,9 @@ tr_status tr__idx_load(const char *path, bool is_gz, int ndim, tr__idx *out)
   s->fd = -1;
   tr_status status;
   TR_TRY_GOTO(source_open(path, is_gz, s), done);
+  if (is_gz) {
+    TR_TRY_GOTO(check_gz(s), done);
+  }
   TR_TRY_GOTO(read_header(s, ndim, out), done);
   TR_TRY_GOTO(read_array(s, out), done);
 done:

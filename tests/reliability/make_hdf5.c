@@ -2,9 +2,11 @@
  * usage: make_hdf5 VARIANT FILE */
 #include <hdf5.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 enum { TRAIN = 60, TEST = 12, SIDE = 8, CLASSES = 3 };
 
@@ -17,6 +19,12 @@ typedef struct plan {
   double value;     /* of all of x */
   const char *skip; /* what is left out */
   const char *link; /* how /train/x is reached */
+  int first_label;
+  double add;        /* to each label */
+  hsize_t columns;   /* of y: 1, or K with one 1 in each row; 0: no extent */
+  bool rows_of_ones; /* every column is 1 */
+  int form;          /* of images: 0 (1, H, W), 3 (H, W, 3), 2 (H, W) */
+  size_t stored;     /* /train/x is one chunk that expands to so many bytes */
 } plan;
 
 static void must(long long code, const char *what)
@@ -47,41 +55,91 @@ static void write_set(hid_t group,
   H5Sclose(space);
 }
 
+/* One chunk, packed from another number of bytes than it has. */
+static void write_chunk(hid_t group, const hsize_t *dims, size_t stored)
+{
+  const hsize_t zero[4] = {0};
+  uLongf length = compressBound(stored);
+  unsigned char *bytes = calloc(1, stored), *packed = malloc(length);
+  if (bytes == NULL || packed == NULL ||
+      compress(packed, &length, bytes, stored) != Z_OK) {
+    must(-1, "compress");
+  }
+  hid_t space = H5Screate_simple(4, dims, NULL);
+  hid_t list = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(list, 4, dims);
+  H5Pset_deflate(list, 4);
+  hid_t set = H5Dcreate2(group, "x", H5T_IEEE_F32LE, space, H5P_DEFAULT, list,
+                         H5P_DEFAULT);
+  must(H5Dwrite_chunk(set, H5P_DEFAULT, 0, zero, length, packed), "chunk");
+  H5Dclose(set);
+  H5Pclose(list);
+  H5Sclose(space);
+  free(bytes);
+  free(packed);
+}
+
+static void write_x(hid_t group, const plan *p, hsize_t count, bool is_train)
+{
+  hsize_t pixels = p->side * p->side;
+  hsize_t dims[4] = {count, p->ndim == 2 ? pixels : 1, p->side, p->side};
+  int ndim = p->form == 2 ? 3 : p->ndim;
+  if (p->form != 0) {
+    dims[1] = dims[2] = p->side;
+    dims[3] = 3;
+  }
+  hsize_t values = count * pixels * (p->form == 3 ? 3 : 1);
+  double *x = calloc(values, sizeof *x);
+  if (x == NULL) {
+    must(-1, "malloc");
+  }
+  for (hsize_t i = 0; i < values; i++) {
+    x[i] = isnan(p->value) ? p->value : (double)(i * 7919 % 251);
+  }
+  if (is_train && p->stored > 0) {
+    write_chunk(group, dims, p->stored);
+  } else {
+    write_set(group, "x", ndim, dims, p->x_type, x);
+  }
+  free(x);
+}
+
+static void write_y(hid_t group, const plan *p, hsize_t labels)
+{
+  hsize_t columns = p->columns > 0 ? p->columns : 1;
+  const hsize_t dims[2] = {labels, columns};
+  double *y = calloc(labels * columns, sizeof *y);
+  if (y == NULL) {
+    must(-1, "malloc");
+  }
+  for (hsize_t i = 0; i < labels; i++) {
+    double label = (double)(i % CLASSES) + p->first_label + p->add;
+    label = i == 5 && p->label != -100 ? (double)p->label : label;
+    for (hsize_t j = 0; j < columns; j++) {
+      bool is_one = (double)j == label || p->rows_of_ones;
+      y[i * columns + j] = columns == 1 ? label : is_one;
+    }
+  }
+  write_set(group, "y", p->columns > 0 ? 2 : 1, dims, p->y_type, y);
+  free(y);
+}
+
 static void
 write_split(hid_t file, const char *name, const plan *p, hsize_t count)
 {
-  const hsize_t dims[4] = {count, p->ndim == 2 ? p->side * p->side : 1, p->side,
-                           p->side};
-  hsize_t pixels = p->side * p->side;
-  double *x = calloc(count * pixels, sizeof *x);
-  hsize_t labels = strcmp(name, "train") == 0 ? p->labels : count;
-  double *y = calloc(labels, sizeof *y);
-  if (x == NULL || y == NULL) {
-    must(-1, "malloc");
-  }
-  for (hsize_t i = 0; i < count * pixels; i++) {
-    x[i] = isnan(p->value) ? p->value : (double)(i * 7919 % 251);
-  }
-  for (hsize_t i = 0; i < labels; i++) {
-    y[i] = (double)(i % CLASSES);
-  }
-  if (p->label != -100) {
-    y[5] = (double)p->label;
-  }
+  char full[32];
+  bool is_train = strcmp(name, "train") == 0;
   hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   must(group, name);
-  char full[32];
   snprintf(full, sizeof full, "/%s/x", name);
   if (strcmp(p->skip, full) != 0) {
-    write_set(group, "x", p->ndim, dims, p->x_type, x);
+    write_x(group, p, count, is_train);
   }
   snprintf(full, sizeof full, "/%s/y", name);
   if (strcmp(p->skip, full) != 0) {
-    write_set(group, "y", 1, &labels, p->y_type, y);
+    write_y(group, p, is_train ? p->labels : count);
   }
   H5Gclose(group);
-  free(x);
-  free(y);
 }
 
 /* /train/x as something that leads elsewhere. */
@@ -136,6 +194,23 @@ static void write_data(hid_t file, const plan *p, hsize_t test_side)
   }
 }
 
+static hid_t text_type(void)
+{
+  hid_t type = H5Tcopy(H5T_C_S1);
+  H5Tset_size(type, 4);
+  return type;
+}
+
+/* IEEE float16, as PyTorch's half. */
+static hid_t half_type(void)
+{
+  hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+  must(H5Tset_fields(type, 15, 10, 5, 0, 10), "fields");
+  must(H5Tset_size(type, 2), "size");
+  must(H5Tset_ebias(type, 15), "bias");
+  return type;
+}
+
 /* First parameters of mlp on this data; variant "init-..." */
 static void write_init(hid_t file, const char *variant)
 {
@@ -161,18 +236,12 @@ static void write_init(hid_t file, const char *variant)
       dims[1] = 511;
     }
     hid_t type = strcmp(variant, "init-type") == 0 && i == 2 ? H5T_STD_I32LE
+                 : strcmp(variant, "init-half") == 0         ? half_type()
                                                              : H5T_IEEE_F32LE;
     write_set(group, params[i].name, params[i].ndim, dims, type, zeros);
   }
   H5Gclose(group);
   free(zeros);
-}
-
-static hid_t text_type(void)
-{
-  hid_t type = H5Tcopy(H5T_C_S1);
-  H5Tset_size(type, 4);
-  return type;
 }
 
 int main(int argc, char **argv)
@@ -210,6 +279,22 @@ int main(int argc, char **argv)
   VARIANT("fewer-labels", p.labels = TRAIN - 1)
   VARIANT("negative-label", p.label = -1)
   VARIANT("large-label", p.label = 100000000)
+  VARIANT("million-label", p.label = 999999)
+  VARIANT("stray-label", p.label = 255)
+  VARIANT("labels-from-1", p.first_label = 1)
+  VARIANT("class-without-samples", p.label = 4)
+  VARIANT("customer-numbers", p.first_label = 70000)
+  VARIANT("column-y", p.columns = 1)
+  VARIANT("one-hot-y", p.columns = CLASSES)
+  VARIANT("one-hot-float-y", p.columns = CLASSES; p.y_type = H5T_IEEE_F64LE)
+  VARIANT("table-y", p.columns = CLASSES; p.rows_of_ones = true)
+  VARIANT("fraction-y", p.y_type = H5T_IEEE_F64LE; p.add = 0.25)
+  VARIANT("nan-y", p.y_type = H5T_IEEE_F64LE; p.add = NAN)
+  VARIANT("channels-last", p.form = 3)
+  VARIANT("no-channel", p.form = 2)
+  VARIANT("short-chunk", p.stored = 15000)
+  VARIANT("long-chunk", p.stored = TRAIN * SIDE * SIDE * 4 + 1)
+  VARIANT("bomb", p.stored = 200 << 20)
   VARIANT("test-shape", test_side = SIDE / 2)
   VARIANT("nan", p.x_type = H5T_IEEE_F32LE; p.value = NAN)
   VARIANT("soft", p.skip = "/train/x"; p.link = "soft")
@@ -218,7 +303,12 @@ int main(int argc, char **argv)
   VARIANT("storage", p.skip = "/train/x"; p.link = "storage")
   VARIANT("huge", p.skip = "/train/x"; p.link = "huge")
 #undef VARIANT
-  hid_t file = H5Fcreate(argv[2], H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  bool is_new = strcmp(variant, "new-format") == 0;
+  hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  if (is_new) {
+    H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+  }
+  hid_t file = H5Fcreate(argv[2], H5F_ACC_TRUNC, H5P_DEFAULT, access);
   must(file, argv[2]);
   if (strncmp(variant, "init", 4) == 0) {
     write_init(file, variant);

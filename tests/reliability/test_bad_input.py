@@ -240,7 +240,7 @@ def idx_rows():
             ("gz that is truncated", idx(gz=half), "truncated"),
             ("gz that is damaged", idx(gz=flip(0.5)), "damaged"),
             ("gz that is no gz", idx(gz=lambda data: b"plain" + data),
-             "damaged"),
+             "is no gzip file"),
             ("gz with bytes behind it", idx(gz=longer), "bytes follow"),
             ("gz whose array is truncated", idx(change=half, gz=same),
              "of the array"),
@@ -253,6 +253,81 @@ def idx_rows():
         yield Row(title, prepare, data, 65, text)
     yield Row("a data set smaller than the ranks", idx(images=3), data, 65,
               "samples are fewer than the 3 ranks", ranks=(3,))
+
+
+def byte(at, value):
+    def change(data):
+        return data[:at] + bytes([value]) + data[at + 1:]
+    return change
+
+
+def newer_layout(data):
+    """The first layout message of version 3 says that it is of another."""
+    at = data.index(bytes([8, 0, 24, 0, 0, 0, 0, 0, 3]))
+    return byte(at + 8, 9)(data)
+
+
+def label_rows():
+    data = ["--data", "data.h5", "--steps", "2"]
+    for title, variant, code, text, warnings in (
+            ("one label 999999", "million-label", 65,
+             "only 4 of the classes 0 to 999999 have samples", 0),
+            ("one stray label 255", "stray-label", 65,
+             "largest label is 255, on 1 samples, the next is 2", 0),
+            ("labels that are customers' numbers", "customer-numbers", 65,
+             "only 3 of the classes 0 to 70002", 0),
+            ("labels from 1", "labels-from-1", 0,
+             "the labels are 1 to 3 and none is 0", 1),
+            ("a class without samples", "class-without-samples", 0,
+             "1 of the classes 0 to 4 have no sample, the first of them 3", 1),
+            ("labels of one column are classes", "column-y", 0, "", 0),
+            ("labels of one 1 per row are classes", "one-hot-y", 0, "", 0),
+            ("labels of one 1.0 per row are classes", "one-hot-float-y", 0, "",
+             0),
+            ("labels of several 1 per row", "table-y", 65,
+             "rows of one 1 and zeros: that of sample 0 is not", 0),
+            ("labels of fractions", "fraction-y", 65,
+             "label of sample 0 is 0.25, expected a whole number", 0),
+            ("labels that are no numbers", "nan-y", 65,
+             "label of sample 0 is nan, expected a whole number", 0),
+            ("images of (H, W, C)", "channels-last", 0,
+             "read as 8 channels of 8 x 3, but look like", 1)):
+        yield Row(title, hdf5(variant), data, code, text, warnings=warnings)
+    yield Row("images of (H, W) get their channel", hdf5("no-channel"),
+              ["--model", "convnet"] + data, 0, "", ranks=(1,))
+    yield Row("IDX with one stray label 255", idx(label_change=byte(20, 255)),
+              ["--data", "data", "--steps", "2"], 65,
+              "only 4 of the classes 0 to 255 have samples")
+
+
+def damaged_rows():
+    data = ["--data", "data.h5", "--steps", "2"]
+    for title, prepare, code, text in (
+            ("a chunk that expands to too few bytes", hdf5("short-chunk"), 65,
+             "/train/x: chunk 0 of 1 is damaged"),
+            ("a chunk that expands to too many bytes", hdf5("long-chunk"), 65,
+             "expand to more bytes than the chunk has"),
+            ("a chunk that expands to 200 MiB", hdf5("bomb"), 65,
+             "expand to more bytes than the chunk has"),
+            ("HDF5 of a newer superblock", hdf5("new-format", byte(8, 9)), 65,
+             "superblock is of version 9, expected 0 to 3"),
+            ("HDF5 of a newer layout", hdf5("good", newer_layout), 65,
+             "its layout is of HDF5 version 9"),
+            ("HDF5 whose checksum is wrong", hdf5("new-format", byte(40, 1)),
+             65, "a superblock of a wrong checksum"),
+            ("HDF5 that is a web page",
+             text_file("data.h5", "<!DOCTYPE html>" + "no" * 600), 65,
+             "looks like a web page"),
+            ("HDF5 names are listed", hdf5("no-x"), 66, "/train has y")):
+        yield Row(title, prepare, data, code, text)
+    data = ["--data", "data", "--steps", "2"]
+    yield Row("gz of several members is no mistake",
+              idx(gz=lambda data: data + gzip.compress(b"")), data, 0, "")
+    yield Row("gz with zeros behind it is no mistake",
+              idx(gz=lambda data: data + bytes(1000)), data, 0, "")
+    yield Row("gz that is a web page",
+              idx(gz=lambda data: b"<html>not found</html>"), data, 65,
+              "is no gzip file: it begins with")
 
 
 def hdf5_rows():
@@ -307,6 +382,9 @@ def hdf5_rows():
              "fc2.weight")):
         yield Row(title, both(hdf5("good"), hdf5(variant, name="init.h5")),
                   init, code, text)
+    yield Row("first parameters of float16 are no mistake",
+              both(hdf5("good"), hdf5("init-half", name="init.h5")), init, 0,
+              "")
     yield Row("no first parameters", hdf5("good"), init, 66, "init.h5")
     yield Row("first parameters that are not HDF5",
               both(hdf5("good"), text_file("init.h5", "no" * 600)), init, 65,
@@ -493,7 +571,8 @@ def mismatch_rows():
 
 def all_rows():
     for rows in (save_rows, open_rows, checkpoint_rows, nonfinite_rows,
-                 mismatch_rows, hdf5_rows, idx_rows, option_rows):
+                 mismatch_rows, hdf5_rows, label_rows, damaged_rows, idx_rows,
+                 option_rows):
         yield from rows()
 
 

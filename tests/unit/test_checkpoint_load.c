@@ -95,6 +95,26 @@ static void test_all_floating_types_are_converted(void)
   }
 }
 
+/* What torch.save's halves become in h5py. */
+static void test_float16_is_widened_exactly(void)
+{
+  double values[COUNT];
+  for (int big = 0; big < 2; big++) {
+    hid_t half = H5Tcopy(big ? H5T_IEEE_F32BE : H5T_IEEE_F32LE);
+    ASSERT(H5Tset_fields(half, 15, 10, 5, 0, 10) >= 0);
+    ASSERT(H5Tset_size(half, 2) >= 0 && H5Tset_ebias(half, 15) >= 0);
+    hid_t file = create("half.h5");
+    add(file, "/params/w", half, H5P_DEFAULT, extents);
+    H5Fclose(file);
+    H5Tclose(half);
+    ASSERT_OK(read_file(path_of("half.h5"), TR_F64, values));
+    for (int i = 0; i < COUNT; i++) {
+      ASSERT_NEAR(values[i], value_of(i), 0x1p-11);
+      ASSERT(values[i] * 32768 == rint(values[i] * 32768));
+    }
+  }
+}
+
 static hid_t chunked(const hsize_t *chunk)
 {
   hid_t list = H5Pcreate(H5P_DATASET_CREATE);
@@ -313,6 +333,7 @@ static void test_the_callers_error_handler_and_plugins_come_back(void)
 
 static const tr_test tests[] = {
     TEST(test_all_floating_types_are_converted),
+    TEST(test_float16_is_widened_exactly),
     TEST(test_packed_chunks_are_read),
     TEST(test_a_missing_file_and_no_hdf5_file_are_told_apart),
     TEST(test_truncated_files_are_refused),

@@ -1,100 +1,13 @@
 /* HDF5 files: what is read, and what is refused. */
-#include "data_helper.h"
+#include "hdf5_sample.h"
 
 #include "base/random_impl.h"
 
-#include <hdf5.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { N = 12, H = 5, W = 3 };
-
-/* How one array of a file is made; zero: plain. */
-typedef struct array_spec {
-  hid_t type; /* of the file */
-  int ndim;
-  hsize_t dims[8];
-  hsize_t chunk; /* samples per chunk; 0: contiguous */
-  int deflate;   /* and shuffle */
-} array_spec;
-
-static double value_of(int64_t i)
-{
-  return (double)(i * 7 % 256);
-}
-
-/* Values 0, 7, 14, ... in whatever type; labels count 0..modulus-1. */
-static void
-write_array(hid_t group, const char *name, const array_spec *spec, int modulus)
-{
-  hid_t space = H5Screate_simple(spec->ndim, spec->dims, NULL);
-  hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
-  int64_t count = 1;
-  for (int i = 0; i < spec->ndim; i++) {
-    count *= (int64_t)spec->dims[i];
-  }
-  if (spec->chunk > 0) {
-    hsize_t chunk[8];
-    memcpy(chunk, spec->dims, sizeof chunk);
-    chunk[0] = spec->chunk;
-    H5Pset_chunk(plist, spec->ndim, chunk);
-  }
-  if (spec->deflate) {
-    H5Pset_shuffle(plist);
-    H5Pset_deflate(plist, 6);
-  }
-  double *values = malloc((size_t)count * sizeof *values);
-  for (int64_t i = 0; i < count; i++) {
-    values[i] = modulus > 0 ? (double)(i % modulus) : value_of(i);
-  }
-  hid_t set = H5Dcreate2(group, name, spec->type, space, H5P_DEFAULT, plist,
-                         H5P_DEFAULT);
-  ASSERT(set >= 0);
-  ASSERT(H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                  values) >= 0);
-  free(values);
-  H5Dclose(set);
-  H5Pclose(plist);
-  H5Sclose(space);
-}
-
-static const char *scratch_file(const char *name)
-{
-  static char path[512];
-  snprintf(path, sizeof path, "%s/%s", test_scratch(), name);
-  return path;
-}
-
-static array_spec images(hid_t type)
-{
-  return (array_spec){.type = type, .ndim = 3, .dims = {N, H, W}};
-}
-
-static array_spec labels(hid_t type)
-{
-  return (array_spec){.type = type, .ndim = 1, .dims = {N}};
-}
-
-static void
-write_group(hid_t file, const char *name, array_spec x, array_spec y, int k)
-{
-  hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-  write_array(group, "x", &x, 0);
-  write_array(group, "y", &y, k);
-  H5Gclose(group);
-}
-
-static const char *write_file(const char *name, array_spec x, array_spec y)
-{
-  const char *path = scratch_file(name);
-  hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-  ASSERT(file >= 0);
-  write_group(file, "train", x, y, 4);
-  H5Fclose(file);
-  return path;
-}
+#include <zlib.h>
 
 /* Runs of neighbours, steps back, and the same sample twice. */
 static const int64_t some_ids[] = {3, 4, 5, 0, 11, 10, 10, 7, 8};
@@ -220,16 +133,6 @@ static void test_several_threads_read_compressed_samples(void)
   }
   tr_loader_destroy(&loader);
   tr_dataset_destroy(&data);
-}
-
-static void
-assert_refused(const char *path, tr_status expected, const char *why)
-{
-  alone a;
-  tr_dataset *data;
-  ASSERT_FAILS(tr_hdf5_open(alone_init(&a, 0, 1, TR_F32), path, "train", &data),
-               expected, why);
-  ASSERT(data == NULL);
 }
 
 static void test_arrays_of_the_wrong_kind_are_refused(void)
@@ -380,7 +283,7 @@ static void test_missing_things_are_named(void)
   const char *path =
       write_file("some.h5", images(H5T_STD_U8LE), labels(H5T_STD_U8LE));
   ASSERT_FAILS(tr_hdf5_open(ctx, path, "test", &data), TR_ENOINPUT,
-               "/test/x: not there");
+               "/test/x: not there: no link \"test\"; / has train");
   ASSERT_FAILS(tr_hdf5_open(ctx, path, "train/x", &data), TR_EINVAL,
                "\"train/x\" is not the name of a group");
   FILE *file = fopen(path, "wb");
@@ -589,6 +492,42 @@ static void test_a_file_four_times_the_address_space_is_read(void)
   }
 }
 
+/* Three chunks of 65 MiB of zeros, of which two are kept. */
+static void test_chunks_above_64_mib_are_read_with_a_warning(void)
+{
+  enum { CHUNK = 65 << 20 };
+  const char *path = scratch_file("giant.h5");
+  hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  hid_t group =
+      H5Gcreate2(file, "train", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  array_spec y = {.type = H5T_STD_U8LE, .ndim = 1, .dims = {3}};
+  write_array(group, "y", &y, 3);
+  hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(plist, 2, (const hsize_t[]){1, CHUNK});
+  H5Pset_deflate(plist, 1);
+  create_x(group, (const hsize_t[]){3, CHUNK}, plist);
+  hid_t set = H5Dopen2(group, "x", H5P_DEFAULT);
+  uint8_t *values = calloc(1, CHUNK), *packed = malloc(1 << 20);
+  uLongf length = 1 << 20;
+  ASSERT_EQ(compress2(packed, &length, values, CHUNK, 1), Z_OK);
+  for (hsize_t i = 0; i < 3; i++) {
+    ASSERT(H5Dwrite_chunk(set, H5P_DEFAULT, 0, (const hsize_t[]){i, 0}, length,
+                          packed) >= 0);
+  }
+  free(values);
+  free(packed);
+  H5Dclose(set);
+  H5Pclose(plist);
+  H5Gclose(group);
+  H5Fclose(file);
+  told t;
+  open_and_tell(path, "train", &t);
+  ASSERT_EQ(t.count, 1);
+  ASSERT(strstr(t.line, "/train/x: its chunks have 65 MiB, of which 2 are "
+                        "kept") != NULL);
+  remove(path);
+}
+
 static const tr_test tests[] = {
     TEST(test_all_types_and_layouts_give_the_same_values),
     TEST(test_samples_larger_than_the_buffers_are_whole),
@@ -602,6 +541,7 @@ static const tr_test tests[] = {
     TEST(test_files_cut_anywhere_are_refused),
     TEST(test_flipped_bits_are_survived),
     TEST(test_the_programs_error_handler_stays),
+    TEST(test_chunks_above_64_mib_are_read_with_a_warning),
     TEST(test_a_file_four_times_the_address_space_is_read),
 };
 

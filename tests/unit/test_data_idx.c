@@ -246,11 +246,107 @@ static void test_files_cut_anywhere_are_refused(void)
     write_file(path, bytes, length);
     load_and_release(path, true, true);
   }
-  bytes[whole] = 0;
   write_file(path, bytes, whole);
   load_and_release(path, true, false);
+  bytes[whole] = 1;
   write_file(path, bytes, whole + 1);
   load_and_release(path, true, true);
+}
+
+static tr_status load(const char *path, bool *is_right)
+{
+  tr__idx got;
+  uint8_t images[IMAGE_BYTES];
+  image_file(images);
+  tr_status status = tr__idx_load(path, true, 3, &got);
+  *is_right = status == TR_OK &&
+              memcmp(got.bytes, images + 16, sizeof images - 16) == 0;
+  free(got.bytes);
+  return status;
+}
+
+static void append(const char *path, const void *bytes, size_t count)
+{
+  FILE *file = fopen(path, "ab");
+  ASSERT(file != NULL && fwrite(bytes, 1, count, file) == count);
+  ASSERT_EQ(fclose(file), 0);
+}
+
+static void append_member(const char *path, const uint8_t *from, size_t count)
+{
+  gzFile file = gzopen(path, "ab");
+  ASSERT(file != NULL);
+  ASSERT_EQ(gzwrite(file, from, (unsigned)count), count);
+  ASSERT_EQ(gzclose(file), Z_OK);
+}
+
+/* As bgzip and cat make them, cut in the header too, an empty one at the end.
+ */
+static void test_gz_files_of_several_members_are_read(void)
+{
+  enum { FIRST = 7, SECOND = 30, MANY = 200000 };
+  static const uint8_t zeros[MANY];
+  char path[512];
+  uint8_t images[IMAGE_BYTES];
+  bool is_right;
+  image_file(images);
+  snprintf(path, sizeof path, "%s/members.gz", test_scratch());
+  append_member(path, images, FIRST);
+  append_member(path, images + FIRST, SECOND);
+  ASSERT_EQ(load(path, &is_right), TR_EDATA);
+  append_member(path, images + FIRST + SECOND, IMAGE_BYTES - FIRST - SECOND);
+  append_member(path, images, 0);
+  ASSERT_OK(load(path, &is_right));
+  ASSERT(is_right);
+  append(path, zeros, MANY);
+  ASSERT_OK(load(path, &is_right));
+  ASSERT(is_right);
+  append(path, "x", 1);
+  ASSERT_FAILS(load(path, &is_right), TR_EDATA, "bytes follow the array");
+}
+
+static void test_what_is_no_gzip_file_says_what_it_looks_like(void)
+{
+  static const struct {
+    const char *bytes, *looks;
+  } cases[] = {
+      {"<!DOCTYPE html><html>404", "\"<!DOCTYPE html><\" and looks like a web"},
+      {"\n <html>", "looks like a web page"},
+      {"PK\3\4zip", "looks like a zip or npz archive"},
+      {"\211HDF\r\n\032\n", "looks like an HDF5 file"},
+      {"version https://git-lfs", "looks like a pointer of Git LFS"},
+      {"\1\"what\\", "it begins with \"\\x01\\x22what\\x5c\""},
+      {"", "it is empty"},
+  };
+  bool is_right;
+  const char *path = path_of(test_scratch(), "no.gz");
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    write_file(path, cases[i].bytes, strlen(cases[i].bytes));
+    ASSERT_FAILS(load(path, &is_right), TR_EDATA, "no.gz: is no gzip file: ");
+    ASSERT(strstr(tr_error_message(), cases[i].looks) != NULL);
+  }
+}
+
+static void write_labels(const char *dir, const char *pair, int first, int last)
+{
+  uint8_t labels[LABEL_BYTES];
+  char name[64];
+  write_pair(dir, pair, false);
+  label_file(labels);
+  for (int i = 0; i < N; i++) {
+    labels[8 + i] = (uint8_t)(i < N - 1 ? first + i % 3 : last);
+  }
+  snprintf(name, sizeof name, "%s-labels-idx1-ubyte", pair);
+  write_file(path_of(dir, name), labels, sizeof labels);
+}
+
+static void test_a_stray_label_is_refused_with_figures(void)
+{
+  const char *dir = new_dir("stray");
+  write_labels(dir, "train", 0, 255);
+  assert_refused(dir, TR_EDATA,
+                 "only 4 of the classes 0 to 255 have samples (the largest "
+                 "label is 255, on 1 samples, the next is 2)");
 }
 
 static void test_flipped_bits_never_crash(void)
@@ -283,6 +379,9 @@ static const tr_test tests[] = {
     TEST(test_other_counts_and_missing_files_are_refused),
     TEST(test_files_cut_anywhere_are_refused),
     TEST(test_flipped_bits_never_crash),
+    TEST(test_gz_files_of_several_members_are_read),
+    TEST(test_what_is_no_gzip_file_says_what_it_looks_like),
+    TEST(test_a_stray_label_is_refused_with_figures),
 };
 
 TEST_MAIN(tests)
