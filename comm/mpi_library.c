@@ -22,21 +22,14 @@ static tr_status allreduce(tr__comm_mpi *comm, tr__request *request)
 }
 
 /* One slice at a time: for more elements than an int can count. */
-static tr_status slice_by_slice(tr__comm_mpi *comm, tr__request *request)
+static tr_status allgather_by_slice(tr__comm_mpi *comm, tr__request *request)
 {
   for (int r = 0; r < comm->base.size; r++) {
     int64_t end = request->blocks[r].end, i = request->blocks[r].begin;
     while (i < end) {
       int count = tr__int(tr__min(end - i, comm->base.tr__int_limit));
-      void *part = at(request, i);
-      bool is_own = r == comm->base.rank;
-      if (request->kind == TR__ALLGATHER) {
-        TR_TRY_MPI(MPI_Bcast(part, count, request->type, r, comm->comm));
-      } else {
-        TR_TRY_MPI(MPI_Reduce(is_own ? MPI_IN_PLACE : part,
-                              is_own ? part : NULL, count, request->type,
-                              MPI_SUM, r, comm->comm));
-      }
+      TR_TRY_MPI(
+          MPI_Bcast(at(request, i), count, request->type, r, comm->comm));
       i += count;
     }
   }
@@ -64,14 +57,36 @@ static tr_status all_slices(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
+/* MPI_Reduce_scatter moves a rank's slice to the front of the buffer, and MPICH
+ * 4.0 ends the program where the two places overlap. */
+static bool moves_onto_itself(const tr__comm_mpi *comm,
+                              const tr__request *request)
+{
+  if (request->kind != TR__REDUCE_SCATTER) {
+    return false;
+  }
+  for (int r = 0; r < comm->base.size; r++) {
+    tr__range slice = request->blocks[r];
+    if (slice.begin > 0 && slice.begin < slice.end - slice.begin) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static tr_status all_of_it(tr__comm_mpi *comm, tr__request *request)
 {
   if (request->kind == TR__ALLREDUCE) {
     return allreduce(comm, request);
   }
-  return request->count <= comm->base.tr__int_limit
-             ? all_slices(comm, request)
-             : slice_by_slice(comm, request);
+  if (request->count <= comm->base.tr__int_limit &&
+      !moves_onto_itself(comm, request)) {
+    return all_slices(comm, request);
+  }
+  /* The sums of all slices, of which each rank asked for its own. */
+  return request->kind == TR__REDUCE_SCATTER
+             ? allreduce(comm, request)
+             : allgather_by_slice(comm, request);
 }
 
 static tr_status library_start(tr__comm_mpi *comm, tr__request *request)

@@ -291,7 +291,7 @@ static void test_destroyed_contexts_leave_no_communicators(void)
     MPI_Comm_dup(MPI_COMM_WORLD, &own);
     ASSERT_OK(tr_context_create(own, &(tr_context_opts){.threads = 1}, &ctx));
     MPI_Comm_free(&own);
-    ASSERT(num_communicators > before);
+    ASSERT(num_communicators > before || tr_context_size(ctx) == 1);
     sum_ones(ctx, 3);
     tr_context_destroy(&ctx);
     ASSERT_EQ(num_communicators, before);
