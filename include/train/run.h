@@ -145,15 +145,22 @@ typedef struct tr_checkpoint {
  *
  * Writes one sealed HDF5 file with everything in it, then the manifest that
  * commits it; at every instant the newest complete checkpoint stays loadable.
- * Directory and files are created as needed; older checkpoints beyond
- * run->keep are removed once the new one is durable. Those of other runs (this
- * process neither resumed nor wrote them) then go to dir/previous, in place of
- * what was there.
+ * Directory and files are created as needed, and nothing that is there is
+ * replaced; older checkpoints beyond run->keep are removed once the new one is
+ * durable. Those of other runs (this process neither resumed nor wrote them)
+ * then go to dir/previous, or dir/previous-2 and so on, a folder per run; a
+ * line says so. Files that libtrain did not write stay as they are.
+ *
+ * The directory is this model's from then on: another process, or another model
+ * of this one, is refused.
  *
  * Calls:     collective on the context's communicator
- * Errors:    TR_EIO (disk full, no permission), TR_ENUMERIC where a parameter
- *            or an optimizer slot is not finite, TR_ESTATE after a failed
- *            step; agreed on all ranks. The previous checkpoint is untouched.
+ * Errors:    TR_EIO (disk full, no permission, a manifest that cannot be read),
+ *            TR_ETEMPORARY where another process keeps its checkpoints there,
+ *            TR_ENUMERIC where a parameter or an optimizer slot is not finite,
+ *            TR_ESTATE after a failed step, and where another model of this
+ *            process keeps its checkpoints there; agreed on all ranks. The
+ *            previous checkpoint is untouched.
  * Ownership: nothing is kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_checkpoint_save(tr_context *ctx,

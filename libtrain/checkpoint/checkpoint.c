@@ -6,10 +6,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A job that was killed has gone within seconds; a job that still trains has
- * not. */
-static const double lock_wait_s = 8;
-
 static void release_cache(void *user)
 {
   tr__checkpoint_cache *cache = user;
@@ -41,14 +37,12 @@ tr_status tr__checkpoint_lock(tr__checkpoint_cache *cache,
                               const char *dir)
 {
   bool is_same = cache->has_dir && strcmp(cache->dir.path, dir) == 0;
-  if (is_same && cache->dir.is_locked) {
+  if (is_same && tr__run_dir_is_held(&cache->dir)) {
     cache->dir.ops = ops;
     return TR_OK;
   }
-  /* Once more where another model of this process had the lock: it may be gone
-   * by now. */
   tr__run_dir opened;
-  TR_TRY(tr__run_dir_open(ops, dir, lock_wait_s, &opened));
+  TR_TRY(tr__run_dir_open(ops, dir, TR__LOCK_WAIT_S, &opened));
   if (is_same) {
     opened.refused_after = cache->dir.refused_after;
     opened.refused_to = cache->dir.refused_to;

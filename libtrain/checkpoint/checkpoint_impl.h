@@ -20,7 +20,12 @@ typedef struct tr__checkpoint_cache {
 /* tr__checkpoint_cache_of - a model's cache, made at the first call. */
 tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out);
 
-/* tr__checkpoint_lock - hold a directory's lock from now on. */
+/* A job that was killed has gone within so many seconds; a job that still
+ * trains has not. */
+#define TR__LOCK_WAIT_S 8.0
+
+/* tr__checkpoint_lock - hold a directory's lock from now on; anew where the
+ * lock file, or the directory, is another one by now. */
 tr_status tr__checkpoint_lock(tr__checkpoint_cache *cache,
                               const tr__file_ops *ops,
                               const char *dir);

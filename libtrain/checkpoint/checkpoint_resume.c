@@ -69,7 +69,7 @@ static tr_status find_newest(tr_context *ctx,
   int count = 0;
   for (int i = 0; i < listing.count; i++) {
     const tr__listed *item = &listing.items[i];
-    if (out->is_own && tr__is_foreign(item, &listing, run_id)) {
+    if (out->is_own && tr__is_foreign(item, run_id)) {
       continue;
     }
     status = try_one(ctx, dir, item, out);
@@ -89,18 +89,27 @@ static tr_status find_newest(tr_context *ctx,
   return status;
 }
 
-/* A directory that is not there, or that cannot be written, holds nothing that
- * another job could change. */
-static tr_status
-lock_for_reading(tr__store *store, const tr__file_ops *ops, const char *dir)
+/* A run that goes on holds the lock from here on. Who only reads takes it for
+ * that time, where he can: a directory that cannot be written holds nothing
+ * that another job could change, and what another model of this process saves
+ * is whole between two calls. */
+static tr_status lock_to_read(const tr__file_ops *ops,
+                              const char *dir,
+                              const tr_checkpoint *run,
+                              tr__run_dir *own)
 {
   tr__checkpoint_cache *cache;
+  own->lock = -1;
   if (access(dir, F_OK) != 0 || access(dir, W_OK) != 0) {
     return TR_OK;
   }
-  TR_TRY(tr__checkpoint_cache_of(store, &cache));
-  tr_status status = tr__checkpoint_lock(cache, ops, dir);
-  return status == TR_EIO ? TR_OK : status;
+  if (run->optimizer != NULL) {
+    TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
+    tr_status status = tr__checkpoint_lock(cache, ops, dir);
+    return status == TR_EIO ? TR_OK : status;
+  }
+  tr_status status = tr__run_dir_open(ops, dir, TR__LOCK_WAIT_S, own);
+  return status == TR_EIO || status == TR_ESTATE ? TR_OK : status;
 }
 
 /* Lines for rank 0's log, written while the file is read and told once the run
@@ -316,8 +325,11 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
   tr__store *store = tr__model_store(run->model);
   tr__checkpoint_cache *cache;
   TR_TRY(tr__checkpoint_cache_of(store, &cache));
-  TR_TRY(lock_for_reading(store, out->ops, dir));
-  TR_TRY(find_newest(ctx, dir, cache->run_id, out));
+  tr__run_dir reading;
+  TR_TRY(lock_to_read(out->ops, dir, run, &reading));
+  tr_status status = find_newest(ctx, dir, cache->run_id, out);
+  tr__run_dir_close(&reading);
+  TR_TRY(status);
   /* Those that were refused before stay refused. */
   bool refused = out->bytes != NULL && out->save < out->last_save;
   if (refused && cache->has_dir) {

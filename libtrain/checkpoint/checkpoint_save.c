@@ -223,13 +223,25 @@ static bool is_spread(const tr_checkpoint *run)
          run->optimizer->num_slots > 0;
 }
 
+/* What went elsewhere is told once. */
+static void tell_moved(tr_context *ctx, tr__run_dir *dir)
+{
+  if (dir->moved[0] != '\0') {
+    tr_log_root(ctx, "%s", dir->moved);
+    dir->moved[0] = '\0';
+  }
+}
+
 static tr_status commit_root(const save *s, int64_t world)
 {
   const tr_checkpoint *run = s->run;
   tr__seal seal = {.step = s->numbers.step};
   memcpy(seal.run_id, s->cache->run_id, sizeof seal.run_id);
-  return tr__run_dir_commit(&s->cache->dir, s->cache->image, &seal, world,
-                            run->keep > 0 ? run->keep : DEFAULT_KEEP);
+  tr_status status =
+      tr__run_dir_commit(&s->cache->dir, s->cache->image, &seal, world,
+                         run->keep > 0 ? run->keep : DEFAULT_KEEP);
+  tell_moved(s->store->ctx, &s->cache->dir);
+  return status;
 }
 
 static tr_status

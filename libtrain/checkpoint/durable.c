@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MOST_NAMES = 100 };
+
 static int system_open(const char *path, int flags, mode_t mode)
 {
   return tr__open_fd(path, flags, mode);
@@ -44,6 +46,7 @@ const tr__file_ops *tr__file_ops_system(void)
       .unlink = unlink,
       .make_dir = system_mkdir,
       .lock = flock,
+      .link = link,
   };
   return &ops;
 }
@@ -57,7 +60,7 @@ void tr__durable_abort(tr__durable *file)
     file->ops->close(file->fd);
     file->fd = -1;
   }
-  /* Where this fails the next save finds the leftover by its name. */
+  /* Where this fails the next save finds the leftover by what it holds. */
   file->ops->unlink(file->temporary);
   file->temporary[0] = '\0';
   tr__write_end(&file->guard);
@@ -79,6 +82,30 @@ static int open_again(const tr__file_ops *ops, const char *path, int flags)
   return fd;
 }
 
+/* The first name that nobody has: a process before this one may have had the
+ * same number, and its leftover may be somebody's file. */
+static bool
+create_temporary(tr__durable *file, const char *dir, const char *name)
+{
+  errno = EEXIST;
+  for (int i = 0; i < MOST_NAMES && file->fd < 0 && errno == EEXIST; i++) {
+    char number[16] = "";
+    if (i > 0) {
+      snprintf(number, sizeof number, ".%d", i);
+    }
+    int length = snprintf(file->temporary, sizeof file->temporary,
+                          "%s/" TR__TEMPORARY_PREFIX "%ld%s-%s", dir,
+                          (long)getpid(), number, name);
+    if (length >= TR__PATH_BYTES) {
+      errno = ENAMETOOLONG;
+      break;
+    }
+    file->fd = open_again(file->ops, file->temporary,
+                          O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW);
+  }
+  return file->fd >= 0;
+}
+
 tr_status tr__durable_open(const tr__file_ops *ops,
                            const char *dir,
                            const char *name,
@@ -88,20 +115,17 @@ tr_status tr__durable_open(const tr__file_ops *ops,
   memset(out, 0, sizeof *out);
   out->ops = ops;
   out->fd = -1;
-  int a = snprintf(out->path, sizeof out->path, "%s/%s", dir, name);
-  int b =
-      snprintf(out->temporary, sizeof out->temporary,
-               "%s/" TR__TEMPORARY_PREFIX "%ld-%s", dir, (long)getpid(), name);
-  if (a >= TR__PATH_BYTES || b >= TR__PATH_BYTES) {
-    out->temporary[0] = '\0';
-    return TR_FAIL(TR_EIO, "%s: the path is longer than %d bytes", dir,
-                   TR__PATH_BYTES);
-  }
+  int length = snprintf(out->path, sizeof out->path, "%s/%s", dir, name);
+  TR_CHECK(length < TR__PATH_BYTES, TR_EIO,
+           "%s: the path is longer than %d bytes", dir, TR__PATH_BYTES);
   tr__write_begin(&out->guard);
-  out->fd = open_again(ops, out->temporary,
-                       O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW);
-  if (out->fd < 0) {
-    return give_up(out, "create a temporary file", errno);
+  if (!create_temporary(out, dir, name)) {
+    int code = errno;
+    /* What is there under the last name that was tried is not this file's. */
+    out->temporary[0] = '\0';
+    tr__write_end(&out->guard);
+    return TR_FAIL(TR_EIO, "%s: cannot create a temporary file: %s", out->path,
+                   strerror(code));
   }
   int code;
   do {
@@ -134,26 +158,68 @@ tr_status tr__durable_write(tr__durable *file,
   return TR_OK;
 }
 
-tr_status tr__durable_commit(tr__durable *file)
+tr_status tr__durable_finish(tr__durable *file)
 {
-  char dir[TR__PATH_BYTES];
   if (file->ops->sync(file->fd) < 0) {
     return give_up(file, "make it durable (fsync)", errno);
   }
   int closed = file->ops->close(file->fd);
   int code = errno;
   file->fd = -1;
-  if (closed < 0) {
-    return give_up(file, "close", code);
-  }
-  if (file->ops->rename(file->temporary, file->path) < 0) {
-    return give_up(file, "rename the temporary file", errno);
-  }
+  return closed < 0 ? give_up(file, "close", code) : TR_OK;
+}
+
+tr_status tr__durable_publish(tr__durable *file)
+{
+  char dir[TR__PATH_BYTES];
+  int failed = file->ops->rename(file->temporary, file->path) < 0;
+  TR_CHECK(!failed, TR_EIO, "%s: cannot rename the temporary file: %s",
+           file->path, strerror(errno));
   file->temporary[0] = '\0';
   tr__write_end(&file->guard);
   strcpy(dir, file->path);
   *strrchr(dir, '/') = '\0';
   return tr__sync_dir(file->ops, dir);
+}
+
+tr_status tr__write_durably(const tr__file_ops *ops,
+                            const char *dir,
+                            const char *name,
+                            const void *data,
+                            size_t bytes)
+{
+  tr_status status;
+  tr__durable file;
+  TR_TRY(tr__durable_open(ops, dir, name, bytes, &file));
+  TR_TRY(tr__durable_write(&file, 0, data, bytes));
+  TR_TRY(tr__durable_finish(&file));
+  TR_TRY_GOTO(tr__durable_publish(&file), done);
+done:
+  tr__durable_abort(&file);
+  return status;
+}
+
+/* A file system without hard links says so in one of these ways. */
+static bool has_no_links(int code)
+{
+  return code == EPERM || code == EOPNOTSUPP || code == ENOSYS ||
+         code == EMLINK || code == EXDEV;
+}
+
+int tr__link_new(const tr__file_ops *ops, const char *from, const char *to)
+{
+  struct stat info;
+  if (ops->link(from, to) == 0) {
+    return TR__LINKED;
+  }
+  if (!has_no_links(errno)) {
+    return -1;
+  }
+  if (lstat(to, &info) == 0) {
+    errno = EEXIST;
+    return -1;
+  }
+  return errno == ENOENT && ops->rename(from, to) == 0 ? TR__RENAMED : -1;
 }
 
 tr_status tr__sync_dir(const tr__file_ops *ops, const char *dir)
@@ -236,6 +302,32 @@ tr_status tr__read_file(const tr__file_ops *ops,
   *length = (size_t)info.st_size;
 
 done:
+  ops->close(fd);
+  return status;
+}
+
+tr_status tr__read_head(const tr__file_ops *ops,
+                        const char *path,
+                        void *to,
+                        size_t bytes,
+                        size_t *length)
+{
+  struct stat info;
+  tr_status status = TR_OK;
+  *length = 0;
+  int fd =
+      open_again(ops, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+  TR_CHECK(fd >= 0, errno == ELOOP ? TR_EDATA : tr__errno_status(errno),
+           "%s: cannot open: %s", path, strerror(errno));
+  if (fstat(fd, &info) < 0) {
+    status =
+        TR_FAIL(TR_EIO, "%s: cannot look at it: %s", path, strerror(errno));
+  } else if (!S_ISREG(info.st_mode)) {
+    status = TR_FAIL(TR_EDATA, "%s: is no regular file", path);
+  } else {
+    *length = (uint64_t)info.st_size < bytes ? (size_t)info.st_size : bytes;
+    status = read_all(ops, path, fd, to, *length);
+  }
   ops->close(fd);
   return status;
 }

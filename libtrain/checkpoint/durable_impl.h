@@ -19,6 +19,7 @@ typedef struct tr__file_ops {
   int (*unlink)(const char *path);
   int (*make_dir)(const char *path, mode_t mode);
   int (*lock)(int fd, int operation);
+  int (*link)(const char *from, const char *to);
 } tr__file_ops;
 
 /* tr__file_ops_system - the system's own calls. */
@@ -40,9 +41,9 @@ typedef struct tr__durable {
  *
  * The space is taken at once where the file system can. A failure of any of
  * these calls is TR_EIO, names file and reason, and has already removed the
- * temporary; nothing is left to do then. Between open and the end (commit,
- * abort or a failure) this thread blocks SIGXFSZ, so that a file-size limit is
- * a failure and not the end of the process. */
+ * temporary, publishing apart; nothing is left to do then. Between open and the
+ * end (its name, abort or a failure) this thread blocks SIGXFSZ, so that a
+ * file-size limit is a failure and not the end of the process. */
 tr_status tr__durable_open(const tr__file_ops *ops,
                            const char *dir,
                            const char *name,
@@ -55,12 +56,32 @@ tr_status tr__durable_write(tr__durable *file,
                             const void *data,
                             size_t bytes);
 
-/* tr__durable_commit - fsync, close, rename, fsync of the directory. Where
- * only the last of these fails the file has its name, perhaps not for ever. */
-tr_status tr__durable_commit(tr__durable *file);
+/* tr__durable_finish - fsync and close: what it holds is durable, and it has
+ * its temporary name. */
+tr_status tr__durable_finish(tr__durable *file);
 
-/* tr__durable_abort - remove the temporary; nothing to do after a commit. */
+/* tr__durable_publish - rename a finished file, fsync the directory. Where only
+ * the last of these fails the file has its name, perhaps not for ever, and
+ * file->temporary is empty. Otherwise the temporary stays until
+ * tr__durable_abort(). */
+tr_status tr__durable_publish(tr__durable *file);
+
+/* tr__durable_abort - remove the temporary; nothing to do where it has its
+ * name. */
 void tr__durable_abort(tr__durable *file);
+
+/* tr__write_durably - all of the above for a small file. */
+tr_status tr__write_durably(const tr__file_ops *ops,
+                            const char *dir,
+                            const char *name,
+                            const void *data,
+                            size_t bytes);
+
+/* tr__link_new - give a file another name that nobody has; never overwrites.
+ * TR__LINKED: it has both names. TR__RENAMED, where the file system has no hard
+ * links: it has the new one. -1 with errno, EEXIST where the name is taken. */
+enum { TR__LINKED = 0, TR__RENAMED = 1 };
+int tr__link_new(const tr__file_ops *ops, const char *from, const char *to);
 
 /* tr__sync_dir - make the names in a directory durable. */
 tr_status tr__sync_dir(const tr__file_ops *ops, const char *dir);
@@ -72,6 +93,15 @@ tr_status tr__read_file(const tr__file_ops *ops,
                         const char *path,
                         size_t limit,
                         unsigned char **out,
+                        size_t *length);
+
+/* tr__read_head - the first bytes of a regular file, fewer where it is shorter;
+ * no link is followed. TR_ENOINPUT where it is missing, TR_EDATA where it is no
+ * regular file, TR_EIO. */
+tr_status tr__read_head(const tr__file_ops *ops,
+                        const char *path,
+                        void *to,
+                        size_t bytes,
                         size_t *length);
 
 #endif

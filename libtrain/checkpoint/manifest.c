@@ -4,19 +4,19 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define HEX_BYTES (2 * TR__SEAL_HASH_BYTES + 1)
+#define HEX_BYTES TR__HEX_BYTES
 
 _Static_assert(TR__SEAL_RUN_BYTES == TR__SEAL_HASH_BYTES,
                "run ids and hashes are written alike");
 
-static void to_hex(const unsigned char *bytes, char *out)
+void tr__to_hex(const unsigned char *bytes, char *out)
 {
   for (int i = 0; i < TR__SEAL_HASH_BYTES; i++) {
     snprintf(out + 2 * i, 3, "%02x", bytes[i]);
   }
 }
 
-static bool from_hex(const char *text, unsigned char *out)
+bool tr__from_hex(const char *text, unsigned char *out)
 {
   for (int i = 0; i < TR__SEAL_HASH_BYTES; i++) {
     unsigned value;
@@ -28,26 +28,26 @@ static bool from_hex(const char *text, unsigned char *out)
   return true;
 }
 
-static void hash_text(const char *text, size_t length, char *hex)
+void tr__hash_text(const char *text, size_t length, char *hex)
 {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits(text, length));
-  to_hex(canonical.digest, hex);
+  tr__to_hex(canonical.digest, hex);
 }
 
 size_t tr__manifest_format(const tr__manifest *manifest,
                            char out[TR__MANIFEST_BYTES])
 {
   char hash[HEX_BYTES], self[HEX_BYTES], run[HEX_BYTES];
-  to_hex(manifest->hash, hash);
-  to_hex(manifest->run_id, run);
+  tr__to_hex(manifest->hash, hash);
+  tr__to_hex(manifest->run_id, run);
   int length = snprintf(out, TR__MANIFEST_BYTES,
                         "libtrain checkpoint %u\nstep %lld\nsave %lld\n"
                         "world %lld\nrun %s\nfile %s %zu %s\n",
                         TR__SEAL_VERSION, (long long)manifest->step,
                         (long long)manifest->save, (long long)manifest->world,
                         run, manifest->file, manifest->length, hash);
-  hash_text(out, (size_t)length, self);
+  tr__hash_text(out, (size_t)length, self);
   length += snprintf(out + length, TR__MANIFEST_BYTES - (size_t)length,
                      "hash %s\n", self);
   return (size_t)length;
@@ -76,9 +76,9 @@ tr_status tr__manifest_parse(const char *path,
   TR_CHECK(fields < 1 || version == TR__SEAL_VERSION, TR_EDATA,
            "%s: has format version %u, this library reads %u", path, version,
            TR__SEAL_VERSION);
-  TR_CHECK(fields == 8 && from_hex(run, out->run_id) &&
-               from_hex(hash, out->hash) && step >= 0 &&
-               strchr(out->file, '/') == NULL,
+  TR_CHECK(fields == 8 && tr__from_hex(run, out->run_id) &&
+               tr__from_hex(hash, out->hash) && step >= 0 && save >= 1 &&
+               save <= TR__MOST_SAVES && strchr(out->file, '/') == NULL,
            TR_EDATA, "%s: is damaged (no legal manifest)", path);
   out->step = step;
   out->save = save;

@@ -26,6 +26,15 @@ typedef struct tr__manifest {
   unsigned char hash[TR__SEAL_HASH_BYTES];
 } tr__manifest;
 
+/* A job of a save per microsecond takes a million years to get there. */
+#define TR__MOST_SAVES ((int64_t)1 << 62)
+
+/* Run ids and hashes in text. */
+#define TR__HEX_BYTES (2 * TR__SEAL_HASH_BYTES + 1)
+void tr__to_hex(const unsigned char *bytes, char *out);
+bool tr__from_hex(const char *text, unsigned char *out);
+void tr__hash_text(const char *text, size_t length, char *hex);
+
 /* tr__manifest_format - the text, with its hash; returns its length. */
 size_t tr__manifest_format(const tr__manifest *manifest,
                            char out[TR__MANIFEST_BYTES]);

@@ -2,135 +2,173 @@
  *
  * A run that did not resume has an identity of its own. Its first checkpoint
  * is committed beside those of the run before, and supersedes them by its save
- * number; only then they go to DIR/previous, data first, so that a manifest in
- * DIR keeps its data file from being cleaned away. */
+ * number; only then they go to DIR/previous, or DIR/previous-2 and so on, a
+ * folder per run. Their files get a second name there, which is made durable
+ * before the first one goes. */
 #include "checkpoint/run_dir_impl.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-static bool has_run(const tr__listing *listing, const unsigned char *run_id)
+enum { MOST_FOLDERS = 10000 };
+
+/* What is found in a folder. */
+typedef struct content {
+  const tr__file_ops *ops;
+  const unsigned char *run_id;
+  bool is_empty, has_run;
+} content;
+
+static tr_status look_at(void *user, const char *path, const char *name)
 {
-  bool has = false;
-  for (int i = 0; i < listing->count; i++) {
-    has = has || tr__is_of_run(&listing->items[i], run_id);
+  content *c = user;
+  unsigned char head[TR__SEAL_HEADER_BYTES];
+  size_t length;
+  tr__seal seal;
+  if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+    return TR_OK;
   }
-  return has;
-}
-
-bool tr__is_foreign(const tr__listed *item,
-                    const tr__listing *found,
-                    const unsigned char *run_id)
-{
-  return item->is_readable ? !tr__is_of_run(item, run_id)
-                           : item->is_damaged && !has_run(found, run_id);
-}
-
-/* The data file of a manifest; a guess where that cannot be read. */
-static void data_name(const tr__listed *item, char out[TR__FILE_NAME_BYTES])
-{
-  if (item->is_readable) {
-    snprintf(out, TR__FILE_NAME_BYTES, "%s", item->manifest.file);
-    return;
+  c->is_empty = false;
+  if (tr__step_of_name(name, ".h5") >= 0 &&
+      tr__read_head(c->ops, tr__join(path, name).text, head, sizeof head,
+                    &length) == TR_OK &&
+      tr__seal_peek(head, length, &seal)) {
+    c->has_run =
+        c->has_run || memcmp(seal.run_id, c->run_id, TR__SEAL_RUN_BYTES) == 0;
   }
-  size_t stem = strlen(item->name) - strlen(".manifest");
-  snprintf(out, TR__FILE_NAME_BYTES, "%.*s.h5", (int)stem, item->name);
-}
-
-static tr_status move(const tr__run_dir *dir, const char *to, const char *name)
-{
-  char from[TR__PATH_BYTES + TR__FILE_NAME_BYTES + 1];
-  char there[TR__PATH_BYTES + TR__FILE_NAME_BYTES + 1];
-  snprintf(from, sizeof from, "%s/%s", dir->path, name);
-  snprintf(there, sizeof there, "%s/%s", to, name);
-  int failed = dir->ops->rename(from, there) < 0 && errno != ENOENT;
-  TR_CHECK(!failed, TR_EIO, "%s: cannot move to %s: %s", from, to,
-           strerror(errno));
   return TR_OK;
 }
 
-static tr_status
-move_all(const tr__run_dir *dir, const char *to, const tr__listing *foreign)
+/* The folder that a move of this run's checkpoints has begun to fill, else the
+ * first one that is not there or empty. */
+static tr_status choose_folder(const tr__run_dir *dir,
+                               const unsigned char *run_id,
+                               char out[TR__PATH_BYTES])
 {
-  char name[TR__FILE_NAME_BYTES];
-  for (int i = 0; i < foreign->count; i++) {
-    data_name(&foreign->items[i], name);
-    TR_TRY(move(dir, to, name));
-    TR_TRY(move(dir, to, foreign->items[i].name));
+  struct stat info;
+  for (int i = 1; i <= MOST_FOLDERS; i++) {
+    char number[16] = "";
+    content found = {.ops = dir->ops, .run_id = run_id, .is_empty = true};
+    if (i > 1) {
+      snprintf(number, sizeof number, "-%d", i);
+    }
+    int length = snprintf(out, TR__PATH_BYTES, "%s/" TR__PREVIOUS_DIR "%s",
+                          dir->path, number);
+    TR_CHECK(length < TR__PATH_BYTES, TR_EIO,
+             "%s: the path is longer than %d bytes", dir->path, TR__PATH_BYTES);
+    if (lstat(out, &info) == 0) {
+      TR_TRY(S_ISDIR(info.st_mode) ? tr__run_dir_each(out, look_at, &found)
+                                   : TR_OK);
+      if (S_ISDIR(info.st_mode) && (found.is_empty || found.has_run)) {
+        return TR_OK;
+      }
+      continue;
+    }
+    TR_CHECK(errno == ENOENT && dir->ops->make_dir(out, 0777) == 0, TR_EIO,
+             "%s: cannot make the directory: %s", out, strerror(errno));
+    return tr__sync_dir(dir->ops, dir->path);
+  }
+  return TR_FAIL(TR_EIO, "%s: has %d folders of earlier runs", dir->path,
+                 MOST_FOLDERS);
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+  struct stat x, y;
+  return lstat(a, &x) == 0 && lstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+         x.st_ino == y.st_ino;
+}
+
+/* A second name, or on a file system that has one name per file the new one. */
+static tr_status
+name_anew(const tr__run_dir *dir, const char *to, const char *name)
+{
+  const tr__joined from = tr__join(dir->path, name);
+  const tr__joined there = tr__join(to, name);
+  int how = tr__link_new(dir->ops, from.text, there.text);
+  int code = errno;
+  TR_CHECK(how >= 0 || code == ENOENT ||
+               (code == EEXIST && is_same_file(from.text, there.text)),
+           TR_EIO, "%s: cannot move to %s: %s", from.text, to, strerror(code));
+  return how == TR__RENAMED ? tr__sync_dir(dir->ops, to) : TR_OK;
+}
+
+static void
+remove_name(const tr__run_dir *dir, const char *to, const char *name)
+{
+  const tr__joined from = tr__join(dir->path, name);
+  if (is_same_file(from.text, tr__join(to, name).text)) {
+    dir->ops->unlink(from.text);
+  }
+}
+
+/* Of one run: all of them get their new names, then all lose the old ones. */
+static tr_status move_run(const tr__run_dir *dir,
+                          const char *to,
+                          const tr__listing *found,
+                          const unsigned char *run_id)
+{
+  char data[TR__FILE_NAME_BYTES];
+  for (int i = 0; i < found->count; i++) {
+    if (tr__is_of_run(&found->items[i], run_id)) {
+      tr__data_name(&found->items[i], data);
+      TR_TRY(name_anew(dir, to, data));
+      TR_TRY(name_anew(dir, to, found->items[i].name));
+    }
   }
   TR_TRY(tr__sync_dir(dir->ops, to));
+  for (int i = 0; i < found->count; i++) {
+    if (tr__is_of_run(&found->items[i], run_id)) {
+      tr__data_name(&found->items[i], data);
+      remove_name(dir, to, found->items[i].name);
+      remove_name(dir, to, data);
+    }
+  }
   return tr__sync_dir(dir->ops, dir->path);
 }
 
-static bool was_moved(const tr__listed *item, const tr__listing *foreign)
+static void note(tr__run_dir *dir,
+                 const char *to,
+                 const tr__listing *found,
+                 const unsigned char *run_id)
 {
-  if (item->is_readable) {
-    return has_run(foreign, item->manifest.run_id);
-  }
-  bool was = false;
-  for (int i = 0; i < foreign->count; i++) {
-    was = was || strcmp(foreign->items[i].name, item->name) == 0;
-  }
-  return was;
-}
-
-/* Removes what runs before the moved ones left in previous. */
-static tr_status
-purge(const tr__file_ops *ops, const char *previous, const tr__listing *foreign)
-{
-  tr__listing listing;
-  char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES + 1];
-  TR_TRY(tr__run_dir_list(ops, previous, &listing));
-  int kept = 0;
-  for (int i = 0; i < listing.count; i++) {
-    if (was_moved(&listing.items[i], foreign)) {
-      listing.items[kept++] = listing.items[i];
-      continue;
+  int count = 0;
+  int64_t newest = -1;
+  for (int i = 0; i < found->count; i++) {
+    const tr__listed *item = &found->items[i];
+    if (tr__is_of_run(item, run_id)) {
+      count++;
+      newest = newest < 0 && item->is_readable ? item->manifest.step : newest;
     }
-    snprintf(path, sizeof path, "%s/%s", previous, listing.items[i].name);
-    ops->unlink(path);
   }
-  listing.count = kept;
-  tr_status status = tr__run_dir_clean(ops, previous, &listing);
-  tr__listing_release(&listing);
-  return status;
+  size_t used = strlen(dir->moved);
+  char step[48] = "";
+  if (newest >= 0) {
+    snprintf(step, sizeof step, " (the newest of step %lld)",
+             (long long)newest);
+  }
+  snprintf(dir->moved + used, sizeof dir->moved - used,
+           "%s%d checkpoint%s of another run%s moved to %s",
+           used > 0 ? "; " : "", count, count == 1 ? "" : "s", step, to);
 }
 
-static tr_status make_previous(const tr__run_dir *dir, char out[TR__PATH_BYTES])
-{
-  int length = snprintf(out, TR__PATH_BYTES, "%s/" TR__PREVIOUS_DIR, dir->path);
-  TR_CHECK(length < TR__PATH_BYTES, TR_EIO,
-           "%s: the path is longer than %d bytes", dir->path, TR__PATH_BYTES);
-  int failed = dir->ops->make_dir(out, 0777) < 0 && errno != EEXIST;
-  TR_CHECK(!failed, TR_EIO, "%s: cannot make the directory: %s", out,
-           strerror(errno));
-  return TR_OK;
-}
-
-tr_status tr__run_dir_set_aside(const tr__run_dir *dir,
+tr_status tr__run_dir_set_aside(tr__run_dir *dir,
                                 const tr__listing *found,
                                 const unsigned char *run_id)
 {
-  tr_status status;
-  char previous[TR__PATH_BYTES];
-  tr__listing foreign = {0};
-  foreign.items = calloc((size_t)found->count + 1, sizeof *foreign.items);
-  TR_CHECK(foreign.items != NULL, TR_ENOMEM, "%s: no memory for its list",
-           dir->path);
+  char to[TR__PATH_BYTES];
   for (int i = 0; i < found->count; i++) {
-    if (tr__is_foreign(&found->items[i], found, run_id)) {
-      foreign.items[foreign.count++] = found->items[i];
+    const tr__listed *item = &found->items[i];
+    bool is_done = !tr__is_foreign(item, run_id);
+    for (int k = 0; k < i && !is_done; k++) {
+      is_done = tr__is_of_run(&found->items[k], item->run_id);
+    }
+    if (!is_done) {
+      TR_TRY(choose_folder(dir, item->run_id, to));
+      TR_TRY(move_run(dir, to, found, item->run_id));
+      note(dir, to, found, item->run_id);
     }
   }
-  status = TR_OK;
-  if (foreign.count > 0) {
-    TR_TRY_GOTO(make_previous(dir, previous), done);
-    TR_TRY_GOTO(move_all(dir, previous, &foreign), done);
-    TR_TRY_GOTO(purge(dir->ops, previous, &foreign), done);
-  }
-
-done:
-  tr__listing_release(&foreign);
-  return status;
+  return TR_OK;
 }

@@ -6,14 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A path that is used for one call. */
-typedef struct joined {
-  char text[TR__PATH_BYTES + 260];
-} joined;
-
-static joined join(const char *dir, const char *name)
+tr__joined tr__join(const char *dir, const char *name)
 {
-  joined path;
+  tr__joined path;
   snprintf(path.text, sizeof path.text, "%s/%s", dir, name);
   return path;
 }
@@ -24,7 +19,10 @@ tr_status tr__run_dir_each(const char *path,
                                               const char *name),
                            void *user)
 {
-  DIR *stream = opendir(path);
+  DIR *stream;
+  do {
+    stream = opendir(path);
+  } while (stream == NULL && errno == EINTR);
   if (stream == NULL && errno == ENOENT) {
     return TR_OK;
   }
@@ -48,23 +46,71 @@ tr_status tr__run_dir_each(const char *path,
   return TR_OK;
 }
 
+enum { MOST_NAMES = 1000 };
+
 typedef struct lister {
   const tr__file_ops *ops;
   tr__listing *listing;
 } lister;
 
-static tr_status list_name(void *user, const char *path, const char *name)
+void tr__data_name(const tr__listed *item, char out[TR__FILE_NAME_BYTES])
 {
-  lister *l = user;
-  tr__listing *listing = l->listing;
+  if (item->is_readable) {
+    snprintf(out, TR__FILE_NAME_BYTES, "%s", item->manifest.file);
+    return;
+  }
+  size_t stem = strlen(item->name) - strlen(".manifest");
+  snprintf(out, TR__FILE_NAME_BYTES, "%.*s.h5", (int)stem, item->name);
+}
+
+/* Only what is there and wrong, or not there, is a checkpoint's own fault. What
+ * could not be looked at may be whole. */
+static bool is_passed_over(tr_status status)
+{
+  return status == TR_EDATA || status == TR_ENOINPUT;
+}
+
+/* Whose it is says the seal of its data file too. */
+static tr_status
+find_run(const tr__file_ops *ops, const char *path, tr__listed *item)
+{
+  char name[TR__FILE_NAME_BYTES];
+  unsigned char head[TR__SEAL_HEADER_BYTES];
+  size_t length;
+  tr__seal seal;
+  tr__data_name(item, name);
+  tr_status status =
+      tr__read_head(ops, tr__join(path, name).text, head, sizeof head, &length);
+  if (status != TR_OK) {
+    return is_passed_over(status) ? TR_OK : status;
+  }
+  item->has_run = tr__seal_peek(head, length, &seal);
+  memcpy(item->run_id, seal.run_id, sizeof item->run_id);
+  return TR_OK;
+}
+
+static tr_status
+read_manifest(const tr__file_ops *ops, const char *path, tr__listed *item)
+{
   unsigned char *text;
   size_t length;
-  /* Also of a manifest that cannot be read: no name is given twice. */
-  long long save = 0;
-  if (sscanf(name, "step-%*d.save%lld", &save) == 1 &&
-      save > listing->last_save && save < INT64_MAX) {
-    listing->last_save = save;
-  }
+  const tr__joined full = tr__join(path, item->name);
+  const int64_t step = tr__step_of_name(item->name, ".manifest");
+  TR_TRY(tr__read_file(ops, full.text, TR__MANIFEST_BYTES, &text, &length));
+  tr_status status =
+      tr__manifest_parse(full.text, (char *)text, length, &item->manifest);
+  free(text);
+  TR_TRY(status);
+  TR_CHECK(item->manifest.step == step, TR_EDATA,
+           "%s: is the manifest of step %lld", full.text,
+           (long long)item->manifest.step);
+  return TR_OK;
+}
+
+static tr_status list_name(void *user, const char *path, const char *name)
+{
+  const lister *l = user;
+  tr__listing *listing = l->listing;
   int64_t step = tr__step_of_name(name, ".manifest");
   if (step < 0) {
     return TR_OK;
@@ -76,34 +122,21 @@ static tr_status list_name(void *user, const char *path, const char *name)
   tr__listed *item = &items[listing->count++];
   memset(item, 0, sizeof *item);
   snprintf(item->name, sizeof item->name, "%s", name);
-  joined full = join(path, name);
-  tr_status status =
-      tr__read_file(l->ops, full.text, TR__MANIFEST_BYTES, &text, &length);
+  tr_status status = read_manifest(l->ops, path, item);
   if (status == TR_OK) {
-    status =
-        tr__manifest_parse(full.text, (char *)text, length, &item->manifest);
-    item->is_damaged = status != TR_OK;
-    free(text);
+    item->is_readable = item->has_run = true;
+    memcpy(item->run_id, item->manifest.run_id, sizeof item->run_id);
+    listing->last_save = tr__max(listing->last_save, item->manifest.save);
+    return TR_OK;
   }
-  if (status != TR_OK && status != TR_EDATA && status != TR_ENOINPUT) {
-    /* It could not be looked at, so nobody knows what it is. */
+  if (!is_passed_over(status)) {
     return tr_error_push(status, __FILE__, __LINE__);
   }
-  if (status == TR_OK && item->manifest.step != step) {
-    status = TR_FAIL(TR_EDATA, "%s: is the manifest of step %lld", full.text,
-                     (long long)item->manifest.step);
-  }
-  item->is_readable = status == TR_OK;
-  if (status != TR_OK) {
-    snprintf(item->problem, sizeof item->problem, "%.*s",
-             (int)sizeof item->problem - 1, tr_error_message());
-    item->manifest.step = step;
-    item->manifest.save = INT64_MAX;
-  }
-  if (status == TR_OK && item->manifest.save > listing->last_save) {
-    listing->last_save = item->manifest.save;
-  }
-  return TR_OK;
+  snprintf(item->problem, sizeof item->problem, "%.*s",
+           (int)sizeof item->problem - 1, tr_error_message());
+  item->manifest.step = step;
+  item->manifest.save = INT64_MAX;
+  return find_run(l->ops, path, item);
 }
 
 static int newest_first(const void *a, const void *b)
@@ -134,8 +167,12 @@ tr__run_dir_list(const tr__file_ops *ops, const char *path, tr__listing *out)
 
 bool tr__is_of_run(const tr__listed *item, const unsigned char *run_id)
 {
-  return item->is_readable &&
-         memcmp(item->manifest.run_id, run_id, TR__SEAL_RUN_BYTES) == 0;
+  return item->has_run && memcmp(item->run_id, run_id, TR__SEAL_RUN_BYTES) == 0;
+}
+
+bool tr__is_foreign(const tr__listed *item, const unsigned char *run_id)
+{
+  return item->has_run && !tr__is_of_run(item, run_id);
 }
 
 void tr__listing_release(tr__listing *listing)
@@ -144,106 +181,56 @@ void tr__listing_release(tr__listing *listing)
   memset(listing, 0, sizeof *listing);
 }
 
-typedef struct cleaner {
-  const tr__file_ops *ops;
-  const tr__listing *listing;
-} cleaner;
-
-/* Temporaries, and data files that no manifest committed. The file of a
- * manifest that cannot be read stays: somebody may want to look at it. */
-static tr_status clean_name(void *user, const char *path, const char *name)
-{
-  const cleaner *c = user;
-  size_t prefix = strlen(TR__TEMPORARY_PREFIX);
-  bool remove = strncmp(name, TR__TEMPORARY_PREFIX, prefix) == 0;
-  int64_t step = tr__step_of_name(name, ".h5");
-  if (step >= 0) {
-    remove = true;
-    for (int i = 0; i < c->listing->count; i++) {
-      const tr__listed *item = &c->listing->items[i];
-      bool is_its = item->is_readable ? strcmp(item->manifest.file, name) == 0
-                                      : item->manifest.step == step;
-      remove = remove && !is_its;
-    }
-  }
-  if (remove) {
-    c->ops->unlink(join(path, name).text);
-  }
-  return TR_OK;
-}
-
-tr_status tr__run_dir_clean(const tr__file_ops *ops,
-                            const char *path,
-                            const tr__listing *listing)
-{
-  cleaner c = {ops, listing};
-  return tr__run_dir_each(path, clean_name, &c);
-}
-
-static bool is_complete(const tr__run_dir *dir, const tr__manifest *manifest)
+/* A folder in the way is for the rename to refuse: nobody puts one there who
+ * means another checkpoint. */
+static bool is_there(const char *path)
 {
   struct stat info;
-  if (manifest->save > dir->refused_after &&
-      manifest->save <= dir->refused_to) {
-    return false;
-  }
-  return stat(join(dir->path, manifest->file).text, &info) == 0 &&
-         info.st_size >= 0 && (size_t)info.st_size == manifest->length;
+  return lstat(path, &info) == 0 ? !S_ISDIR(info.st_mode) : errno != ENOENT;
 }
 
-/* Removes what is older than this run's newest `keep` complete ones, and the
- * file of a checkpoint of the same step. What cannot be removed stays for the
- * next time. */
-static tr_status
-remove_old(const tr__run_dir *dir, const unsigned char *run_id, int keep)
+static bool
+is_taken(const tr__run_dir *dir, const tr__listing *listing, const char *stem)
 {
-  tr__listing listing;
-  TR_TRY(tr__run_dir_list(dir->ops, dir->path, &listing));
-  for (int i = 0; i < listing.count; i++) {
-    const tr__manifest *manifest = &listing.items[i].manifest;
-    if (!tr__is_of_run(&listing.items[i], run_id)) {
-      /* Damage is told to whoever resumes; it may hold what somebody misses.
-       * Another run's are set aside, not removed. */
-      continue;
-    }
-    if (keep > 0) {
-      keep -= is_complete(dir, manifest);
-      continue;
-    }
-    const char *name = listing.items[i].name;
-    if (dir->ops->unlink(join(dir->path, name).text) == 0) {
-      dir->ops->unlink(join(dir->path, manifest->file).text);
-    }
-  }
-  tr_status status = tr__run_dir_clean(dir->ops, dir->path, &listing);
-  tr__listing_release(&listing);
-  return status;
-}
-
-/* Names of the data file and of the manifest. A data file's name is never used
- * twice while a manifest names it; a manifest may replace one of the same step
- * and run, but none of another run. */
-static void choose_names(const tr__listing *listing,
-                         tr__manifest *manifest,
-                         char name[TR__FILE_NAME_BYTES])
-{
-  bool has_step = false, has_others = false;
+  char file[TR__FILE_NAME_BYTES], name[TR__FILE_NAME_BYTES];
+  char other[TR__FILE_NAME_BYTES];
+  snprintf(file, sizeof file, "%.50s.h5", stem);
+  snprintf(name, sizeof name, "%.50s.manifest", stem);
+  bool is = is_there(tr__join(dir->path, file).text) ||
+            is_there(tr__join(dir->path, name).text);
   for (int i = 0; i < listing->count; i++) {
-    const tr__listed *item = &listing->items[i];
-    if (item->manifest.step == manifest->step) {
-      has_step = true;
-      has_others =
-          has_others || tr__is_foreign(item, listing, manifest->run_id);
+    tr__data_name(&listing->items[i], other);
+    is = is || strcmp(other, file) == 0;
+  }
+  return is;
+}
+
+/* Names that nobody has: nothing that is there is ever replaced. */
+static tr_status choose_names(const tr__run_dir *dir,
+                              const tr__listing *listing,
+                              tr__manifest *manifest,
+                              char name[TR__FILE_NAME_BYTES])
+{
+  char stem[TR__FILE_NAME_BYTES - 10];
+  for (int i = 0; i < MOST_NAMES; i++) {
+    manifest->save = listing->last_save + tr__max(i, 1);
+    int used =
+        snprintf(stem, sizeof stem, "step-%08lld", (long long)manifest->step);
+    if (i > 0) {
+      snprintf(stem + used, sizeof stem - (size_t)used, ".save%lld",
+               (long long)manifest->save);
+    }
+    TR_CHECK(manifest->save <= TR__MOST_SAVES, TR_EDATA,
+             "%s: a manifest counts %lld saves, no more can follow", dir->path,
+             (long long)listing->last_save);
+    if (!is_taken(dir, listing, stem)) {
+      snprintf(manifest->file, sizeof manifest->file, "%s.h5", stem);
+      snprintf(name, TR__FILE_NAME_BYTES, "%s.manifest", stem);
+      return TR_OK;
     }
   }
-  char plain[TR__FILE_NAME_BYTES / 2], numbered[TR__FILE_NAME_BYTES - 10];
-  snprintf(plain, sizeof plain, "step-%08lld", (long long)manifest->step);
-  snprintf(numbered, sizeof numbered, "%s.save%lld", plain,
-           (long long)manifest->save);
-  snprintf(manifest->file, sizeof manifest->file, "%s.h5",
-           has_step ? numbered : plain);
-  snprintf(name, TR__FILE_NAME_BYTES, "%s.manifest",
-           has_others ? numbered : plain);
+  return TR_FAIL(TR_EIO, "%s: all names for step %lld are taken", dir->path,
+                 (long long)manifest->step);
 }
 
 static tr_status
@@ -252,38 +239,65 @@ to_file(void *user, size_t offset, const void *data, size_t bytes)
   return tr__durable_write(user, offset, data, bytes);
 }
 
+/* By its first bytes a leftover is known as one of ours. The header, which
+ * comes last, replaces them. */
 static tr_status write_data(const tr__run_dir *dir,
                             const tr__image *image,
                             tr__seal *seal,
-                            tr__manifest *manifest)
+                            tr__manifest *manifest,
+                            tr__durable *file)
 {
-  tr__durable file;
+  static const char mark[] = TR__UNFINISHED_MARK;
   TR_TRY(tr__durable_open(dir->ops, dir->path, manifest->file,
-                          tr__seal_length(image), &file));
-  tr_status status = tr__seal_emit(image, seal, to_file, &file);
-  if (status != TR_OK) {
-    tr__durable_abort(&file);
-    return tr_error_push(status, __FILE__, __LINE__);
-  }
-  TR_TRY(tr__durable_commit(&file));
+                          tr__seal_length(image), file));
+  TR_TRY(tr__durable_write(file, 0, mark, sizeof mark));
+  TR_TRY(tr__seal_emit(image, seal, to_file, file));
   manifest->length = seal->length;
   memcpy(manifest->hash, seal->hash, sizeof manifest->hash);
-  return TR_OK;
+  return tr__durable_finish(file);
 }
 
 static tr_status write_manifest(const tr__run_dir *dir,
                                 const tr__manifest *manifest,
-                                const char *name)
+                                const char *name,
+                                tr__durable *file)
 {
-  tr__durable file;
   char text[TR__MANIFEST_BYTES];
   size_t length = tr__manifest_format(manifest, text);
-  TR_TRY(tr__durable_open(dir->ops, dir->path, name, length, &file));
-  TR_TRY(tr__durable_write(&file, 0, text, length));
-  return tr__durable_commit(&file);
+  TR_TRY(tr__durable_open(dir->ops, dir->path, name, length, file));
+  TR_TRY(tr__durable_write(file, 0, text, length));
+  return tr__durable_finish(file);
 }
 
-tr_status tr__run_dir_commit(const tr__run_dir *dir,
+/* The manifest's temporary says whose a data file is that has its name already:
+ * a kill between the two renames leaves nothing that cannot be told from other
+ * people's files. */
+static tr_status write_both(const tr__run_dir *dir,
+                            const tr__image *image,
+                            tr__seal *seal,
+                            tr__manifest *manifest,
+                            const char *name)
+{
+  tr_status status;
+  tr__durable data = {.fd = -1}, record = {.fd = -1};
+  TR_TRY_GOTO(write_data(dir, image, seal, manifest, &data), failed);
+  TR_TRY_GOTO(write_manifest(dir, manifest, name, &record), failed);
+  TR_TRY_GOTO(tr__durable_publish(&data), failed);
+  TR_TRY_GOTO(tr__durable_publish(&record), failed);
+  return TR_OK;
+
+failed:
+  if (data.path[0] != '\0' && data.temporary[0] == '\0' &&
+      record.temporary[0] != '\0' && dir->ops->unlink(data.path) < 0) {
+    /* The next save finds both by the record, which stays. */
+    record.temporary[0] = '\0';
+  }
+  tr__durable_abort(&data);
+  tr__durable_abort(&record);
+  return status;
+}
+
+tr_status tr__run_dir_commit(tr__run_dir *dir,
                              const tr__image *image,
                              tr__seal *seal,
                              int64_t world,
@@ -298,14 +312,15 @@ tr_status tr__run_dir_commit(const tr__run_dir *dir,
            (long long)seal->step, keep);
   memcpy(manifest.run_id, seal->run_id, sizeof manifest.run_id);
   TR_TRY(tr__run_dir_list(dir->ops, dir->path, &listing));
-  TR_TRY_GOTO(tr__run_dir_clean(dir->ops, dir->path, &listing), done);
-  manifest.save = listing.last_save + 1;
-  choose_names(&listing, &manifest, name);
-  TR_TRY_GOTO(write_data(dir, image, seal, &manifest), done);
-  TR_TRY_GOTO(write_manifest(dir, &manifest, name), done);
-  /* The checkpoint is there: what cannot be moved waits for the next save. */
+  if (dir->is_locked) {
+    TR_TRY_GOTO(tr__run_dir_clean(dir->ops, dir->path, &listing), done);
+  }
+  TR_TRY_GOTO(choose_names(dir, &listing, &manifest, name), done);
+  TR_TRY_GOTO(write_both(dir, image, seal, &manifest, name), done);
+  /* The checkpoint is there: what cannot be moved or removed waits for the next
+   * save. */
   (void)tr__run_dir_set_aside(dir, &listing, seal->run_id);
-  TR_TRY_GOTO(remove_old(dir, seal->run_id, keep), done);
+  (void)tr__run_dir_remove_old(dir, seal->run_id, keep);
 
 done:
   tr__listing_release(&listing);
@@ -320,7 +335,7 @@ tr_status tr__run_dir_load(const tr__file_ops *ops,
 {
   tr_status status;
   size_t length;
-  joined full = join(path, manifest->file);
+  tr__joined full = tr__join(path, manifest->file);
   memset(out, 0, sizeof *out);
   TR_TRY(tr__read_file(ops, full.text, SIZE_MAX / 2, bytes, &length));
   TR_TRY_GOTO(tr__seal_verify(full.text, *bytes, length, out), failed);

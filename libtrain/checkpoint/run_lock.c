@@ -7,10 +7,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define HOST_BYTES 64
+#define LOCK_NAME  "run.lock"
+
+enum { MOST_TRIES = 100 };
 
 /* All missing folders of a path, each made durable in its parent. */
 static tr_status make_dirs(const tr__file_ops *ops, const char *path)
@@ -88,16 +92,59 @@ static int try_lock(const tr__file_ops *ops, int fd)
   return code;
 }
 
-/* What a process that is refused says, and by what one with several models
- * knows itself: a disk that is full does not stop the save here. */
-static void write_holder(const tr__file_ops *ops, int fd)
+/* What a process that is refused says: a disk that is full does not stop the
+ * save here. Somebody's file of that name keeps what it holds. */
+static void write_holder(const tr__run_dir *dir)
 {
-  char text[128] = "";
+  char text[128] = "", before[8];
   const holder self = this_process();
+  ssize_t n = dir->ops->read(dir->lock, before, sizeof before, 0);
+  bool is_ours = n == 0 || (n == sizeof before &&
+                            memcmp(before, "process ", sizeof before) == 0);
+  if (!dir->is_locked || !is_ours) {
+    return;
+  }
   snprintf(text, sizeof text, "process %ld on %s token %llx\n", self.pid,
            self.host, self.token);
   /* Of one length always, so that no rest of a longer text stays. */
-  (void)!ops->write(fd, text, sizeof text, 0);
+  (void)!dir->ops->write(dir->lock, text, sizeof text, 0);
+}
+
+/* Whether the lock file is still the one of that name: somebody may have
+ * removed it, or the directory, and another process locks another file then. */
+bool tr__run_dir_is_held(const tr__run_dir *dir)
+{
+  struct stat held, there;
+  return dir->lock >= 0 && fstat(dir->lock, &held) == 0 &&
+         lstat(tr__join(dir->path, LOCK_NAME).text, &there) == 0 &&
+         held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+}
+
+/* Links are not followed and only a file of our own is written to: the folder
+ * may be somebody else's. */
+static tr_status open_lock(tr__run_dir *dir)
+{
+  struct stat info;
+  const tr__joined path = tr__join(dir->path, LOCK_NAME);
+  dir->lock = dir->ops->open(
+      path.text, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+  TR_CHECK(dir->lock >= 0, TR_EIO, "%s: cannot open: %s", path.text,
+           errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+  TR_CHECK(fstat(dir->lock, &info) == 0, TR_EIO, "%s: cannot look at it: %s",
+           path.text, strerror(errno));
+  TR_CHECK(S_ISREG(info.st_mode) && info.st_nlink <= 1, TR_EIO,
+           "%s: is no file of its own, a lock must be", path.text);
+  return TR_OK;
+}
+
+static tr_status refuse(const tr__run_dir *dir, const holder *other)
+{
+  const holder self = this_process();
+  TR_CHECK(!is_same(other, &self), TR_ESTATE,
+           "%s: another model of this process keeps its checkpoints there",
+           dir->path);
+  return TR_FAIL(TR_ETEMPORARY, "%s: directory is in use by process %ld on %s",
+                 dir->path, other->pid, other->host);
 }
 
 static tr_status wait_for_lock(tr__run_dir *dir, double wait_s)
@@ -107,25 +154,21 @@ static tr_status wait_for_lock(tr__run_dir *dir, double wait_s)
   double end = tr__now() + wait_s;
   int code;
   while ((code = try_lock(dir->ops, dir->lock)) == EWOULDBLOCK) {
-    bool is_known = read_holder(dir->ops, dir->lock, &other);
-    if (is_known && is_same(&other, &self)) {
-      /* Another model of this process saves here too. */
-      return TR_OK;
+    bool is_own =
+        read_holder(dir->ops, dir->lock, &other) && is_same(&other, &self);
+    if (is_own || tr__now() >= end) {
+      return refuse(dir, &other);
     }
-    TR_CHECK(tr__now() < end, TR_ETEMPORARY,
-             "%s: directory is in use by process %ld on %s", dir->path,
-             other.pid, other.host);
     struct timespec pause = {0, 20000000};
     nanosleep(&pause, NULL);
   }
   if (code == 0) {
     dir->is_locked = true;
-    write_holder(dir->ops, dir->lock);
     return TR_OK;
   }
   /* Some network file systems have no locks; they must do without. */
   TR_CHECK(code == ENOLCK || code == ENOSYS || code == EOPNOTSUPP, TR_EIO,
-           "%s/run.lock: cannot lock: %s", dir->path, strerror(code));
+           "%s/" LOCK_NAME ": cannot lock: %s", dir->path, strerror(code));
   return TR_OK;
 }
 
@@ -135,7 +178,6 @@ tr_status tr__run_dir_open(const tr__file_ops *ops,
                            tr__run_dir *out)
 {
   tr_status status;
-  char lock[TR__PATH_BYTES + 16];
   memset(out, 0, sizeof *out);
   out->ops = ops;
   out->lock = -1;
@@ -143,13 +185,19 @@ tr_status tr__run_dir_open(const tr__file_ops *ops,
            "checkpoint: expected the name of a directory, got none");
   TR_CHECK(tr__copy_name(out->path, sizeof out->path, path), TR_EINVAL,
            "%.60s...: the path is longer than %d bytes", path, TR__PATH_BYTES);
-  TR_TRY(make_dirs(ops, out->path));
-  snprintf(lock, sizeof lock, "%s/run.lock", out->path);
-  out->lock = ops->open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  TR_CHECK(out->lock >= 0, TR_EIO, "%s: cannot open: %s", lock,
-           strerror(errno));
-  TR_TRY_GOTO(wait_for_lock(out, wait_s), failed);
-  return TR_OK;
+  for (int i = 0; i < MOST_TRIES; i++) {
+    TR_TRY(make_dirs(ops, out->path));
+    TR_TRY_GOTO(open_lock(out), failed);
+    TR_TRY_GOTO(wait_for_lock(out, wait_s), failed);
+    if (tr__run_dir_is_held(out)) {
+      write_holder(out);
+      return TR_OK;
+    }
+    /* Removed between the two calls. */
+    tr__run_dir_close(out);
+  }
+  return TR_FAIL(TR_ETEMPORARY, "%s/" LOCK_NAME ": somebody keeps removing it",
+                 out->path);
 
 failed:
   tr__run_dir_close(out);
@@ -162,4 +210,5 @@ void tr__run_dir_close(tr__run_dir *dir)
     dir->ops->close(dir->lock);
     dir->lock = -1;
   }
+  dir->is_locked = false;
 }

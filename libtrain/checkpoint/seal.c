@@ -262,6 +262,27 @@ static tr_status check_hash(const char *path,
   return TR_OK;
 }
 
+static void get_seal(const unsigned char *header, tr__seal *out)
+{
+  out->step = (int64_t)get64(header + 24);
+  out->length = (size_t)get64(header + 16);
+  memcpy(out->run_id, header + 32, TR__SEAL_RUN_BYTES);
+  memcpy(out->hash, header + TR__SEAL_HASH_OFFSET, TR__SEAL_HASH_BYTES);
+}
+
+bool tr__seal_peek(const void *bytes, size_t length, tr__seal *out)
+{
+  const unsigned char *header = bytes;
+  memset(out, 0, sizeof *out);
+  if (length < HEADER_BYTES || !tr__seal_is_on(bytes, length) ||
+      tr__crc32c(0, header, TR__SEAL_CRC_OFFSET) !=
+          get32(header + TR__SEAL_CRC_OFFSET)) {
+    return false;
+  }
+  get_seal(header, out);
+  return true;
+}
+
 bool tr__seal_is_on(const void *bytes, size_t length)
 {
   return length >= sizeof magic && memcmp(bytes, magic, sizeof magic) == 0;
@@ -281,10 +302,7 @@ tr_status tr__seal_verify(const char *path,
   TR_CHECK(out->entries != NULL, TR_ENOMEM, "%s: no memory for its table",
            path);
   TR_TRY_GOTO(read_table(path, header, out), failed);
-  out->seal.step = (int64_t)get64(header + 24);
-  out->seal.length = length;
-  memcpy(out->seal.run_id, header + 32, TR__SEAL_RUN_BYTES);
-  memcpy(out->seal.hash, header + TR__SEAL_HASH_OFFSET, TR__SEAL_HASH_BYTES);
+  get_seal(header, &out->seal);
   TR_TRY_GOTO(check_data(path, out), failed);
   TR_TRY_GOTO(check_hash(path, header, length, &out->seal), failed);
   return TR_OK;

@@ -71,6 +71,11 @@ typedef struct tr__sealed {
 /* tr__seal_is_on - whether bytes begin as a sealed file does. */
 bool tr__seal_is_on(const void *bytes, size_t length);
 
+/* tr__seal_peek - what a header says; the bytes behind it are not looked at.
+ * False where it is damaged, or no header. */
+#define TR__SEAL_HEADER_BYTES TR__IMAGE_USER_BLOCK
+bool tr__seal_peek(const void *bytes, size_t length, tr__seal *out);
+
 /* tr__seal_verify - refuse damage, naming the data set that it is in.
  *
  * Every failure is TR_EDATA (TR_ENOMEM apart) and begins with path. On failure

@@ -383,6 +383,7 @@ static void test_a_full_disk_fails_on_all_ranks_and_loses_nothing(void)
   struct rlimit old, small;
   train(&r, 2);
   ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  uint64_t hash = hash_of(&r);
   train(&r, 2);
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
   small = old;
@@ -397,15 +398,39 @@ static void test_a_full_disk_fails_on_all_ranks_and_loses_nothing(void)
   ASSERT_FAILS(tr__checkpoint_save_with(r.ctx, &full, dir, &r.checkpoint),
                TR_EIO, "step-00000004.h5: cannot write: No space left");
   run other = begin((run_opts){.comm = MPI_COMM_NULL});
-  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint));
-  ASSERT_EQ(tr_optimizer_num_steps(other.opt), 2);
+  const tr_checkpoint reading = {.model = other.net};
+  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &reading));
+  ASSERT_EQ(hash_of(&other), hash);
   train(&r, 1);
   ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
-  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint));
-  ASSERT_EQ(tr_optimizer_num_steps(other.opt), 5);
+  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &reading));
   ASSERT_EQ(hash_of(&other), hash_of(&r));
   end(&other);
   end(&r);
+}
+
+static void test_a_second_model_of_a_process_may_only_read(void)
+{
+  const char *dir = shared_dir();
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  run other = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 3});
+  const char *refused = "another model of this process keeps its checkpoints";
+  const tr_checkpoint reading = {.model = other.net};
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  ASSERT_FAILS(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint),
+               TR_ESTATE, refused);
+  ASSERT_FAILS(tr_checkpoint_save(other.ctx, dir, &other.checkpoint), TR_ESTATE,
+               refused);
+  ASSERT(hash_of(&other) != hash_of(&r));
+  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &reading));
+  ASSERT_EQ(hash_of(&other), hash_of(&r));
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  end(&r);
+  ASSERT_OK(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(other.opt), 4);
+  end(&other);
 }
 
 static void test_what_is_not_finite_or_torn_is_never_saved(void)
@@ -483,6 +508,7 @@ static const tr_test tests[] = {
     TEST(test_all_damaged_is_bad_data_and_changes_nothing),
     TEST(test_another_model_optimizer_or_data_set_is_refused),
     TEST(test_a_full_disk_fails_on_all_ranks_and_loses_nothing),
+    TEST(test_a_second_model_of_a_process_may_only_read),
     TEST(test_what_is_not_finite_or_torn_is_never_saved),
     TEST(test_parameters_load_from_a_checkpoint_as_from_any_file),
     TEST(test_calls_with_wrong_arguments_are_refused),

@@ -114,9 +114,15 @@ static int faulty_lock(int fd, int operation)
   return fails_now('l') ? -1 : tr__file_ops_system()->lock(fd, operation);
 }
 
+static int faulty_link(const char *from, const char *to)
+{
+  return fails_now('k') ? -1 : tr__file_ops_system()->link(from, to);
+}
+
 static const tr__file_ops faulty = {
-    faulty_open,  faulty_allocate, faulty_write,  faulty_read,     faulty_sync,
-    faulty_close, faulty_rename,   faulty_unlink, faulty_make_dir, faulty_lock,
+    faulty_open,     faulty_allocate, faulty_write,  faulty_read,
+    faulty_sync,     faulty_close,    faulty_rename, faulty_unlink,
+    faulty_make_dir, faulty_lock,     faulty_link,
 };
 
 /* A directory of its own for each test. */
@@ -303,8 +309,9 @@ static void test_short_writes_and_interruptions_lose_nothing(void)
   }
 }
 
-/* The order is what survives a power cut: data before its name, the name
- * before the manifest, the manifest before anything older goes. */
+/* The order is what survives a power cut: data and manifest before their names,
+ * the data's name before the manifest's, and that before anything older goes.
+ */
 static void test_each_file_is_synced_before_and_after_it_gets_its_name(void)
 {
   const char *path = fresh_dir();
@@ -320,9 +327,8 @@ static void test_each_file_is_synced_before_and_after_it_gets_its_name(void)
     }
   }
   once[n] = '\0';
-  const char *data = strstr(once, "oawscnosc");
+  const char *data = strstr(once, "oawscoawscnoscnosc");
   ASSERT(data != NULL);
-  ASSERT(strncmp(data + 9, "oawscnosc", 9) == 0);
   const char *removed = strchr(once, 'u');
   ASSERT(removed != NULL && removed >= data + 18);
 }
@@ -460,8 +466,8 @@ static void test_another_process_of_the_same_name_is_another_one(void)
   char name[400], text[200] = "", host[64];
   tr__run_dir dir, again;
   ASSERT_OK(tr__run_dir_open(tr__file_ops_system(), path, 0, &dir));
-  ASSERT_OK(tr__run_dir_open(tr__file_ops_system(), path, 0, &again));
-  tr__run_dir_close(&again);
+  ASSERT_FAILS(tr__run_dir_open(tr__file_ops_system(), path, 0, &again),
+               TR_ESTATE, "another model of this process");
   snprintf(name, sizeof name, "%s/run.lock", path);
   FILE *file = fopen(name, "r+");
   ASSERT(file != NULL);
@@ -475,17 +481,52 @@ static void test_another_process_of_the_same_name_is_another_one(void)
   tr__run_dir_close(&dir);
 }
 
-static void test_the_lock_stays_with_the_models_that_are_left(void)
+static void test_two_models_of_a_process_do_not_share_a_directory(void)
 {
   const char *path = fresh_dir();
   tr__checkpoint_cache first = {0}, second = {0};
   const tr__file_ops *ops = tr__file_ops_system();
   ASSERT_OK(tr__checkpoint_lock(&first, ops, path));
-  ASSERT_OK(tr__checkpoint_lock(&second, ops, path));
+  ASSERT_FAILS(tr__checkpoint_lock(&second, ops, path), TR_ESTATE,
+               "another model of this process keeps its checkpoints there");
+  ASSERT_OK(tr__checkpoint_lock(&first, ops, path));
+  ASSERT_EQ(save_in_child(path, 1), 75);
+  /* They may follow each other. */
   tr__run_dir_close(&first.dir);
   ASSERT_OK(tr__checkpoint_lock(&second, ops, path));
   ASSERT_EQ(save_in_child(path, 1), 75);
   tr__run_dir_close(&second.dir);
+}
+
+/* The child holds the lock of the directory that bears the name by now. */
+static void test_a_lock_that_was_removed_is_no_lock(void)
+{
+  const char *path = fresh_dir();
+  char name[400];
+  tr__checkpoint_cache cache = {0};
+  const tr__file_ops *ops = tr__file_ops_system();
+  ASSERT_OK(tr__checkpoint_lock(&cache, ops, path));
+  snprintf(name, sizeof name, "%s/run.lock", path);
+  ASSERT_EQ(unlink(name), 0);
+  ASSERT_EQ(save_in_child(path, 1), 0);
+  ASSERT_OK(tr__checkpoint_lock(&cache, ops, path));
+  ASSERT_EQ(save_in_child(path, 2), 75);
+  tr__run_dir_close(&cache.dir);
+}
+
+static void test_a_removed_directory_is_made_again(void)
+{
+  const char *path = fresh_dir();
+  char name[400];
+  tr__checkpoint_cache cache = {0};
+  const tr__file_ops *ops = tr__file_ops_system();
+  ASSERT_OK(tr__checkpoint_lock(&cache, ops, path));
+  snprintf(name, sizeof name, "%s/run.lock", path);
+  ASSERT_EQ(unlink(name), 0);
+  ASSERT_EQ(rmdir(path), 0);
+  ASSERT_OK(tr__checkpoint_lock(&cache, ops, path));
+  ASSERT_EQ(save_in_child(path, 1), 75);
+  tr__run_dir_close(&cache.dir);
 }
 
 static void test_a_directory_that_cannot_be_is_named(void)
@@ -591,6 +632,11 @@ static int dying_unlink(const char *path)
   return dies_now() ? -1 : tr__file_ops_system()->unlink(path);
 }
 
+static int dying_link(const char *from, const char *to)
+{
+  return dies_now() ? -1 : tr__file_ops_system()->link(from, to);
+}
+
 static void test_a_kill_before_every_call_loses_nothing(void)
 {
   tr__file_ops ops = *tr__file_ops_system();
@@ -600,6 +646,7 @@ static void test_a_kill_before_every_call_loses_nothing(void)
   ops.close = dying_close;
   ops.rename = dying_rename;
   ops.unlink = dying_unlink;
+  ops.link = dying_link;
   int calls = 0, refused, state = 0;
   for (bool ended = false; !ended; calls++) {
     const char *path = fresh_dir();
@@ -639,7 +686,9 @@ static const tr_test tests[] = {
     TEST(test_names_of_steps_are_read_strictly),
     TEST(test_two_processes_do_not_write_in_one_directory),
     TEST(test_another_process_of_the_same_name_is_another_one),
-    TEST(test_the_lock_stays_with_the_models_that_are_left),
+    TEST(test_two_models_of_a_process_do_not_share_a_directory),
+    TEST(test_a_lock_that_was_removed_is_no_lock),
+    TEST(test_a_removed_directory_is_made_again),
     TEST(test_a_directory_that_cannot_be_is_named),
     TEST(test_two_hundred_kills_while_saving_lose_nothing),
     TEST(test_a_kill_before_every_call_loses_nothing),
