@@ -1,6 +1,8 @@
 /* The HDF5 image: libhdf5 writes a file into memory (core driver, no backing
  * store), and when it closes the file the buffer is taken over. Nothing that
- * libhdf5 does reaches the disk: after a failed write it is unusable. */
+ * libhdf5 does reaches the disk, and nothing that it asks for is refused: after
+ * a failed write it is unusable, and ends the process when that ends. So all of
+ * the memory is there before it starts. */
 #include "checkpoint/image_impl.h"
 
 #include "checkpoint/h5_impl.h"
@@ -8,20 +10,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The buffer that the core driver works in, and ours once it has closed. */
+/* What a file has besides the values, at most: of itself, and of each data set
+ * with the groups that it is in. */
+enum { FILE_BYTES = 64 << 10, DATA_SET_BYTES = 4 << 10 };
+
+/* What libhdf5 itself may need meanwhile. */
+enum { WORK_BYTES = 8 << 20, DATA_SET_WORK_BYTES = 16 << 10 };
+
+/* The memory that the core driver works in; it is never given away. */
 typedef struct buffer {
-  void *bytes;
-  size_t length;
-  bool is_ours;
+  char *bytes;
+  size_t length, capacity;
 } buffer;
+
+static void *buffer_take(buffer *b, size_t bytes)
+{
+  if (bytes > b->capacity) {
+    char *bigger = realloc(b->bytes, bytes);
+    if (bigger == NULL) {
+      return NULL;
+    }
+    b->bytes = bigger;
+    b->capacity = bytes;
+  }
+  b->length = bytes;
+  return b->bytes;
+}
 
 static void *buffer_malloc(size_t bytes, H5FD_file_image_op_t op, void *user)
 {
-  buffer *b = user;
   (void)op;
-  b->bytes = malloc(bytes);
-  b->length = b->bytes != NULL ? bytes : 0;
-  return b->bytes;
+  return buffer_take(user, bytes);
 }
 
 static void *buffer_copy(void *to,
@@ -38,24 +57,16 @@ static void *buffer_copy(void *to,
 static void *
 buffer_realloc(void *old, size_t bytes, H5FD_file_image_op_t op, void *user)
 {
-  buffer *b = user;
+  (void)old;
   (void)op;
-  void *bigger = realloc(old, bytes);
-  if (bigger != NULL) {
-    b->bytes = bigger;
-    b->length = bytes;
-  }
-  return bigger;
+  return buffer_take(user, bytes);
 }
 
 static herr_t buffer_free(void *bytes, H5FD_file_image_op_t op, void *user)
 {
-  buffer *b = user;
-  if (op == H5FD_FILE_IMAGE_OP_FILE_CLOSE && bytes == b->bytes) {
-    b->is_ours = true;
-    return 0;
-  }
-  free(bytes);
+  (void)bytes;
+  (void)op;
+  (void)user;
   return 0;
 }
 
@@ -299,32 +310,65 @@ copy_views(tr__image *image, const tr__view *views, int num_views)
   return TR_OK;
 }
 
+/* All that the file will need; what libhdf5 needs is asked for and given back,
+ * so that it is there a moment later. */
+static tr_status reserve(const tr__image *image, buffer *b)
+{
+  int64_t bytes = FILE_BYTES;
+  for (int i = 0; i < image->num_entries; i++) {
+    int64_t own = (int64_t)image->entries[i].bytes;
+    bool overflows = tr__add_overflows(bytes, own, &bytes) ||
+                     tr__add_overflows(bytes, DATA_SET_BYTES, &bytes);
+    TR_CHECK(!overflows, TR_ENOMEM, "checkpoint: no memory for an image");
+  }
+  void *work =
+      malloc(WORK_BYTES + (size_t)image->num_entries * DATA_SET_WORK_BYTES);
+  b->bytes = malloc((size_t)bytes);
+  bool is_there = work != NULL && b->bytes != NULL;
+  free(work);
+  TR_CHECK(is_there, TR_ENOMEM,
+           "checkpoint: no memory for an image of %lld bytes",
+           (long long)bytes);
+  b->capacity = (size_t)bytes;
+  return TR_OK;
+}
+
+/* The image owns the memory, as much of it as it has. */
+static void take_bytes(tr__image *image, buffer *b)
+{
+  char *fitting = realloc(b->bytes, image->length);
+  image->bytes = (unsigned char *)(fitting != NULL ? fitting : b->bytes);
+  *b = (buffer){.bytes = NULL};
+}
+
 tr_status
 tr__image_create(const tr__view *views, int num_views, tr__image **out)
 {
   tr_status status;
-  buffer b = {NULL, 0, false};
+  buffer b = {.bytes = NULL};
   tr__hdf5_section section;
   *out = NULL;
   tr__image *image = calloc(1, sizeof *image);
   TR_CHECK(image != NULL, TR_ENOMEM, "checkpoint: no memory for an image");
   TR_TRY_GOTO(copy_views(image, views, num_views), failed);
+  TR_TRY_GOTO(reserve(image, &b), failed);
   tr__hdf5_begin(&section);
   status = lay_out(image, &b);
   tr__hdf5_end(&section);
-  image->bytes = b.is_ours ? b.bytes : NULL;
   TR_TRY_GOTO(status, failed);
-  if (image->bytes == NULL || image->length > b.length) {
+  if (image->length == 0 || image->length > b.length) {
     status = TR_FAIL(TR_ESYSTEM, "checkpoint: libhdf5 left %zu of %zu bytes",
                      b.length, image->length);
     goto failed;
   }
+  take_bytes(image, &b);
   TR_TRY_GOTO(order_entries(image), failed);
   memset(image->bytes, 0, TR__IMAGE_USER_BLOCK);
   *out = image;
   return TR_OK;
 
 failed:
+  free(b.bytes);
   tr__image_destroy(&image);
   return status;
 }

@@ -1,6 +1,7 @@
 #include "checkpoint_sample.h"
 
 #include <hdf5.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -202,7 +203,74 @@ static void test_views_that_are_no_data_sets_are_refused(void)
   ASSERT_FAILS(tr__image_create(&relative, 1, &image), TR_EINVAL, "\"w\"");
 }
 
+/* Parameters with two slots each, in groups of their own. */
+static int many_views(tr__view *views, int num_params)
+{
+  int count = 0;
+  for (int i = 0; i < num_params; i++) {
+    char names[3][64];
+    snprintf(names[0], sizeof names[0], "/params/blocks.%d.weight", i);
+    snprintf(names[1], sizeof names[1], "/optim/blocks.%d.weight/avg", i);
+    snprintf(names[2], sizeof names[2], "/optim/blocks.%d.weight/sq", i);
+    for (int k = 0; k < 3; k++) {
+      views[count++] = sample_view(names[k], TR__VIEW_F32, 1, 3);
+    }
+  }
+  return count;
+}
+
+static size_t address_space(void)
+{
+  long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  ASSERT(file != NULL && fscanf(file, "%ld", &pages) == 1);
+  fclose(file);
+  return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A process that may have so much more of memory lays out an image and ends
+ * libhdf5, as programs do at their end. 0: done, 1: refused, 2: all else. */
+static int outcome_with(size_t spare)
+{
+  pid_t pid = fork();
+  ASSERT(pid >= 0);
+  if (pid == 0) {
+    enum { PARAMS = 100 };
+    static tr__view views[3 * PARAMS + 1];
+    int count = many_views(views, PARAMS);
+    views[count++] = sample_view("/params/large", TR__VIEW_F32, 4096, 1024);
+    size_t limit = address_space() + spare;
+    setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit});
+    tr__image *image;
+    tr_status status = tr__image_create(views, count, &image);
+    H5close();
+    _exit(status == TR_OK ? 0 : status == TR_ENOMEM ? 1 : 2);
+  }
+  int state;
+  ASSERT_EQ(waitpid(pid, &state, 0), pid);
+  return WIFEXITED(state) ? WEXITSTATUS(state) : 2;
+}
+
+static void test_too_little_memory_is_told_and_breaks_nothing(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  test_skip("a sanitizer has memory of its own");
+#endif
+  const size_t MiB = 1 << 20;
+  int seen[2] = {0, 0};
+  ASSERT(H5open() >= 0);
+  for (size_t spare = 0; spare <= 48; spare += 2) {
+    int outcome = outcome_with(spare * MiB);
+    if (outcome > 1) {
+      test_fail(__FILE__, __LINE__, "with %zu MiB the process broke", spare);
+    }
+    seen[outcome]++;
+  }
+  ASSERT(seen[0] > 0 && seen[1] > 0);
+}
+
 static const tr_test tests[] = {
+    TEST(test_too_little_memory_is_told_and_breaks_nothing),
     TEST(test_libhdf5_reads_the_sealed_file),
     TEST(test_h5dump_reads_the_sealed_file),
     TEST(test_the_same_views_give_the_same_bytes_at_any_time),
