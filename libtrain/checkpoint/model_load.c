@@ -8,22 +8,65 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A sealed file is one of ours: damage is found before libhdf5 sees it. */
-static tr_status check_seal(const char *path)
+enum { HEAD_BYTES = TR__IMAGE_USER_BLOCK + 8 };
+
+/* The beginning of a file; bytes that it does not have are 0. */
+static tr_status read_head(const char *path, unsigned char head[HEAD_BYTES])
 {
-  char first[16] = {0};
-  size_t length = 0;
   int file;
+  size_t length;
   TR_CHECK(path != NULL, TR_EINVAL, "tr_model_load: path is NULL");
   TR_TRY(tr__open_read(path, &file, NULL));
-  int code = tr__read_full(file, first, sizeof first, &length);
+  memset(head, 0, HEAD_BYTES);
+  int code = tr__read_full(file, head, HEAD_BYTES, &length);
   close(file);
-  TR_CHECK(code == 0, TR_EIO, "%s: %s", path, strerror(code));
-  if (!tr__seal_is_on(first, length)) {
-    return TR_OK;
-  }
-  unsigned char *bytes = NULL;
+  TR_CHECK(code == 0, tr__errno_status(code), "%s: %s", path, strerror(code));
+  return TR_OK;
+}
+
+/* An HDF5 file behind a user block of the seal's size. */
+static bool has_user_block(const unsigned char *head)
+{
+  static const unsigned char signature[8] = {0x89, 'H',  'D',  'F',
+                                             '\r', '\n', 0x1a, '\n'};
+  return memcmp(head, signature, sizeof signature) != 0 &&
+         memcmp(head + TR__IMAGE_USER_BLOCK, signature, sizeof signature) == 0;
+}
+
+/* The header is lost, and the table at the end tells whose file it was: HDF5
+ * itself has no name with slashes. */
+static tr_status
+check_lost_seal(tr_context *ctx, const char *path, const unsigned char *head)
+{
+  static const char entry[] = "/state/params_hash";
+  unsigned char *bytes;
+  size_t length;
+  TR_TRY(tr__read_file(tr__file_ops_system(), path, SIZE_MAX / 2, &bytes,
+                       &length));
+  bool is_ours = tr__seal_is_near(head) ||
+                 memmem(bytes, length, entry, sizeof entry) != NULL;
+  free(bytes);
+  TR_CHECK(!is_ours, TR_EDATA,
+           "%s: is a checkpoint whose header is damaged: nothing proves its "
+           "values",
+           path);
+  tr__warn_root(ctx,
+                "%s: has a user block that is no seal of a checkpoint: its "
+                "values are taken as they are",
+                path);
+  return TR_OK;
+}
+
+/* A sealed file is one of ours: damage is found before libhdf5 sees it. */
+static tr_status check_seal(tr_context *ctx, const char *path)
+{
+  unsigned char head[HEAD_BYTES], *bytes = NULL;
+  size_t length;
   tr__sealed sealed = {0};
+  TR_TRY(read_head(path, head));
+  if (!tr__seal_is_on(head, sizeof head)) {
+    return has_user_block(head) ? check_lost_seal(ctx, path, head) : TR_OK;
+  }
   TR_TRY(tr__read_file(tr__file_ops_system(), path, SIZE_MAX / 2, &bytes,
                        &length));
   tr_status status = tr__seal_verify(path, bytes, length, &sealed);
@@ -82,7 +125,7 @@ read_params(const tr__store *store, tr__h5_file *file, request *r, char *arena)
 static tr_status read_root(const tr__store *store, request *r, char *arena)
 {
   tr__h5_file file;
-  TR_TRY(check_seal(r->path));
+  TR_TRY(check_seal(store->ctx, r->path));
   TR_TRY(tr__h5_open(r->path, &file));
   tr_status status = read_params(store, &file, r, arena);
   tr__h5_close(&file);

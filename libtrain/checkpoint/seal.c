@@ -288,6 +288,15 @@ bool tr__seal_is_on(const void *bytes, size_t length)
   return length >= sizeof magic && memcmp(bytes, magic, sizeof magic) == 0;
 }
 
+bool tr__seal_is_near(const unsigned char *bytes)
+{
+  size_t equal = 0;
+  for (size_t i = 0; i < sizeof magic; i++) {
+    equal += bytes[i] == magic[i];
+  }
+  return 2 * equal >= sizeof magic;
+}
+
 tr_status tr__seal_verify(const char *path,
                           const void *bytes,
                           size_t length,

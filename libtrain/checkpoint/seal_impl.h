@@ -76,6 +76,10 @@ bool tr__seal_is_on(const void *bytes, size_t length);
 #define TR__SEAL_HEADER_BYTES TR__IMAGE_USER_BLOCK
 bool tr__seal_peek(const void *bytes, size_t length, tr__seal *out);
 
+/* tr__seal_is_near - whether the first 8 bytes are those of a seal but for a
+ * few that are damaged. */
+bool tr__seal_is_near(const unsigned char *bytes);
+
 /* tr__seal_verify - refuse damage, naming the data set that it is in.
  *
  * Every failure is TR_EDATA (TR_ENOMEM apart) and begins with path. On failure

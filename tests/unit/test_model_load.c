@@ -1,4 +1,5 @@
 /* Loading a part of a model by a pattern of names. */
+#include "checkpoint/checkpoint_impl.h"
 #include "layer_helper.h"
 
 #include <glob.h>
@@ -169,6 +170,74 @@ static void test_a_damaged_checkpoint_file_is_refused(void)
   tr_context_destroy(&ctx);
 }
 
+typedef struct contents {
+  unsigned char *bytes;
+  size_t length;
+} contents;
+
+static contents read_contents(const char *path)
+{
+  contents c;
+  ASSERT_OK(tr__read_file(tr__file_ops_system(), path, SIZE_MAX / 2, &c.bytes,
+                          &c.length));
+  return c;
+}
+
+static const char *write_contents(const char *name, contents c)
+{
+  const char *path = path_of(name);
+  FILE *file = fopen(path, "wb");
+  ASSERT(file != NULL && fwrite(c.bytes, 1, c.length, file) == c.length);
+  ASSERT_EQ(fclose(file), 0);
+  return path;
+}
+
+static void test_a_damaged_header_does_not_skip_the_seal(void)
+{
+  contents c = read_contents(save_old());
+  tr_context *ctx = make_context("cpu", TR_F32);
+  tr_model *net = make_net(ctx, 5);
+  for (int bit = 0; bit < 64; bit++) {
+    c.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    ASSERT_FAILS(tr_model_load(net, write_contents("flipped.h5", c)), TR_EDATA,
+                 "header is damaged");
+    c.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+  }
+  ASSERT_OK(tr_model_load(net, write_contents("whole.h5", c)));
+  memset(c.bytes, 0, TR__IMAGE_USER_BLOCK);
+  ASSERT_FAILS(tr_model_load(net, write_contents("zeroed.h5", c)), TR_EDATA,
+               "header is damaged");
+  free(c.bytes);
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
+static char last_line[1024];
+
+static void keep_last(void *user, tr_log_level level, const char *line)
+{
+  (void)user;
+  (void)level;
+  snprintf(last_line, sizeof last_line, "%s", line);
+}
+
+/* As other programs write, with a text of their own in front. */
+static void test_a_user_block_of_another_program_is_told(void)
+{
+  tr_context *ctx;
+  ASSERT_OK(tr_context_create_auto(&(tr_context_opts){.log = keep_last}, &ctx));
+  tr_model *net = make_net(ctx, 5);
+  ASSERT_OK(tr_checkpoint_save(ctx, path_of("foreign"),
+                               &(tr_checkpoint){.model = net}));
+  const tr__checkpoint_cache *cache = net->store.checkpoint_cache;
+  contents c = {cache->image->bytes, cache->image->length};
+  strcpy((char *)c.bytes, "MATLAB 7.3 MAT-file");
+  ASSERT_OK(tr_model_load(net, write_contents("matlab.h5", c)));
+  ASSERT(strstr(last_line, "matlab.h5: has a user block that is no seal"));
+  tr_model_destroy(&net);
+  tr_context_destroy(&ctx);
+}
+
 static void test_patterns_without_a_match_are_refused(void)
 {
   tr_context *ctx = make_context("cpu", TR_F32);
@@ -191,6 +260,8 @@ static const tr_test tests[] = {
     TEST(test_a_shape_that_differs_is_refused_with_both_sides),
     TEST(test_what_is_missing_is_refused_or_left_alone),
     TEST(test_a_damaged_checkpoint_file_is_refused),
+    TEST(test_a_damaged_header_does_not_skip_the_seal),
+    TEST(test_a_user_block_of_another_program_is_told),
     TEST(test_patterns_without_a_match_are_refused),
 };
 
