@@ -75,16 +75,17 @@ static void test_a_checkpoint_of_0_1_resumes_with_a_warning(void)
   save_as_0_1(&first, dir);
   uint64_t hash = hash_of(&first);
   train(&first, 4);
+  uint64_t last = hash_of(&first);
+  end(&first);
   run second = begin((run_opts){.seed = 3});
   ASSERT_OK(tr_checkpoint_resume(second.ctx, dir, &second.checkpoint));
   ASSERT(was_told("!") && was_told("without the options of its layers"));
   ASSERT_EQ(hash_of(&second), hash);
   train(&second, 4);
-  ASSERT_EQ(hash_of(&second), hash_of(&first));
+  ASSERT_EQ(hash_of(&second), last);
   /* What it saves has the options. */
   ASSERT_OK(tr_checkpoint_save(second.ctx, dir, &second.checkpoint));
   end(&second);
-  end(&first);
   refuses(dir, (run_opts){.heads = 2}, "heads 2");
 }
 
