@@ -23,6 +23,9 @@ cmake cmd:cmake
 hdf5-tools cmd:h5dump
 libsimgrid-dev cmd:smpirun
 iproute2 cmd:ip'
+packages_mpich='
+libmpich-dev pc:mpich
+mpich cmd:mpirun.mpich cmd:mpiexec.hydra'
 packages_check='
 clang-format-14 cmd:clang-format-14'
 
@@ -101,20 +104,66 @@ apt_progress() {
   progress_end
 }
 
+# The same software elsewhere: Debian's package, Fedora's, SUSE's, Spack's.
+packages_elsewhere='
+gcc gcc gcc gcc
+g++ gcc-c++ gcc-c++ gcc
+libc6-dev glibc-devel glibc-devel -
+meson meson meson meson
+ninja-build ninja-build ninja ninja
+pkg-config pkgconf-pkg-config pkgconf-pkg-config pkgconf
+cmake cmake cmake cmake
+libopenmpi-dev openmpi-devel openmpi4-devel openmpi
+openmpi-bin openmpi openmpi4 openmpi
+libopenblas-dev openblas-devel openblas-devel openblas
+libhdf5-dev hdf5-devel hdf5-devel hdf5~mpi
+hdf5-tools hdf5 hdf5 hdf5~mpi
+zlib1g-dev zlib-devel zlib-devel zlib
+libxxhash-dev xxhash-devel xxhash-devel xxhash
+libsimgrid-dev - - simgrid
+iproute2 iproute iproute2 -
+clang-format-14 - - -'
+
+# missing_elsewhere PACKAGES - how whoever cannot use apt-get gets them.
+missing_elsewhere() {
+  local column name names
+  say "missing: $1"
+  column=2
+  for name in 'root on Debian or Ubuntu:  apt-get install' \
+    'root on Fedora or RHEL:    dnf install' \
+    'root on SUSE:              zypper install' \
+    'Spack, without root:       spack install'; do
+    names=$1
+    if [ "$column" -gt 2 ]; then
+      names=$(for package in $1; do
+        printf '%s\n' "$packages_elsewhere" | awk -v package="$package" \
+          -v column=$((column - 1)) '$1 == package { print $column }'
+      done | grep -vx -e - | sort -u | tr '\n' ' ')
+    fi
+    say "  $name $names"
+    column=$((column + 1))
+  done
+  say '  a cluster with modules:    module avail gcc openmpi openblas hdf5, then load;'
+  say '                             pip install --user meson ninja brings these two'
+}
+
 # install_missing LIST WHY - install with apt-get what LIST lacks.
 install_missing() {
   local missing as_root='' log rc
   missing=$(missing_packages "$1")
   [ -n "$missing" ] || return 0
-  say "installing ($2): $missing"
   if ! command -v apt-get >/dev/null 2>&1; then
-    die "there is no apt-get here: install what provides these Debian packages"
+    missing_elsewhere "$missing"
+    die 'there is no apt-get here, which would install what is missing'
   fi
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null 2>&1 ||
-      die "neither root nor sudo: run as root: apt-get install $missing"
+    if ! command -v sudo >/dev/null 2>&1; then
+      missing_elsewhere "$missing"
+      die 'this user may install nothing: neither root nor sudo'
+    fi
     as_root='sudo'
   fi
+  say "installing ($2): $missing"
   log=$(mktemp)
   say 'reading the package lists'
   # shellcheck disable=SC2086
