@@ -46,6 +46,11 @@ int tr__launcher_rank(void);
 /* tr__launcher_rank_name - the variable that says so; NULL: none. */
 const char *tr__launcher_rank_name(void);
 
+/* tr__launcher_patience - seconds between the launcher's SIGTERM and its
+ * SIGKILL where it ends a job; INFINITY: unknown. option: what else a user may
+ * do about it, to follow a sentence; may be "". */
+double tr__launcher_patience(const char **option);
+
 /* The lowest ranks of this job on this machine whose processes are stopped, and
  * whose are not; -1: none is known. */
 typedef struct tr__peers {

@@ -5,6 +5,7 @@
  * environment tells that there was to be one job. */
 #include "comm/mpi_impl.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,20 @@ bool tr__mpi_is_launched(void)
   }
   const char *unused;
   return largest_size(&unused) > 1;
+}
+
+double tr__launcher_patience(const char **option)
+{
+  *option = "";
+  if (getenv("OMPI_MCA_orte_hnp_uri") != NULL) { /* Open MPI 4 */
+    const char *text = getenv("OMPI_MCA_odls_base_sigkill_timeout");
+    *option = ", or start it with --mca odls_base_sigkill_timeout SECONDS";
+    return text != NULL ? atof(text) : 1;
+  }
+  if (getenv("PRTE_LAUNCHED") != NULL) { /* Open MPI 5 */
+    return 0.25;
+  }
+  return INFINITY;
 }
 
 /* "MPICH Version: 4.0.2" out of some lines, or out of one with commas. */

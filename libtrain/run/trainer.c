@@ -4,6 +4,7 @@
 #include "model/model_impl.h"
 #include "run/evaluate_impl.h"
 #include "run/joblog_impl.h"
+#include "run/patience_impl.h"
 #include "run/progress_impl.h"
 #include "run/rollback_impl.h"
 #include "run/trace_impl.h"
@@ -24,6 +25,7 @@ struct tr_trainer {
   int64_t evaluated_step; /* of test_loss and test_accuracy; -1: none */
   double train_seconds;   /* spent in steps */
   int64_t train_samples;
+  tr__patience patience; /* the launcher's */
   tr_report report;
 };
 
@@ -316,6 +318,16 @@ static tr_status end_epoch(tr_trainer *trainer)
   return TR_OK;
 }
 
+static void note_time(tr_trainer *trainer, double seconds)
+{
+  char advice[TR__MESSAGE_BYTES];
+  if (trainer->checkpoint_dir != NULL &&
+      tr__patience_note(&trainer->patience, seconds, advice)) {
+    tr__progress_end(&trainer->progress);
+    tr__warn_root(trainer->ctx, "%s", advice);
+  }
+}
+
 static tr_status one_step(tr_trainer *trainer, const tr_batch *batch)
 {
   double lr = tr_optimizer_lr(trainer->opts.optimizer), begin = tr__now();
@@ -327,6 +339,7 @@ static tr_status one_step(tr_trainer *trainer, const tr_batch *batch)
   }
   double seconds = tr__now() - begin;
   trainer->train_seconds += seconds;
+  note_time(trainer, seconds);
   trainer->train_samples += count;
   double rate = (double)count / seconds;
   tr__joblog_step(

@@ -1,0 +1,35 @@
+/* A run whose steps are longer than the launcher's patience is killed before it
+ * has saved: the one who starts it has to know. */
+#include "run/patience_impl.h"
+
+#include "comm/comm_mpi_impl.h"
+
+#include <signal.h>
+
+/* Other programs end by SIGTERM at once, and lose nothing by a kill. */
+static bool handles_sigterm(void)
+{
+  struct sigaction now;
+  return sigaction(SIGTERM, NULL, &now) == 0 &&
+         ((now.sa_flags & SA_SIGINFO) != 0 ||
+          (now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN));
+}
+
+bool tr__patience_note(tr__patience *patience,
+                       double seconds,
+                       char out[TR__MESSAGE_BYTES])
+{
+  const char *option = "";
+  double limit_s = tr__launcher_patience(&option);
+  patience->num_long = seconds > limit_s ? patience->num_long + 1 : 0;
+  if (patience->num_long < 2 || patience->has_warned || !handles_sigterm()) {
+    return false;
+  }
+  patience->has_warned = true;
+  snprintf(
+      out, TR__MESSAGE_BYTES,
+      "a step takes %.1f s, but mpirun kills its ranks %g s after Ctrl-C or "
+      "SIGTERM, before they have saved: to stop, send SIGUSR1 to mpirun%s",
+      seconds, limit_s, option);
+  return true;
+}
