@@ -4,7 +4,9 @@ usage: test_examples.py MPIRUN PROGRAM...
 """
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +41,15 @@ class Example:
 
     def run(self, *options, ranks=1, code=0):
         """The output; a Failure where the program ends with another code."""
-        command = [*job.mpirun(self.mpirun, ranks), self.program, *options]
+        return self.run_command(
+            [*job.mpirun(self.mpirun, ranks), self.program, *options], code)
+
+    def run_beside(self, name, *options, code=0):
+        """The output of another example in this one's folder, one process."""
+        program = os.path.join(os.path.dirname(self.program), name)
+        return self.run_command([program, *options], code)
+
+    def run_command(self, command, code):
         result = job.run(command, self.folder, LIMIT_S)
         if result.code != code:
             raise Failure("%s ended with %s, expected %d:\n%s" % (
@@ -114,6 +124,39 @@ def digits_stops(example):
     output = example.run(str(epoch + 1), ranks=2)
     expect("epoch %d " % (epoch + 1) in output and
            "epoch %d " % (epoch - 1) not in output, epoch, output)
+
+
+def regress_predicts(example):
+    """what regress learns, predict knows; without it, it says so: 66"""
+    points = (0.3, 0.2), (-0.5, 0.9), (0, -0.5), (0.7, -0.7)
+    options = [str(number) for point in points for number in point]
+    output = example.run_beside("predict", *options, code=66)
+    expect("no checkpoint" in output and "->" not in output, output)
+    expect("done after step 4000" in example.run(ranks=2), "no last line")
+    lines = example.run_beside("predict", *options).splitlines()
+    expect(len(lines) == len(points), lines)
+    for (a, b), line in zip(points, lines):
+        wanted = math.sin(3 * a) * math.cos(2 * b)
+        expect(abs(float(line.split("->")[1]) - wanted) < 0.05, line, wanted)
+
+
+def regress_stops(example):
+    """regress stops when it is asked to, and goes on with other ranks: 85"""
+    shutil.rmtree(example.path("run-regress"), ignore_errors=True)
+    output = example.stopped("1000000", ranks=2, number=signal.SIGTERM)
+    step = int(output.split("stopped after step ")[1].split()[0])
+    output = example.run(str(step // 40 + 2), ranks=3)
+    last = int(output.split("done after step ")[1].split()[0])
+    expect("step %d," % step in output and last > step, output)
+
+
+def insitu(example):
+    """insitu trains on what each rank has, samples of all ranks"""
+    for ranks, samples in (1, 100), (2, 300), (3, 600):
+        output = example.run(ranks=ranks)
+        expect("%d samples" % samples in output, output)
+        loss = float(output.split("loss ")[1].split()[0])
+        expect(loss < 1e-4, output)
 
 
 def same_on_any_ranks(example, *options):
@@ -287,6 +330,8 @@ def surrogate_errors(example):
 
 CLAIMS = {
     "digits": [digits, digits_stops],
+    "regress": [regress_predicts, regress_stops],
+    "insitu": [insitu],
     "train_classifier": [classifier_ranks, classifier_bits, classifier_resumes,
                          classifier_trace],
     "train_gpt": [gpt_ranks, gpt_bits, gpt_resumes, gpt_writes, gpt_refuses],
