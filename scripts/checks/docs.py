@@ -58,4 +58,11 @@ def cpp_overloads():
     return found
 
 
-CHECKS = [doc_comments, cpp_overloads]
+def readme_program():
+    """README shows examples/digits.c as it is"""
+    if "```c\n%s```" % read("examples/digits.c") in read("README.md"):
+        return []
+    return ["README.md: its program is not examples/digits.c"]
+
+
+CHECKS = [doc_comments, cpp_overloads, readme_program]
