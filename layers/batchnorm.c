@@ -9,7 +9,10 @@
  *   values of the batch, with sync over those of all ranks
  *
  * In evaluation mean and var are the running ones, and dx = r w dy.
- * Source: torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm */
+ * Each shard gives (mean, sum of (x - mean)^2, n), and these are merged: the
+ * difference of two sums of squares would cancel where the mean is large.
+ * Source: torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm; Chan, Golub, LeVeque
+ * 1979 */
 #include <train/layers.h>
 #include <train/norm.h>
 
@@ -21,6 +24,9 @@ enum { RUNNING_MEAN, RUNNING_VAR, NUM_BATCHES, WEIGHT, BIAS };
 
 /* One for all samples, in double. */
 enum { STATS, SUMS, GRAD_SUMS };
+
+/* Doubles of a line of memory: a rank's slice of a transfer begins with one. */
+enum { LINE = 8 };
 
 static tr_status declare(tr_model *net, tr__node *node, int64_t channels)
 {
@@ -49,6 +55,24 @@ static bool is_synced(const tr_model *net, const tr_batchnorm_opts *opts)
   return opts->sync || net->ctx->comm->cut.total > 0;
 }
 
+/* Statistics of all ranks meet in one message: each has a row of parts, which
+ * lie in front of the workspace. */
+static bool has_parts(const tr_model *net, const tr_batchnorm_opts *opts)
+{
+  return is_synced(net, opts) && net->ctx->comm->size > 1;
+}
+
+static int64_t part_length(int64_t channels)
+{
+  return (int64_t)tr__align((size_t)(2 * channels + 1), LINE);
+}
+
+static size_t parts_bytes(const tr_model *net, int64_t channels)
+{
+  return (size_t)(net->ctx->comm->size * part_length(channels)) *
+         sizeof(double);
+}
+
 static tr_status infer(tr_model *net, tr__node *node)
 {
   const tr_batchnorm_opts *opts = node->opts;
@@ -66,6 +90,9 @@ static tr_status infer(tr_model *net, tr__node *node)
   node->forward_bytes =
       tr__workspace_bytes(net, TR__OP_batchnorm_sums,
                           &(tr__batchnorm_sums_args){.x = x, .shards = shards});
+  if (has_parts(net, opts)) {
+    node->forward_bytes += parts_bytes(net, node->shape.dims[0]);
+  }
   node->backward_bytes = tr__workspace_bytes(
       net, TR__OP_batchnorm_backward_sums,
       &(tr__batchnorm_backward_sums_args){.dy = x, .x = x, .shards = shards});
@@ -86,19 +113,22 @@ static tr__tensor gradient(const tr__run *run, const tr__node *node, int i)
                               : (tr__tensor){.data = NULL};
 }
 
-/* sums <- those of all ranks; a failure is agreed with the gradients. */
+/* A failure is agreed with the gradients. */
+static void keep_failure(tr_context *ctx, tr_status status)
+{
+  if (status != TR_OK) {
+    tr__context_set_pending(ctx, status);
+  }
+}
+
+/* sums <- those of all ranks */
 static void
 sum_over_ranks(const tr__run *run, const tr__node *node, const tr__tensor *sums)
 {
-  const tr_batchnorm_opts *opts = node->opts;
   tr_context *ctx = run->net->ctx;
-  if (!is_synced(run->net, opts) || ctx->comm->size == 1) {
-    return;
-  }
-  tr_status status =
-      tr__allreduce_arena(ctx, sums->data, tr__tensor_count(sums), TR_F64);
-  if (status != TR_OK) {
-    tr__context_set_pending(ctx, status);
+  if (has_parts(run->net, node->opts)) {
+    keep_failure(ctx, tr__allreduce_arena(ctx, sums->data,
+                                          tr__tensor_count(sums), TR_F64));
   }
 }
 
@@ -109,28 +139,55 @@ static tr__tensor batch_sums(const tr__run *run, const tr__node *node)
                           : (tr__tensor){.data = NULL};
 }
 
+/* The sums of this rank's samples; returns those of all ranks, absent where
+ * there are no others. */
+static tr__tensor gather_sums(const tr__run *run, const tr__node *node)
+{
+  tr_context *ctx = run->net->ctx;
+  int64_t channels = node->shape.dims[0], length = part_length(channels);
+  tr__tensor parts = {.data = NULL}, workspace = tr__workspace(run, node);
+  tr__tensor own = batch_sums(run, node);
+  if (has_parts(run->net, node->opts)) {
+    size_t bytes = parts_bytes(run->net, channels);
+    parts = tr__tensor_of(workspace.data, TR_F64, 2,
+                          (int64_t[]){ctx->comm->size, length});
+    own.data = (double *)parts.data + ctx->comm->rank * length;
+    workspace.data = (char *)workspace.data + bytes;
+    workspace.dims[0] -= (int64_t)bytes;
+  }
+  run->ops->batchnorm_sums(
+      run->stream, &(tr__batchnorm_sums_args){.x = tr__input(run, node, 0),
+                                              .sums = own,
+                                              .workspace = workspace,
+                                              .shards = run->shards});
+  if (parts.data != NULL) {
+    const tr__transfer all = {.kind = TR__ALLGATHER,
+                              .buf = parts.data,
+                              .count = tr__tensor_count(&parts),
+                              .dtype = TR_F64};
+    keep_failure(ctx, tr__transfer_arena(ctx, &all));
+  }
+  return parts;
+}
+
 static void find_stats(const tr__run *run, const tr__node *node)
 {
   const tr_batchnorm_opts *opts = node->opts;
-  tr__tensor sums = batch_sums(run, node);
+  tr__tensor parts = {.data = NULL};
   if (run->is_training) {
-    run->ops->batchnorm_sums(
-        run->stream,
-        &(tr__batchnorm_sums_args){.x = tr__input(run, node, 0),
-                                   .sums = sums,
-                                   .workspace = tr__workspace(run, node),
-                                   .shards = run->shards});
-    sum_over_ranks(run, node, &sums);
+    parts = gather_sums(run, node);
   }
-  run->ops->batchnorm_stats(run->stream,
-                            &(tr__batchnorm_stats_args){
-                                .running_mean = param(run, node, RUNNING_MEAN),
-                                .running_var = param(run, node, RUNNING_VAR),
-                                .batches = param(run, node, NUM_BATCHES),
-                                .stats = tr__saved(run, node, STATS),
-                                .sums = sums,
-                                .momentum = opts->momentum,
-                                .eps = opts->eps});
+  run->ops->batchnorm_stats(
+      run->stream, &(tr__batchnorm_stats_args){
+                       .running_mean = param(run, node, RUNNING_MEAN),
+                       .running_var = param(run, node, RUNNING_VAR),
+                       .batches = param(run, node, NUM_BATCHES),
+                       .stats = tr__saved(run, node, STATS),
+                       .sums = batch_sums(run, node),
+                       .parts = parts,
+                       .momentum = opts->momentum,
+                       .eps = opts->eps,
+                       .num_shards = tr__comm_num_shards(run->net->ctx->comm)});
 }
 
 static void forward(const tr__run *run, const tr__node *node)

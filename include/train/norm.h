@@ -200,8 +200,9 @@ typedef struct tr_batchnorm_opts {
  * Without sync each rank normalises by its own samples, and
  * tr_model_allreduce_grads() makes every rank's running values those of rank
  * 0, as DistributedDataParallel does. With sync P ranks compute what one
- * computes, a rank may have no samples, and forward and backward in training
- * have one small all-reduce each. With virtual shards (tr_context_opts) sync is
+ * computes, a rank may have no samples, and in training forward has one small
+ * all-gather of (mean, sum of squares, count) and backward one small
+ * all-reduce. With virtual shards (tr_context_opts) sync is
  * always on.
  *
  * Calls:     local, before tr_model_build(); with sync, tr_model_forward() and

@@ -44,7 +44,7 @@ static const tr__op_info table[TR__NUM_OPS] = {
                    BIT(norm_backward_weight, x) |
                        BIT(norm_backward_weight, dy)),
     SUMS(batchnorm_sums, ONE),
-    PLAIN(batchnorm_stats, sums, 0),
+    PLAIN(batchnorm_stats, parts, 0),
     PLAIN(batchnorm_forward, stats, TWO),
     SUMS(batchnorm_backward_sums, TWO),
     PLAIN(batchnorm_backward_input, grad_sums, THREE),

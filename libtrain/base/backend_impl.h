@@ -14,7 +14,7 @@ typedef struct tr__stream {
 } tr__stream;
 
 /* Bumped whenever an op or its argument struct changes. */
-#define TR__OPS_VERSION 2u
+#define TR__OPS_VERSION 3u
 
 /* One pointer per op, never NULL. An op may return before it is done; its
  * failure is kept by the backend until wait() or download() returns it. */

@@ -115,6 +115,16 @@ static inline int64_t tr__tree_half(int64_t leaves)
   return power;
 }
 
+/* tr__tree_left - how many of the ranks that share so many leaves, each a run
+ * that is a node, share the first half. */
+static inline int64_t tr__tree_left(int64_t leaves, int64_t ranks)
+{
+  int64_t left = tr__tree_half(leaves), right = leaves - left;
+  int64_t share = (ranks * left + leaves / 2) / leaves;
+  share = tr__max(share, tr__max(1, ranks - right));
+  return tr__min(share, tr__min(left, ranks - 1));
+}
+
 /* tr__now - seconds of a clock that never goes back. */
 double tr__now(void);
 

@@ -12,11 +12,8 @@ deal(int64_t *to, int64_t first, int64_t end, int64_t begin, int64_t last)
   if (last - begin == 1) {
     return;
   }
-  int64_t shards = end - first, ranks = last - begin;
-  int64_t left = tr__tree_half(shards), right = shards - left;
-  int64_t mine = (ranks * left + shards / 2) / shards;
-  mine = tr__max(mine, tr__max(1, ranks - right));
-  mine = tr__min(mine, tr__min(left, ranks - 1));
+  int64_t left = tr__tree_half(end - first);
+  int64_t mine = tr__tree_left(end - first, last - begin);
   deal(to, first, first + left, begin, begin + mine);
   deal(to, first + left, end, begin + mine, last);
 }

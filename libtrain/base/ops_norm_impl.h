@@ -90,8 +90,8 @@ typedef struct tr__norm_backward_weight_args {
   int accumulate;
 } tr__norm_backward_weight_args;
 
-/* sums (2 C + 1) double <- sum of x, sum of x^2 per channel of x (N, C, ...),
- * number of values per channel. x's dtype is the working precision here.
+/* sums (2 C + 1) double <- mean and sum of (x - mean)^2 per channel of x (N, C,
+ * ...), number of values per channel. x's dtype is the working precision here.
  * Reduces over samples. */
 typedef struct tr__batchnorm_sums_args {
   tr__tensor x, sums, workspace;
@@ -103,10 +103,13 @@ typedef struct tr__batchnorm_sums_args {
  *   running_mean <- (1 - momentum) running_mean + momentum mean
  *   running_var  <- likewise with var n / (n - 1);  batches <- batches + 1
  * but those of a channel stay where one of both would not be finite.
+ * With parts (ranks, at least 2 C + 1) double: sums <- the ranks' own sums,
+ * merged in the order of the tree over num_shards; parts are overwritten.
  * Without sums: stats of the running values, which stay. */
 typedef struct tr__batchnorm_stats_args {
-  tr__tensor running_mean, running_var, batches, stats, sums;
+  tr__tensor running_mean, running_var, batches, stats, sums, parts;
   double momentum, eps;
+  int64_t num_shards;
 } tr__batchnorm_stats_args;
 
 /* y <- activation((x - mean) r w + b); w and b may be absent; y may be x */

@@ -23,6 +23,7 @@ typedef struct job_opts {
   int sync;
   double dropout;
   int64_t most_rows;
+  double mean; /* added to the inputs */
 } job_opts;
 
 typedef struct job {
@@ -31,6 +32,7 @@ typedef struct job {
   tr_optimizer *opt;
   double x[MOST_ROWS * CHANNELS * PLACES];
   int32_t y[MOST_ROWS];
+  double mean;
 } job;
 
 static void start(job *j, const job_opts *opts)
@@ -72,7 +74,7 @@ static void forward(job *j, int step, int64_t rows)
                                .step = step,
                                .stream =
                                    tr__random_stream(TR__PURPOSE_TEST, 9)};
-    tr__random_fill(&random, -1, 3, row, j->x + n * row);
+    tr__random_fill(&random, j->mean - 1, j->mean + 3, row, j->x + n * row);
     j->y[n] = (int32_t)(tr__random_u32(&random, row) % CLASSES);
   }
   batch.inputs[0] = j->x;
@@ -82,7 +84,7 @@ static void forward(job *j, int step, int64_t rows)
 
 static void run(const job_opts *opts, outcome *out)
 {
-  job j;
+  job j = {.mean = opts->mean};
   start(&j, opts);
   for (int step = 0; step < STEPS; step++) {
     /* Two micro-batches in one step of each four. */
@@ -141,6 +143,24 @@ static void test_sync_batchnorm_works_on_ranks_without_samples(void)
   expect_numbers_of_one_rank((job_opts){.sync = 1, .most_rows = 3});
 }
 
+/* What is added to all inputs goes with the mean, but for the rounding of
+ * inputs near 1e6, which the first layer multiplies. */
+static void test_sync_batchnorm_keeps_small_deviations_from_large_means(void)
+{
+  outcome small, large;
+  job_opts opts = {.comm = MPI_COMM_WORLD, .sync = 1, .most_rows = MOST_ROWS};
+  run(&opts, &small);
+  opts.mean = 1e6;
+  run(&opts, &large);
+  for (int i = 0; i < STEPS; i++) {
+    ASSERT_NEAR(large.losses[i], small.losses[i], 1e-8);
+  }
+  for (int c = 0; c < CHANNELS; c++) {
+    /* The running variance begins at 1. */
+    ASSERT_NEAR(large.var[c], small.var[c], 1e-8);
+  }
+}
+
 static void test_dropout_masks_are_those_of_one_rank(void)
 {
   expect_numbers_of_one_rank(
@@ -163,6 +183,7 @@ static void test_local_batchnorm_gives_all_ranks_rank_0s_buffers(void)
 static const tr_test tests[] = {
     TEST(test_sync_batchnorm_has_the_numbers_of_one_rank),
     TEST(test_sync_batchnorm_works_on_ranks_without_samples),
+    TEST(test_sync_batchnorm_keeps_small_deviations_from_large_means),
     TEST(test_dropout_masks_are_those_of_one_rank),
     TEST(test_local_batchnorm_gives_all_ranks_rank_0s_buffers),
 };

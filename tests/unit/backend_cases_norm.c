@@ -194,20 +194,30 @@ void make_batchnorm_sums(op_case *c, draws *d, bool large)
 void make_batchnorm_stats(op_case *c, draws *d, bool large)
 {
   int64_t C = extent(d, large);
-  bool is_training = draw(d, 2);
+  bool is_training = draw(d, 2), has_parts = is_training && draw(d, 2);
+  int64_t ranks = 1 + draw(d, 5), length = 2 * C + 1 + draw(d, 8);
   c->args.batchnorm_stats = (tr__batchnorm_stats_args){
       .running_mean = REAL(C),
       .running_var = REAL(C),
       .batches = REAL(1),
       .stats = doubles(2 * C),
       .sums = is_training ? doubles(2 * C + 1) : absent,
+      .parts = has_parts ? of(TR_F64, 2, (int64_t[]){ranks, length}) : absent,
+      .num_shards = ranks + draw(d, 9),
       .momentum = 0.1,
       .eps = 0.125};
   c->is_output[1] = c->is_output[2] = c->is_output[3] = true;
   set_positive(c, d, 1);
   if (is_training) {
+    c->is_output[4] = true;
     set_positive(c, d, 4);
     c->values[4][2 * C] = (double)draw(d, 4);
+  }
+  if (has_parts) {
+    set_positive(c, d, 5);
+    for (int64_t r = 0; r < ranks; r++) {
+      c->values[5][r * length + 2 * C] = (double)draw(d, 4);
+    }
   }
 }
 

@@ -1,21 +1,24 @@
 /* BatchNorm: statistics of channels over samples and places. x is (N, C, S),
  * S the places of one channel. Sums are in double. */
+#include "backend/cpu_ref/moments_impl.h"
 
-/* sums <- sum of x, sum of x^2 */
-static TR__CLONES void
-TR_FN(batchnorm_plane)(double sums[2], const TR_REAL *x, int64_t count)
+/* sums <- sum of x - shift, sum of (x - shift)^2 */
+static TR__CLONES void TR_FN(batchnorm_plane)(double sums[2],
+                                              const TR_REAL *x,
+                                              int64_t count,
+                                              double shift)
 {
   double lane[8] = {0}, other[8] = {0};
   int64_t i = 0;
   for (; i + TR_FN(NORM_LANES) <= count; i += TR_FN(NORM_LANES)) {
     for (int l = 0; l < TR_FN(NORM_LANES); l++) {
-      double value = (double)x[i + l];
+      double value = (double)x[i + l] - shift;
       lane[l] += value;
       other[l] += value * value;
     }
   }
   for (int l = 0; i + l < count; l++) {
-    double value = (double)x[i + l];
+    double value = (double)x[i + l] - shift;
     lane[l] += value;
     other[l] += value * value;
   }
@@ -60,9 +63,48 @@ typedef struct TR_FN(batchnorm_chunk) {
   TR_REAL *wide; /* room for two planes */
 } TR_FN(batchnorm_chunk);
 
-/* Numbers of a channel in the tree: both sums, then both as gradients, rounded
- * at the leaves, as the sums of other ranks' gradients are. */
+/* Numbers of a channel in the tree: of forward mean, sum of squares and count
+ * of its values; of backward both sums, then both as gradients, rounded at the
+ * leaves, as the sums of other ranks' gradients are. */
 enum { BATCHNORM_NUMBERS = 4 };
+
+/* The sums of squares of a shard's values lose no more than so much to the
+ * square of their sum. */
+enum { BATCHNORM_LOSS = 64 };
+
+/* sum (2) <- of x - shift over the samples of a channel */
+static void TR_FN(batchnorm_channel)(const TR_FN(batchnorm_chunk) * k,
+                                     const int64_t samples[2],
+                                     int64_t c,
+                                     double shift,
+                                     double sum[2])
+{
+  sum[0] = sum[1] = 0;
+  for (int64_t n = samples[0]; n < samples[1]; n++) {
+    const TR_REAL *x =
+        TR_FN(numbers)(k->x, (n * k->C + c) * k->S, k->S, k->wide);
+    TR_FN(batchnorm_plane)(sum, x, k->S, shift);
+  }
+}
+
+/* Mean, sum of squares and count from sums of what lies around a shift: the
+ * channel's first value, where that is near enough to its mean. */
+static void TR_FN(batchnorm_moments)(const TR_FN(batchnorm_chunk) * k,
+                                     const int64_t samples[2],
+                                     int64_t c,
+                                     double sum[BATCHNORM_NUMBERS])
+{
+  double n = (double)((samples[1] - samples[0]) * k->S), shift = sum[2];
+  double squares = sum[1] - sum[0] * (sum[0] / n);
+  if (BATCHNORM_LOSS * squares < sum[1]) {
+    shift += sum[0] / n;
+    TR_FN(batchnorm_channel)(k, samples, c, shift, sum);
+    squares = sum[1] - sum[0] * (sum[0] / n);
+  }
+  sum[0] = shift + sum[0] / n;
+  sum[1] = squares < 0 ? 0 : squares;
+  sum[2] = n;
+}
 
 /* sum (channels of the chunk, BATCHNORM_NUMBERS) */
 static void TR_FN(batchnorm_leaf)(
@@ -72,30 +114,72 @@ static void TR_FN(batchnorm_leaf)(
   double *sum = out;
   TR_ASSERT(!accumulate);
   (void)accumulate;
+  for (int64_t n = begin; n < end; n++) {
+    for (int64_t c = k->begin; c < k->end; c++, sum += BATCHNORM_NUMBERS) {
+      int64_t at = (n * k->C + c) * k->S;
+      const TR_REAL *x = TR_FN(numbers)(k->x, at, k->S, k->wide);
+      if (n == begin) {
+        sum[0] = sum[1] = 0;
+        sum[2] = (double)x[0];
+      }
+      TR_FN(batchnorm_plane)(sum, x, k->S, sum[2]);
+    }
+    sum = out;
+  }
+  for (int64_t c = k->begin; c < k->end; c++, sum += BATCHNORM_NUMBERS) {
+    TR_FN(batchnorm_moments)(k, (int64_t[2]){begin, end}, c, sum);
+  }
+}
+
+static void TR_FN(batchnorm_add)(void *arg, void *sum, const void *other)
+{
+  const TR_FN(batchnorm_chunk) *k = arg;
+  double *a = sum;
+  const double *b = other;
+  int64_t count = (k->end - k->begin) * BATCHNORM_NUMBERS;
+  for (int64_t i = 0; i < count; i += BATCHNORM_NUMBERS) {
+    tr__moments_add(a + i, a + i + 1, a[i + 2], b[i], b[i + 1], b[i + 2]);
+    a[i + 2] += b[i + 2];
+  }
+}
+
+/* The mean that elements of this type are compared with, and what it lacks. */
+static inline TR_REAL TR_FN(batchnorm_mean)(double mean, double *rest)
+{
+  TR_REAL rounded = (TR_REAL)mean;
+  *rest = mean - (double)rounded;
+  return rounded;
+}
+
+static void TR_FN(batchnorm_back_leaf)(
+    void *arg, int64_t begin, int64_t end, void *out, int accumulate)
+{
+  const TR_FN(batchnorm_chunk) *k = arg;
+  double *sum = out, rest;
+  TR_ASSERT(!accumulate);
+  (void)accumulate;
   int64_t count = (k->end - k->begin) * BATCHNORM_NUMBERS;
   memset(sum, 0, (size_t)count * sizeof *sum);
   for (int64_t n = begin; n < end; n++) {
     for (int64_t c = k->begin; c < k->end; c++, sum += BATCHNORM_NUMBERS) {
       int64_t at = (n * k->C + c) * k->S;
       const TR_REAL *x = TR_FN(numbers)(k->x, at, k->S, k->wide);
-      if (k->dy == NULL) {
-        TR_FN(batchnorm_plane)(sum, x, k->S);
-        continue;
-      }
       const TR_REAL *dy = TR_FN(numbers)(k->dy, at, k->S, k->wide + k->S);
-      const TR_REAL stats[2] = {(TR_REAL)k->stats[c],
+      const TR_REAL stats[2] = {TR_FN(batchnorm_mean)(k->stats[c], &rest),
                                 (TR_REAL)k->stats[k->C + c]};
       TR_FN(batchnorm_plane_back)(sum, dy, x, k->S, stats);
     }
     sum = out;
   }
-  for (int64_t i = 0; i < count; i += BATCHNORM_NUMBERS) {
-    sum[i + 2] = (double)(TR_REAL)sum[i];
-    sum[i + 3] = (double)(TR_REAL)sum[i + 1];
+  for (int64_t c = k->begin; c < k->end; c++, sum += BATCHNORM_NUMBERS) {
+    TR_FN(batchnorm_mean)(k->stats[c], &rest);
+    sum[1] -= rest * k->stats[k->C + c] * sum[0];
+    sum[2] = (double)(TR_REAL)sum[0];
+    sum[3] = (double)(TR_REAL)sum[1];
   }
 }
 
-static void TR_FN(batchnorm_add)(void *arg, void *sum, const void *other)
+static void TR_FN(batchnorm_back_add)(void *arg, void *sum, const void *other)
 {
   const TR_FN(batchnorm_chunk) *k = arg;
   double *a = sum;
@@ -121,8 +205,10 @@ static void TR_FN(batchnorm_chunk_sums)(TR_FN(batchnorm_chunk) * chunk,
   size_t bytes = BATCHNORM_NUMBERS * sizeof(double);
   tr__tree tree = {.shards = *shards,
                    .bytes = (size_t)count * bytes,
-                   .leaf = TR_FN(batchnorm_leaf),
-                   .add = TR_FN(batchnorm_add),
+                   .leaf = chunk->dy == NULL ? TR_FN(batchnorm_leaf)
+                                             : TR_FN(batchnorm_back_leaf),
+                   .add = chunk->dy == NULL ? TR_FN(batchnorm_add)
+                                            : TR_FN(batchnorm_back_add),
                    .arg = chunk};
   if (scratch != NULL) {
     scratch += (size_t)(chunk->begin / TR__REF_CHUNK) *
@@ -190,13 +276,16 @@ void TR_FN(batchnorm_stats)(const tr__batchnorm_stats_args *args)
   const double *sums = args->sums.data;
   double *stats = args->stats.data;
   int64_t C = tr__tensor_count(&args->running_mean);
+  if (args->parts.data != NULL) {
+    tr__moments_merge(args->sums.data, &args->parts, C, args->num_shards);
+  }
   double n = sums != NULL ? sums[2 * C] : 0, keep = 1 - args->momentum;
   for (int64_t c = 0; c < C; c++) {
     double mean = (double)running_mean[c], var = (double)running_var[c];
     if (n > 0) {
-      mean = sums[c] / n;
-      var = fmax(sums[C + c] / n - mean * mean, 0);
-      double unbiased = n > 1 ? var * n / (n - 1) : var;
+      mean = sums[c];
+      var = sums[C + c] / n;
+      double unbiased = n > 1 ? sums[C + c] / (n - 1) : var;
       TR_FN(batchnorm_run)
       (running_mean + c, running_var + c,
        (TR_REAL)(keep * (double)running_mean[c] + args->momentum * mean),
@@ -237,10 +326,11 @@ void TR_FN(batchnorm_forward)(const tr__batchnorm_forward_args *args)
   const TR_REAL *w = args->w.data, *b = args->b.data;
   for (int64_t plane = 0; plane < args->x.dims[0] * C; plane++) {
     int64_t c = plane % C;
+    double rest, factor = stats[C + c] * (w != NULL ? (double)w[c] : 1);
+    TR_REAL mean = TR_FN(batchnorm_mean)(stats[c], &rest);
     const TR_REAL numbers[3] = {
-        (TR_REAL)stats[c],
-        (TR_REAL)(stats[C + c] * (w != NULL ? (double)w[c] : 1)),
-        b != NULL ? b[c] : 0};
+        mean, (TR_REAL)factor,
+        (TR_REAL)((b != NULL ? (double)b[c] : 0) - rest * factor)};
     TR_FN(batchnorm_apply)
     ((TR_REAL *)args->y.data + plane * S,
      (const TR_REAL *)args->x.data + plane * S, S, numbers,
@@ -289,11 +379,13 @@ void TR_FN(batchnorm_backward_input)(
       args->sums.data != NULL ? ((const double *)args->sums.data)[2 * C] : 0;
   for (int64_t plane = 0; plane < args->x.dims[0] * C; plane++) {
     int64_t c = plane % C;
-    double factor = w != NULL ? (double)w[c] : 1;
-    const TR_REAL numbers[5] = {(TR_REAL)stats[c], (TR_REAL)stats[C + c],
-                                (TR_REAL)(n > 0 ? factor * grad[c] / n : 0),
-                                (TR_REAL)(n > 0 ? factor * grad[C + c] / n : 0),
-                                (TR_REAL)factor};
+    double rest, factor = w != NULL ? (double)w[c] : 1;
+    TR_REAL mean = TR_FN(batchnorm_mean)(stats[c], &rest);
+    double slope = n > 0 ? factor * grad[C + c] / n : 0;
+    double level = n > 0 ? factor * grad[c] / n : 0;
+    const TR_REAL numbers[5] = {mean, (TR_REAL)stats[C + c],
+                                (TR_REAL)(level - rest * stats[C + c] * slope),
+                                (TR_REAL)slope, (TR_REAL)factor};
     const TR_REAL *from[3] = {(const TR_REAL *)args->dy.data + plane * S,
                               (const TR_REAL *)args->x.data + plane * S, NULL};
     TR_FN(norm_spread)

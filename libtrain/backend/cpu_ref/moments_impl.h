@@ -1,0 +1,43 @@
+/* Mean and sum of squares of values that lie in several parts.
+ *
+ *   n = n_a + n_b,  d = mean_b - mean_a
+ *   mean = mean_a + d n_b / n
+ *   squares = squares_a + squares_b + d^2 n_a n_b / n,
+ *
+ * squares the sum of (x - mean)^2. Source: Chan, Golub, LeVeque 1979, updating
+ * formulae for computing sample variances. */
+#ifndef TR_MOMENTS_IMPL_H
+#define TR_MOMENTS_IMPL_H
+
+#include "base/tensor_impl.h"
+
+/* tr__moments_add - those of part a <- of both parts. A part without values
+ * changes nothing. */
+static inline void tr__moments_add(double *mean,
+                                   double *squares,
+                                   double n_a,
+                                   double mean_b,
+                                   double squares_b,
+                                   double n_b)
+{
+  if (n_a == 0 || n_b == 0) {
+    *mean = n_b == 0 ? *mean : mean_b;
+    *squares = n_b == 0 ? *squares : squares_b;
+    return;
+  }
+  double d = mean_b - *mean, share = n_b / (n_a + n_b);
+  *mean += d * share;
+  *squares += squares_b + d * d * (n_a * share);
+}
+
+/* tr__moments_merge - sums (2 C + 1) <- means, sums of squares and number of
+ * values per channel of all ranks. parts (ranks, at least 2 C + 1) has each
+ * rank's own, and is overwritten. They are merged in the order of the tree over
+ * num_shards shards, which are dealt out to the ranks as tr__comm_set_cut()
+ * does. sums may be the parts of one rank. */
+void tr__moments_merge(double *sums,
+                       const tr__tensor *parts,
+                       int64_t channels,
+                       int64_t num_shards);
+
+#endif
