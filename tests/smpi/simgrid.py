@@ -1,6 +1,7 @@
 """Platforms of SimGrid, and running programs on them."""
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -41,6 +42,14 @@ def fat_tree(width, bandwidth, latency, loopback):
 def star(nodes, bandwidth, latency, loopback):
     """Each node has one link to one switch that is never the limit."""
     return CLUSTER % (nodes - 1, bandwidth, latency, LOOPBACK % loopback)
+
+
+def version(smpirun):
+    """(major, minor)"""
+    text = subprocess.run([smpirun, "-version"], check=False,
+                          capture_output=True, text=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", text)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
 
 def run(smpirun, platform, ranks, per_node, command, limit_s):

@@ -11,7 +11,14 @@ import simgrid
 # Ranks and how many of them a node has.
 LAYOUTS = ((3, 1), (7, 4), (8, 8), (6, 1), (24, 6), (48, 1), (64, 8))
 LIMIT_S = 200
-PLATFORM = simgrid.fat_tree(8, "12.5GBps", "1us", ("20GBps", "200ns"))
+LINK = ("12.5GBps", "1us", ("20GBps", "200ns"))
+
+
+def platform(smpirun):
+    """SimGrid 4.0 ends by SIGSEGV on any fat tree, so it gets one switch."""
+    if simgrid.version(smpirun)[0] >= 4:
+        return simgrid.star(64, *LINK)
+    return simgrid.fat_tree(8, *LINK)
 
 
 def claim(number, title, verdict, detail):
@@ -31,7 +38,7 @@ def main():
     number = 0
     for ranks, per_node in LAYOUTS:
         where = "on %d ranks, %d per node" % (ranks, per_node)
-        code, output = simgrid.run(smpirun, PLATFORM, ranks, per_node,
+        code, output = simgrid.run(smpirun, platform(smpirun), ranks, per_node,
                                    [os.path.abspath(program)], LIMIT_S)
         has_ended = False
         for line in output.splitlines():
