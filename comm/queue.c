@@ -4,8 +4,8 @@
  * turn of a sum takes ten times as long as a push may. What the owner alone
  * touches is marked so. */
 #include "base/queue_impl.h"
+#include "base/thread_impl.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -319,8 +319,8 @@ tr_status tr__queue_set_thread(tr__queue *queue, bool by_thread)
   }
   end_thread(queue);
   if (by_thread) {
-    TR_CHECK(pthread_create(&queue->thread, NULL, work, queue) == 0, TR_ESYSTEM,
-             "cannot start the thread that moves transfers along");
+    TR_TRY(tr__thread_start("the thread that moves transfers along", work,
+                            queue, &queue->thread));
   }
   queue->by_thread = by_thread;
   return TR_OK;

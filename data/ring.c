@@ -6,8 +6,8 @@
  * batch changes nothing in it. */
 #include "data/ring_impl.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "base/thread_impl.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,18 +116,14 @@ static tr_status start_threads(tr__ring *ring, int threads)
 {
   ring->threads = calloc((size_t)threads, sizeof *ring->threads);
   TR_CHECK(ring->threads != NULL, TR_ENOMEM, "loader: out of memory");
-  /* Signals are for the program's own threads. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int code = 0;
-  for (int i = 0; i < threads && code == 0; i++) {
-    code = pthread_create(&ring->threads[i], NULL, run_thread, ring);
-    ring->num_threads += code == 0;
+  while (ring->num_threads < threads) {
+    char what[64];
+    snprintf(what, sizeof what, "the loader's thread %d of %d",
+             ring->num_threads + 1, threads);
+    TR_TRY(tr__thread_start(what, run_thread, ring,
+                            &ring->threads[ring->num_threads]));
+    ring->num_threads++;
   }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  TR_CHECK(code == 0, TR_ESYSTEM, "loader: thread %d of %d: %s",
-           ring->num_threads + 1, threads, strerror(code));
   return TR_OK;
 }
 

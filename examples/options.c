@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -362,10 +363,8 @@ example_options example_options_of(example_program program)
                            .temperature = 0.8};
 }
 
-tr_status example_options_parse(int argc,
-                                char **argv,
-                                example_options *options,
-                                char problem[256])
+static tr_status
+parse(int argc, char **argv, example_options *options, char problem[256])
 {
   for (int i = 1; i < argc; i++) {
     const entry *option = find_option(options->program, argv[i]);
@@ -394,6 +393,18 @@ tr_status example_options_parse(int argc,
     options->epochs = 10;
   }
   return check_together(options, problem);
+}
+
+/* Numbers have a decimal point, whatever the user's language is. */
+tr_status example_options_parse(int argc,
+                                char **argv,
+                                example_options *options,
+                                char problem[256])
+{
+  locale_t before = uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
+  tr_status status = parse(argc, argv, options, problem);
+  uselocale(before);
+  return status;
 }
 
 static tr_schedule make_schedule(const example_options *options, int64_t steps)

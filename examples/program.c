@@ -158,16 +158,20 @@ static int64_t run_length(const example_options *options,
 
 static void report(tr_context *ctx, const tr_report *result)
 {
-  char accuracy[64] = "";
-  if (!isnan(result->test_accuracy)) {
-    snprintf(accuracy, sizeof accuracy, "test accuracy %.4f  ",
-             result->test_accuracy);
+  /* Numbers are left to tr_log_root(), which knows of no decimal comma. */
+  if (isnan(result->test_accuracy)) {
+    tr_log_root(ctx,
+                "done: %lld steps  test loss %.5g  %.0f samples/s  params "
+                "%016" PRIx64,
+                (long long)result->steps, result->test_loss,
+                result->samples_per_s, result->params_hash);
+  } else {
+    tr_log_root(ctx,
+                "done: %lld steps  test accuracy %.4f  test loss %.5g  %.0f "
+                "samples/s  params %016" PRIx64,
+                (long long)result->steps, result->test_accuracy,
+                result->test_loss, result->samples_per_s, result->params_hash);
   }
-  tr_log_root(ctx,
-              "done: %lld steps  %stest loss %.5g  %.0f samples/s  params "
-              "%016" PRIx64,
-              (long long)result->steps, accuracy, result->test_loss,
-              result->samples_per_s, result->params_hash);
   if (result->skipped > 0 || result->rollbacks > 0) {
     tr_log_root(ctx, "not finite: %lld steps skipped, %lld roll-backs",
                 (long long)result->skipped, (long long)result->rollbacks);

@@ -1,4 +1,5 @@
 /* What all optimizers share: creation, the step, the schedule. */
+#include "base/locale_impl.h"
 #include "base/optimizer_impl.h"
 #include "optim/schedule_impl.h"
 
@@ -401,7 +402,7 @@ static tr_status check_finite(const tr_optimizer *opt)
     return TR_OK;
   }
   if (!isfinite(loss)) {
-    snprintf(value, sizeof value, "%g", isnan(loss) ? (double)NAN : loss);
+    tr__format(value, sizeof value, "%g", isnan(loss) ? (double)NAN : loss);
   }
   return tr__agree(
       opt->store->ctx->comm,

@@ -1,4 +1,5 @@
 /* An optimizer as text: what must be equal on all ranks. */
+#include "base/locale_impl.h"
 #include "base/optimizer_impl.h"
 
 #include <stdio.h>
@@ -40,16 +41,9 @@ static void print_slices(const tr_optimizer *opt, FILE *out)
   }
 }
 
-char *tr__optimizer_text(const tr_optimizer *opt)
+static void print_optimizer(const tr_optimizer *opt, FILE *out)
 {
-  char *text = NULL;
-  size_t bytes = 0;
-  FILE *out = open_memstream(&text, &bytes);
-  if (out == NULL) {
-    return NULL;
-  }
   const tr__hyper *hyper = &opt->hyper;
-  const tr_schedule *schedule = &opt->schedule;
   fprintf(out, "optimizer %s\n", opt->type->name);
   fprintf(out, "lr %.17g\nmomentum %.17g\n", hyper->lr, hyper->momentum);
   fprintf(out, "beta1 %.17g\nbeta2 %.17g\n", hyper->beta1, hyper->beta2);
@@ -62,8 +56,21 @@ char *tr__optimizer_text(const tr_optimizer *opt)
           hyper->first_sum);
   fprintf(out, "scale %d adamw_lr %.17g adamw_weight_decay %.17g\n",
           (int)hyper->scale, hyper->adamw_lr, hyper->adamw_weight_decay);
-  print_schedule(schedule, out);
+  print_schedule(&opt->schedule, out);
   print_slices(opt, out);
+}
+
+char *tr__optimizer_text(const tr_optimizer *opt)
+{
+  char *text = NULL;
+  size_t bytes = 0;
+  FILE *out = open_memstream(&text, &bytes);
+  if (out == NULL) {
+    return NULL;
+  }
+  locale_t before = tr__locale_begin();
+  print_optimizer(opt, out);
+  tr__locale_end(before);
   if (fclose(out) != 0) {
     free(text);
     return NULL;

@@ -42,6 +42,14 @@ typedef struct tr_context_opts {
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
  *
+ * The process' OpenBLAS has one thread while there are contexts of the device
+ * "cpu", whose own threads do the work, so a host's own calls of BLAS between
+ * two steps have one thread too; the last tr_context_destroy() gives it back
+ * the number that it had. A host that sets another number in between has to set
+ * it back to 1 before the next step. Each thread of a context maps a buffer of
+ * OpenBLAS' of 128 MiB, of which it uses a part; without room for them the
+ * context is refused with TR_ENOMEM.
+ *
  * A job whose ranks wait in vain ends by itself. With more than one rank a
  * thread of each watches, mostly asleep and without a message: where the rank
  * has waited in one collective call for opts->stall_timeout while nothing got

@@ -1,5 +1,6 @@
 /* What every room may ask a context; run/context.c creates it. */
 #include "base/context_impl.h"
+#include "base/locale_impl.h"
 
 #include <string.h>
 
@@ -46,7 +47,7 @@ static void
 log_line(tr_context *ctx, int level, const char *format, va_list arguments)
 {
   char line[2 * TR__MESSAGE_BYTES];
-  vsnprintf(line, sizeof line, format, arguments);
+  tr__format_list(line, sizeof line, format, arguments);
   ctx->log(ctx->log_user, level, line);
 }
 

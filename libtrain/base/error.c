@@ -1,5 +1,6 @@
 /* The error trace: what failed, where it was noticed, how it came up. */
 #include "base/file_impl.h"
+#include "base/locale_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,7 @@ tr__fail(tr_status status, const char *file, int line, const char *format, ...)
   char message[TR__MESSAGE_BYTES];
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(message, sizeof message, format, arguments);
+  tr__format_list(message, sizeof message, format, arguments);
   va_end(arguments);
   memcpy(trace.origin.message, message, sizeof message);
   trace.origin.status = status;

@@ -1,8 +1,8 @@
 /* The thread pool: workers spin briefly for the next set of tasks, then
  * sleep, so that short ops do not pay a wake-up and idle ranks burn nothing. */
 #include "base/pool_impl.h"
+#include "base/thread_impl.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -139,9 +139,12 @@ tr_status tr__pool_create(int threads, tr__pool **out)
   for (int i = 1; i < pool->num_threads; i++) {
     worker *self = &pool->workers[pool->num_started];
     *self = (worker){.pool = pool, .index = i};
-    if (pthread_create(&self->thread, NULL, work, self) != 0) {
+    char what[64];
+    snprintf(what, sizeof what, "thread %d of %d", i, threads);
+    tr_status status = tr__thread_start(what, work, self, &self->thread);
+    if (status != TR_OK) {
       tr__pool_destroy(&pool);
-      return TR_FAIL(TR_ESYSTEM, "cannot start thread %d of %d", i, threads);
+      return status;
     }
     pool->num_started++;
   }

@@ -1,4 +1,5 @@
 /* A model as text: for people, and for comparing ranks and checkpoints. */
+#include "base/locale_impl.h"
 #include "model/node_impl.h"
 
 #include <stdlib.h>
@@ -9,9 +10,11 @@ void tr__describe_number(FILE *out, const char *name, double value)
 {
   char text[32];
   int digits = 1;
+  locale_t before = tr__locale_begin();
   do {
     snprintf(text, sizeof text, "%.*g", digits, value);
   } while (strtod(text, NULL) != value && digits++ < 17);
+  tr__locale_end(before);
   fprintf(out, ", %s %s", name, text);
 }
 

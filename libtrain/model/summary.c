@@ -1,4 +1,5 @@
 /* tr_model_print(): what a model consists of, for people. */
+#include "base/locale_impl.h"
 #include "model/node_impl.h"
 
 #include <stdlib.h>
@@ -38,8 +39,8 @@ static const char *short_text(double number, char out[16])
     unit++;
   }
   int digits = unit == 0 || number >= 99.95 ? 0 : number >= 9.995 ? 1 : 2;
-  snprintf(out, 16, unit == 0 ? "%.*f" : "%.*f %c", digits, number,
-           units[unit]);
+  tr__format(out, 16, unit == 0 ? "%.*f" : "%.*f %c", digits, number,
+             units[unit]);
   return out;
 }
 
@@ -97,17 +98,18 @@ static void print_layer(const tr_model *net,
 static void print_totals(const tr_model *net, tr__flops total, FILE *stream)
 {
   counts all = {0};
-  char forward[16], backward[16], step[16];
+  char forward[16], backward[16], step[16], mib[32];
   for (int i = 0; i < net->store.num_params; i++) {
     count_param(&net->store.params[i], &all);
   }
   size_t bytes =
       (size_t)net->store.value_count * tr_dtype_size(net->ctx->dtype);
+  tr__format(mib, sizeof mib, "%.1f", (double)bytes / (1 << 20));
   fprintf(stream,
-          "parameters: %lld trained, %lld frozen, %lld in buffers, %.1f MiB as "
+          "parameters: %lld trained, %lld frozen, %lld in buffers, %s MiB as "
           "%s\n",
           (long long)all.trained, (long long)all.frozen, (long long)all.buffers,
-          (double)bytes / (1 << 20), tr__dtype_name(net->ctx->dtype));
+          mib, tr__dtype_name(net->ctx->dtype));
   double both = (total.forward + total.backward) * (double)net->max_rows;
   fprintf(stream,
           "FLOPs: %s forward, %s backward per sample; %s in a step of %lld "

@@ -58,8 +58,10 @@ void tr_error_exit(tr_status status, const char *file, int line)
     tr_error_print(stderr);
     fflush(stderr);
   }
+  /* What ends with the process may wait for ever too: a thread of OpenBLAS'
+   * that finds no memory for its buffer. */
+  limit_leaving(code);
   if (tr__mpi_is_active()) {
-    limit_leaving(code);
     if (!origin->agreed && has_others) {
       tr__mpi_abort(code);
     }

@@ -2,6 +2,7 @@
 #include "run/joblog_impl.h"
 
 #include "base/file_impl.h"
+#include "base/locale_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TAIL_BYTES = 1 << 16 };
+enum { TAIL_BYTES = 1 << 13 };
 
 /* Where the last line begins that has no end; -1: there is none.
  * first  [out]  its first character */
@@ -92,14 +93,28 @@ static void put_number(const tr__joblog *log, const char *key, double value)
   }
 }
 
+/* What surrounds a line while it is written. */
+typedef struct around {
+  tr__write_guard guard;
+  locale_t locale;
+} around;
+
+static void begin_line(around *line)
+{
+  tr__write_begin(&line->guard);
+  line->locale = tr__locale_begin();
+}
+
 /* A line is there as a whole or not at all. */
-static void end_line(tr__joblog *log)
+static void end_line(tr__joblog *log, const around *line)
 {
   fprintf(log->file, "}\n");
   if (!tr__flush(log->file)) {
     log->failure = errno;
     end_last_line(log);
   }
+  tr__locale_end(line->locale);
+  tr__write_end(&line->guard);
 }
 
 void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry)
@@ -107,12 +122,14 @@ void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry)
   if (log->file == NULL) {
     return;
   }
+  around line;
+  begin_line(&line);
   fprintf(log->file, "{\"step\":%lld,\"epoch\":%lld", (long long)entry->step,
           (long long)entry->epoch);
   put_number(log, "loss", entry->loss);
   put_number(log, "lr", entry->lr);
   fprintf(log->file, ",\"samples_per_s\":%.1f", entry->samples_per_s);
-  end_line(log);
+  end_line(log, &line);
 }
 
 void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back)
@@ -120,11 +137,13 @@ void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back)
   if (log->file == NULL) {
     return;
   }
+  around line;
+  begin_line(&line);
   fprintf(log->file, "{\"rollback\":true,\"from_step\":%lld,\"to_step\":%lld",
           (long long)back->from_step, (long long)back->to_step);
   put_number(log, "loss", back->loss);
   put_number(log, "lr_scale", back->lr_scale);
-  end_line(log);
+  end_line(log, &line);
 }
 
 /* Where there were any. */
@@ -140,6 +159,8 @@ void tr__joblog_final(tr__joblog *log, const tr_report *report)
   if (log->file == NULL) {
     return;
   }
+  around line;
+  begin_line(&line);
   fprintf(log->file, "{\"final\":true,\"steps\":%lld",
           (long long)report->steps);
   put_number(log, "test_accuracy", report->test_accuracy);
@@ -150,7 +171,7 @@ void tr__joblog_final(tr__joblog *log, const tr_report *report)
           report->params_hash, report->samples_per_s, report->peak_rss_mib);
   put_count(log, "skipped", report->skipped);
   put_count(log, "rollbacks", report->rollbacks);
-  end_line(log);
+  end_line(log, &line);
 }
 
 tr_status tr__joblog_check(tr__joblog *log)

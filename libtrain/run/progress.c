@@ -2,6 +2,7 @@
 #include "run/progress_impl.h"
 
 #include "base/file_impl.h"
+#include "base/locale_impl.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -89,12 +90,12 @@ static void show(tr__progress *progress, const tr__progress_now *now)
     snprintf(where, sizeof where, "epoch %lld  ", (long long)now->epoch + 1);
   }
   const char *prefix = progress->is_terminal ? "\r[" : "";
-  snprintf(line, sizeof line,
-           "%s%s%s%sstep %lld/%lld  loss %.5g  %.0f samples/s  %s left%s",
-           prefix, progress->is_terminal ? bar : "",
-           progress->is_terminal ? "] " : "", where, (long long)now->step,
-           (long long)total->steps, now->loss, now->samples_per_s, left,
-           progress->is_terminal ? " \033[K" : "\n");
+  tr__format(line, sizeof line,
+             "%s%s%s%sstep %lld/%lld  loss %.5g  %.0f samples/s  %s left%s",
+             prefix, progress->is_terminal ? bar : "",
+             progress->is_terminal ? "] " : "", where, (long long)now->step,
+             (long long)total->steps, now->loss, now->samples_per_s, left,
+             progress->is_terminal ? " \033[K" : "\n");
   write_out(progress->stream, line);
   progress->has_open_bar = progress->is_terminal;
 }
@@ -123,7 +124,7 @@ void tr__progress_line(tr__progress *progress, const char *format, ...)
   progress->has_open_bar = false;
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(line, sizeof line, format, arguments);
+  tr__format_list(line, sizeof line, format, arguments);
   va_end(arguments);
   tr__print_line(progress->stream, prefix, line);
 }

@@ -5,6 +5,8 @@
  * checkpoint: it was saved before it was known to be too large. */
 #include "run/rollback_impl.h"
 
+#include "base/locale_impl.h"
+
 #include <math.h>
 
 enum { CAUSE_BYTES = 160 };
@@ -13,16 +15,16 @@ static void describe(const tr__setback *cause, char out[CAUSE_BYTES])
 {
   long long step = (long long)cause->step;
   if (cause->is_state) {
-    snprintf(out, CAUSE_BYTES,
-             "the state after step %lld is not finite (loss %g, lr is %g)",
-             step, cause->loss, cause->lr);
+    tr__format(out, CAUSE_BYTES,
+               "the state after step %lld is not finite (loss %g, lr is %g)",
+               step, cause->loss, cause->lr);
   } else if (isfinite(cause->loss)) {
-    snprintf(out, CAUSE_BYTES,
-             "the gradient of step %lld is not finite (loss %g, lr is %g)",
-             step, cause->loss, cause->lr);
+    tr__format(out, CAUSE_BYTES,
+               "the gradient of step %lld is not finite (loss %g, lr is %g)",
+               step, cause->loss, cause->lr);
   } else {
-    snprintf(out, CAUSE_BYTES, "the loss of step %lld is %g (lr is %g)", step,
-             isnan(cause->loss) ? (double)NAN : cause->loss, cause->lr);
+    tr__format(out, CAUSE_BYTES, "the loss of step %lld is %g (lr is %g)", step,
+               isnan(cause->loss) ? (double)NAN : cause->loss, cause->lr);
   }
 }
 

@@ -2,6 +2,7 @@
  * per rank, one thread for computing and one for transfers.
  * Source: "Trace Event Format", the JSON object format, complete events */
 #include "base/file_impl.h"
+#include "base/locale_impl.h"
 #include "run/trace_impl.h"
 
 #include <errno.h>
@@ -239,7 +240,9 @@ tr_status tr__trace_write(tr__trace *trace, int64_t *dropped)
 {
   tr__write_guard guard;
   tr__write_begin(&guard);
+  locale_t before = tr__locale_begin();
   tr_status status = write_all(trace, dropped);
+  tr__locale_end(before);
   tr__write_end(&guard);
   return status;
 }

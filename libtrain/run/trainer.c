@@ -1,5 +1,6 @@
 /* The trainer: the one that knows model, optimizer, data and checkpoints. */
 #include "base/dataset_impl.h"
+#include "base/locale_impl.h"
 #include "base/optimizer_impl.h"
 #include "model/model_impl.h"
 #include "run/evaluate_impl.h"
@@ -109,15 +110,15 @@ tr_status tr_trainer_create(tr_context *ctx,
   tr_status status = tr__agree(ctx->comm, make_trainer(ctx, opts, out));
   if (status == TR_OK) {
     char text[320];
-    snprintf(text, sizeof text,
-             "epochs %lld\nsteps %lld\nsave_every %lld\ncheckpoints %d\n"
-             "on_save_error %d\ntest %d\nrollback_factor %.17g\n"
-             "max_rollbacks %lld\nallow_changes %d\n",
-             (long long)opts->epochs, (long long)opts->steps,
-             (long long)opts->save_every, opts->checkpoint_dir != NULL,
-             (int)opts->on_save_error, opts->test_loader != NULL,
-             opts->rollback_factor, (long long)opts->max_rollbacks,
-             opts->allow_changes);
+    tr__format(text, sizeof text,
+               "epochs %lld\nsteps %lld\nsave_every %lld\ncheckpoints %d\n"
+               "on_save_error %d\ntest %d\nrollback_factor %.17g\n"
+               "max_rollbacks %lld\nallow_changes %d\n",
+               (long long)opts->epochs, (long long)opts->steps,
+               (long long)opts->save_every, opts->checkpoint_dir != NULL,
+               (int)opts->on_save_error, opts->test_loader != NULL,
+               opts->rollback_factor, (long long)opts->max_rollbacks,
+               opts->allow_changes);
     status = tr__agree_text(ctx->comm, "options of the trainer", text);
   }
   if (status != TR_OK) {
@@ -295,8 +296,8 @@ static void show_epoch(tr_trainer *trainer)
   const tr_report *report = &trainer->report;
   char accuracy[32] = "";
   if (tr__has_accuracy(trainer->opts.model)) {
-    snprintf(accuracy, sizeof accuracy, "  accuracy %.4f",
-             report->test_accuracy);
+    tr__format(accuracy, sizeof accuracy, "  accuracy %.4f",
+               report->test_accuracy);
   }
   tr__progress_line(&trainer->progress,
                     "epoch %lld  step %lld  loss %.5g  test loss %.5g%s",

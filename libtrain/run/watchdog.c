@@ -6,18 +6,17 @@
  * Of the watchdogs of a node that come to that, the first one speaks. */
 #include "run/watchdog_impl.h"
 
+#include "base/thread_impl.h"
 #include "comm/comm_mpi_impl.h"
 #include "run/stall_impl.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { DEFAULT_LIMIT_S = 120, STACK_BYTES = 256 << 10 };
+enum { DEFAULT_LIMIT_S = 120 };
 
 static const double longest_look_s = 0.5; /* between two looks */
 static const double shortest_look_s = 0.05;
@@ -198,8 +197,7 @@ static void release(tr__watchdog *dog)
   free(dog);
 }
 
-/* Signals are for the program's own threads. */
-static int start_thread(tr__watchdog *dog)
+static tr_status start_thread(tr__watchdog *dog)
 {
   pthread_condattr_t clock;
   pthread_condattr_init(&clock);
@@ -207,16 +205,7 @@ static int start_thread(tr__watchdog *dog)
   pthread_mutex_init(&dog->mutex, NULL);
   pthread_cond_init(&dog->wake, &clock);
   pthread_condattr_destroy(&clock);
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, STACK_BYTES);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int code = pthread_create(&dog->thread, &attributes, watch, dog);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  return code;
+  return tr__thread_start("the watchdog", watch, dog, &dog->thread);
 }
 
 tr_status
@@ -241,9 +230,12 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out)
   tr__work_begin(dog->first, TR__WORK_SETUP, 0);
   tr__call_begin(dog->first, call, 0);
   tr__block_begin(dog->first, TR__MEETINGS);
-  if (!has_memory || start_thread(dog) != 0) {
+  tr_status status = has_memory
+                         ? start_thread(dog)
+                         : TR_FAIL(TR_ENOMEM, "no memory for the watchdog");
+  if (status != TR_OK) {
     release(dog);
-    return TR_FAIL(TR_ENOMEM, "no memory or no thread for the watchdog");
+    return status;
   }
   *out = dog;
   return TR_OK;

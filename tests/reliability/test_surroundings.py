@@ -1,11 +1,12 @@
 """What a job meets outside of its data: closed streams, pipes that nobody
 reads, small limits, another locale.
 
-usage: test_surroundings.py MPIRUN TRAIN_CLASSIFIER TRAIN_GPT
+usage: test_surroundings.py MPIRUN TRAIN_CLASSIFIER TRAIN_GPT COMMA
 """
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -21,10 +22,11 @@ class Failure(Exception):
 class Place:
     """Programs, and a folder of a claim's own."""
 
-    def __init__(self, mpirun, classifier, gpt, folder):
+    def __init__(self, mpirun, classifier, gpt, comma, folder):
         self.mpirun = mpirun
         self.classifier = classifier
         self.gpt = gpt
+        self.comma = comma  # a library that sets the user's locale
         self.folder = folder
 
     def path(self, name):
@@ -97,11 +99,79 @@ def streams_as_logs(place):
     place.shell('rm -rf run; "$@" --log /dev/null --trace /dev/null', *TINY)
 
 
-CLAIMS = [closed_streams, closed_head, read_pipes, streams_as_logs]
+def make_comma(place):
+    """Words of a shell that run a program under a decimal comma; None where
+    that cannot be had."""
+    with open(place.path("source"), "w", encoding="utf-8") as file:
+        file.write('LC_NUMERIC\ndecimal_point ","\nthousands_sep "."\n'
+                   'grouping 3\nEND LC_NUMERIC\n')
+    try:
+        subprocess.run(["localedef", "-c", "-i", "source", "./comma"],
+                       cwd=place.folder, check=False,
+                       stderr=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return None
+    if not os.path.exists(place.path("comma/LC_NUMERIC")):
+        return None
+    return "env LOCPATH=%s LC_NUMERIC=comma LD_PRELOAD=%s" % (place.folder,
+                                                              place.comma)
+
+
+def comma_alone(place):
+    """a decimal comma changes no log, no trace and no option"""
+    words = make_comma(place)
+    if words is None:
+        return "no localedef"
+    output = place.shell(words + ' "$@" --lr 0.01 --log log --trace trace',
+                         *TINY, "--dtype", "f64").output
+    expect("loss" in output and "," not in output.split("done:")[1], output)
+    for line in place.read("log").splitlines():
+        json.loads(line)
+    json.loads(place.read("trace"))
+    return None
+
+
+def comma_ranks(place):
+    """a rank with a decimal comma trains with one that has none"""
+    words = make_comma(place)
+    if words is None:
+        return "no localedef"
+    launch = " ".join(job.mpirun(place.mpirun, 1))
+    options = " --lr 0.01 --warmup 3 --clip-norm 0.5 "
+    place.shell('%s "$@" %s : -n 1 %s "$@" %s' % (
+        launch, options, words, options), *TINY, "--schedule", "cosine")
+    return None
+
+
+def small_stacks(place):
+    """threads do not depend on the limit of stacks"""
+    place.shell('ulimit -s 64; "$@" --threads 2', *TINY)
+    check_saved(place, 4)
+
+
+def little_memory(place):
+    """without memory for its products the program ends with 69"""
+    codes = []
+    for mib in range(250, 651, 50):
+        command = ["bash", "-c", 'ulimit -v %d; exec "$@"' % (mib << 10),
+                   "bash", place.classifier, "--model", "mlp", "--batch",
+                   "256", "--steps", "1", "--threads", "1",
+                   "--no-checkpoint"]
+        result = job.run(command, place.folder)
+        codes.append(result.code)
+        expect(result.code in (0, 69, 127), mib, "MiB:", result.code,
+               result.output)
+        if result.code == 69:
+            expect(len(result.lines("error")) == 1, result.output)
+    expect(codes[-1] == 0 and 69 in codes, codes)
+
+
+CLAIMS = [closed_streams, closed_head, read_pipes, streams_as_logs,
+          comma_alone, comma_ranks, small_stacks, little_memory]
 
 
 def main():
-    tools = [os.path.abspath(path) for path in sys.argv[1:4]]
+    tools = [os.path.abspath(path) for path in sys.argv[1:5]]
     only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv \
         else ""
     claims = [claim for claim in CLAIMS if only in claim.__doc__]

@@ -16,6 +16,7 @@ typedef struct thread_memory {
 typedef struct cpu_backend {
   tr__backend base;
   atomic_int status; /* sticky */
+  bool has_blas;
   thread_memory wide[];
 } cpu_backend;
 
@@ -187,8 +188,8 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   tr__cpu_set_attention(&(*out)->ops);
   tr__cpu_set_norm(&(*out)->ops);
   tr__cpu_set_muon(&(*out)->ops);
-  /* The pool's threads are the only ones. */
-  openblas_set_num_threads(1);
+  TR_TRY(tr__blas_begin((int)threads));
+  self->has_blas = true;
   return TR_OK;
 }
 
@@ -197,6 +198,9 @@ static void destroy(tr__backend *backend)
   cpu_backend *self = (cpu_backend *)backend;
   for (int i = 0; i < tr__pool_num_threads(backend->pool); i++) {
     unmap(&self->wide[i]);
+  }
+  if (self->has_blas) {
+    tr__blas_end();
   }
   free(self);
 }

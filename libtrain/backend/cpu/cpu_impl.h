@@ -12,6 +12,14 @@
 
 extern const tr__backend_type tr__cpu_type;
 
+/* tr__blas_begin - one thread of OpenBLAS' own while there are contexts, and
+ * its buffers for so many of ours. TR_ENOMEM, and then there is nothing to end.
+ */
+tr_status tr__blas_begin(int threads);
+
+/* tr__blas_end - the last one gives OpenBLAS its threads back. */
+void tr__blas_end(void);
+
 static inline int64_t tr__cpu_blocks(int64_t extent, int64_t block)
 {
   return (extent + block - 1) / block;

@@ -1,6 +1,7 @@
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/op_tensors_impl.h"
 #include "backend/strict/strict_impl.h"
+#include "base/thread_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -234,9 +235,11 @@ static tr_status create(tr__pool *pool, tr__backend **out)
   pthread_mutex_init(&self->mutex, NULL);
   pthread_cond_init(&self->work, NULL);
   pthread_cond_init(&self->done, NULL);
-  if (pthread_create(&self->worker, NULL, work, self) != 0) {
+  tr_status status = tr__thread_start("the thread of the strict device", work,
+                                      self, &self->worker);
+  if (status != TR_OK) {
     free(self);
-    return TR_FAIL(TR_ESYSTEM, "strict: cannot start a thread");
+    return status;
   }
   *out = &self->base;
   return TR_OK;

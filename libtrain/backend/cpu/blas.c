@@ -1,0 +1,111 @@
+/* What OpenBLAS has of the process: its number of threads and its buffers. */
+#include "backend/cpu/cpu_impl.h"
+
+#include <cblas.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+
+/* A call takes a buffer of this size, and where none can be mapped it tries for
+ * ever (OpenBLAS 0.3, driver/others/memory.c: BUFFER_SIZE, alloc_mmap). */
+#define BUFFER_BYTES (((size_t)128 << 20) + 4096)
+
+/* OpenBLAS has room for at least 50 buffers. */
+enum { MOST_BUFFERS = 48 };
+
+/* OpenBLAS' own; not in every BLAS. */
+void *blas_memory_alloc(int position) __attribute__((weak));
+void blas_memory_free(void *buffer) __attribute__((weak));
+
+/* The number of threads is the process', so the contexts share what is known
+ * of it. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int num_users;
+static int threads_before;
+
+/* How many of so many buffers can be mapped at once. */
+static int count_free(int count)
+{
+  void *buffers[2 * MOST_BUFFERS];
+  int mapped = 0;
+  while (mapped < count &&
+         (buffers[mapped] = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) !=
+             MAP_FAILED) {
+    mapped++;
+  }
+  for (int i = 0; i < mapped; i++) {
+    munmap(buffers[i], BUFFER_BYTES);
+  }
+  return mapped;
+}
+
+static bool is_limited(void)
+{
+  struct rlimit limit;
+  return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* OpenBLAS' own threads take a buffer each when they begin, as soon as the
+ * library is loaded, which may be now: one of ours, if it comes late. Where
+ * memory is scarce they get the time to do so; what is left is for us. */
+static tr_status check_memory(int count, int own_threads)
+{
+  int all = count + own_threads;
+  if (own_threads > 0 && (is_limited() || count_free(all) < all)) {
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+  }
+  int mapped = count_free(count);
+  TR_CHECK(mapped == count, TR_ENOMEM,
+           "no memory for OpenBLAS: %d of %d buffers of %zu MiB, one per "
+           "thread",
+           mapped, count, BUFFER_BYTES >> 20);
+  return TR_OK;
+}
+
+static int at_most(int count)
+{
+  return count < MOST_BUFFERS ? count : MOST_BUFFERS;
+}
+
+/* Taken now, so that nothing else can take their place before they are used.
+ * OpenBLAS keeps them for its next calls. */
+static tr_status take_buffers(int count)
+{
+  void *buffers[MOST_BUFFERS];
+  if (blas_memory_alloc == NULL || blas_memory_free == NULL) {
+    return TR_OK;
+  }
+  TR_TRY(check_memory(count, at_most(openblas_get_num_threads() - 1)));
+  for (int i = 0; i < count; i++) {
+    buffers[i] = blas_memory_alloc(0);
+  }
+  for (int i = 0; i < count; i++) {
+    blas_memory_free(buffers[i]);
+  }
+  return TR_OK;
+}
+
+tr_status tr__blas_begin(int threads)
+{
+  pthread_mutex_lock(&mutex);
+  tr_status status = take_buffers(at_most(threads));
+  if (status == TR_OK && num_users++ == 0) {
+    threads_before = openblas_get_num_threads();
+    openblas_set_num_threads(1);
+  }
+  pthread_mutex_unlock(&mutex);
+  return status;
+}
+
+void tr__blas_end(void)
+{
+  pthread_mutex_lock(&mutex);
+  /* Another number is somebody else's wish. */
+  if (--num_users == 0 && openblas_get_num_threads() == 1) {
+    openblas_set_num_threads(threads_before);
+  }
+  pthread_mutex_unlock(&mutex);
+}
