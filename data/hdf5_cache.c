@@ -3,10 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Room for a few chunks: samples that are drawn at random come back to them. */
-#define MOST_BYTES  ((int64_t)64 << 20)
-#define LEAST_BYTES ((int64_t)1 << 20)
-#define FEW_CHUNKS  4
+/* Room for chunks, filled as they are wanted: samples that are drawn at random
+ * come back to them, and one sample may lie in a hundred. */
+#define MOST_BYTES ((int64_t)64 << 20)
 
 /* Chunks without filters whose rows have so many bytes are not cached: each
  * row is read from the file when it is wanted. */
@@ -52,9 +51,8 @@ tr_status tr__hdf5_cache_create(tr__hdf5_array *array)
            "%s: a chunk has %lld bytes, expected at most %lld: rewrite it with "
            "smaller ones",
            array->where, (long long)array->chunk_bytes, (long long)MAX_CHUNK);
-  int64_t bytes = tr__max(FEW_CHUNKS * array->chunk_bytes, LEAST_BYTES);
   /* Two at least, so that two threads do not wait for each other. */
-  int64_t count = tr__max(tr__min(bytes, MOST_BYTES) / array->chunk_bytes, 2);
+  int64_t count = tr__max(MOST_BYTES / array->chunk_bytes, 2);
   count = tr__min(tr__min(count, array->num_chunks), 1 << 16);
   tr__hdf5_cache *cache =
       calloc(1, sizeof *cache + (size_t)count * sizeof cache->slots[0]);

@@ -128,14 +128,58 @@ static int64_t as_integer(const tr__hdf5_type *type, uint64_t bits)
   return !type->is_signed && bits > INT64_MAX ? INT64_MAX : (int64_t)bits;
 }
 
-bool tr__hdf5_is_native(const tr__hdf5_type *type, tr__hdf5_as as)
+static bool is_in_order(const tr__hdf5_type *type)
 {
   const uint16_t one = 1;
   bool is_big_here = *(const uint8_t *)&one == 0;
-  return type->class == TR__HDF5_FLOAT && type->is_big == is_big_here &&
-         type->size == (as == TR__HDF5_AS_F32   ? 4
-                        : as == TR__HDF5_AS_F64 ? 8
-                                                : 0);
+  return type->class == TR__HDF5_FLOAT && type->is_big == is_big_here;
+}
+
+bool tr__hdf5_is_native(const tr__hdf5_type *type, tr__hdf5_as as)
+{
+  return is_in_order(type) && type->size == (as == TR__HDF5_AS_F32   ? 4
+                                             : as == TR__HDF5_AS_F64 ? 8
+                                                                     : 0);
+}
+
+static void narrow(const uint8_t *in, int64_t count, float *restrict out)
+{
+  for (int64_t i = 0; i < count; i++) {
+    double value;
+    memcpy(&value, in + i * 8, sizeof value);
+    out[i] = (float)value;
+  }
+}
+
+static void widen(const uint8_t *in, int64_t count, double *restrict out)
+{
+  for (int64_t i = 0; i < count; i++) {
+    float value;
+    memcpy(&value, in + i * 4, sizeof value);
+    out[i] = value;
+  }
+}
+
+/* float32 and float64 in this machine's order; true where it was that. */
+static bool copy_in_order(const tr__hdf5_type *type,
+                          const uint8_t *in,
+                          int64_t count,
+                          tr__hdf5_as as,
+                          void *out)
+{
+  if (tr__hdf5_is_native(type, as)) {
+    memcpy(out, in, (size_t)(count * type->size));
+    return true;
+  }
+  if (!is_in_order(type) || type->size == 2 || as == TR__HDF5_AS_I64) {
+    return false;
+  }
+  if (type->size == 8) {
+    narrow(in, count, out);
+  } else {
+    widen(in, count, out);
+  }
+  return true;
 }
 
 void tr__hdf5_copy(const tr__hdf5_type *type,
@@ -144,8 +188,7 @@ void tr__hdf5_copy(const tr__hdf5_type *type,
                    tr__hdf5_as as,
                    void *out)
 {
-  if (tr__hdf5_is_native(type, as)) {
-    memcpy(out, in, (size_t)(count * type->size));
+  if (copy_in_order(type, in, count, as, out)) {
     return;
   }
   if (type->class == TR__HDF5_INT && type->size == 1 && !type->is_signed &&

@@ -77,10 +77,10 @@ typedef struct tr_loader tr_loader;
  *
  * The file is not believed: every address and size is checked, and a chunk must
  * expand to exactly its size. What it may make this process hold is at most 4
- * bytes per label, 32 per chunk, 16 MB of counts of classes, and of expanded
- * chunks 4 of them or 64 MiB, whichever is less, but at least 1 MiB and 2
- * chunks (a chunk may have 1 GiB). A data set whose chunks have more than 64
- * MiB is read, with a warning: samples drawn at random unpack one each.
+ * bytes per label, 32 per chunk, 16 MB of counts of classes, and 64 MiB of
+ * expanded chunks, or two of them where those are larger (a chunk may have
+ * 1 GiB). A data set whose chunks have more than 64 MiB is read, with a
+ * warning: samples drawn at random unpack one each.
  *
  * Warnings go to the context's log where classes have no sample, as with labels
  * from 1, and where samples look like (height, width, channels). Labels with
