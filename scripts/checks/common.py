@@ -8,8 +8,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 LIBRARY = ("libtrain/", "layers/", "optim/", "comm/", "data/")
 SKIPPED_FOLDERS = (".git", "build", "build-asan", "run", "__pycache__")
-TEXT_ENDINGS = (".c", ".h", ".py", ".sh", ".md", ".build", ".yml", ".supp",
-                ".options", ".txt")
+TEXT_ENDINGS = (".c", ".h", ".cpp", ".f90", ".py", ".sh", ".md", ".build",
+                ".yml", ".yaml", ".cff", ".supp", ".options", ".txt")
 
 
 def all_files():

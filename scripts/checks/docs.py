@@ -1,8 +1,10 @@
-"""Every public function says what it does, in one form."""
+"""Every public function says what it does, in one form; and what documents
+quote is in the file that they name."""
 
+import os
 import re
 
-from common import code_files, read
+from common import ROOT, code_files, read, text_files
 
 WANTED = ("Calls:", "Errors:", "Ownership:", "Threads:")
 DECLARED = re.compile(r"^(?:TR_API\b|static inline\b)[^;{]*?\b(tr_[a-z]\w*)\s*"
@@ -65,4 +67,59 @@ def readme_program():
     return ["README.md: its program is not examples/digits.c"]
 
 
-CHECKS = [doc_comments, cpp_overloads, readme_program]
+BLOCK = re.compile(r"^```(\w+)(?: +(\S+))?\n(.*?)^```$",
+                   re.MULTILINE | re.DOTALL)
+COMPILED = ("c", "cpp", "fortran", "cmake")
+
+
+def bare_lines(text):
+    return [line.strip() for line in text.splitlines()]
+
+
+def first_line_not_in(quoted, source):
+    """None where all is there; parts between lines of "..." in their order."""
+    at = 0
+    for part in "\n".join(bare_lines(quoted)).split("\n...\n"):
+        lines = part.split("\n")
+        places = [i for i in range(at, len(source) - len(lines) + 1)
+                  if source[i:i + len(lines)] == lines]
+        if not places:
+            return next((line for line in lines if line not in source),
+                        lines[0])
+        at = places[0] + len(lines)
+    return None
+
+
+def quotes():
+    """Code in docs/ is that of the file it names (```c PATH)"""
+    found = []
+    for path in text_files():
+        if not path.startswith("docs/"):
+            continue
+        for language, named, quoted in BLOCK.findall(read(path)):
+            if not named:
+                if language in COMPILED:
+                    found.append("%s: %s code that names no file" %
+                                 (path, language))
+            elif not os.path.isfile(os.path.join(ROOT, named)):
+                found.append("%s: there is no %s" % (path, named))
+            else:
+                line = first_line_not_in(quoted, bare_lines(read(named)))
+                if line is not None:
+                    found.append("%s: not so in %s: %s" % (path, named, line))
+    return found
+
+
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def links():
+    """Files that documents link to are there"""
+    return ["%s: there is no %s" % (path, target)
+            for path in text_files() if path.endswith(".md")
+            for target in LINK.findall(read(path))
+            if not os.path.exists(os.path.join(ROOT, os.path.dirname(path),
+                                               target))]
+
+
+CHECKS = [doc_comments, cpp_overloads, readme_program, quotes, links]

@@ -63,6 +63,8 @@ builds() { # LANGUAGE PROGRAM
     "$here/program.c" -o "$2" $(flags --libs) ;;
   c++) g++ -std=c++11 -Wall -Wextra -Werror -x c++ $(flags --cflags) \
     "$here/program.c" -o "$2" $(flags --libs) ;;
+  c++11) g++ -std=c++11 -Wall -Wextra -Wpedantic -Werror $(flags --cflags) \
+    "$here/program11.cpp" -o "$2" $(flags --libs) ;;
   c++20) g++ -std=c++20 -Wall -Wextra -Werror $(flags --cflags) \
     "$here/program20.cpp" -o "$2" $(flags --libs) ;;
   static) gcc -std=c11 -Wall -Wextra -Werror $(flags --cflags) \
@@ -102,7 +104,7 @@ runs_on_two_ranks() { # PROGRAM
   [ "$out" = "$(pkg-config --modversion libtrain), 2 ranks" ]
 }
 
-echo 1..15
+echo 1..17
 claim test_meson_installs installs
 claim test_headers_libraries_and_programs_are_where_others_look has_files
 claim test_internal_headers_are_not_installed has_no_internals
@@ -112,6 +114,9 @@ for variant in c c++ static; do
   claim "test_a_${variant}_program_runs" \
     prints_version "$scratch/program-$variant"
 done
+claim test_a_cpp11_program_with_named_options_builds \
+  builds c++11 "$scratch/program11"
+claim test_a_cpp11_program_trains trains "$scratch/program11"
 claim test_a_cpp20_program_with_braced_options_builds \
   builds c++20 "$scratch/program20"
 claim test_a_cpp20_program_trains trains "$scratch/program20"
