@@ -46,6 +46,10 @@ int tr__launcher_rank(void);
 /* tr__launcher_rank_name - the variable that says so; NULL: none. */
 const char *tr__launcher_rank_name(void);
 
+/* tr__mpi_name - which MPI this is, "MPICH Version: 4.0.2"; also before
+ * MPI_Init(). Returns out. */
+const char *tr__mpi_name(char *out, size_t bytes);
+
 /* tr__launcher_patience - seconds between the launcher's SIGTERM and its
  * SIGKILL where it ends a job; INFINITY: unknown. option: what else a user may
  * do about it, to follow a sentence; may be "". */

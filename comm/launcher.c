@@ -107,17 +107,18 @@ double tr__launcher_patience(const char **option)
   return INFINITY;
 }
 
-/* "MPICH Version: 4.0.2" out of some lines, or out of one with commas. */
-static const char *library(char text[MPI_MAX_LIBRARY_VERSION_STRING + 1])
+/* Some have lines, Open MPI has one with commas. */
+const char *tr__mpi_name(char *out, size_t bytes)
 {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING + 1] = "";
   int length = 0;
-  text[0] = '\0';
   MPI_Get_library_version(text, &length);
   text[strcspn(text, ",\n")] = '\0';
   for (char *c = strchr(text, '\t'); c != NULL; c = strchr(c, '\t')) {
     *c = ' ';
   }
-  return text[0] != '\0' ? text : "its library";
+  snprintf(out, bytes, "%s", text[0] != '\0' ? text : "its library");
+  return out;
 }
 
 static const char *advice(const char *version)
@@ -136,8 +137,8 @@ static const char *advice(const char *version)
  * nobody can rely on another's line. */
 static tr_status refuse(const char *claim)
 {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING + 1];
-  const char *version = library(text);
+  char text[128];
+  const char *version = tr__mpi_name(text, sizeof text);
   return TR_FAIL(
       TR_EMISMATCH,
       "started as %s, but MPI (%.64s) finds one rank: the launcher is that of "

@@ -30,6 +30,8 @@ typedef struct example_options {
   /* The program's, not the command line's: what Muon leaves to AdamW. */
   const tr_param_group *by_adamw;
   int num_by_adamw;
+  const char *title; /* what is trained, for people */
+  char command[512]; /* how the program was started, for the log */
 } example_options;
 
 /* example_options_of - a program's options before its command line is read; it

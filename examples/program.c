@@ -97,6 +97,16 @@ static void fill_standard_streams(void)
   }
 }
 
+/* The words of the command line, as many as there is room for. */
+static void join(int argc, char **argv, char *out, size_t bytes)
+{
+  size_t length = 0;
+  for (int i = 0; i < argc && length < bytes; i++) {
+    length += (size_t)snprintf(out + length, bytes - length, "%s%s",
+                               i > 0 ? " " : "", argv[i]);
+  }
+}
+
 /* All ranks take part in refusing options: one rank's complaint would leave
  * the others waiting. */
 int example_open_context(int argc,
@@ -108,6 +118,7 @@ int example_open_context(int argc,
   fill_standard_streams();
   const example_options program_defaults = *options;
   tr_status status = example_options_parse(argc, argv, options, problem);
+  join(argc, argv, options->command, sizeof options->command);
   const tr_context_opts defaults = {0};
   const tr_context_opts opts = {
       .threads = (int)options->threads,
@@ -178,6 +189,24 @@ static void report(tr_context *ctx, const tr_report *result)
   }
 }
 
+/* What makes the same command do as much again. */
+static void tell_how_to_go_on(tr_context *ctx, const example_options *options)
+{
+  char epochs[64] = "", steps[64] = "";
+  if (options->no_checkpoint) {
+    return;
+  }
+  if (options->epochs > 0) {
+    snprintf(epochs, sizeof epochs, " --epochs %lld",
+             2 * (long long)options->epochs);
+  }
+  if (options->steps > 0) {
+    snprintf(steps, sizeof steps, " --steps %lld",
+             2 * (long long)options->steps);
+  }
+  tr_log_root(ctx, "go on: --resume%s%s", epochs, steps);
+}
+
 void example_train(tr_context *ctx,
                    const example_options *options,
                    const example_run *run)
@@ -204,7 +233,9 @@ void example_train(tr_context *ctx,
                            : TR_SAVE_ERROR_WARN,
       .allow_changes = options->allow_changes,
       .log_path = options->log,
-      .progress = stdout};
+      .progress = stdout,
+      .title = options->title,
+      .command = options->command};
   TR_MUST(tr_trainer_create(ctx, &opts, &trainer));
   if (options->resume) {
     TR_MUST(tr_trainer_resume(trainer));
@@ -212,6 +243,7 @@ void example_train(tr_context *ctx,
   tr_report result;
   TR_MUST(tr_trainer_fit(trainer, &result));
   report(ctx, &result);
+  tell_how_to_go_on(ctx, options);
   tr_trainer_destroy(&trainer);
   tr_optimizer_destroy(&opt);
 }

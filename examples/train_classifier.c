@@ -57,6 +57,7 @@ int main(int argc, char **argv)
   const tr_param_group last = {
       .pattern = strcmp(options.model, "mlp") == 0 ? "fc3.*" : "fc.*",
       .by_adamw = 1};
+  options.title = options.model;
   options.by_adamw = &last;
   options.num_by_adamw = 1;
   open_data(ctx, &options, data, run.loaders);

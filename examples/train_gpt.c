@@ -202,6 +202,7 @@ int main(int argc, char **argv)
 
   tr_dataset *data[2];
   example_run run;
+  options.title = "gpt";
   options.by_adamw = by_adamw;
   options.num_by_adamw = sizeof by_adamw / sizeof by_adamw[0];
   open_data(ctx, &options, data, run.loaders);

@@ -235,6 +235,7 @@ int main(int argc, char **argv)
   example_options options = example_options_of(TRAIN_SURROGATE);
   options.batch = BATCH;
   options.lr = 3e-3;
+  options.title = "surrogate";
   options.schedule = "cosine";
   options.clip_norm = 1;
   tr_context *ctx;

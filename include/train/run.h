@@ -298,11 +298,18 @@ typedef struct tr_trainer_opts {
   int64_t save_every;         /* steps between saves; 0: once per epoch */
   tr_on_save_error on_save_error;
   int allow_changes;      /* as in tr_checkpoint, at tr_trainer_resume() */
-  const char *log_path;   /* JSON lines, rank 0; NULL: none */
+  const char *log_path;   /* JSON lines of rank 0; NULL: none. One that begins
+                             the run with "start", then one of each "step",
+                             "epoch_end" and "rollback", and a "final" one */
   FILE *progress;         /* progress on rank 0; NULL: none. A terminal gets a
-                             bar, anything else plain lines */
+                             bar that fits into it, anything else plain lines;
+                             first comes a line on what is trained where */
   double rollback_factor; /* of the rate, at a roll-back; less than 1; 0: 0.5 */
   int64_t max_rollbacks;  /* to the same checkpoint; 0: 3 */
+  const char *title;      /* what is trained, such as "mlp", for the line that
+                             begins a run, and for its log; NULL: no word on it */
+  const char *command;    /* how the run was started, for its log; NULL: no word
+                             on it */
 } tr_trainer_opts;
 
 /* What tr_trainer_fit() reports; the same on all ranks. */

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TAIL_BYTES = 1 << 13 };
@@ -143,6 +144,95 @@ void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back)
           (long long)back->from_step, (long long)back->to_step);
   put_number(log, "loss", back->loss);
   put_number(log, "lr_scale", back->lr_scale);
+  end_line(log, &line);
+}
+
+/* UTF-8's bytes behind the first one; -1: text begins with none of its. */
+static int num_following(const unsigned char *text)
+{
+  int count = text[0] < 0x80                       ? 0
+              : text[0] >= 0xc2 && text[0] <= 0xdf ? 1
+              : text[0] >= 0xe0 && text[0] <= 0xef ? 2
+              : text[0] >= 0xf0 && text[0] <= 0xf4 ? 3
+                                                   : -1;
+  for (int i = 1; i <= count; i++) {
+    if ((text[i] & 0xc0) != 0x80) {
+      return -1;
+    }
+  }
+  return count;
+}
+
+/* Names of files may have any bytes; JSON is UTF-8. */
+static void put_text(const tr__joblog *log, const char *key, const char *text)
+{
+  if (text == NULL) {
+    return;
+  }
+  fprintf(log->file, ",\"%s\":\"", key);
+  const unsigned char *c = (const unsigned char *)text;
+  while (*c != '\0') {
+    int following = num_following(c);
+    if (*c < ' ' || *c == '"' || *c == '\\' || following < 0) {
+      fprintf(log->file, "\\u%04x", following < 0 ? 0xfffdu : *c);
+      c++;
+      continue;
+    }
+    fwrite(c, 1, (size_t)following + 1, log->file);
+    c += following + 1;
+  }
+  fputc('"', log->file);
+}
+
+static void put_time(const tr__joblog *log)
+{
+  char text[32] = "";
+  struct tm parts;
+  time_t now = time(NULL);
+  if (gmtime_r(&now, &parts) != NULL) {
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  }
+  put_text(log, "time", text);
+}
+
+void tr__joblog_start(tr__joblog *log, const tr__joblog_begin *begin)
+{
+  if (log->file == NULL) {
+    return;
+  }
+  around line;
+  begin_line(&line);
+  fprintf(log->file, "{\"start\":true,\"version\":\"%s\"", tr_version());
+  put_time(log);
+  put_text(log, "command", begin->command);
+  put_text(log, "model", begin->title);
+  put_text(log, "optimizer", begin->optimizer);
+  put_text(log, "data", begin->data);
+  put_text(log, "mpi", begin->mpi);
+  fprintf(log->file,
+          ",\"ranks\":%d,\"threads\":%d,\"batch\":%lld,\"parameters\":%lld,"
+          "\"samples\":%lld,\"test_samples\":%lld,\"from_step\":%lld",
+          begin->ranks, begin->threads, (long long)begin->batch,
+          (long long)begin->parameters, (long long)begin->samples,
+          (long long)begin->test_samples, (long long)begin->step);
+  end_line(log, &line);
+}
+
+void tr__joblog_epoch(tr__joblog *log,
+                      int64_t epoch,
+                      const tr_report *report,
+                      bool is_tested)
+{
+  if (log->file == NULL) {
+    return;
+  }
+  around line;
+  begin_line(&line);
+  fprintf(log->file, "{\"epoch_end\":%lld", (long long)epoch);
+  if (is_tested) {
+    put_number(log, "test_loss", report->test_loss);
+    put_number(log, "test_accuracy", report->test_accuracy);
+  }
   end_line(log, &line);
 }
 

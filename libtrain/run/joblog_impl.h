@@ -24,6 +24,16 @@ tr_status tr__joblog_open(const char *path, tr_dtype dtype, tr__joblog *log);
 /* tr__joblog_restart - drop what an earlier run wrote. */
 void tr__joblog_restart(tr__joblog *log);
 
+/* What the first line of a run, or of its next part, says. */
+typedef struct tr__joblog_begin {
+  const char *title, *command, *optimizer, *data, *mpi; /* NULL: left out */
+  int64_t step, parameters, samples, test_samples, batch;
+  int ranks, threads;
+} tr__joblog_begin;
+
+/* tr__joblog_start - the line {"start":true,...}. */
+void tr__joblog_start(tr__joblog *log, const tr__joblog_begin *begin);
+
 typedef struct tr__joblog_back {
   int64_t from_step, to_step; /* that was not finite, of the checkpoint */
   double loss, lr_scale;      /* lr_scale from now on */
@@ -31,6 +41,13 @@ typedef struct tr__joblog_back {
 
 void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back);
 void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry);
+
+/* tr__joblog_epoch - the line of an epoch's end; is_tested: the report has
+ * numbers of a test. */
+void tr__joblog_epoch(tr__joblog *log,
+                      int64_t epoch,
+                      const tr_report *report,
+                      bool is_tested);
 void tr__joblog_final(tr__joblog *log, const tr_report *report);
 
 /* tr__joblog_check - TR_EIO where a line was lost since the last call. */

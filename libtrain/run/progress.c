@@ -6,29 +6,30 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#define BAR_WIDTH       24
 #define BAR_INTERVAL_S  0.1
 #define LINE_INTERVAL_S 10.0
 #define LINE_BYTES      512
+#define PATH_BYTES      64
 
-/* Open MPI gives the ranks a pseudo-terminal whatever its own output is, so
- * under it the question goes to the process that started this one. */
-static bool is_watched(FILE *stream)
+/* What a person looks at. Open MPI gives the ranks a pseudo-terminal, of no
+ * width, whatever its own output is, so under it the question goes to the
+ * process that started this one. Returns the terminal's width; 0: none. */
+static int find_columns(FILE *stream)
 {
   if (!isatty(fileno(stream)) || getenv("OMPI_COMM_WORLD_SIZE") == NULL) {
-    return isatty(fileno(stream));
+    return tr__terminal_columns(fileno(stream));
   }
-  char path[64];
+  char path[PATH_BYTES];
   snprintf(path, sizeof path, "/proc/%ld/fd/1", (long)getppid());
   int parent = tr__open_fd(path, O_WRONLY | O_NONBLOCK, 0);
-  bool answer = parent >= 0 && isatty(parent);
-  if (parent >= 0) {
-    close(parent);
+  if (parent < 0) {
+    return 0;
   }
-  return answer;
+  int columns = tr__terminal_columns(parent);
+  close(parent);
+  return columns;
 }
 
 void tr__progress_begin(tr__progress *progress,
@@ -37,29 +38,9 @@ void tr__progress_begin(tr__progress *progress,
 {
   *progress = (tr__progress){.stream = stream, .total = *total};
   if (stream != NULL) {
-    progress->is_terminal = is_watched(stream);
+    progress->is_terminal = find_columns(stream) > 0;
     progress->shown_at = tr__now();
   }
-}
-
-static void write_time(char *out, size_t bytes, double seconds)
-{
-  long whole = seconds > 0 ? (long)(seconds + 0.5) : 0;
-  if (whole >= 3600) {
-    snprintf(out, bytes, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60,
-             whole % 60);
-    return;
-  }
-  snprintf(out, bytes, "%ld:%02ld", whole / 60, whole % 60);
-}
-
-static void write_bar(char *out, double share)
-{
-  int full = (int)(share * BAR_WIDTH);
-  for (int i = 0; i < BAR_WIDTH; i++) {
-    out[i] = i < full ? '#' : '.';
-  }
-  out[BAR_WIDTH] = '\0';
 }
 
 /* A reader that goes away is no reason to end. */
@@ -72,30 +53,14 @@ static void write_out(FILE *stream, const char *text)
   tr__write_end(&guard);
 }
 
+/* The width is asked for anew: windows change theirs. */
 static void show(tr__progress *progress, const tr__progress_now *now)
 {
-  const tr__progress_total *total = &progress->total;
-  char left[32], bar[BAR_WIDTH + 1], where[64], line[LINE_BYTES];
-  double share =
-      total->steps > 0 ? (double)now->step / (double)total->steps : 0;
-  double samples_left =
-      (double)(total->steps - now->step) * (double)total->batch;
-  write_time(left, sizeof left,
-             now->samples_per_s > 0 ? samples_left / now->samples_per_s : 0);
-  write_bar(bar, share);
-  if (total->epochs > 0) {
-    snprintf(where, sizeof where, "epoch %lld/%lld  ",
-             (long long)now->epoch + 1, (long long)total->epochs);
-  } else {
-    snprintf(where, sizeof where, "epoch %lld  ", (long long)now->epoch + 1);
-  }
-  const char *prefix = progress->is_terminal ? "\r[" : "";
-  tr__format(line, sizeof line,
-             "%s%s%s%sstep %lld/%lld  loss %.5g  %.0f samples/s  %s left%s",
-             prefix, progress->is_terminal ? bar : "",
-             progress->is_terminal ? "] " : "", where, (long long)now->step,
-             (long long)total->steps, now->loss, now->samples_per_s, left,
-             progress->is_terminal ? " \033[K" : "\n");
+  int columns = progress->is_terminal ? find_columns(progress->stream) : 0;
+  char text[LINE_BYTES / 2], line[LINE_BYTES];
+  tr__progress_text(&progress->total, now, columns, text, sizeof text);
+  snprintf(line, sizeof line, progress->is_terminal ? "\r%s\033[K" : "%s\n",
+           text);
   write_out(progress->stream, line);
   progress->has_open_bar = progress->is_terminal;
 }

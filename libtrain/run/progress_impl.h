@@ -26,6 +26,20 @@ void tr__progress_begin(tr__progress *progress,
                         FILE *stream,
                         const tr__progress_total *total);
 
+/* tr__terminal_columns - the width of a terminal, 80 where it does not say so;
+ * 0: fd is none. */
+int tr__terminal_columns(int fd);
+
+/* tr__progress_text - a step in one line of fewer than `columns` columns, so
+ * that no terminal wraps it. Where there is no room the time that is left goes
+ * first, then the rate, then the bar. columns 0: a line of a file, which has
+ * no bar and room for all. bytes is at least 256. */
+void tr__progress_text(const tr__progress_total *total,
+                       const tr__progress_now *now,
+                       int columns,
+                       char *out,
+                       size_t bytes);
+
 /* tr__progress_step - show a step, unless one was shown a moment ago. */
 void tr__progress_step(tr__progress *progress, const tr__progress_now *now);
 

@@ -3,6 +3,7 @@
 #include "base/locale_impl.h"
 #include "base/optimizer_impl.h"
 #include "model/model_impl.h"
+#include "run/announce_impl.h"
 #include "run/evaluate_impl.h"
 #include "run/joblog_impl.h"
 #include "run/patience_impl.h"
@@ -310,7 +311,10 @@ static tr_status end_epoch(tr_trainer *trainer)
 {
   TR_TRY(tr_loader_status(trainer->opts.loader));
   TR_TRY(evaluate(trainer));
-  if (trainer->opts.test_loader != NULL) {
+  bool is_tested = trainer->opts.test_loader != NULL;
+  tr__joblog_epoch(&trainer->log, tr_loader_epoch(trainer->opts.loader),
+                   &trainer->report, is_tested);
+  if (is_tested) {
     show_epoch(trainer);
   }
   if (trainer->opts.save_every == 0 && !is_done(trainer)) {
@@ -508,6 +512,7 @@ static tr_status fit(tr_trainer *trainer, tr_report *report)
   if (num_steps(trainer) == 0) {
     tr__joblog_restart(&trainer->log);
   }
+  tr__announce(trainer->ctx, &trainer->opts, &trainer->log, &trainer->progress);
   bool is_over = false;
   tr_status status = save_first(trainer);
   while (status == TR_OK && !is_over) {

@@ -140,7 +140,8 @@ def run(programs, model, dtype, *more):
                              f"{done.returncode}:\n"
                              + done.stdout.decode(errors="replace"))
     with open("log.jsonl", encoding="utf-8") as log:
-        return [json.loads(line) for line in log]
+        return [line for line in map(json.loads, log)
+                if "step" in line or "final" in line]
 
 
 def read_state(path):

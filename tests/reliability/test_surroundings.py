@@ -4,11 +4,15 @@ reads, small limits, another locale.
 usage: test_surroundings.py MPIRUN TRAIN_CLASSIFIER TRAIN_GPT COMMA
 """
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 
 import job
 
@@ -143,6 +147,90 @@ def comma_ranks(place):
     return None
 
 
+def watch(place, columns, *command):
+    """What a terminal of so many columns gets, as text."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            fcntl.ioctl(0, termios.TIOCSWINSZ,
+                        struct.pack("HHHH", 24, columns, 0, 0))
+            os.chdir(place.folder)
+            os.execvpe(command[0], command, job.ENVIRONMENT)
+        finally:
+            os._exit(127)
+    output = b""
+    while True:
+        try:
+            more = os.read(terminal, 65536)
+        except OSError:  # the program has ended
+            break
+        if not more:
+            break
+        output += more
+    os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    output = output.decode(errors="replace")
+    expect(code == 0, command, "ended with", code, output)
+    return output
+
+
+def check_bar(output, columns):
+    bars = [text.split("\033[K")[0] for text in output.split("\r")
+            if "step " in text and "\033[K" in text]
+    expect(bars, "no bar in", repr(output))
+    for bar in bars:
+        expect(len(bar) < columns, columns, "columns:", repr(bar))
+
+
+def narrow_terminals(place):
+    """the bar fits into the terminal, under a launcher too"""
+    options = [*TINY[:-2], "--epochs", "1", "--batch", "32"]
+    for columns in (120, 80, 50, 20, 0):
+        check_bar(watch(place, columns, place.classifier, *options),
+                  columns or 80)
+    launch = job.mpirun(place.mpirun, 2)
+    if "Open MPI" in place.shell("%s --version" % launch[0]).output:
+        check_bar(watch(place, 40, *launch, place.classifier, *options), 40)
+
+
+def first_and_last_words(place):
+    """a run says what it trains, where it saves, and how to go on"""
+    lines = place.shell('"$@"', *TINY).output.splitlines()
+    for part in ("mlp", "parameters", "digits", "8000 samples", "2000 to test",
+                 "1 rank x 1 thread", "CPU", "checkpoints in run/"):
+        expect(part in lines[0], part, "is not in", lines[0])
+    expect(lines[-1] == "go on: --resume --steps 8", lines)
+    more = place.shell('"$@" --resume --epochs 1 --batch 1000 '
+                       '--checkpoint run', "--model", "mlp").output
+    expect("resumed" in more.splitlines()[0], more)
+    expect(more.splitlines()[-1] == "go on: --resume --epochs 2", more)
+    none = place.shell('"$@" --no-checkpoint', *TINY).output
+    expect("no checkpoints" in none and "go on" not in none, none)
+
+
+def lines_of_log(place):
+    """a log says how it was made, and how each epoch ended"""
+    place.shell('"$@" --log log --epochs 2', "--model", "mlp", "--batch",
+                "2000", "--threads", "1")
+    log = [json.loads(line) for line in place.read("log").splitlines()]
+    start = log[0]
+    expect(start["start"] is True and start["ranks"] == 1 and
+           start["samples"] == 8000 and start["batch"] == 2000 and
+           start["from_step"] == 0 and "--epochs 2" in start["command"] and
+           start["model"] == "mlp" and "digits" in start["data"], start)
+    ends = [line for line in log if "epoch_end" in line]
+    expect([end["epoch_end"] for end in ends] == [1, 2], log)
+    expect(ends[1]["test_loss"] == log[-1]["test_loss"] and
+           ends[1]["test_accuracy"] == log[-1]["test_accuracy"], log)
+    expect([line["step"] for line in log if "step" in line] ==
+           list(range(1, 9)), log)
+    place.shell('"$@" --log log --epochs 3 --resume', "--model", "mlp",
+                "--batch", "2000", "--threads", "1")
+    log = [json.loads(line) for line in place.read("log").splitlines()]
+    expect([line["from_step"] for line in log if "start" in line] == [0, 8],
+           log)
+
+
 def small_stacks(place):
     """threads do not depend on the limit of stacks"""
     place.shell('ulimit -s 64; "$@" --threads 2', *TINY)
@@ -167,7 +255,8 @@ def little_memory(place):
 
 
 CLAIMS = [closed_streams, closed_head, read_pipes, streams_as_logs,
-          comma_alone, comma_ranks, small_stacks, little_memory]
+          comma_alone, comma_ranks, narrow_terminals, first_and_last_words,
+          lines_of_log, small_stacks, little_memory]
 
 
 def main():
