@@ -128,7 +128,8 @@ static int64_t num_milestones(const tr_schedule *s, int64_t t)
 static double share_of(const tr_schedule *s, int64_t t)
 {
   double gamma = tr__or_default(s->gamma, 0.1);
-  double T = (double)(s->total - s->warmup);
+  /* Schedules without a total have none to divide by. */
+  double T = (double)tr__max(s->total - s->warmup, 1);
   double done = fmin((double)t / T, 1);
   switch (s->kind) {
   case TR_SCHEDULE_COSINE:

@@ -3,6 +3,8 @@
 #include "backend/cpu_ref/reference_impl.h"
 #include "base/clones_impl.h"
 
+#include <math.h>
+
 enum { TASK_ELEMENTS = 1 << 15 };
 
 /* Elements of a channel, 1 of a mean. */
@@ -77,10 +79,10 @@ static TR__CLONES int32_t maximum_2x2(float *restrict y,
   const float *below = x + W;
   for (int32_t r = 0; r < R; r++) {
     float a = x[2 * r], b = x[2 * r + 1];
-    float c = below[2 * r], d = below[2 * r + 1], sum = (a + b) + (c + d);
+    float c = below[2 * r], d = below[2 * r + 1];
     float upper = a >= b ? a : b, lower = c >= d ? c : d;
     int32_t at_upper = a >= b ? 0 : 1, at_lower = c >= d ? W : W + 1;
-    nan |= sum != sum;
+    nan |= isunordered(a, b) | isunordered(c, d);
     y[r] = upper >= lower ? upper : lower;
     index[r] = origin + 2 * r + (upper >= lower ? at_upper : at_lower);
   }

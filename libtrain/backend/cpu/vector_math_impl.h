@@ -3,15 +3,18 @@
 #ifndef TR_VECTOR_MATH_IMPL_H
 #define TR_VECTOR_MATH_IMPL_H
 
+#include "backend/within_impl.h"
+
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 /* tr__expf - e^x to 2 units in the last place; 0 below -87, Inf above 88.7; a
- * NaN stays one. Source: Cephes expf, its polynomial and split of ln 2. */
+ * NaN stays one. No lane overflows, whether its result is taken or not: hosts
+ * trap that. Source: Cephes expf, its polynomial and split of ln 2. */
 static inline float tr__expf(float x)
 {
-  float low = x < -87.0f ? -87.0f : x;
-  float bounded = low > 88.7f ? 88.7f : low;
+  float bounded = tr__within_f32(x, 88.7f);
   float shifted = bounded * 1.44269504088896341f + 12582912.0f;
   float whole = shifted - 12582912.0f;
   float r = bounded - whole * 0.693359375f;
@@ -35,7 +38,7 @@ static inline float tr__expf(float x)
   memcpy(&second, &b, sizeof second);
   float result = value * first * second;
   result = x < -87.0f ? 0.0f : result;
-  return x > 88.7f ? x * 1e38f : result;
+  return x > 88.7f ? INFINITY : result;
 }
 
 #endif

@@ -1,16 +1,26 @@
 /* Activations, softmax over the last extent, dropout. */
 
-/* e^x. In single precision by a polynomial on [-ln 2 / 2, ln 2 / 2] and a
- * power of two, which compilers make vectors of; 2 units in the last place.
- * Source of the coefficients: Cephes, expf.c. */
+/* Nothing here overflows where the result does not: in a vector both sides of a
+ * choice are computed, and hosts trap overflows. What is Inf or NaN gives what
+ * PyTorch gives. */
+
+static inline TR_REAL TR_FN(within)(TR_REAL x, TR_REAL far)
+{
+  return sizeof(TR_REAL) == sizeof(float)
+             ? (TR_REAL)tr__within_f32((float)x, (float)far)
+             : (TR_REAL)tr__within_f64((double)x, (double)far);
+}
+
+/* e^x for x up to 88, in double precision up to 709. In single precision by a
+ * polynomial on [-ln 2 / 2, ln 2 / 2] and a power of two, which compilers make
+ * vectors of; 2 units in the last place, 0 below -87. Source of the
+ * coefficients: Cephes, expf.c. */
 static inline TR_REAL TR_FN(power_of_e)(TR_REAL x)
 {
   if (sizeof(TR_REAL) == sizeof(double)) {
     return (TR_REAL)exp((double)x);
   }
-  float u = (float)x;
-  u = u > 88 ? 88 : u;
-  u = u < -87 ? -87 : u;
+  float u = tr__within_f32((float)x, 88);
   /* Adding 1.5 2^23 leaves the nearest whole number in the low bits. */
   float shifted = u * 1.44269504f + 12582912.0f;
   float whole = shifted - 12582912.0f;
@@ -27,12 +37,14 @@ static inline TR_REAL TR_FN(power_of_e)(TR_REAL x)
   bits = (bits + 127) << 23;
   float power;
   memcpy(&power, &bits, sizeof power);
-  return (TR_REAL)(p * power);
+  return (TR_REAL)(u < -87 ? 0 : p * power);
 }
 
 static inline TR_REAL TR_FN(logistic)(TR_REAL x)
 {
-  return 1 / (1 + TR_FN(power_of_e)(-x));
+  const TR_REAL far = sizeof(TR_REAL) == sizeof(double) ? 709 : 88;
+  TR_REAL value = 1 / (1 + TR_FN(power_of_e)(-TR_FN(within)(x, far)));
+  return x < -far ? 0 : value;
 }
 
 /* Near 0, where the exponentials cancel, a polynomial; Cephes, tanhf.c. */
@@ -41,8 +53,9 @@ static inline TR_REAL TR_FN(hyperbolic_tangent)(TR_REAL x)
   if (sizeof(TR_REAL) == sizeof(double)) {
     return (TR_REAL)tanh((double)x);
   }
-  float u = (float)x, z = u * u;
-  float far = 1 - 2 / (1 + (float)TR_FN(power_of_e)(2 * x));
+  /* Behind 20 it is 1. */
+  float u = (float)TR_FN(within)(x, 20), z = u * u;
+  float far = 1 - 2 / (1 + (float)TR_FN(power_of_e)((TR_REAL)(2 * u)));
   float near = -5.70498872745e-3f;
   near = near * z + 2.06390887954e-2f;
   near = near * z - 5.37397155531e-2f;
@@ -62,13 +75,16 @@ static inline TR_REAL TR_FN(normal_cdf)(TR_REAL x)
 
 static inline TR_REAL TR_FN(normal_density)(TR_REAL x)
 {
+  const TR_REAL far = sizeof(TR_REAL) == sizeof(double) ? 40 : 14;
+  x = TR_FN(within)(x, far);
   return (TR_REAL)0.39894228040143267794 * TR_FN(power_of_e)(-x * x / 2);
 }
 
-/* tanh(sqrt(2 / pi) (x + 0.044715 x^3)), of GELU by tanh */
+/* tanh(sqrt(2 / pi) (x + 0.044715 x^3)), of GELU by tanh; behind 10 it is 1. */
 static inline TR_REAL TR_FN(gelu_tangent)(TR_REAL x)
 {
   const TR_REAL a = (TR_REAL)0.79788456080286535588, b = (TR_REAL)0.044715;
+  x = TR_FN(within)(x, 10);
   return TR_FN(hyperbolic_tangent)(a * (x + b * x * x * x));
 }
 
@@ -125,8 +141,8 @@ static inline TR_REAL TR_FN(gelu_tanh_slope)(TR_REAL x, TR_REAL slope)
   (void)slope;
   const TR_REAL a = (TR_REAL)0.79788456080286535588;
   const TR_REAL b = (TR_REAL)(3 * 0.044715);
-  TR_REAL t = TR_FN(gelu_tangent)(x);
-  return (1 + t) / 2 + x / 2 * (1 - t * t) * a * (1 + b * x * x);
+  TR_REAL t = TR_FN(gelu_tangent)(x), near = TR_FN(within)(x, 10);
+  return (1 + t) / 2 + x / 2 * (1 - t * t) * a * (1 + b * near * near);
 }
 
 static inline TR_REAL TR_FN(silu_slope)(TR_REAL x, TR_REAL slope)

@@ -164,11 +164,13 @@ TR_FN(regression_slope)(regression_rule rule, double x, double t, double q)
   case TR__REGRESSION_MAE:
     return (e > 0) - (e < 0);
   case TR__REGRESSION_HUBER:
-    return fabs(e) <= rule.delta ? e : copysign(rule.delta, e);
+    return fabs(e) > rule.delta ? copysign(rule.delta, e) : e;
   case TR__REGRESSION_BCE:
     break;
   }
-  return (1 - t) - (1 + (q - 1) * t) / (1 + exp(x));
+  /* 1 / (1 + exp(x)) without overflow. */
+  double tail = exp(-fabs(x)), share = (x > 0 ? tail : 1) / (1 + tail);
+  return (1 - t) - (1 + (q - 1) * t) * share;
 }
 
 void TR_FN(regression_forward)(const tr__regression_forward_args *args)

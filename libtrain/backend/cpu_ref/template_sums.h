@@ -3,6 +3,7 @@
  * TR_FN(name), the name of a function in that type. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/tree_impl.h"
+#include "backend/within_impl.h"
 #include "base/clones_impl.h"
 #include "base/random_impl.h"
 #include "base/vector_half_impl.h"
