@@ -166,9 +166,11 @@ typedef struct tr_checkpoint {
  * Errors:    TR_EIO (disk full, no permission, a manifest that cannot be read),
  *            TR_ETEMPORARY where another process keeps its checkpoints there,
  *            TR_ENUMERIC where a parameter or an optimizer slot is not finite,
- *            TR_ESTATE after a failed step, and where another model of this
- *            process keeps its checkpoints there; agreed on all ranks. The
- *            previous checkpoint is untouched.
+ *            TR_ESYSTEM where ranks have drifted apart (their parameters are
+ *            hashed and compared, and the message names the odd ranks),
+ *            TR_ENOMEM, TR_ESTATE after a failed step, and where another model
+ *            of this process keeps its checkpoints there; agreed on all ranks.
+ *            The previous checkpoint is untouched.
  * Ownership: nothing is kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_checkpoint_save(tr_context *ctx,

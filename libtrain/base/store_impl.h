@@ -264,6 +264,10 @@ char *tr__model_text(const tr_model *net);
  * be equal on all ranks, and in a checkpoint. As above. */
 char *tr__model_options_text(const tr_model *net);
 
+/* tr__model_equal_hash - XXH3-64 of what is equal on all ranks at any time: the
+ * parameters, without buffers that each rank updates itself. */
+tr_status tr__model_equal_hash(tr_model *net, uint64_t *hash);
+
 /* tr__model_seed - of what is random in its steps: the context's, or that of
  * the run that it goes on with. */
 uint64_t tr__model_seed(const tr_model *net);

@@ -131,6 +131,10 @@ tr_status tr__checkpoint_save_with(tr_context *ctx,
                                    const char *dir,
                                    const tr_checkpoint *run);
 
+/* tr__check_drift - TR_ESYSTEM where the parameters are not the same on all
+ * ranks, naming those that differ from most. Collective. */
+tr_status tr__check_drift(tr__comm *comm, tr_model *net);
+
 /* Which checkpoint was read; save 0: none was there. */
 typedef struct tr__resumed {
   int64_t step, save;

@@ -264,6 +264,7 @@ static tr_status save_together(tr_context *ctx,
   save s = {.run = run};
   tr_status status = TR_OK;
   TR_TRY(tr__agree(comm, check(ctx, dir, run)));
+  TR_TRY(tr__check_drift(comm, run->model));
   s.store = tr__model_store(run->model);
   if (comm->rank == 0) {
     status = prepare_root(&s, ops, dir, comm->size);

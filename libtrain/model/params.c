@@ -398,49 +398,77 @@ int64_t tr_model_num_params(const tr_model *net)
   return count;
 }
 
-static tr_status
-hash_params(tr_model *net, const char *values, XXH3_state_t *state)
+static void hash_params(const tr_model *net,
+                        const char *values,
+                        bool has_buffers,
+                        XXH3_state_t *state)
 {
   const tr__store *store = &net->store;
   size_t size = tr_dtype_size(net->ctx->dtype);
   for (int i = 0; i < store->num_params; i++) {
     const tr__param *param = &store->params[store->by_name[i]];
+    if (param->is_buffer && !has_buffers) {
+      continue;
+    }
     XXH3_64bits_update(state, param->name, strlen(param->name));
     XXH3_64bits_update(state, param->shape.dims,
                        (size_t)param->shape.ndim * sizeof(int64_t));
     XXH3_64bits_update(state, values + (size_t)param->offset * size,
                        (size_t)param->count * size);
   }
-  return TR_OK;
 }
 
 /* Values and extents are hashed as they lie in memory. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "hashes and checkpoints are little-endian");
 
+/* The values on the host: where they lie, or in memory of their own. */
+static tr_status values_on_host(tr_model *net, const char **values, char **own)
+{
+  tr__backend *backend = net->ctx->backend;
+  size_t bytes =
+      (size_t)net->store.value_count * tr_dtype_size(net->ctx->dtype);
+  *own = NULL;
+  *values = backend->type->host_view(backend, net->store.values);
+  if (*values != NULL) {
+    return backend->type->wait(&backend->stream);
+  }
+  *own = malloc(bytes + 1);
+  TR_CHECK(*own != NULL, TR_ENOMEM, "no memory to hash %zu bytes", bytes);
+  *values = *own;
+  return backend->type->download(&backend->stream, *own, net->store.values,
+                                 bytes);
+}
+
+static tr_status hash_values(tr_model *net, bool has_buffers, uint64_t *hash)
+{
+  const char *values;
+  char *own;
+  tr_status status = values_on_host(net, &values, &own);
+  XXH3_state_t *state = XXH3_createState();
+  if (status == TR_OK && state == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "no memory for a hash");
+  }
+  if (status == TR_OK) {
+    XXH3_64bits_reset(state);
+    hash_params(net, values, has_buffers, state);
+    *hash = XXH3_64bits_digest(state);
+  }
+  XXH3_freeState(state);
+  free(own);
+  return status;
+}
+
 tr_status tr_model_params_hash(tr_model *net, uint64_t *hash)
 {
   *hash = 0;
   TR_CHECK(net->is_built, TR_ESTATE,
            "tr_model_params_hash before tr_model_build()");
-  tr__backend *backend = net->ctx->backend;
-  size_t bytes =
-      (size_t)net->store.value_count * tr_dtype_size(net->ctx->dtype);
-  char *values = malloc(bytes + 1);
-  XXH3_state_t *state = XXH3_createState();
-  tr_status status = TR_OK;
-  if (values == NULL || state == NULL) {
-    status = TR_FAIL(TR_ENOMEM, "no memory to hash %zu bytes", bytes);
-    goto done;
-  }
-  TR_TRY_GOTO(backend->type->download(&backend->stream, values,
-                                      net->store.values, bytes),
-              done);
-  XXH3_64bits_reset(state);
-  hash_params(net, values, state);
-  *hash = XXH3_64bits_digest(state);
-done:
-  XXH3_freeState(state);
-  free(values);
-  return status;
+  return hash_values(net, true, hash);
+}
+
+tr_status tr__model_equal_hash(tr_model *net, uint64_t *hash)
+{
+  *hash = 0;
+  return hash_values(net, false, hash);
 }

@@ -455,6 +455,35 @@ static void test_what_is_not_finite_or_torn_is_never_saved(void)
   end(&r);
 }
 
+/* One bit of one parameter, as broken memory does it. */
+static void test_ranks_that_drift_apart_are_named_and_not_saved(void)
+{
+  const char *dir = shared_dir();
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  int size = r.ctx->comm->size, odd = size - 1;
+  char text[64];
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  if (r.ctx->comm->rank == odd) {
+    uint32_t *values = r.net->store.values;
+    values[tr__store_param(&r.net->store, "fc2.bias")->offset] ^= 1;
+  }
+  snprintf(text, sizeof text,
+           "1 of %d ranks differ from those of the others "
+           "(rank %d)",
+           size, odd);
+  train(&r, 2);
+  tr_status expected = size > 1 ? TR_ESYSTEM : TR_OK;
+  ASSERT_EQ(tr_checkpoint_save(r.ctx, dir, &r.checkpoint), expected);
+  if (size > 1) {
+    ASSERT(strstr(tr_error_message(), text) != NULL);
+    ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+    ASSERT_EQ(tr_optimizer_num_steps(r.opt), 2);
+    ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  }
+  end(&r);
+}
+
 static void test_parameters_load_from_a_checkpoint_as_from_any_file(void)
 {
   const char *dir = shared_dir();
@@ -510,6 +539,7 @@ static const tr_test tests[] = {
     TEST(test_a_full_disk_fails_on_all_ranks_and_loses_nothing),
     TEST(test_a_second_model_of_a_process_may_only_read),
     TEST(test_what_is_not_finite_or_torn_is_never_saved),
+    TEST(test_ranks_that_drift_apart_are_named_and_not_saved),
     TEST(test_parameters_load_from_a_checkpoint_as_from_any_file),
     TEST(test_calls_with_wrong_arguments_are_refused),
 };
