@@ -139,7 +139,7 @@ static tr_status hdf5_read(const tr_dataset *data,
     memcpy(y + i, state->labels + first, (size_t)run * sizeof *y);
     i += run;
   }
-  return TR_OK;
+  return tr__hdf5_check_unchanged(&state->file, state->x.where);
 }
 
 static void release(hdf5 *state)

@@ -2,7 +2,9 @@
 #include "base/file_impl.h"
 #include "data/hdf5_format_impl.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char signature[] = "\211HDF\r\n\032\n";
@@ -104,10 +106,36 @@ static tr_status read_start(tr__hdf5_file *file, tr__hdf5_cursor *c)
   return TR_OK;
 }
 
+static tr_status stat_file(const tr__hdf5_file *file, struct stat *out)
+{
+  int failed = fstat(file->fd, out);
+  TR_CHECK(!failed, tr__errno_status(errno), "%s: %s", file->path,
+           strerror(errno));
+  return TR_OK;
+}
+
+tr_status tr__hdf5_check_unchanged(const tr__hdf5_file *file, const char *where)
+{
+  struct stat is;
+  TR_TRY(stat_file(file, &is));
+  TR_CHECK(is.st_size == file->bytes && is.st_mtim.tv_sec == file->changed_s &&
+               is.st_mtim.tv_nsec == file->changed_ns,
+           TR_EDATA,
+           "%s: the file was written to while samples were read: it has %lld "
+           "bytes, and %lld when it was opened; replace a file by a rename, or "
+           "start anew",
+           where, (long long)is.st_size, (long long)file->bytes);
+  return TR_OK;
+}
+
 tr_status tr__hdf5_open_file(const char *path, tr__hdf5_file *out)
 {
   *out = (tr__hdf5_file){.path = path, .fd = -1};
+  struct stat now;
   TR_TRY(tr__open_read(path, &out->fd, &out->bytes));
+  TR_TRY(stat_file(out, &now));
+  out->changed_s = now.st_mtim.tv_sec;
+  out->changed_ns = now.st_mtim.tv_nsec;
   TR_TRY(find_base(out));
   out->budget = 1 << 20;
   uint64_t most = 128;

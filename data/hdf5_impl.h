@@ -8,6 +8,7 @@ typedef struct tr__hdf5_file {
   const char *path; /* borrowed */
   int fd;           /* -1: not open */
   int64_t bytes;
+  int64_t changed_s, changed_ns; /* when it was last written, at open */
   int64_t base;      /* byte of the file from which addresses count */
   int address_bytes; /* of an address, and of a length below */
   int length_bytes;
@@ -19,6 +20,11 @@ typedef struct tr__hdf5_file {
  */
 tr_status tr__hdf5_open_file(const char *path, tr__hdf5_file *out);
 void tr__hdf5_close_file(tr__hdf5_file *file);
+
+/* tr__hdf5_check_unchanged - TR_EDATA where the file was written to since it
+ * was opened: labels and samples that were read would not belong together. */
+tr_status tr__hdf5_check_unchanged(const tr__hdf5_file *file,
+                                   const char *where);
 
 /* tr__hdf5_pread - bytes of the file from an offset on; `where` for messages.
  */

@@ -66,14 +66,16 @@ typedef struct tr_loader tr_loader;
 /* tr_hdf5_open - samples from /<split>/x and /<split>/y of an HDF5 file.
  *
  *   x  (N, ...) uint8, scaled by 1/255, or float32 or float64 as it is; bytes
- *      of (N, H, W) are images of one channel: (1, H, W)
+ *      of (N, H, W) are images of one channel: (1, H, W). Floats may as well be
+ *      sequences and stay (H, W): tr_reshape() gives them a channel
  *   y  classes 0..K-1: (N) or (N, 1) integers, booleans or floats that are
  *      whole, or (N, K) rows of one 1 and zeros
  *
- * Samples are read when they are needed; the data set is never held. The file
- * must not change meanwhile. Contiguous, compact and chunked arrays are read,
- * with the filters deflate, shuffle and fletcher32, of all formats up to HDF5
- * 2.0; links to elsewhere, virtual data sets and external storage are refused.
+ * Samples are read when they are needed; the data set is never held. A file
+ * that is written to meanwhile is refused. Contiguous, compact and chunked
+ * arrays are read, with the filters deflate, shuffle and fletcher32, of all
+ * formats up to HDF5 2.0; links to elsewhere, virtual data sets and external
+ * storage are refused.
  *
  * The file is not believed: every address and size is checked, and a chunk must
  * expand to exactly its size. What it may make this process hold is at most 4
@@ -192,7 +194,8 @@ typedef struct tr_array_opts {
  * Targets are read once, and those that are NaN, Inf, beyond the context's type
  * or NetCDF's fill value are refused. x is not searched: a bad number in it is
  * named when a loss has no sense. Of x the first numbers are looked at: doubles
- * that are taken for floats are refused.
+ * that are taken for floats are refused. Where samples look like (height,
+ * width, channels) a warning goes to the context's log.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EINVAL; TR_EDATA for a label out of range, a bad target, or
