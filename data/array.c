@@ -1,5 +1,6 @@
 /* A data set over arrays that the program holds. */
 #include "data/array_impl.h"
+#include "data/classes_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -89,8 +90,10 @@ open_local(tr_context *ctx, const tr_array_opts *opts, tr_dataset **out)
   tr_status status = tr__dataset_new(ctx, &info, "array", NULL, state, out);
   if (status != TR_OK) {
     free(state);
+    return status;
   }
-  return status;
+  tr__warn_layout(ctx, "array", &opts->shape);
+  return TR_OK;
 }
 
 static unsigned long long

@@ -12,6 +12,15 @@ void example_mlp(tr_model *net, tr_shape shape, int64_t classes)
   tr_cross_entropy(net, x);
 }
 
+tr_node example_image(tr_model *net, tr_shape shape)
+{
+  tr_node x = tr_input(net, shape);
+  if (shape.ndim == 2) {
+    x = tr_reshape(net, x, (tr_shape){3, {1, shape.dims[0], shape.dims[1]}});
+  }
+  return x;
+}
+
 static tr_node
 conv3x3(tr_model *net, tr_node x, int64_t channels, const char *name)
 {
@@ -22,7 +31,7 @@ conv3x3(tr_model *net, tr_node x, int64_t channels, const char *name)
 
 void example_convnet(tr_model *net, tr_shape shape, int64_t classes)
 {
-  tr_node x = tr_input(net, shape);
+  tr_node x = example_image(net, shape);
   x = conv3x3(net, x, 64, "conv1");
   x = tr_maxpool2d(net, x, &(tr_pool2d_opts){.kernel = 2});
   x = conv3x3(net, x, 128, "conv2");

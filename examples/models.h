@@ -8,6 +8,10 @@
  * and cross-entropy; parameters fc1, fc2, fc3. */
 void example_mlp(tr_model *net, tr_shape shape, int64_t classes);
 
+/* example_image - an input of images (C, H, W), or (H, W): one channel, as
+ * floats of (N, H, W) in a file are. */
+tr_node example_image(tr_model *net, tr_shape shape);
+
 /* example_convnet - three 3x3 convolutions with 64, 128 and 256 channels, each
  * with ReLU, the first two with 2x2 max pooling behind; global average, Linear
  * to the classes and cross-entropy; parameters conv1, conv2, conv3, fc. */

@@ -87,8 +87,9 @@ void example_resnet(tr_model *net,
                     int64_t classes,
                     const example_resnet_opts *opts)
 {
-  tr_node x = tr_input(net, shape);
-  x = add_stem(net, x, opts->width, shape.dims[1] >= LARGE_IMAGE);
+  tr_node x = example_image(net, shape);
+  int64_t height = shape.dims[shape.ndim == 2 ? 0 : 1];
+  x = add_stem(net, x, opts->width, height >= LARGE_IMAGE);
   for (int stage = 0; stage < STAGES; stage++) {
     for (int i = 0; i < opts->blocks[stage]; i++) {
       char name[32];

@@ -293,8 +293,11 @@ def label_rows():
             ("images of (H, W, C)", "channels-last", 0,
              "read as 8 channels of 8 x 3, but look like", 1)):
         yield Row(title, hdf5(variant), data, code, text, warnings=warnings)
-    yield Row("images of (H, W) get their channel", hdf5("no-channel"),
-              ["--model", "convnet"] + data, 0, "", ranks=(1,))
+    for kind in ("no-channel", "float-no-channel"):
+        for model in ("convnet", "resnet18"):
+            yield Row("images of (H, W) get their channel: %s, %s" %
+                      (kind, model), hdf5(kind),
+                      ["--model", model] + data, 0, "", ranks=(1,))
     yield Row("IDX with one stray label 255", idx(label_change=byte(20, 255)),
               ["--data", "data", "--steps", "2"], 65,
               "only 4 of the classes 0 to 255 have samples")

@@ -78,6 +78,27 @@ static void test_images_with_channels_last_are_warned_of(void)
   }
 }
 
+static void test_arrays_with_channels_last_are_warned_of(void)
+{
+  static const float x[2 * 7 * 6 * 3];
+  static const int32_t y[2] = {0, 1};
+  const tr_shape shapes[] = {{3, {7, 6, 3}}, {3, {3, 7, 6}}, {1, {126}}};
+  for (int i = 0; i < 3; i++) {
+    alone a;
+    told t = {0};
+    tr_dataset *data;
+    tr_context *ctx = alone_init(&a, 0, 1, TR_F32);
+    ctx->log = on_log;
+    ctx->log_user = &t;
+    const tr_array_opts opts = {
+        .x = x, .y = y, .num_samples = 2, .num_classes = 2, .shape = shapes[i]};
+    ASSERT_OK(tr_array_open(ctx, &opts, &data));
+    ASSERT_EQ(t.count, i == 0 ? 1 : 0);
+    ASSERT(i > 0 || strstr(t.line, "array: samples of (7, 6, 3)") != NULL);
+    tr_dataset_destroy(&data);
+  }
+}
+
 /* Warned of once, where training begins, and counted as they are. */
 static void test_classes_without_samples_are_warned_of(void)
 {
@@ -196,6 +217,7 @@ static void test_train_alone_is_split_four_to_one(void)
 static const tr_test tests[] = {
     TEST(test_clean_files_open_without_a_word),
     TEST(test_images_with_channels_last_are_warned_of),
+    TEST(test_arrays_with_channels_last_are_warned_of),
     TEST(test_classes_without_samples_are_warned_of),
     TEST(test_labels_with_gaps_that_nobody_means_are_refused),
     TEST(test_labels_come_in_columns_and_as_floats),
