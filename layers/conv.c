@@ -210,11 +210,11 @@ tr_conv3d_opts tr__random_conv(const tr__random *random, int ndim, tr_shape *in)
   in->dims[0] = channels;
   uint32_t most = ndim == 3 ? 2 : 4;
   bool is_pointwise = tr__random_u32(random, 30) % 4 == 0;
-  uint32_t strides = is_pointwise && tr__random_u32(random, 31) % 2 ? 1 : 3;
+  uint32_t strides = is_pointwise && tr__random_u32(random, 31) % 2 ? 1 : 4;
   for (int i = 0; i < ndim; i++) {
     int64_t kernel =
         is_pointwise ? 1 : 1 + tr__random_u32(random, 4 + i) % most;
-    int64_t dilation = 1 + tr__random_u32(random, 7 + i) % 2;
+    int64_t dilation = 1 + tr__random_u32(random, 7 + i) % 3;
     opts.kernel_dhw[i] = kernel;
     opts.dilation_dhw[i] = dilation;
     opts.stride_dhw[i] = 1 + tr__random_u32(random, 10 + i) % strides;

@@ -164,12 +164,14 @@ static tr_node random_build(tr_model *net, const tr__random *random)
       .stride_hw = {all.stride_dhw[0], all.stride_dhw[1]},
       .dilation_hw = {all.dilation_dhw[0], all.dilation_dhw[1]}};
   for (int i = 0; i < 2; i++) {
-    in.dims[1 + i] = 2 + tr__random_u32(random, 20 + i) % 4;
-    opts.padding_hw[i] = all.padding_dhw[i] > 0;
+    int64_t size = 2 + tr__random_u32(random, 20 + i) % 4;
+    int64_t reach = (size - 1) * all.stride_dhw[i] +
+                    (all.kernel_dhw[i] - 1) * all.dilation_dhw[i];
+    in.dims[1 + i] = size;
     opts.output_padding_hw[i] = tr__random_u32(random, 22 + i) %
                                 tr__max(all.stride_dhw[i], all.dilation_dhw[i]);
-    /* Of a kernel of one element padding may leave nothing. */
-    opts.padding_hw[i] *= all.kernel_dhw[i] > 1;
+    /* More padding would leave nothing. */
+    opts.padding_hw[i] = tr__min(all.padding_dhw[i], reach / 2);
   }
   return tr_conv_transpose2d(net, tr_input(net, in), &opts);
 }

@@ -255,10 +255,113 @@ static void test_maxpool_forward_is_its_definition(void)
   backend_close(&reference);
 }
 
+/* Windows as filters of ones, each channel for itself: what each output place
+ * is divided by. */
+typedef struct average {
+  double *out;
+  const double *from, *divisor;
+} average;
+
+static void count_inside(void *user, const product *at)
+{
+  ((double *)user)[at->y] += 1;
+}
+
+static void add_share_to_y(void *user, const product *at)
+{
+  average *a = user;
+  a->out[at->y] += a->from[at->x] / a->divisor[at->y];
+}
+
+static void add_share_to_x(void *user, const product *at)
+{
+  average *a = user;
+  a->out[at->x] += a->from[at->y] / a->divisor[at->y];
+}
+
+/* Of the padded image: a window that ends behind its padding counts less. */
+static double padded_size(const geometry *g, int64_t place)
+{
+  int64_t size = 1;
+  for (int i = 2; i >= 0; i--) {
+    int64_t first = place % g->y->dims[i + 2] * g->window->stride[i];
+    int64_t end = g->x->dims[i + 2] + 2 * g->window->padding[i];
+    size *= tr__min(g->window->kernel[i], end - first);
+    place /= g->y->dims[i + 2];
+  }
+  return (double)size;
+}
+
+static double *
+divisors(const geometry *g, tr__average kind, const tr__tensor *y)
+{
+  int64_t count = tr__tensor_count(y);
+  double *divisor = calloc((size_t)count + 1, sizeof *divisor);
+  each_product(g, count_inside, divisor);
+  int64_t places = y->dims[2] * y->dims[3] * y->dims[4];
+  for (int64_t i = 0; i < count && kind == TR__AVERAGE_PADDED; i++) {
+    divisor[i] = padded_size(g, i % places);
+  }
+  return divisor;
+}
+
+/* Adaptive pools have windows of several sizes and are not checked here. */
+static void check_average(tr__op op, int number)
+{
+  op_case c = case_make(op, number, false);
+  bool is_forward = op == TR__OP_avgpool_forward;
+  const tr__avgpool_forward_args *f = &c.args.avgpool_forward;
+  const tr__avgpool_backward_args *b = &c.args.avgpool_backward;
+  const tr__tensor *x = is_forward ? &f->x : &b->dx;
+  const tr__tensor *y = is_forward ? &f->y : &b->dy;
+  tr__average kind = is_forward ? f->average : b->average;
+  tr__window window =
+      each_alone(is_forward ? &f->window : &b->window, x->dims[1]);
+  tr__tensor w = tr__tensor_of(NULL, TR_F64, 5,
+                               (int64_t[]){x->dims[1], 1, window.kernel[0],
+                                           window.kernel[1], window.kernel[2]});
+  const geometry g = {x, y, &w, &window};
+  if (kind != TR__AVERAGE_ADAPTIVE) {
+    double *divisor = divisors(&g, kind, y);
+    double *out = first_values(&c, NULL, 0, !is_forward && b->accumulate);
+    each_product(&g, is_forward ? add_share_to_y : add_share_to_x,
+                 &(average){out, c.values[1], divisor});
+    compare(&c, 0, out);
+    free(divisor);
+  }
+  case_free(&c);
+}
+
+static void test_average_pools_are_their_definition(void)
+{
+  for (int i = 0; i < CASES; i++) {
+    check_average(TR__OP_avgpool_forward, i);
+    check_average(TR__OP_avgpool_backward, i);
+  }
+}
+
+static void test_maxpool_backward_is_its_definition(void)
+{
+  for (int i = 0; i < CASES; i++) {
+    op_case c = case_make(TR__OP_maxpool_backward, i, false);
+    const tr__maxpool_backward_args *a = &c.args.maxpool_backward;
+    double *dx = first_values(&c, NULL, 0, a->accumulate);
+    int64_t from = a->dy.dims[2] * a->dy.dims[3] * a->dy.dims[4];
+    int64_t to = a->dx.dims[2] * a->dx.dims[3] * a->dx.dims[4];
+    for (int64_t k = 0; k < tr__tensor_count(&a->dy); k++) {
+      dx[k / from * to + (int64_t)c.values[2][k]] += c.values[1][k];
+    }
+    compare(&c, 0, dx);
+    case_free(&c);
+  }
+}
+
 static const tr_test tests[] = {
     TEST(test_conv_forward_is_its_definition),
     TEST(test_conv_backward_input_is_its_definition),
     TEST(test_conv_backward_weight_is_its_definition),
     TEST(test_maxpool_forward_is_its_definition),
+    TEST(test_maxpool_backward_is_its_definition),
+    TEST(test_average_pools_are_their_definition),
 };
 TEST_MAIN(tests)

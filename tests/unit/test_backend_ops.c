@@ -2,16 +2,7 @@
 #include "backend_cases.h"
 #include "base/half_impl.h"
 
-enum { CASES = 50, WINDOW_CASES = 1000, LARGE_CASES = 6 };
-
-/* Convolutions and pools have the most options to combine; what the other
- * backends run is the reference's own code. */
-static int num_cases(tr__op op, const char *name)
-{
-  bool has_window =
-      op >= TR__OP_conv_forward && op <= TR__OP_global_avgpool2d_backward;
-  return has_window && strcmp(name, "cpu") == 0 ? WINDOW_CASES : CASES;
-}
+enum { CASES = 50, LARGE_CASES = 6 };
 
 /* Largest difference to the reference, relative to the largest value of the
  * tensor or of an input, whichever is larger: a sum can cancel. All inputs are
@@ -221,7 +212,7 @@ static void test_numbers_of_16_bits_are_rounded_results(void)
     const char *name = tr__backend_table()[b]->name;
     for (int op = 0; op < TR__NUM_OPS; op++) {
       if (tr__op_info_of((tr__op)op)->halves != 0) {
-        compare_half((tr__op)op, name, false, num_cases((tr__op)op, name));
+        compare_half((tr__op)op, name, false, CASES);
         compare_half((tr__op)op, name, true, LARGE_CASES);
       }
     }
@@ -232,7 +223,7 @@ static void compare_on_all_backends(tr__op op)
 {
   for (int b = 0; tr__backend_table()[b] != NULL; b++) {
     const char *name = tr__backend_table()[b]->name;
-    compare(op, name, num_cases(op, name), false);
+    compare(op, name, CASES, false);
     compare(op, name, LARGE_CASES, true);
   }
 }

@@ -147,7 +147,7 @@ void TR_FN(avgpool_backward)(const tr__avgpool_backward_args *args)
   for (int64_t place = 0; place < PQR; place++) {
     int64_t box[3][2];
     TR_REAL divisor = (TR_REAL)TR_FN(box_of)(box, &forward, place);
-    for (int64_t plane = 0; plane < planes; plane++) {
+    for (int64_t plane = 0; plane < planes && divisor > 0; plane++) {
       TR_REAL value = ((const TR_REAL *)y->data)[plane * PQR + place];
       TR_REAL *image = (TR_REAL *)x->data + plane * tr__places(x);
       TR_FN(box_add)(image, x->dims + 2, box, value / divisor);
