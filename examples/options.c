@@ -1,314 +1,77 @@
-#include "options.h"
+/* The command line of the training programs. */
+#include "options_table.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <locale.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum kind { TEXT, COUNT, NUMBER, FLAG } kind;
+enum { MOST_OPTIONS = 64, MOST_LETTERS = 32, PROBLEM_BYTES = 256 };
 
-/* One option: where its value goes and what it may be. */
-typedef struct entry {
-  const char *name, *value, *help;
-  const char *unset; /* what happens without the option; NULL: its default */
-  int programs;      /* that have it; 0: all */
-  kind kind;
-  size_t offset;
-  const char *choices; /* of a TEXT, separated by '|'; NULL: any */
-  const char *missing; /* choices that a later version brings */
-  double least, most;  /* of COUNT and NUMBER */
-} entry;
+/* The values that getopt_long() returns; each option's is its place. */
+enum { FIRST_VALUE = 1000 };
 
-#define AT(field) .offset = offsetof(example_options, field)
-#define CHOICE(option, values, field)                                          \
-  .name = (option), .value = "NAME", .help = (values), .choices = (values),    \
-  AT(field)
-
-static const entry table[] = {
-    {CHOICE("model", "mlp|convnet|resnet18|resnet50", model),
-     .programs = TRAIN_CLASSIFIER},
-    {.name = "data",
-     .value = "PATH",
-     .help = "HDF5 file or folder of IDX files",
-     .unset = "embedded digits",
-     .programs = TRAIN_CLASSIFIER,
-     AT(data)},
-    {.name = "data",
-     .value = "FILE",
-     .help = "the text to learn from; required",
-     .programs = TRAIN_GPT,
-     AT(data)},
-    {.name = "batch",
-     .value = "N",
-     .help = "samples per step, over all ranks",
-     .kind = COUNT,
-     AT(batch),
-     .least = 1,
-     .most = 1e9},
-    {.name = "epochs",
-     .value = "N",
-     .help = "end after N epochs",
-     .unset = "10, unless --steps says when",
-     .kind = COUNT,
-     AT(epochs),
-     .least = 1,
-     .most = 1e9},
-    {.name = "steps",
-     .value = "N",
-     .help = "end after N steps",
-     .kind = COUNT,
-     AT(steps),
-     .least = 1,
-     .most = 1e15},
-    {CHOICE("optimizer", "sgd|momentum|adam|adamw|muon", optimizer)},
-    {.name = "lr",
-     .value = "X",
-     .help = "learning rate",
-     .unset = "0.001 for Adam, 0.01 for SGD",
-     .kind = NUMBER,
-     AT(lr),
-     .least = 1e-30,
-     .most = 1e30},
-    {CHOICE("schedule", "constant|cosine|step", schedule)},
-    {.name = "warmup",
-     .value = "N",
-     .help = "steps in which the rate rises to its value",
-     .unset = "0",
-     .kind = COUNT,
-     AT(warmup),
-     .most = 1e15},
-    {.name = "weight-decay",
-     .value = "X",
-     .help = "how fast weights shrink",
-     .unset = "PyTorch's for the optimizer",
-     .kind = NUMBER,
-     AT(weight_decay),
-     .most = 1e30},
-    {.name = "clip-norm",
-     .value = "X",
-     .help = "scale larger gradients down to this norm",
-     .unset = "never",
-     .kind = NUMBER,
-     AT(clip_norm),
-     .most = 1e30},
-    {.name = "zero1",
-     .help = "each rank keeps only its share of the optimizer's state",
-     .kind = FLAG,
-     AT(zero1)},
-    {CHOICE("wire", "full|bf16", wire)},
-    {CHOICE("dtype", "f32|f64|bf16|f16", dtype),
-     .programs = TRAIN_CLASSIFIER | TRAIN_GPT},
-    {CHOICE("conv", "auto|exact", conv)},
-    {CHOICE("device", "cpu|reference|strict|cuda", device), .missing = "cuda"},
-    {.name = "threads",
-     .value = "N",
-     .help = "of each rank",
-     .unset = "its share of the CPUs",
-     .kind = COUNT,
-     AT(threads),
-     .least = 1,
-     .most = 4096},
-    {.name = "seed",
-     .value = "N",
-     .help = "of everything random",
-     .unset = "0",
-     .kind = COUNT,
-     AT(seed),
-     .most = 1e18},
-    {.name = "no-shuffle",
-     .help = "take the samples in their order",
-     .kind = FLAG,
-     AT(no_shuffle)},
-    {.name = "init",
-     .value = "FILE",
-     .help = "first parameters from an HDF5 file",
-     AT(init)},
-    {.name = "checkpoint",
-     .value = "DIR",
-     .help = "where checkpoints are kept",
-     AT(checkpoint)},
-    {.name = "no-checkpoint",
-     .help = "keep none",
-     .kind = FLAG,
-     AT(no_checkpoint)},
-    {.name = "save-every",
-     .value = "STEPS",
-     .help = "between checkpoints",
-     .unset = "an epoch",
-     .kind = COUNT,
-     AT(save_every),
-     .least = 1,
-     .most = 1e15},
-    {CHOICE("on-save-error", "warn|stop", on_save_error)},
-    {CHOICE("on-nonfinite", "stop|skip|rollback|ignore", on_nonfinite)},
-    {.name = "resume",
-     .help = "continue from the newest checkpoint",
-     .kind = FLAG,
-     AT(resume)},
-    {.name = "allow-changes",
-     .help = "resume though options of layers differ from the saved ones",
-     .kind = FLAG,
-     AT(allow_changes)},
-    {.name = "log", .value = "FILE", .help = "one JSON line per step", AT(log)},
-    {.name = "stall-timeout",
-     .value = "SECONDS",
-     .help = "for a rank that others wait for; -1: none",
-     .kind = NUMBER,
-     AT(stall_timeout),
-     .least = -1,
-     .most = 1e9},
-    {.name = "trace",
-     .value = "FILE",
-     .help = "what every rank did when, for a browser's trace viewer",
-     AT(trace)},
-    {.name = "virtual-shards",
-     .value = "V",
-     .help = "cut each batch into V parts: the same bits on 1 to V ranks",
-     .unset = "none",
-     .kind = COUNT,
-     AT(virtual_shards),
-     .least = 1,
-     .most = 1e6},
-    {.name = "generate",
-     .help = "only write, from the newest checkpoint",
-     .kind = FLAG,
-     .programs = TRAIN_GPT,
-     AT(generate)},
-    {.name = "prompt",
-     .value = "TEXT",
-     .help = "what the written text begins with",
-     .unset = "a new line",
-     .programs = TRAIN_GPT,
-     AT(prompt)},
-    {.name = "length",
-     .value = "N",
-     .help = "characters to write",
-     .kind = COUNT,
-     .programs = TRAIN_GPT,
-     AT(length),
-     .most = 1e9},
-    {.name = "temperature",
-     .value = "X",
-     .help = "1: as it learned; less: more careful; 0: the likeliest",
-     .kind = NUMBER,
-     .programs = TRAIN_GPT,
-     AT(temperature),
-     .most = 100},
-    {.name = "print-plan",
-     .help = "show layers, shapes and bytes before training",
-     .kind = FLAG,
-     AT(print_plan)},
-    {.name = "help", .help = "show this", .kind = FLAG, AT(help)},
-};
-
-enum { NUM_OPTIONS = sizeof table / sizeof table[0] };
-
-static int has_option(example_program program, const entry *option)
+static const char *find_choice(const example_choice *choice, const char *name)
 {
-  return option->programs == 0 || (option->programs & (int)program) != 0;
+  while (choice->name != NULL && strcmp(choice->name, name) != 0) {
+    choice++;
+  }
+  return choice->name;
 }
 
-static const void *field_of(const example_options *options, const entry *option)
+/* "mlp|convnet" */
+static void list_choices(const example_choice *choice, char *out, size_t bytes)
 {
-  return (const char *)options + option->offset;
-}
-
-/* The default in brackets: a value, or else in words. */
-static void write_default(const example_options *defaults,
-                          const entry *option,
-                          char text[64])
-{
-  const void *field = field_of(defaults, option);
-  const char *name = option->unset;
-  double number = 0;
-  if (option->kind == COUNT) {
-    number = (double)*(const int64_t *)field;
-  }
-  if (option->kind == NUMBER) {
-    number = *(const double *)field;
-  }
-  if (option->kind == TEXT && option->unset == NULL) {
-    name = *(const char *const *)field;
-  }
-  text[0] = '\0';
-  if (number > 0) {
-    snprintf(text, 64, " [%g]", number);
-  } else if (name != NULL) {
-    snprintf(text, 64, " [%s]", name);
+  size_t length = 0;
+  out[0] = '\0';
+  for (; choice->name != NULL && length < bytes; choice++) {
+    length += (size_t)snprintf(out + length, bytes - length, "%s%s",
+                               length > 0 ? "|" : "", choice->name);
   }
 }
 
-void example_options_help(const example_options *defaults, FILE *out)
+static tr_status set_text(const example_entry *entry,
+                          const char *value,
+                          void *field,
+                          char problem[PROBLEM_BYTES])
 {
-  static const char *const names[] = {[TRAIN_CLASSIFIER] = "train_classifier",
-                                      [TRAIN_GPT] = "train_gpt",
-                                      [TRAIN_SURROGATE] = "train_surrogate"};
-  fprintf(out, "usage: %s [options]\n", names[defaults->program]);
-  for (int i = 0; i < NUM_OPTIONS; i++) {
-    if (!has_option(defaults->program, &table[i])) {
-      continue;
-    }
-    char left[64], unset[64];
-    const char *value = table[i].value;
-    snprintf(left, sizeof left, "--%s%s%s", table[i].name,
-             value != NULL ? " " : "", value != NULL ? value : "");
-    write_default(defaults, &table[i], unset);
-    fprintf(out, "  %-22s %s%s\n", left, table[i].help, unset);
-  }
-}
-
-static int is_choice(const char *choices, const char *value)
-{
-  size_t length = strlen(value);
-  while (choices != NULL) {
-    const char *bar = strchr(choices, '|');
-    size_t width = bar != NULL ? (size_t)(bar - choices) : strlen(choices);
-    if (width == length && strncmp(choices, value, length) == 0) {
-      return 1;
-    }
-    choices = bar != NULL ? bar + 1 : NULL;
-  }
-  return 0;
-}
-
-static tr_status
-set_text(const entry *option, const char *value, void *field, char problem[256])
-{
-  if (option->choices != NULL && !is_choice(option->choices, value)) {
-    snprintf(problem, 256, "--%s is \"%.60s\", expected %s", option->name,
-             value, option->choices);
-    return TR_EUSAGE;
-  }
-  if (is_choice(option->missing, value)) {
-    snprintf(problem, 256, "--%s %s is not supported by libtrain %s",
-             option->name, value, tr_version());
+  if (entry->missing != NULL && strcmp(entry->missing, value) == 0) {
+    snprintf(problem, PROBLEM_BYTES, "--%s %s is not supported by libtrain %s",
+             entry->name, value, tr_version());
     return TR_EUNSUPPORTED;
+  }
+  if (entry->choices != NULL && find_choice(entry->choices, value) == NULL) {
+    char choices[128];
+    list_choices(entry->choices, choices, sizeof choices);
+    snprintf(problem, PROBLEM_BYTES, "--%s is \"%.60s\", expected %s",
+             entry->name, value, choices);
+    return TR_EUSAGE;
   }
   memcpy(field, &value, sizeof value);
   return TR_OK;
 }
 
-static tr_status set_number(const entry *option,
+static tr_status set_number(const example_entry *entry,
                             const char *value,
                             void *field,
-                            char problem[256])
+                            char problem[PROBLEM_BYTES])
 {
   char *end;
   errno = 0;
   double number = strtod(value, &end);
   int is_number = end != value && *end == '\0' && errno == 0;
   int is_whole = number == floor(number);
-  if (!is_number || !(number >= option->least && number <= option->most) ||
-      (option->kind == COUNT && !is_whole)) {
-    snprintf(problem, 256, "--%s is \"%.60s\", expected %s from %g to %g",
-             option->name, value,
-             option->kind == COUNT ? "a whole number" : "a number",
-             option->least, option->most);
+  if (!is_number || !(number >= entry->least && number <= entry->most) ||
+      (entry->kind == COUNT && !is_whole)) {
+    snprintf(problem, PROBLEM_BYTES,
+             "--%s is \"%.60s\", expected %s from %g to %g", entry->name, value,
+             entry->kind == COUNT ? "a whole number" : "a number", entry->least,
+             entry->most);
     return TR_EUSAGE;
   }
-  if (option->kind == NUMBER) {
+  if (entry->kind == NUMBER) {
     memcpy(field, &number, sizeof number);
     return TR_OK;
   }
@@ -321,22 +84,26 @@ static tr_status set_number(const entry *option,
   return TR_OK;
 }
 
-static const entry *find_option(example_program program, const char *argument)
+static tr_status set_value(const example_entry *entry,
+                           const char *value,
+                           example_options *options,
+                           char problem[PROBLEM_BYTES])
 {
-  for (int i = 0; i < NUM_OPTIONS && strncmp(argument, "--", 2) == 0; i++) {
-    if (strcmp(argument + 2, table[i].name) == 0 &&
-        has_option(program, &table[i])) {
-      return &table[i];
-    }
+  void *field = example_entry_field(options, entry);
+  if (entry->kind == FLAG) {
+    memcpy(field, &(int){1}, sizeof(int));
+    return TR_OK;
   }
-  return NULL;
+  return entry->kind == TEXT ? set_text(entry, value, field, problem)
+                             : set_number(entry, value, field, problem);
 }
 
 static tr_status check_together(const example_options *options,
-                                char problem[256])
+                                char problem[PROBLEM_BYTES])
 {
   if (options->resume && options->no_checkpoint) {
-    snprintf(problem, 256, "--resume and --no-checkpoint exclude each other");
+    snprintf(problem, PROBLEM_BYTES,
+             "--resume and --no-checkpoint exclude each other");
     return TR_EUSAGE;
   }
   return TR_OK;
@@ -363,31 +130,175 @@ example_options example_options_of(example_program program)
                            .temperature = 0.8};
 }
 
-static tr_status
-parse(int argc, char **argv, example_options *options, char problem[256])
+/* In how many letters two words differ: Levenshtein 1966, a row at a time. */
+static int distance(const char *a, size_t length, const char *b)
 {
-  for (int i = 1; i < argc; i++) {
-    const entry *option = find_option(options->program, argv[i]);
-    if (option == NULL) {
-      snprintf(problem, 256, "unknown option \"%.60s\"; --help lists them",
-               argv[i]);
-      return TR_EUSAGE;
+  int row[MOST_LETTERS + 1];
+  size_t width = strlen(b);
+  if (length > MOST_LETTERS || width > MOST_LETTERS) {
+    return MOST_LETTERS;
+  }
+  for (size_t k = 0; k <= width; k++) {
+    row[k] = (int)k;
+  }
+  for (size_t i = 0; i < length; i++) {
+    int corner = row[0];
+    row[0] = (int)i + 1;
+    for (size_t k = 0; k < width; k++) {
+      int other = corner + (a[i] != b[k]);
+      corner = row[k + 1];
+      int step = (row[k] < corner ? row[k] : corner) + 1;
+      row[k + 1] = other < step ? other : step;
     }
-    void *field = (char *)options + option->offset;
-    if (option->kind == FLAG) {
-      memcpy(field, &(int){1}, sizeof(int));
-      continue;
+  }
+  return row[width];
+}
+
+/* The option that was probably meant: one that the word begins with, as
+ * "batch-size" does, or that it nearly is. NULL: none. */
+static const char *
+find_meant(example_program program, const char *word, size_t length)
+{
+  const char *found = NULL;
+  int least = (int)length / 3 + 1;
+  for (const example_entry *e = example_entries; e->name != NULL; e++) {
+    size_t width = strlen(e->name);
+    int apart = distance(word, length, e->name);
+    if (width >= 3 && width < length && strncmp(word, e->name, width) == 0) {
+      apart = 1;
     }
-    if (++i == argc) {
-      snprintf(problem, 256, "--%s wants a value", option->name);
-      return TR_EUSAGE;
+    if (example_has_entry(program, e) && apart < least) {
+      least = apart;
+      found = e->name;
     }
-    tr_status status = option->kind == TEXT
-                           ? set_text(option, argv[i], field, problem)
-                           : set_number(option, argv[i], field, problem);
+  }
+  return found;
+}
+
+static tr_status refuse_word(const example_options *options,
+                             const char *word,
+                             char problem[PROBLEM_BYTES])
+{
+  const char *name = word + strspn(word, "-");
+  const char *meant = find_meant(options->program, name, strcspn(name, "="));
+  if (meant != NULL) {
+    snprintf(problem, PROBLEM_BYTES,
+             "unknown option \"%.60s\": did you mean --%s?", word, meant);
+  } else {
+    snprintf(problem, PROBLEM_BYTES,
+             "unknown option \"%.60s\"; --help lists them", word);
+  }
+  return TR_EUSAGE;
+}
+
+/* Of a shortened name that several options begin with; 0: it is none. */
+static int
+list_matches(example_program program, const char *name, char *out, size_t bytes)
+{
+  size_t length = strcspn(name, "="), used = 0;
+  int count = 0;
+  for (const example_entry *e = example_entries; e->name != NULL; e++) {
+    if (example_has_entry(program, e) && length > 0 &&
+        strncmp(e->name, name, length) == 0 && used < bytes) {
+      used += (size_t)snprintf(out + used, bytes - used, "%s--%s",
+                               count > 0 ? ", " : "", e->name);
+      count++;
+    }
+  }
+  return count;
+}
+
+/* What getopt_long() does not take: a name that is none or that is several, or
+ * a flag with a value. */
+static tr_status refuse(const example_options *options,
+                        const char *word,
+                        char problem[PROBLEM_BYTES])
+{
+  char matches[128];
+  const char *name = word + strspn(word, "-");
+  int count = list_matches(options->program, name, matches, sizeof matches);
+  if (strncmp(word, "--", 2) != 0 || count == 0) {
+    return refuse_word(options, word, problem);
+  }
+  if (count > 1 && optopt == 0) {
+    snprintf(problem, PROBLEM_BYTES, "\"%.40s\" may be %s", word, matches);
+  } else {
+    snprintf(problem, PROBLEM_BYTES, "\"%.60s\": this option takes no value",
+             word);
+  }
+  return TR_EUSAGE;
+}
+
+static void list_options(example_program program,
+                         struct option list[MOST_OPTIONS])
+{
+  int count = 0;
+  for (int i = 0; example_entries[i].name != NULL; i++) {
+    const example_entry *entry = &example_entries[i];
+    if (example_has_entry(program, entry)) {
+      list[count++] = (struct option){
+          entry->name, entry->kind == FLAG ? no_argument : required_argument,
+          NULL, FIRST_VALUE + i};
+    }
+  }
+  list[count] = (struct option){0};
+}
+
+/* A value in a word of its own that is an option: the value is missing. */
+static int is_forgotten(char **argv, const char *value)
+{
+  return value != NULL && value == argv[optind - 1] &&
+         strncmp(value, "--", 2) == 0;
+}
+
+static tr_status take(int found,
+                      char **argv,
+                      const char *word,
+                      example_options *options,
+                      char problem[PROBLEM_BYTES])
+{
+  if (found == 'h') {
+    options->help = 1;
+    return TR_OK;
+  }
+  if (found == '?') {
+    return refuse(options, word, problem);
+  }
+  const example_entry *entry =
+      &example_entries[(found == ':' ? optopt : found) - FIRST_VALUE];
+  if (found == ':' || is_forgotten(argv, optarg)) {
+    snprintf(problem, PROBLEM_BYTES, "--%s wants a value", entry->name);
+    return TR_EUSAGE;
+  }
+  return set_value(entry, optarg, options, problem);
+}
+
+static tr_status parse(int argc,
+                       char **argv,
+                       example_options *options,
+                       char problem[PROBLEM_BYTES])
+{
+  struct option list[MOST_OPTIONS];
+  list_options(options->program, list);
+  opterr = 0;
+  optind = 0; /* from the beginning, whoever has read a command line before */
+  int found, at = 1;
+  while ((found = getopt_long(argc, argv, "+:h", list, NULL)) != -1) {
+    tr_status status = take(found, argv, argv[at], options, problem);
     if (status != TR_OK) {
       return status;
     }
+    at = optind;
+  }
+  if (optind < argc && strcmp(argv[optind - 1], "--") == 0) {
+    snprintf(
+        problem, PROBLEM_BYTES,
+        "\"%.60s\" behind \"--\": expected nothing, all is said by options",
+        argv[optind]);
+    return TR_EUSAGE;
+  }
+  if (optind < argc) {
+    return refuse_word(options, argv[optind], problem);
   }
   if (options->epochs == 0 && options->steps == 0) {
     options->epochs = 10;
@@ -399,93 +310,10 @@ parse(int argc, char **argv, example_options *options, char problem[256])
 tr_status example_options_parse(int argc,
                                 char **argv,
                                 example_options *options,
-                                char problem[256])
+                                char problem[PROBLEM_BYTES])
 {
   locale_t before = uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
   tr_status status = parse(argc, argv, options, problem);
   uselocale(before);
   return status;
-}
-
-static tr_schedule make_schedule(const example_options *options, int64_t steps)
-{
-  tr_schedule schedule = {.warmup = options->warmup, .total = steps};
-  if (strcmp(options->schedule, "cosine") == 0) {
-    schedule.kind = TR_SCHEDULE_COSINE;
-  }
-  if (strcmp(options->schedule, "step") == 0) {
-    /* A tenth of the rate after each third of the run. */
-    schedule.kind = TR_SCHEDULE_STEP;
-    schedule.every = (steps + 2) / 3;
-  }
-  return schedule;
-}
-
-/* At AdamW's rates, which the last layer and what is no matrix have too. */
-static tr_status create_muon(const example_options *options,
-                             tr_model *net,
-                             tr_schedule schedule,
-                             tr_update_opts update,
-                             tr_optimizer **out)
-{
-  tr_muon_opts muon = tr_muon_defaults();
-  muon.scale = TR_MUON_SCALE_MATCH_RMS_ADAMW;
-  muon.schedule = schedule;
-  muon.update = update;
-  muon.update.groups = options->by_adamw;
-  muon.update.num_groups = options->num_by_adamw;
-  if (options->lr >= 0) {
-    muon.lr = muon.adamw_lr = options->lr;
-  }
-  if (options->weight_decay >= 0) {
-    muon.weight_decay = muon.adamw_weight_decay = options->weight_decay;
-  }
-  return tr_muon_create(net, &muon, out);
-}
-
-static tr_nonfinite policy_of(const example_options *options)
-{
-  static const char *const names[] = {[TR_NONFINITE_IGNORE] = "ignore",
-                                      [TR_NONFINITE_SKIP] = "skip",
-                                      [TR_NONFINITE_STOP] = "stop",
-                                      [TR_NONFINITE_ROLLBACK] = "rollback"};
-  int policy = TR_NONFINITE_ROLLBACK;
-  while (policy > 0 && strcmp(options->on_nonfinite, names[policy]) != 0) {
-    policy--;
-  }
-  return (tr_nonfinite)policy;
-}
-
-tr_status example_optimizer_create(const example_options *options,
-                                   tr_model *net,
-                                   int64_t steps,
-                                   tr_optimizer **out)
-{
-  const char *name = options->optimizer;
-  tr_schedule schedule = make_schedule(options, steps);
-  const tr_update_opts update = {.clip_norm = options->clip_norm,
-                                 .on_nonfinite = policy_of(options),
-                                 .shard_state = options->zero1};
-  if (strcmp(name, "sgd") == 0 || strcmp(name, "momentum") == 0) {
-    const tr_sgd_opts sgd = {
-        .lr = options->lr < 0 ? 0.01 : options->lr,
-        .momentum = strcmp(name, "momentum") == 0 ? 0.9 : 0,
-        .weight_decay = options->weight_decay < 0 ? 0 : options->weight_decay,
-        .schedule = schedule,
-        .update = update};
-    return tr_sgd_create(net, &sgd, out);
-  }
-  if (strcmp(name, "muon") == 0) {
-    return create_muon(options, net, schedule, update, out);
-  }
-  int is_adamw = strcmp(name, "adamw") == 0;
-  tr_adam_opts adam = is_adamw ? tr_adamw_defaults() : tr_adam_defaults();
-  adam.lr = options->lr < 0 ? adam.lr : options->lr;
-  if (options->weight_decay >= 0) {
-    adam.weight_decay = options->weight_decay;
-  }
-  adam.schedule = schedule;
-  adam.update = update;
-  return is_adamw ? tr_adamw_create(net, &adam, out)
-                  : tr_adam_create(net, &adam, out);
 }

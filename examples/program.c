@@ -134,11 +134,13 @@ int example_open_context(int argc,
     tr_error_set(status, problem);
   }
   TR_MUST(tr_context_agree(*ctx, status));
-  if (!options->help) {
+  if (!options->help && !options->version) {
     return 1;
   }
-  if (tr_context_rank(*ctx) == 0) {
+  if (tr_context_rank(*ctx) == 0 && options->help) {
     example_options_help(&program_defaults, stdout);
+  } else if (tr_context_rank(*ctx) == 0) {
+    tr_version_print(stdout);
   }
   tr_context_destroy(ctx);
   return 0;

@@ -227,6 +227,15 @@ TR_API int64_t tr_shape_count(const tr_shape *shape);
  * Threads:   any thread */
 TR_API const char *tr_version(void);
 
+/* tr_version_print - a line for each thing that results may depend on:
+ * libtrain, MPI, BLAS, HDF5, and the vectors that this CPU's kernels use.
+ *
+ * Calls:     local; before MPI_Init() too
+ * Errors:    none
+ * Ownership: nothing is created or kept
+ * Threads:   any thread */
+TR_API void tr_version_print(FILE *out);
+
 /* tr_context_rank - this process' number in the context's communicator.
  *
  * Calls:     local

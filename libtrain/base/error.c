@@ -121,7 +121,9 @@ bool tr__error_is_elsewhere(void)
 
 static void print_trace(FILE *stream)
 {
-  if (trace.origin.rank >= 0) {
+  /* A command line is mostly the same on all ranks. */
+  bool is_usage = trace.origin.status == TR_EUSAGE && trace.origin.rank == 0;
+  if (trace.origin.rank >= 0 && !is_usage) {
     fprintf(stream, "error on rank %d: ", trace.origin.rank);
   } else {
     fprintf(stream, "error: ");

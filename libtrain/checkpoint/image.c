@@ -407,3 +407,11 @@ void tr__image_destroy(tr__image **image)
   free(*image);
   *image = NULL;
 }
+
+const char *tr__hdf5_name(char *out, size_t bytes)
+{
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  snprintf(out, bytes, "%u.%u.%u", major, minor, release);
+  return out;
+}

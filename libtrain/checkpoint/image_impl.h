@@ -7,6 +7,9 @@
 /* Bytes before the HDF5 superblock, for the seal. */
 #define TR__IMAGE_USER_BLOCK 512
 
+/* tr__hdf5_name - the version of libhdf5 that runs. Returns out. */
+const char *tr__hdf5_name(char *out, size_t bytes);
+
 /* Types that a checkpoint holds, all little-endian. */
 typedef enum tr__view_type {
   TR__VIEW_F32 = TR_F32,

@@ -171,6 +171,32 @@ def option_rows():
               'unknown option "--bogus"')
     yield Row("a word that is no option", None, ["data"], 2,
               'unknown option "data"')
+    for title, options, text in (
+            ("an option with letters in turn", ["--epohcs", "2"],
+             'error: unknown option "--epohcs": did you mean --epochs?'),
+            ("an option of other programs", ["--batch-size=8"],
+             'unknown option "--batch-size=8": did you mean --batch?'),
+            ("an option with one dash", ["-resume"],
+             'unknown option "-resume": did you mean --resume?'),
+            ("a letter that is no option", ["-x"], 'unknown option "-x"'),
+            ("a name that begins two options", ["--no"],
+             '"--no" may be --no-shuffle, --no-checkpoint'),
+            ("a flag with a value", ["--resume=1"],
+             '"--resume=1": this option takes no value'),
+            ("a flag with a value, in short", ["--resu=1"],
+             '"--resu=1": this option takes no value'),
+            ("an option where a value belongs", ["--lr", "--epochs", "2"],
+             "--lr wants a value"),
+            ("a word behind --", ["--epochs", "1", "--", "x"],
+             '"x" behind "--": expected nothing'),
+            ("a bad value behind =", ["--lr=fast"],
+             'error: --lr is "fast", expected a number'),
+            ("no value behind =", ["--batch="], '--batch is "", expected'),
+            ("a bad value of a shortened name", ["--epoch", "0"],
+             '--epochs is "0", expected a whole number'),
+            ("two dashes and a value", ["--=x"], 'unknown option "--=x"')):
+        yield Row(title, None, options, 2, text,
+                  ranks=(1, 3) if "turn" in title else (1,))
     for name in ("model", "data", "batch", "lr", "init", "log"):
         yield Row("--%s without a value" % name, None, ["--" + name], 2,
                   "--%s wants a value" % name,

@@ -109,3 +109,12 @@ void tr__blas_end(void)
   }
   pthread_mutex_unlock(&mutex);
 }
+
+/* With the core whose kernels are used, which the name of a build does not say.
+ */
+const char *tr__blas_name(char *out, size_t bytes)
+{
+  snprintf(out, bytes, "%s, kernels for %s", openblas_get_config(),
+           openblas_get_corename());
+  return out;
+}

@@ -167,6 +167,11 @@ void tr__cpu_depthwise_forward(tr__stream *stream,
 void tr__cpu_depthwise_backward_input(tr__stream *stream,
                                       const tr__conv_backward_input_args *args);
 
+/* tr__blas_name - which BLAS this is, with its kernels. Returns out.
+ * tr__cpu_kernels_name - the vectors that this CPU's kernels use. */
+const char *tr__blas_name(char *out, size_t bytes);
+const char *tr__cpu_kernels_name(void);
+
 /* One file per topic; each sets its slots of the table. */
 void tr__cpu_set_linear(tr__ops *ops);
 void tr__cpu_set_conv(tr__ops *ops);

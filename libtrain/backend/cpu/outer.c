@@ -1,5 +1,7 @@
 #include "backend/cpu/outer_impl.h"
 
+#include "backend/cpu/cpu_impl.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -119,11 +121,21 @@ const tr__cpu_outer_kind tr__cpu_outer_kinds[] = {
     {NULL, NULL, NULL},
 };
 
-tr__cpu_outer_fn tr__cpu_outer_best(void)
+static const tr__cpu_outer_kind *best(void)
 {
   const tr__cpu_outer_kind *kind = tr__cpu_outer_kinds;
   while (!kind->is_supported()) {
     kind++;
   }
-  return kind->run;
+  return kind;
+}
+
+tr__cpu_outer_fn tr__cpu_outer_best(void)
+{
+  return best()->run;
+}
+
+const char *tr__cpu_kernels_name(void)
+{
+  return best()->name;
 }
