@@ -50,6 +50,11 @@ typedef struct tr_context_opts {
  * OpenBLAS' of 128 MiB, of which it uses a part; without room for them the
  * context is refused with TR_ENOMEM.
  *
+ * A host may trap IEEE exceptions (feenableexcept(), gfortran's -ffpe-trap):
+ * finite numbers raise no invalid operation, division by zero or overflow but
+ * where the result itself is none. Inf and NaN do: of a loss that diverges, and
+ * with TR_F16 of a loss scale that is too large.
+ *
  * A job whose ranks wait in vain ends by itself. With more than one rank a
  * thread of each watches, mostly asleep and without a message: where the rank
  * has waited in one collective call for opts->stall_timeout while nothing got
