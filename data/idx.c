@@ -1,11 +1,13 @@
 /* Images and labels in a folder of IDX files. */
+#include "base/file_impl.h"
 #include "data/classes_impl.h"
 #include "data/idx_impl.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 enum { TRAIN, TEST, NUM_PAIRS };
@@ -17,20 +19,28 @@ typedef struct idx {
 /* A file of the folder, with or without .gz. */
 typedef struct file_name {
   char path[PATH_MAX];
-  bool is_gz;
+  bool is_there, is_gz;
 } file_name;
 
-static bool find_file(const char *dir, const char *name, file_name *out)
+/* What cannot be looked at, or is a link to nothing, is there and fails when it
+ * is opened: without it the other pair would be cut into both splits. */
+static tr_status find_file(const char *dir, const char *name, file_name *out)
 {
+  struct stat info;
   for (int i = 0; i < 2; i++) {
     out->is_gz = i == 1;
     int length = snprintf(out->path, sizeof out->path, "%s/%s%s", dir, name,
                           out->is_gz ? ".gz" : "");
-    if (length < PATH_MAX && access(out->path, F_OK) == 0) {
-      return true;
+    TR_CHECK(length < PATH_MAX, TR_EINVAL, "%s: the path is too long", dir);
+    out->is_there = lstat(out->path, &info) == 0;
+    if (out->is_there) {
+      return TR_OK;
     }
+    TR_CHECK(errno == ENOENT || errno == ENOTDIR, tr__errno_status(errno),
+             "%s: cannot look whether it is there: %s", out->path,
+             strerror(errno));
   }
-  return false;
+  return TR_OK;
 }
 
 static const char *const image_names[NUM_PAIRS] = {"train-images-idx3-ubyte",
@@ -41,9 +51,9 @@ static const char *const label_names[NUM_PAIRS] = {"train-labels-idx1-ubyte",
 static tr_status load_labels(const char *dir, int pair, tr__idx *out)
 {
   file_name labels;
-  TR_CHECK(find_file(dir, label_names[pair], &labels), TR_ENOINPUT,
-           "%s: found %s but not %s", dir, image_names[pair],
-           label_names[pair]);
+  TR_TRY(find_file(dir, label_names[pair], &labels));
+  TR_CHECK(labels.is_there, TR_ENOINPUT, "%s: found %s but not %s", dir,
+           image_names[pair], label_names[pair]);
   TR_TRY(tr__idx_load(labels.path, labels.is_gz, 1, out));
   return TR_OK;
 }
@@ -51,8 +61,8 @@ static tr_status load_labels(const char *dir, int pair, tr__idx *out)
 static tr_status load_pair(const char *dir, int pair, idx *state)
 {
   file_name images;
-  TR_CHECK(find_file(dir, image_names[pair], &images), TR_ENOINPUT, "%s: no %s",
-           dir, image_names[pair]);
+  TR_TRY(find_file(dir, image_names[pair], &images));
+  TR_CHECK(images.is_there, TR_ENOINPUT, "%s: no %s", dir, image_names[pair]);
   TR_TRY(tr__idx_load(images.path, images.is_gz, 3, &state->images));
   TR_TRY(load_labels(dir, pair, &state->labels));
   TR_CHECK(state->images.dims[0] == state->labels.dims[0], TR_EDATA,
@@ -176,7 +186,8 @@ static tr_status find_pairs(const char *dir, bool *has)
 {
   file_name name;
   for (int i = 0; i < NUM_PAIRS; i++) {
-    has[i] = find_file(dir, image_names[i], &name);
+    TR_TRY(find_file(dir, image_names[i], &name));
+    has[i] = name.is_there;
   }
   TR_CHECK(has[TRAIN] || has[TEST], TR_ENOINPUT,
            "%s: no IDX files: neither %s nor %s, with or without .gz", dir,

@@ -320,8 +320,8 @@ tr_status tr__read_head(const tr__file_ops *ops,
   TR_CHECK(fd >= 0, errno == ELOOP ? TR_EDATA : tr__errno_status(errno),
            "%s: cannot open: %s", path, strerror(errno));
   if (fstat(fd, &info) < 0) {
-    status =
-        TR_FAIL(TR_EIO, "%s: cannot look at it: %s", path, strerror(errno));
+    status = TR_FAIL(tr__errno_status(errno), "%s: cannot look at it: %s", path,
+                     strerror(errno));
   } else if (!S_ISREG(info.st_mode)) {
     status = TR_FAIL(TR_EDATA, "%s: is no regular file", path);
   } else {

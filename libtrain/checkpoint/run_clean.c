@@ -39,7 +39,7 @@ static bool remove_data(const tr__file_ops *ops,
   }
   tr_status status = tr__read_head(ops, full.text, head, sizeof head, &length);
   if (status != TR_OK) {
-    return status != TR_EIO;
+    return status == TR_EDATA || status == TR_ENOINPUT;
   }
   bool is_its =
       tr__seal_peek(head, length, &seal) &&

@@ -13,6 +13,13 @@ tr__joined tr__join(const char *dir, const char *name)
   return path;
 }
 
+/* A file in a directory's place is no directory that is not there. */
+static tr_status listing_status(int code)
+{
+  tr_status status = tr__errno_status(code);
+  return status == TR_ENOINPUT ? TR_EIO : status;
+}
+
 tr_status tr__run_dir_each(const char *path,
                            tr_status (*visit)(void *user,
                                               const char *path,
@@ -26,8 +33,8 @@ tr_status tr__run_dir_each(const char *path,
   if (stream == NULL && errno == ENOENT) {
     return TR_OK;
   }
-  TR_CHECK(stream != NULL, TR_EIO, "%s: cannot list the directory: %s", path,
-           strerror(errno));
+  TR_CHECK(stream != NULL, listing_status(errno),
+           "%s: cannot list the directory: %s", path, strerror(errno));
   tr_status status = TR_OK;
   int code = 0;
   while (status == TR_OK) {
@@ -41,8 +48,8 @@ tr_status tr__run_dir_each(const char *path,
   }
   closedir(stream);
   TR_TRY(status);
-  TR_CHECK(code == 0, TR_EIO, "%s: cannot list the directory: %s", path,
-           strerror(code));
+  TR_CHECK(code == 0, listing_status(code), "%s: cannot list the directory: %s",
+           path, strerror(code));
   return TR_OK;
 }
 

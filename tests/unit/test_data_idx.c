@@ -4,6 +4,7 @@
 #include "base/random_impl.h"
 #include "data/idx_impl.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 #include <zlib.h>
 
@@ -231,6 +232,24 @@ static void load_and_release(const char *path, bool gz, bool must_fail)
   free(got.bytes);
 }
 
+/* Else the training pair alone would be cut into both splits. */
+static void test_a_test_pair_that_cannot_be_looked_at_is_no_missing_one(void)
+{
+  static const char *const targets[] = {"t10k-images-idx3-ubyte", "gone"};
+  static const tr_status expected[] = {TR_EIO, TR_ENOINPUT};
+  for (int i = 0; i < 2; i++) {
+    const char *dir = new_dir(i == 0 ? "loop" : "gone");
+    char link[PATH_MAX];
+    write_pair(dir, "train", false);
+    snprintf(link, sizeof link, "%s/t10k-images-idx3-ubyte", dir);
+    ASSERT_EQ(symlink(targets[i], link), 0);
+    alone a;
+    tr_dataset *data;
+    ASSERT_FAILS(tr_idx_open(alone_init(&a, 0, 1, TR_F32), dir, "test", &data),
+                 expected[i], "t10k-images-idx3-ubyte");
+  }
+}
+
 static void test_files_cut_anywhere_are_refused(void)
 {
   uint8_t bytes[512];
@@ -377,6 +396,7 @@ static const tr_test tests[] = {
     TEST(test_extents_that_overflow_are_refused),
     TEST(test_a_gz_that_promises_too_much_is_refused_before_memory),
     TEST(test_other_counts_and_missing_files_are_refused),
+    TEST(test_a_test_pair_that_cannot_be_looked_at_is_no_missing_one),
     TEST(test_files_cut_anywhere_are_refused),
     TEST(test_flipped_bits_never_crash),
     TEST(test_gz_files_of_several_members_are_read),
