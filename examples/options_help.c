@@ -78,7 +78,7 @@ void example_options_help(const example_options *defaults, FILE *out)
       [TRAIN_GPT] = {"train_gpt", "Train a transformer that writes text."},
       [TRAIN_SURROGATE] = {"train_surrogate",
                            "Train a network in a solver's place."}};
-  fprintf(out, "usage: %s [OPTION...]\n%s\n\n",
+  fprintf(out, "Usage: %s [OPTION...]\n%s\n\n",
           programs[defaults->program].name,
           programs[defaults->program].purpose);
   const example_entry *entry = example_entries;
