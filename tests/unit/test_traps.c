@@ -132,6 +132,44 @@ static void test_no_optimizer_traps(void)
   everywhere(run_optimizers);
 }
 
+static void steps_of(tr_model *net, tr_optimizer *opt)
+{
+  for (int step = 0; step < NUM_STEPS; step++) {
+    train(net, opt, step);
+  }
+  tr_optimizer_destroy(&opt);
+  tr_model_destroy(&net);
+}
+
+/* The padding between parameters has no gradient. */
+static void run_without_eps(tr_context *ctx, const char *device, tr_dtype dtype)
+{
+  tr_optimizer *opt;
+  tr_adam_opts adam = tr_adam_defaults();
+  tr_rmsprop_opts rmsprop = tr_rmsprop_defaults();
+  tr_adagrad_opts adagrad = tr_adagrad_defaults();
+  adam.lr = rmsprop.lr = adagrad.lr = 0.01;
+  adam.eps = rmsprop.eps = adagrad.eps = 0;
+  adagrad.first_sum = 0.1;
+  tr_model *net = small_net(ctx);
+  trap_name(device, dtype, "adam with eps 0");
+  ASSERT_OK(tr_adam_create(net, &adam, &opt));
+  steps_of(net, opt);
+  net = small_net(ctx);
+  trap_name(device, dtype, "rmsprop with eps 0");
+  ASSERT_OK(tr_rmsprop_create(net, &rmsprop, &opt));
+  steps_of(net, opt);
+  net = small_net(ctx);
+  trap_name(device, dtype, "adagrad with eps 0");
+  ASSERT_OK(tr_adagrad_create(net, &adagrad, &opt));
+  steps_of(net, opt);
+}
+
+static void test_an_eps_of_0_divides_no_padding_by_0(void)
+{
+  everywhere(run_without_eps);
+}
+
 static double half(void *user, int64_t step)
 {
   (void)user;
@@ -211,6 +249,7 @@ static void test_long_attention_does_not_trap(void)
 static const tr_test tests[] = {
     TEST(test_no_layer_traps),
     TEST(test_no_optimizer_traps),
+    TEST(test_an_eps_of_0_divides_no_padding_by_0),
     TEST(test_no_schedule_traps),
     TEST(test_long_attention_does_not_trap),
 };

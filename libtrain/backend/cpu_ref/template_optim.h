@@ -54,7 +54,7 @@ void TR_FN(rmsprop_update)(const tr__rmsprop_update_args *args)
       .rest = (TR_REAL)(1 - args->alpha),
       .mean = TR_FN(blend_of)(args->alpha),
       .lr = (TR_REAL)(block->lr * args->lr_scale),
-      .eps = (TR_REAL)args->eps,
+      .eps = TR_FN(divisor_eps)(args->eps),
       .momentum = (TR_REAL)args->momentum,
   };
   TR_REAL *state[4] = {args->p.data, args->v.data, args->m.data,
@@ -88,7 +88,7 @@ void TR_FN(adagrad_update)(const tr__adagrad_update_args *args)
   const rms_numbers numbers = {.scale = gradient[0],
                                .decay = gradient[1],
                                .lr = (TR_REAL)(block->lr * args->lr_scale),
-                               .eps = (TR_REAL)args->eps};
+                               .eps = TR_FN(divisor_eps)(args->eps)};
   TR_REAL *state[2] = {args->p.data, args->v.data};
   TR_FN(adagrad)(state, args->grad.data, tr__tensor_count(&args->p), &numbers);
 }

@@ -6,6 +6,15 @@ static inline TR_REAL square_root(TR_REAL x)
                                           : (TR_REAL)sqrt((double)x);
 }
 
+/* What is added to a root before it divides. Of an eps of 0 the smallest
+ * number, which changes no root but 0: what has had no gradient, as the padding
+ * between parameters, then stays instead of becoming 0/0. */
+static inline TR_REAL TR_FN(divisor_eps)(double eps)
+{
+  const double smallest = sizeof(TR_REAL) == sizeof(float) ? FLT_MIN : DBL_MIN;
+  return (TR_REAL)(eps > smallest ? eps : smallest);
+}
+
 /* What a gradient is multiplied by, planned / true weight and the clipping, and
  * the decay that is added to it. Both are 0 where no sample had any weight. */
 static void TR_FN(gradient_numbers)(TR_REAL numbers[2],
@@ -166,7 +175,7 @@ void TR_FN(adam_update)(const tr__adam_update_args *args)
       .rest2 = (TR_REAL)(1 - args->beta2),
       .step = (TR_REAL)(lr / block->correction1),
       .root = (TR_REAL)sqrt(block->correction2),
-      .eps = (TR_REAL)args->eps,
+      .eps = TR_FN(divisor_eps)(args->eps),
   };
   TR_REAL *state[3] = {args->p.data, args->m.data, args->v.data};
   TR_FN(adam)(state, args->grad.data, tr__tensor_count(&args->p), &numbers);

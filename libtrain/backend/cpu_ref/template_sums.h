@@ -8,6 +8,7 @@
 #include "base/random_impl.h"
 #include "base/vector_half_impl.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
