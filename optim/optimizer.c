@@ -1,6 +1,6 @@
 /* What all optimizers share: creation, the step, the schedule. */
-#include "base/locale_impl.h"
 #include "base/optimizer_impl.h"
+#include "base/suspect_impl.h"
 #include "optim/schedule_impl.h"
 
 #include <math.h>
@@ -394,23 +394,30 @@ static tr_status check_finite(const tr_optimizer *opt)
     return TR_OK;
   }
   double loss = 0;
-  char value[32] = "not finite";
   TR_TRY(read_loss(opt, &loss));
   /* A scale above 1/2 may have been too large for float16's gradients. */
   bool is_overflow = opt->growth_interval > 0 && block.loss_scale >= 1;
   if (isfinite(loss) && is_overflow) {
     return TR_OK;
   }
-  if (!isfinite(loss)) {
-    tr__format(value, sizeof value, "%g", isnan(loss) ? (double)NAN : loss);
-  }
-  return tr__agree(
-      opt->store->ctx->comm,
-      TR_FAIL(TR_ENUMERIC,
-              "the %s of step %lld is %s; nothing was changed; lower the rate "
-              "(lr is %g)",
-              isfinite(loss) ? "gradient" : "loss",
-              (long long)opt->num_steps + 1, value, tr_optimizer_lr(opt)));
+  const tr__senseless found = {.status = TR_ENUMERIC,
+                               .what = isfinite(loss) ? "gradient" : "loss",
+                               .step = opt->num_steps + 1,
+                               .value = isfinite(loss) ? (double)NAN : loss,
+                               .effect = "; nothing was changed",
+                               .lr = tr_optimizer_lr(opt)};
+  return tr__suspect_fail(opt->store->ctx, &found);
+}
+
+/* This rank's sample alone: no other is asked for. */
+static tr_status warn_of_sample(const tr_optimizer *opt)
+{
+  tr__step_block block;
+  TR_TRY(read_block(opt, &block));
+  tr__suspect_warn(opt->store->ctx, block.skip != 0
+                                        ? "this step is skipped"
+                                        : "this step has a loss without sense");
+  return TR_OK;
 }
 
 tr_status
@@ -504,6 +511,9 @@ static tr_status step(tr_optimizer *opt)
       tr__store_clear_grads(store);
       return tr_error_push(status, __FILE__, __LINE__);
     }
+  }
+  if (opt->on_nonfinite == TR_NONFINITE_SKIP && tr__suspect_is_new(ctx)) {
+    TR_TRY(warn_of_sample(opt));
   }
   TR_TRY(update(opt));
   tr__store_changed(store);

@@ -145,6 +145,9 @@ TR_API tr_status tr_model_allreduce_grads(tr_model *net);
  *
  *   loss = sum of w_i l_i / sum of w_i   over all samples of all ranks
  *
+ * A loss that is not finite, or above 1e25, makes a rank warn of the first
+ * sample of its batch that cannot be computed with.
+ *
  * loss  [out]  the same on all ranks; 0 where the batch was empty
  *
  * Calls:     collective on the context's communicator (free of messages after

@@ -71,7 +71,9 @@ typedef struct tr_param_group {
 
 /* What happens in a step whose loss or gradient is NaN or Inf: the sums over
  * all ranks and all batches since the last step, so that all ranks decide
- * alike. A loss of an evaluation is reported as it is.
+ * alike. The first sample is named that cannot be computed with, where there is
+ * one: in the failure, with TR_NONFINITE_SKIP in a warning of its rank. Only
+ * then are batches searched. The bad sample comes again after a roll-back.
  *
  * The trainer does all of TR_NONFINITE_ROLLBACK (tr_trainer_opts). In a loop of
  * one's own tr_optimizer_step() fails as with TR_NONFINITE_STOP, and going back

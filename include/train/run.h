@@ -366,8 +366,10 @@ TR_API tr_status tr_trainer_resume(tr_trainer *trainer);
  * Calls:     collective on the model's communicator
  * Errors:    as tr_model_forward(), tr_model_backward(),
  *            tr_model_allreduce_grads(), tr_optimizer_step(); TR_ENUMERIC
- *            where the loss is not finite, unless such steps are skipped: the
- *            gradients are cleared, and the caller may go on
+ *            where the loss is not finite, unless such steps are skipped, and
+ *            TR_EDATA where it is finite, above 1e25 and a sample is to blame,
+ *            such as a fill value; the message names it: the gradients are
+ *            cleared, and the caller may go on
  * Ownership: batch is borrowed for the call
  * Threads:   one thread per context
  * Exact:     bitwise repeatable for fixed ranks and backend; where ranks share
@@ -387,8 +389,10 @@ TR_API tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch);
  * Calls:     collective on the model's communicator
  * Errors:    those of its parts; TR_ENUMERIC where the loss is not finite,
  *            unless such steps are skipped or rolled back, and where roll-backs
- *            do not help; TR_ESTOPPED after a requested stop (checkpoint
- *            saved); TR_EIO where the last save fails. Agreed on all ranks.
+ *            do not help; TR_EDATA for a sample of the test that cannot be
+ *            computed with (a checkpoint is saved before); TR_ESTOPPED after a
+ *            requested stop (checkpoint saved); TR_EIO where the last save
+ *            fails. Agreed on all ranks.
  * Ownership: nothing is created or kept
  * Threads:   one thread per context
  * Exact:     bitwise repeatable for fixed ranks and backend, over any number
@@ -403,7 +407,9 @@ TR_API tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report);
  *                        regression
  *
  * Calls:     collective on the model's communicator
- * Errors:    TR_EDATA and others of the data set; TR_ECOMM; agreed
+ * Errors:    TR_EDATA and others of the data set, also where a sample that
+ *            cannot be computed with makes a loss that is not finite or above
+ *            1e25; TR_ECOMM; agreed
  * Ownership: loader is borrowed for the call; it ends one epoch further on
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_trainer_evaluate(tr_trainer *trainer,

@@ -43,6 +43,10 @@ const tr__origin *tr__error_origin(void);
 /* tr__error_set_agreed - mark the trace as agreed, and as rank's message. */
 void tr__error_set_agreed(int rank, bool here, const char *message);
 
+/* tr__error_restore - make an agreed failure the last one again, here: as
+ * tr__error_is_elsewhere() said that it was not. */
+void tr__error_restore(const tr__origin *origin, bool here);
+
 /* tr__error_set_rank - say where a failure arose that is not agreed on. */
 void tr__error_set_rank(int rank);
 

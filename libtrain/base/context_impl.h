@@ -14,8 +14,10 @@ enum { TR__LOG_INFO = 0, TR__LOG_WARNING = 1 };
 
 /* A sample of this rank that cannot be computed with: base/suspect_impl.h. */
 typedef struct tr__suspect {
-  int64_t step; /* that it was read for; 0: there is none */
-  bool is_told; /* the program has been told of it by a warning */
+  int64_t step;   /* that it was read for; 0: there is none */
+  bool is_told;   /* the program has been told of it by a warning */
+  int64_t blamed; /* the step that has failed for it, on all ranks, which then
+                     have the text of the same one; 0: none */
   int num_warnings;
   char text[TR__MESSAGE_BYTES / 2];
 } tr__suspect;

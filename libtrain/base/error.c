@@ -107,6 +107,12 @@ void tr__error_set_agreed(int rank, bool here, const char *message)
   trace.is_elsewhere = !here;
 }
 
+void tr__error_restore(const tr__origin *origin, bool here)
+{
+  TR_FAIL(origin->status, "%s", origin->message);
+  tr__error_set_agreed(origin->rank, here, origin->message);
+}
+
 void tr__error_set_rank(int rank)
 {
   if (!trace.origin.agreed) {

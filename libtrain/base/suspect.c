@@ -6,6 +6,7 @@
 #include "base/suspect_impl.h"
 
 #include "base/dataset_impl.h"
+#include "base/locale_impl.h"
 
 #include <float.h>
 #include <math.h>
@@ -52,22 +53,22 @@ bool tr__number_fault(double value,
 {
   double most = largest(compute);
   if (!isfinite(value)) {
-    snprintf(out, TR__FAULT_BYTES, "is %g", isnan(value) ? NAN : value);
+    tr__format(out, TR__FAULT_BYTES, "is %g", isnan(value) ? NAN : value);
     return true;
   }
   if (fabs(value) > most) {
-    snprintf(out, TR__FAULT_BYTES, "is %g, more than %s holds (%g)", value,
-             tr__dtype_name(compute), most);
+    tr__format(out, TR__FAULT_BYTES, "is %g, more than %s holds (%g)", value,
+               tr__dtype_name(compute), most);
     return true;
   }
   const char *missing = missing_value(value, is_strict);
   if (missing != NULL) {
-    snprintf(out, TR__FAULT_BYTES, "is %g, %s", value, missing);
+    tr__format(out, TR__FAULT_BYTES, "is %g, %s", value, missing);
     return true;
   }
   if (is_strict && compute != TR_F16 && fabs(value) > sqrt(most)) {
-    snprintf(out, TR__FAULT_BYTES, "is %g, whose square %s cannot hold", value,
-             tr__dtype_name(compute));
+    tr__format(out, TR__FAULT_BYTES, "is %g, whose square %s cannot hold",
+               value, tr__dtype_name(compute));
     return true;
   }
   return false;
@@ -143,7 +144,8 @@ original(const tr__source *source, int64_t row, const tr__looked *in, int64_t i)
   int64_t count = tr_shape_count(&wide.shape);
   const tr__numbers numbers = {.values = in->values, .dtype = in->dtype};
   double value = tr__number_at(&numbers, row * in->elements + i);
-  if (in->elements != (in->is_target ? wide.target_values : count)) {
+  if (isnan(value) ||
+      in->elements != (in->is_target ? wide.target_values : count)) {
     return value;
   }
   double *x = calloc((size_t)count, sizeof *x);
@@ -239,10 +241,15 @@ void tr__suspect_look(tr_context *ctx,
   }
 }
 
+bool tr__suspect_is_new(const tr_context *ctx)
+{
+  return ctx->suspect.step > 0 && !ctx->suspect.is_told;
+}
+
 void tr__suspect_warn(tr_context *ctx, const char *consequence)
 {
   tr__suspect *suspect = &ctx->suspect;
-  if (suspect->step == 0 || suspect->is_told) {
+  if (!tr__suspect_is_new(ctx)) {
     return;
   }
   suspect->is_told = true;
@@ -256,31 +263,57 @@ void tr__suspect_warn(tr_context *ctx, const char *consequence)
   }
 }
 
-tr_status tr__suspect_blame(tr_context *ctx, const tr__not_finite *what)
+/* "the loss of step 3 is nan"; a gradient's value is not known. Step 0 is that
+ * of an evaluation. */
+static void describe(const tr__senseless *found, char out[TR__FAULT_BYTES])
+{
+  char value[32] = "not finite", where[48] = "the evaluation";
+  if (!isnan(found->value)) {
+    tr__format(value, sizeof value, "%g", found->value);
+  } else if (strcmp(found->what, "gradient") != 0) {
+    snprintf(value, sizeof value, "nan"); /* whatever its sign */
+  }
+  if (found->step > 0) {
+    snprintf(where, sizeof where, "step %lld", (long long)found->step);
+  }
+  snprintf(out, TR__FAULT_BYTES, "the %s of %s is %s", found->what, where,
+           value);
+}
+
+tr_status tr__suspect_blame(tr_context *ctx, const tr__senseless *found)
 {
   tr__comm *comm = ctx->comm;
   tr__suspect *suspect = &ctx->suspect;
-  bool is_recent = suspect->step > 0 && suspect->step >= what->step - 1;
+  bool is_recent = suspect->step > 0 && suspect->step >= found->step - 1;
   int64_t rank = is_recent ? comm->rank : comm->size;
   TR_TRY(comm->type->reduce_i64(comm, &rank, 1, TR__MIN));
   if (rank == comm->size) {
     return TR_OK;
   }
-  char text[sizeof suspect->text] = "";
-  snprintf(text, sizeof text, "%s", suspect->text);
-  TR_TRY(comm->type->broadcast(comm, text, sizeof text, (int)rank));
+  char *text = suspect->text;
+  TR_TRY(comm->type->broadcast(comm, text, sizeof suspect->text, (int)rank));
   suspect->step = 0;
-  char message[TR__MESSAGE_BYTES];
-  snprintf(message, sizeof message, "the %s is %s: %s", what->what, what->value,
-           text);
-  TR_FAIL(TR_EDATA, "%s", message);
+  suspect->blamed = found->step;
+  char message[TR__MESSAGE_BYTES], what[TR__FAULT_BYTES];
+  describe(found, what);
+  snprintf(message, sizeof message, "%s: %s%s", what, text, found->effect);
+  TR_FAIL(found->status, "%s", message);
   tr__error_set_agreed((int)rank, rank == comm->rank, message);
-  return TR_EDATA;
+  return found->status;
 }
 
-tr_status tr__suspect_fail(tr_context *ctx, const tr__not_finite *what)
+/* Before the first update the rate has changed nothing yet. */
+tr_status tr__suspect_fail(tr_context *ctx, const tr__senseless *found)
 {
-  TR_TRY(tr__suspect_blame(ctx, what));
-  return tr__agree(ctx->comm, TR_FAIL(TR_ENUMERIC, "the %s is %s; %s",
-                                      what->what, what->value, what->advice));
+  char what[TR__FAULT_BYTES], advice[128];
+  TR_TRY(tr__suspect_blame(ctx, found));
+  describe(found, what);
+  tr__format(advice, sizeof advice, "lower the rate (lr is %g)", found->lr);
+  return tr__agree(
+      ctx->comm,
+      TR_FAIL(found->status, "%s%s; %s", what, found->effect,
+              found->step > 1
+                  ? advice
+                  : "no update has been made, so it is not the rate: look at "
+                    "the scale of inputs and targets and at the first values"));
 }

@@ -8,6 +8,12 @@
 
 #define TR__FAULT_BYTES 96
 
+/* Losses that have no sense, even where they are finite: of a rank's sum the
+ * batch is looked at, of a mean over all ranks these are asked. The first is
+ * lower, so that some rank has looked. */
+#define TR__SENSELESS_SUM  1e20
+#define TR__SENSELESS_MEAN 1e25
+
 /* tr__number_fault - what is wrong with a number of data, as "is nan", for a
  * type that computes with it; false where nothing is.
  *
@@ -52,24 +58,29 @@ void tr__suspect_look(tr_context *ctx,
                       int num_arrays,
                       int64_t step);
 
+/* tr__suspect_is_new - this rank has a sample that it has not told of. */
+bool tr__suspect_is_new(const tr_context *ctx);
+
 /* tr__suspect_warn - this rank's warning of a sample that it has not told of
  * yet, with what comes of it; nothing where there is none. */
 void tr__suspect_warn(tr_context *ctx, const char *consequence);
 
-/* A loss or a gradient that is not finite, on all ranks alike. */
-typedef struct tr__not_finite {
-  const char *what;   /* "loss of step 3" */
-  const char *value;  /* "nan" */
-  const char *advice; /* where no sample is to blame */
-  int64_t step;
-} tr__not_finite;
+/* A loss or a gradient without sense, on all ranks alike. */
+typedef struct tr__senseless {
+  tr_status status;
+  const char *what;   /* "loss" */
+  int64_t step;       /* from 1; 0: of an evaluation */
+  double value;       /* not finite, or too large */
+  const char *effect; /* "; nothing was changed" */
+  double lr;
+} tr__senseless;
 
-/* tr__suspect_blame - TR_EDATA with the lowest rank's sample of this step or
- * the one before, TR_OK where no rank has one. Collective, and agreed. */
-tr_status tr__suspect_blame(tr_context *ctx, const tr__not_finite *what);
+/* tr__suspect_blame - its status with the lowest rank's bad sample of this step
+ * or the one before, TR_OK where no rank has one. Collective, and agreed. */
+tr_status tr__suspect_blame(tr_context *ctx, const tr__senseless *found);
 
-/* tr__suspect_fail - the same, and TR_ENUMERIC with the advice where no rank
- * has a bad sample. */
-tr_status tr__suspect_fail(tr_context *ctx, const tr__not_finite *what);
+/* tr__suspect_fail - the same, and where no rank has a bad sample its status
+ * with advice. */
+tr_status tr__suspect_fail(tr_context *ctx, const tr__senseless *found);
 
 #endif

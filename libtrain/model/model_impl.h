@@ -116,6 +116,11 @@ void tr__model_clean_targets(tr_model *net,
                              const tr__node *node,
                              const tr_batch *batch);
 
+/* tr__model_look_at - after forward: where this rank's loss has no sense,
+ * search the batch for numbers that cannot be computed with
+ * (base/suspect_impl.h). */
+void tr__model_look_at(tr_model *net, const tr_batch *batch);
+
 /* tr__input_slot - where the batch's rows go that an input node takes. */
 const tr__slot *tr__input_slot(const tr__node *node);
 
@@ -238,6 +243,10 @@ void tr__overlap_release(tr_model *net);
  * tr__overlap_settle - all; TR_ECOMM for what has failed since the step. */
 void tr__overlap_await(tr_model *net, const tr__node *node);
 tr_status tr__overlap_settle(tr_model *net);
+
+/* tr__model_mean_loss - tr_model_loss() without a warning of bad samples: the
+ * caller looks at it. */
+tr_status tr__model_mean_loss(tr_model *net, double *loss);
 
 /* tr__model_local_sums - this rank's sums of the last forward: the first
  * TR__TAIL_FAILED entries of a tail. Waits for the device. */

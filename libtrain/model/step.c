@@ -1,6 +1,8 @@
 /* The life of one step: forward, backward, all-reduce, loss. */
+#include "base/suspect_impl.h"
 #include "model/model_impl.h"
 
+#include <math.h>
 #include <string.h>
 
 static tr__run make_run(tr_model *net, bool is_backward)
@@ -161,6 +163,7 @@ static tr_status forward(tr_model *net, const tr_batch *batch)
   tr__store_refresh(&net->store, &net->ctx->backend->stream);
   tr__model_compute(net, batch);
   TR_TRY(tr__overlap_settle(net));
+  tr__model_look_at(net, batch);
   net->phase = TR__PHASE_FORWARD;
   return TR_OK;
 }
@@ -412,11 +415,20 @@ static double weighted_mean(const tr_model *net, double sum)
   return weight != 0 ? sum / weight : 0;
 }
 
-tr_status tr_model_loss(tr_model *net, double *loss)
+tr_status tr__model_mean_loss(tr_model *net, double *loss)
 {
   *loss = 0;
   TR_TRY(know_sums(net, "tr_model_loss"));
   *loss = weighted_mean(net, tr__tail_loss(net->known));
+  return TR_OK;
+}
+
+tr_status tr_model_loss(tr_model *net, double *loss)
+{
+  TR_TRY(tr__model_mean_loss(net, loss));
+  if (!(fabs(*loss) < TR__SENSELESS_MEAN)) {
+    tr__suspect_warn(net->ctx, "the loss has no sense");
+  }
   return TR_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "run/evaluate_impl.h"
 
 #include "base/dataset_impl.h"
+#include "base/suspect_impl.h"
 #include "model/model_impl.h"
 
 #include <math.h>
@@ -111,6 +112,20 @@ static tr_status sum_over_ranks(tr_model *net, batch_sums *sums, double *totals)
   return TR_OK;
 }
 
+/* A model may have lost its way, which its loss then says; a sample that cannot
+ * be computed with is a failure. */
+static tr_status check_data(tr_context *ctx, const double *sums)
+{
+  double loss = tr__tail_loss(sums) / sums[TR__TAIL_WEIGHT];
+  if (sums[TR__TAIL_WEIGHT] == 0 || fabs(loss) < TR__SENSELESS_MEAN) {
+    ctx->suspect.step = 0; /* no step of training is its own */
+    return TR_OK;
+  }
+  const tr__senseless found = {
+      .status = TR_EDATA, .what = "loss", .value = loss, .effect = ""};
+  return tr__suspect_blame(ctx, &found);
+}
+
 static tr_status
 evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
 {
@@ -119,6 +134,7 @@ evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
   tr_status before = ctx->pending;
   double sums[TR__TAIL_FAILED] = {0};
   batch_sums batches = {0};
+  ctx->suspect.step = 0; /* whatever is found from here on is found in here */
   /* No messages between the batches: a rank that fails is heard afterwards. */
   tr_model_set_training(net, 0);
   tr_status status = sum_epoch(net, loader, &batches);
@@ -139,7 +155,7 @@ evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
   if (!tr__has_accuracy(net)) {
     *accuracy = NAN;
   }
-  return TR_OK;
+  return check_data(ctx, sums);
 }
 
 tr_status

@@ -16,6 +16,7 @@ typedef struct tr__setback {
   int64_t step;
   bool is_state; /* found when it was to be saved, after the step */
   double loss, lr;
+  const char *sample; /* that is to blame, and why; NULL: none is known */
 } tr__setback;
 
 /* tr__roll_back - load the newest checkpoint of this run on all ranks, lower

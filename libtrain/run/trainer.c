@@ -2,6 +2,7 @@
 #include "base/dataset_impl.h"
 #include "base/locale_impl.h"
 #include "base/optimizer_impl.h"
+#include "base/suspect_impl.h"
 #include "model/model_impl.h"
 #include "run/announce_impl.h"
 #include "run/evaluate_impl.h"
@@ -173,6 +174,14 @@ static int64_t num_steps(const tr_trainer *trainer)
   return tr_optimizer_num_steps(trainer->opts.optimizer);
 }
 
+/* What the optimizer has blamed for this step, on all ranks alike. */
+static const char *sample_of(const tr_trainer *trainer, bool is_state)
+{
+  const tr__suspect *suspect = &trainer->ctx->suspect;
+  bool is_blamed = !is_state && suspect->blamed == num_steps(trainer) + 1;
+  return is_blamed ? suspect->text : NULL;
+}
+
 static tr_status roll_back(tr_trainer *trainer, bool is_state)
 {
   const tr_optimizer *opt = trainer->opts.optimizer;
@@ -180,11 +189,13 @@ static tr_status roll_back(tr_trainer *trainer, bool is_state)
   const tr__setback cause = {.step = num_steps(trainer) + !is_state,
                              .is_state = is_state,
                              .loss = trainer->report.train_loss,
-                             .lr = tr_optimizer_lr(opt)};
+                             .lr = tr_optimizer_lr(opt),
+                             .sample = sample_of(trainer, is_state)};
   int64_t step;
   tr__progress_end(&trainer->progress);
   TR_TRY(tr__roll_back(trainer->ctx, &trainer->rollback,
                        trainer->checkpoint_dir, &run, &cause, &step));
+  trainer->ctx->suspect.blamed = 0; /* the step comes again */
   tr__joblog_rollback(&trainer->log,
                       &(tr__joblog_back){.from_step = cause.step,
                                          .to_step = step,
@@ -196,20 +207,29 @@ static tr_status roll_back(tr_trainer *trainer, bool is_state)
 }
 
 /* Where the optimizer does not look. The sums of the loss are the same on all
- * ranks, so every rank comes here. */
+ * ranks, so every rank comes here. A loss that is finite and yet has no sense
+ * ends the run where a sample is to blame, a fill value in it, say: no policy
+ * would leave it out, and the optimizer's slots would keep what it gives. */
 static tr_status check_loss(const tr_trainer *trainer, double loss)
 {
   const tr_optimizer *opt = trainer->opts.optimizer;
-  if (isfinite(loss) || opt->on_nonfinite != TR_NONFINITE_IGNORE) {
+  bool is_finite = isfinite(loss);
+  if (fabs(loss) < TR__SENSELESS_MEAN ||
+      (!is_finite && opt->on_nonfinite != TR_NONFINITE_IGNORE)) {
     return TR_OK;
   }
-  tr__store_clear_grads(opt->store);
-  return tr__agree(
-      trainer->ctx->comm,
-      TR_FAIL(TR_ENUMERIC,
-              "the loss of step %lld is %g; lower the rate (lr is %g)",
-              (long long)tr_optimizer_num_steps(opt) + 1,
-              isnan(loss) ? (double)NAN : loss, tr_optimizer_lr(opt)));
+  const tr__senseless found = {.status = is_finite ? TR_EDATA : TR_ENUMERIC,
+                               .what = "loss",
+                               .step = tr_optimizer_num_steps(opt) + 1,
+                               .value = loss,
+                               .effect = "",
+                               .lr = tr_optimizer_lr(opt)};
+  tr_status status = is_finite ? tr__suspect_blame(trainer->ctx, &found)
+                               : tr__suspect_fail(trainer->ctx, &found);
+  if (status != TR_OK) {
+    tr__store_clear_grads(opt->store);
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
 }
 
 /* is_back  [out]  the state is that of a checkpoint instead */
@@ -220,7 +240,7 @@ try_step(tr_trainer *trainer, const tr_batch *batch, bool *is_back)
   *is_back = false;
   TR_TRY(tr_model_forward(net, batch));
   TR_TRY(tr__model_backward_summed(net));
-  TR_TRY(tr_model_loss(net, &trainer->report.train_loss));
+  TR_TRY(tr__model_mean_loss(net, &trainer->report.train_loss));
   TR_TRY(check_loss(trainer, trainer->report.train_loss));
   tr_status status = tr_optimizer_step(trainer->opts.optimizer);
   if (status == TR_ENUMERIC && rolls_back(&trainer->opts)) {
@@ -279,15 +299,35 @@ tr_status tr_trainer_evaluate(tr_trainer *trainer,
   return tr__evaluate(trainer->opts.model, loader, loss, accuracy);
 }
 
+/* What training has reached is not lost to bad data of a test. */
+static tr_status save_in_spite(tr_trainer *trainer, tr_status status)
+{
+  const tr__origin origin = *tr__error_origin();
+  bool here = !tr__error_is_elsewhere();
+  if (status != TR_EDATA || !origin.agreed) {
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  if (save(trainer, true) != TR_OK) {
+    tr__progress_end(&trainer->progress);
+    tr__warn_root(trainer->ctx, "no checkpoint of step %lld: %s",
+                  (long long)num_steps(trainer), tr_error_message());
+  }
+  tr__error_restore(&origin, here);
+  return status;
+}
+
 static tr_status evaluate(tr_trainer *trainer)
 {
   if (trainer->opts.test_loader == NULL ||
       trainer->evaluated_step == num_steps(trainer)) {
     return TR_OK;
   }
-  TR_TRY(tr_trainer_evaluate(trainer, trainer->opts.test_loader,
-                             &trainer->report.test_loss,
-                             &trainer->report.test_accuracy));
+  tr_status status = tr_trainer_evaluate(trainer, trainer->opts.test_loader,
+                                         &trainer->report.test_loss,
+                                         &trainer->report.test_accuracy);
+  if (status != TR_OK) {
+    return save_in_spite(trainer, status);
+  }
   trainer->evaluated_step = num_steps(trainer);
   return TR_OK;
 }
@@ -494,8 +534,7 @@ static tr_status write_trace(tr_trainer *trainer, tr_status status)
   bool here = !tr__error_is_elsewhere();
   if (origin.agreed && tr__context_write_trace(trainer->ctx) != TR_OK) {
     tr__warn_root(trainer->ctx, "the trace is lost: %s", tr_error_message());
-    TR_FAIL(status, "%s", origin.message);
-    tr__error_set_agreed(origin.rank, here, origin.message);
+    tr__error_restore(&origin, here);
   }
   return status;
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <zlib.h>
 
+#define NETCDF_FILL 9.9692099683868690e+36
+
 enum { TRAIN = 60, TEST = 12, SIDE = 8, CLASSES = 3 };
 
 /* What one file is made of; every variant changes some of it. */
@@ -25,6 +27,8 @@ typedef struct plan {
   bool rows_of_ones; /* every column is 1 */
   int form;          /* of images: 0 (1, H, W), 3 (H, W, 3), 2 (H, W) */
   size_t stored;     /* /train/x is one chunk that expands to so many bytes */
+  double bad;        /* element 14 of x of one sample; 0: none is bad */
+  int bad_train, bad_test; /* its sample; -1: none of this part */
 } plan;
 
 static void must(long long code, const char *what)
@@ -95,6 +99,10 @@ static void write_x(hid_t group, const plan *p, hsize_t count, bool is_train)
   }
   for (hsize_t i = 0; i < values; i++) {
     x[i] = isnan(p->value) ? p->value : (double)(i * 7919 % 251);
+  }
+  int bad = is_train ? p->bad_train : p->bad_test;
+  if (p->bad != 0 && bad >= 0) {
+    x[(hsize_t)bad * pixels + 14] = p->bad;
   }
   if (is_train && p->stored > 0) {
     write_chunk(group, dims, p->stored);
@@ -260,7 +268,9 @@ int main(int argc, char **argv)
             .x_type = H5T_STD_U8LE,
             .y_type = H5T_STD_I32LE,
             .label = -100,
-            .skip = ""};
+            .skip = "",
+            .bad_train = 17,
+            .bad_test = -1};
 #define VARIANT(name, change)                                                  \
   if (strcmp(variant, name) == 0) {                                            \
     change;                                                                    \
@@ -298,6 +308,12 @@ int main(int argc, char **argv)
   VARIANT("bomb", p.stored = 200 << 20)
   VARIANT("test-shape", test_side = SIDE / 2)
   VARIANT("nan", p.x_type = H5T_IEEE_F32LE; p.value = NAN)
+  VARIANT("one-nan", p.x_type = H5T_IEEE_F32LE; p.bad = NAN)
+  VARIANT("one-inf", p.x_type = H5T_IEEE_F64LE; p.bad = -INFINITY)
+  VARIANT("one-large", p.x_type = H5T_IEEE_F64LE; p.bad = 1e39)
+  VARIANT("one-fill", p.x_type = H5T_IEEE_F32LE; p.bad = NETCDF_FILL)
+  VARIANT("test-nan", p.x_type = H5T_IEEE_F32LE; p.bad = NAN; p.bad_train = -1;
+          p.bad_test = 3)
   VARIANT("soft", p.skip = "/train/x"; p.link = "soft")
   VARIANT("external", p.skip = "/train/x"; p.link = "external")
   VARIANT("virtual", p.skip = "/train/x"; p.link = "virtual")

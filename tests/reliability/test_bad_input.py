@@ -395,7 +395,7 @@ def hdf5_rows():
             ("train and test of different shapes", hdf5("test-shape"), 78,
              "(1, 4, 4)"),
             ("samples that are not numbers", hdf5("nan"), 65,
-             "the loss of step 1 is")):
+             "element 0 of x is nan")):
         yield Row(title, prepare, data, code, text)
     yield Row("HDF5 smaller than the ranks", hdf5("tiny"), data, 65,
               "2 samples are fewer than the 3 ranks", ranks=(3,))
@@ -456,14 +456,45 @@ def checkpoint_rows():
               ["--batch", "4"] + resume, 0, "")
 
 
+def bad_sample_rows():
+    data = ["--data", "data.h5", "--steps", "4", "--no-shuffle"]
+    one = "data.h5 (train): sample 17, element 14 of x is "
+    for title, variant, text in (
+            ("HDF5 with one NaN", "one-nan", one + "nan"),
+            ("HDF5 with one infinity", "one-inf", one + "-inf"),
+            ("HDF5 with a double beyond float", "one-large",
+             one + "1e+39, more than float32 holds"),
+            ("HDF5 with a fill value", "one-fill",
+             one + "9.96921e+36, NetCDF's fill value"),
+            ("HDF5 with one NaN in the test", "test-nan",
+             "the loss of the evaluation is nan: data.h5 (test): sample 3, "
+             "element 14 of x is nan")):
+        yield Row(title, hdf5(variant), data, 65, text)
+    yield Row("HDF5 with one NaN: skip", hdf5("one-nan"),
+              data + ["--on-nonfinite", "skip"], 0,
+              "step 3: " + one + "nan; this step is skipped", warnings=1)
+    for policy in ("stop", "skip", "rollback"):
+        yield Row("HDF5 with a fill value: " + policy, hdf5("one-fill"),
+                  data + ["--on-nonfinite", policy], 65,
+                  one + "9.96921e+36, NetCDF's fill value")
+    yield Row("HDF5 with one NaN: roll-backs end", hdf5("one-nan"),
+              data + ["--on-nonfinite", "rollback"], 65,
+              "of step 0, which stays in run; mend the data", warnings=3)
+    yield Row("float16 with a double beyond it", hdf5("one-large"),
+              data + ["--dtype", "f16"], 65,
+              one + "1e+39, more than float16 holds (65504)")
+
+
 def nonfinite_rows():
     nan = ["--data", "data.h5", "--steps", "2", "--on-nonfinite"]
     yield Row("samples that are not numbers: stop", hdf5("nan"),
-              nan + ["stop"], 65, "the loss of step 1 is nan; nothing was")
+              nan + ["stop"], 65, "of x is nan; nothing was changed")
     yield Row("samples that are not numbers: ignore", hdf5("nan"),
               nan + ["ignore"], 65, "the loss of step 1 is nan")
-    yield Row("samples that are not numbers: skip", hdf5("nan"),
-              nan + ["skip"], 0, "")
+    for ranks, warnings in ((1, 2), (3, 6)):
+        yield Row("samples that are not numbers, of the test too: skip",
+                  hdf5("nan"), nan + ["skip"], 65, "the loss of the "
+                  "evaluation is nan: data.h5 (test): ", (ranks,), warnings)
     yield Row("samples that are not numbers: roll-backs end", hdf5("nan"),
               nan + ["rollback"], 65, "after 3 roll-backs to the checkpoint "
               "of step 0, which stays in run", warnings=3)
@@ -600,8 +631,8 @@ def mismatch_rows():
 
 def all_rows():
     for rows in (save_rows, open_rows, checkpoint_rows, nonfinite_rows,
-                 mismatch_rows, hdf5_rows, label_rows, damaged_rows, idx_rows,
-                 option_rows):
+                 bad_sample_rows, mismatch_rows, hdf5_rows, label_rows,
+                 damaged_rows, idx_rows, option_rows):
         yield from rows()
 
 
