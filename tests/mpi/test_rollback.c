@@ -473,8 +473,9 @@ static void test_a_stop_request_in_a_bad_step_is_heard(void)
 
 static void test_the_log_shows_the_way_back(void)
 {
-  char dir[300], log[310], line[400];
+  char dir[300], log[310], line[4000];
   static const char *const begins[] = {
+      "{\"start\":true,",
       "{\"step\":1,",
       "{\"step\":2,",
       "{\"rollback\":true,\"from_step\":3,\"to_step\":2,\"loss\":null,"
@@ -491,7 +492,7 @@ static void test_the_log_shows_the_way_back(void)
   end(&j);
   FILE *file = world_rank() == 0 ? fopen(log, "r") : NULL;
   ASSERT(world_rank() != 0 || file != NULL);
-  for (int i = 0; world_rank() == 0 && i < 6; i++) {
+  for (int i = 0; world_rank() == 0 && i < 7; i++) {
     ASSERT(fgets(line, sizeof line, file) != NULL);
     ASSERT(strncmp(line, begins[i], strlen(begins[i])) == 0);
   }
