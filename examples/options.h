@@ -21,8 +21,8 @@ typedef struct example_options {
   double lr, weight_decay; /* negative: the optimizer's default */
   double stall_timeout;    /* seconds; negative: none */
   double clip_norm;        /* 0: gradients are taken as they are */
-  int no_shuffle, resume, allow_changes, no_checkpoint, print_plan, zero1, help,
-      version;
+  int no_shuffle, resume, take_over, allow_changes, no_checkpoint, print_plan,
+      zero1, help, version;
   /* of train_gpt, which writes a text */
   const char *prompt; /* "": a line's end */
   int64_t length;

@@ -234,6 +234,7 @@ void example_train(tr_context *ctx,
                            ? TR_SAVE_ERROR_STOP
                            : TR_SAVE_ERROR_WARN,
       .allow_changes = options->allow_changes,
+      .take_over = options->take_over,
       .log_path = options->log,
       .progress = stdout,
       .title = options->title,

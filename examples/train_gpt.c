@@ -211,6 +211,7 @@ int main(int argc, char **argv)
   if (options.generate) {
     const tr_checkpoint saved = {.model = run.net,
                                  .allow_changes = options.allow_changes,
+                                 .take_over = options.take_over,
                                  .must_exist = 1};
     TR_MUST(tr_checkpoint_resume(ctx, options.checkpoint, &saved));
   } else {

@@ -152,6 +152,7 @@ typedef struct tr_checkpoint {
                               differ from the saved ones */
   tr_ema *ema;             /* may be NULL: no averages; not swapped in */
   int must_exist;          /* 1: resuming fails where there is no checkpoint */
+  int take_over;           /* 1: resuming may take another run's checkpoint */
 } tr_checkpoint;
 
 /* tr_checkpoint_save - make the state of a run durable.
@@ -190,6 +191,15 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
  * Where dir holds no checkpoint, nothing changes, or with run->must_exist the
  * call fails. Any number of ranks can read what any other number wrote.
  *
+ * With an optimizer a run goes on or begins: the directory is made, locked and
+ * tried before there is anything to lose, and dir/run.identity says durably
+ * whose it is from then on. What is resumed is the newest checkpoint of the run
+ * that was started last in dir, by whatever process. Where that run has saved
+ * nothing yet, it begins anew, and a warning names the run whose checkpoints
+ * are there: those go on only with run->take_over, which takes the newest of
+ * all and tells whose it is, also from a directory that cannot be written. In a
+ * directory of version 0.1 the newest is taken.
+ *
  * The model must be the saved one with all options of its layers and losses,
  * but those that change no function of a trained model: the p of tr_dropout()
  * and the std of tr_position(). So must the virtual shards of the context, and
@@ -204,8 +214,10 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
  * Calls:     collective on the context's communicator
  * Errors:    TR_EDATA where all checkpoints are damaged, TR_EMISMATCH where
  *            model, optimizer or data differ from the saved ones (names both
- *            sides), TR_ENOINPUT with must_exist, TR_EIO, TR_ENOMEM; agreed on
- *            all ranks. On failure nothing has changed.
+ *            sides), TR_ENOINPUT with must_exist, TR_ETEMPORARY where another
+ *            process keeps its checkpoints there, TR_ESTATE where another
+ *            model of this process does, TR_EIO, TR_ENOMEM; agreed on all
+ *            ranks. On failure nothing has changed.
  * Ownership: nothing is kept
  * Threads:   one thread per context; waits for the device */
 TR_API tr_status tr_checkpoint_resume(tr_context *ctx,
@@ -276,7 +288,9 @@ TR_API tr_status tr_model_load_matching(tr_model *net,
 typedef struct tr_trainer tr_trainer;
 
 typedef enum tr_on_save_error {
-  TR_SAVE_ERROR_WARN = 0, /* a failed periodic save warns, training goes on */
+  TR_SAVE_ERROR_WARN = 0, /* a periodic save that fails (input and output, no
+                             memory, another process has the directory) warns,
+                             training goes on */
   TR_SAVE_ERROR_STOP = 1  /* a failed periodic save ends the run */
 } tr_on_save_error;
 
@@ -317,6 +331,7 @@ typedef struct tr_trainer_opts {
                              begins a run, and for its log; NULL: no word on it */
   const char *command;    /* how the run was started, for its log; NULL: no word
                              on it */
+  int take_over;          /* as in tr_checkpoint, at tr_trainer_resume() */
 } tr_trainer_opts;
 
 /* What tr_trainer_fit() reports; the same on all ranks. */
@@ -334,11 +349,15 @@ typedef struct tr_report {
 
 /* tr_trainer_create - bind model, optimizer, data and checkpoints.
  *
+ * The checkpoint directory is made where needed, tried, and held from here on,
+ * as by tr_checkpoint_save(): a job that cannot save learns so at its start.
+ *
  * Calls:     collective on the model's communicator
  * Errors:    TR_EINVAL (with roll-back options also where the optimizer has
- *            another policy), TR_EIO (log file), TR_ESHAPE where samples do not
- *            fit the model, TR_EMISMATCH where ranks give different options
- *            (names both sides); agreed on all ranks
+ *            another policy), TR_EIO (log file, checkpoint directory),
+ *            TR_ETEMPORARY and TR_ESTATE as tr_checkpoint_save(), TR_ESHAPE
+ *            where samples do not fit the model, TR_EMISMATCH where ranks give
+ *            different options (names both sides); agreed on all ranks
  * Ownership: *out is owned by the caller; what opts points to is borrowed until
  *            tr_trainer_destroy()
  * Threads:   one thread per context */
@@ -378,7 +397,10 @@ TR_API tr_status tr_trainer_step(tr_trainer *trainer, const tr_batch *batch);
 
 /* tr_trainer_fit - train until the end, with evaluation, saves and progress.
  *
- * Saves every save_every steps (or once per epoch), and at the end. With
+ * A run that was not resumed begins here: it gets an identity of its own, which
+ * is durable in checkpoint_dir before the first step, see
+ * tr_checkpoint_resume(). Saves every save_every steps (or once per epoch), and
+ * at the end. With
  * TR_NONFINITE_ROLLBACK it also saves before its first step, unless the trainer
  * has saved or resumed before, so that there is always a checkpoint to go back
  * to. A request to stop (tr_context_request_stop() on any rank) ends it after

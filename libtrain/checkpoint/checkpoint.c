@@ -24,8 +24,11 @@ tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out)
     store->checkpoint_cache = cache;
     store->release_checkpoint_cache = release_cache;
     /* A run that resumes replaces this by the identity of what it continues. */
-    ssize_t got = getrandom(cache->run_id, sizeof cache->run_id, 0);
-    TR_CHECK(got == (ssize_t)sizeof cache->run_id, TR_ESYSTEM,
+    tr__identity *identity = &cache->identity;
+    identity->seed = store->ctx->seed;
+    identity->shards = store->ctx->comm->cut.total;
+    ssize_t got = getrandom(identity->run_id, sizeof identity->run_id, 0);
+    TR_CHECK(got == (ssize_t)sizeof identity->run_id, TR_ESYSTEM,
              "checkpoint: no random bytes for the identity of the run");
   }
   *out = store->checkpoint_cache;

@@ -4,7 +4,7 @@
 
 #include "base/dataset_impl.h"
 #include "base/optimizer_impl.h"
-#include "checkpoint/run_dir_impl.h"
+#include "checkpoint/run_identity_impl.h"
 
 #include <train/run.h>
 
@@ -14,7 +14,7 @@ typedef struct tr__checkpoint_cache {
   tr__run_dir dir;
   bool has_dir;
   tr__image *image;
-  unsigned char run_id[TR__SEAL_RUN_BYTES]; /* random, or of what was resumed */
+  tr__identity identity; /* a new one, or that of what was resumed */
 } tr__checkpoint_cache;
 
 /* tr__checkpoint_cache_of - a model's cache, made at the first call. */
@@ -29,6 +29,18 @@ tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out);
 tr_status tr__checkpoint_lock(tr__checkpoint_cache *cache,
                               const tr__file_ops *ops,
                               const char *dir);
+
+/* tr__checkpoint_claim - what a save will need, at the start: a directory that
+ * is there, is not in use and can be written. On rank 0, as what follows. */
+tr_status tr__checkpoint_claim(const tr__file_ops *ops,
+                               const char *dir,
+                               const tr_checkpoint *run);
+
+/* tr__checkpoint_begin - make it durable whose directory it is from now on,
+ * where it does not say so already. */
+tr_status tr__checkpoint_begin(const tr__file_ops *ops,
+                               const char *dir,
+                               const tr_checkpoint *run);
 
 /* tr__checkpoint_check - what save and resume ask of their arguments. */
 tr_status tr__checkpoint_check(const tr_context *ctx,
@@ -64,7 +76,8 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(skipped)                                                                   \
   X(loss_scale)                                                                \
   X(good_steps)                                                                \
-  X(virtual_shards)
+  X(virtual_shards)                                                            \
+  X(started)
 
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;

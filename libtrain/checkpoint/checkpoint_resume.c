@@ -7,109 +7,30 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What rank 0 has read and verified. */
-typedef struct found {
-  const tr__file_ops *ops;
-  unsigned char *bytes; /* NULL: there is no checkpoint */
-  tr__sealed sealed;
-  unsigned char run_id[TR__SEAL_RUN_BYTES];
-  char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
-  int64_t save, last_save; /* of this one, of the newest that can be listed */
-  bool is_own;             /* other runs' are not looked at */
-} found;
-
-static void release_found(found *f)
-{
-  tr__sealed_release(&f->sealed);
-  free(f->bytes);
-  f->bytes = NULL;
-}
-
-/* What is damaged or gone can never be resumed, so an older one is taken. All
- * else may be whole: it could not be looked at. */
-static bool is_lost(tr_status status)
-{
-  return status == TR_EDATA || status == TR_ENOINPUT;
-}
-
-/* Damage is told and passed over; anything else ends the search. */
+/* Who only reads takes the lock for that time, where he can: a directory that
+ * cannot be written holds nothing that another job could change, and what
+ * another model of this process saves is whole between two calls. */
 static tr_status
-try_one(tr_context *ctx, const char *dir, const tr__listed *item, found *out)
+lock_to_read(const tr__file_ops *ops, const char *dir, tr__run_dir *own)
 {
-  if (!item->is_readable) {
-    tr__warn_root(ctx, "checkpoint refused: %s", item->problem);
-    return TR_FAIL(TR_EDATA, "%s", item->problem);
-  }
-  tr_status status = tr__run_dir_load(out->ops, dir, &item->manifest,
-                                      &out->bytes, &out->sealed);
-  if (status == TR_OK) {
-    snprintf(out->path, sizeof out->path, "%s/%s", dir, item->manifest.file);
-    memcpy(out->run_id, out->sealed.seal.run_id, sizeof out->run_id);
-    out->save = item->manifest.save;
-    return TR_OK;
-  }
-  char why[TR__MESSAGE_BYTES / 2];
-  snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, tr_error_message());
-  if (is_lost(status)) {
-    tr__warn_root(ctx, "checkpoint refused: %s", why);
-    return status;
-  }
-  return TR_FAIL(status, "%s; an older checkpoint is not taken instead", why);
-}
-
-static tr_status find_newest(tr_context *ctx,
-                             const char *dir,
-                             const unsigned char *run_id,
-                             found *out)
-{
-  tr__listing listing;
-  char newest[TR__MESSAGE_BYTES / 2] = "";
-  TR_TRY(tr__run_dir_list(out->ops, dir, &listing));
-  tr_status status = TR_OK;
-  int count = 0;
-  for (int i = 0; i < listing.count; i++) {
-    const tr__listed *item = &listing.items[i];
-    if (out->is_own && tr__is_foreign(item, run_id)) {
-      continue;
-    }
-    status = try_one(ctx, dir, item, out);
-    if (!is_lost(status)) {
-      break;
-    }
-    if (count++ == 0) {
-      snprintf(newest, sizeof newest, "%.*s", (int)sizeof newest - 1,
-               tr_error_message());
-    }
-  }
-  out->last_save = listing.last_save;
-  tr__listing_release(&listing);
-  TR_CHECK(!is_lost(status), TR_EDATA,
-           "%s: none of %d checkpoints can be used; the newest: %s", dir, count,
-           newest);
-  return status;
-}
-
-/* A run that goes on holds the lock from here on. Who only reads takes it for
- * that time, where he can: a directory that cannot be written holds nothing
- * that another job could change, and what another model of this process saves
- * is whole between two calls. */
-static tr_status lock_to_read(const tr__file_ops *ops,
-                              const char *dir,
-                              const tr_checkpoint *run,
-                              tr__run_dir *own)
-{
-  tr__checkpoint_cache *cache;
   own->lock = -1;
   if (access(dir, F_OK) != 0 || access(dir, W_OK) != 0) {
     return TR_OK;
   }
-  if (run->optimizer != NULL) {
-    TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
-    tr_status status = tr__checkpoint_lock(cache, ops, dir);
-    return status == TR_EIO ? TR_OK : status;
-  }
   tr_status status = tr__run_dir_open(ops, dir, TR__LOCK_WAIT_S, own);
   return status == TR_EIO || status == TR_ESTATE ? TR_OK : status;
+}
+
+/* A run that goes on holds the lock from here on, and will have to write. What
+ * is taken over may lie where nobody can, and go on elsewhere. */
+static tr_status
+hold(const tr__file_ops *ops, const char *dir, const tr_checkpoint *run)
+{
+  bool is_there = access(dir, F_OK) == 0;
+  if (is_there ? run->take_over && access(dir, W_OK) != 0 : run->must_exist) {
+    return TR_OK;
+  }
+  return tr__checkpoint_claim(ops, dir, run);
 }
 
 /* Lines for rank 0's log, written while the file is read and told once the run
@@ -183,7 +104,7 @@ static tr_status make_parcel(const tr_checkpoint *run, parcel *out)
   return TR_OK;
 }
 
-static tr_status pack_arena(const found *f,
+static tr_status pack_arena(const tr__found *f,
                             const tr__store *store,
                             const char *slot,
                             char *arena)
@@ -209,7 +130,7 @@ static tr_status pack_arena(const found *f,
 /* Whether the file is of this run, and what is to be told of it. A roll-back
  * compares it too, and tells what it does itself. */
 static tr_status
-describe(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
+describe(const tr__found *f, const tr_checkpoint *run, parcel *out, notes *n)
 {
   const tr__saved_run saved = {f->path, &f->sealed};
   n->out = open_memstream(&n->text, &n->bytes);
@@ -217,7 +138,7 @@ describe(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
   TR_TRY(tr__saved_numbers(&saved, &out->numbers));
   TR_TRY(tr__resume_note(&saved, &out->numbers, run, n->out));
   TR_TRY(tr__resume_compare(&saved, run, n->out));
-  if (!f->is_own && tr__saved_is_brief(&saved)) {
+  if (f->whose != TR__THIS_RUN && tr__saved_is_brief(&saved)) {
     tr__warn_root(tr__model_context(run->model),
                   "%s: was written by an older version, without the options of "
                   "its layers and the numbering of its data: they are not "
@@ -228,7 +149,7 @@ describe(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
 }
 
 static tr_status
-pack(const found *f, const tr_checkpoint *run, parcel *out, notes *n)
+pack(const tr__found *f, const tr_checkpoint *run, parcel *out, notes *n)
 {
   TR_TRY(describe(f, run, out, n));
   for (int k = 0; k < tr__num_arenas(run); k++) {
@@ -307,27 +228,25 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   return tr__agree(ctx->comm, status);
 }
 
-/* From now on this process continues the run that it has read. */
-static void take_over(const tr_checkpoint *run, const found *f)
-{
-  tr__checkpoint_cache *cache = tr__model_store(run->model)->checkpoint_cache;
-  if (cache != NULL) {
-    memcpy(cache->run_id, f->run_id, sizeof cache->run_id);
-  }
-}
-
-static tr_status
-search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
+static tr_status search(tr_context *ctx,
+                        const char *dir,
+                        const tr_checkpoint *run,
+                        tr__found *out)
 {
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
-  tr__store *store = tr__model_store(run->model);
   tr__checkpoint_cache *cache;
-  TR_TRY(tr__checkpoint_cache_of(store, &cache));
-  tr__run_dir reading;
-  TR_TRY(lock_to_read(out->ops, dir, run, &reading));
-  tr_status status = find_newest(ctx, dir, cache->run_id, out);
+  tr__run_dir reading = {.lock = -1};
+  TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
+  memcpy(out->run_id, cache->identity.run_id, sizeof out->run_id);
+  if (out->whose == TR__THIS_RUN) {
+    TR_TRY(tr__checkpoint_lock(cache, out->ops, dir));
+  } else {
+    TR_TRY(run->optimizer != NULL ? hold(out->ops, dir, run)
+                                  : lock_to_read(out->ops, dir, &reading));
+  }
+  tr_status status = tr__find_checkpoint(ctx, dir, out);
   tr__run_dir_close(&reading);
   TR_TRY(status);
   /* Those that were refused before stay refused. */
@@ -339,8 +258,74 @@ search(tr_context *ctx, const char *dir, const tr_checkpoint *run, found *out)
   return TR_OK;
 }
 
+/* From now on this process continues the run that it has read, or the one that
+ * has begun in the directory and saved nothing yet. */
+static tr_status go_on(const char *dir,
+                       const tr_checkpoint *run,
+                       const tr__found *f,
+                       const tr__run_numbers *numbers)
+{
+  tr__store *store = tr__model_store(run->model);
+  tr__checkpoint_cache *cache;
+  TR_TRY(tr__checkpoint_cache_of(store, &cache));
+  const tr__identity before = cache->identity;
+  if (numbers != NULL) {
+    cache->identity = tr__found_identity(f, numbers);
+  } else if (f->has_current && f->current.seed == cache->identity.seed &&
+             f->current.shards == cache->identity.shards) {
+    cache->identity = f->current;
+  }
+  bool writes = run->optimizer != NULL && cache->has_dir &&
+                strcmp(cache->dir.path, dir) == 0;
+  tr_status status = writes ? tr__checkpoint_begin(f->ops, dir, run) : TR_OK;
+  if (status != TR_OK) {
+    cache->identity = before;
+  }
+  return status;
+}
+
+static void tell_whose(tr_context *ctx,
+                       const char *dir,
+                       const tr__found *f,
+                       const tr__run_numbers *numbers)
+{
+  char whose[TR__WHOSE_BYTES], current[TR__WHOSE_BYTES];
+  const tr__identity identity = tr__found_identity(f, numbers);
+  if (f->has_current &&
+      memcmp(f->current.run_id, f->run_id, sizeof f->run_id) != 0) {
+    tr__identity_describe(&identity, whose);
+    tr__identity_describe(&f->current, current);
+    tr_log_root(ctx, "%s: takes over step %lld of %s in place of %s", dir,
+                (long long)numbers->step, whose, current);
+  }
+}
+
+/* On all ranks; the text is rank 0's. */
+static tr_status begin_anew(tr_context *ctx,
+                            const char *dir,
+                            const tr_checkpoint *run,
+                            tr__found *f)
+{
+  bool is_root = ctx->comm->rank == 0;
+  tr_status status = TR_OK;
+  if (run->must_exist) {
+    return tr__agree(
+        ctx->comm, TR_FAIL(TR_ENOINPUT, "%s: no checkpoint%s", dir, f->others));
+  }
+  if (is_root && f->whose != TR__THIS_RUN) {
+    status = go_on(dir, run, f, NULL);
+  }
+  TR_TRY(tr__agree(ctx->comm, status));
+  if (f->others[0] != '\0') {
+    tr__warn_root(ctx, "%s: no checkpoint to resume from%s", dir, f->others);
+  } else if (f->whose != TR__THIS_RUN) {
+    tr_log_root(ctx, "%s: no checkpoint to resume from: the run begins", dir);
+  }
+  return TR_OK;
+}
+
 /* A file of parameters alone, or of an older version, has no numbering. */
-static tr_status read_alphabet(const found *f, tr_alphabet *out)
+static tr_status read_alphabet(const tr__found *f, tr_alphabet *out)
 {
   const tr__saved_run saved = {f->path, &f->sealed};
   const char *text;
@@ -354,15 +339,15 @@ static tr_status read_alphabet(const found *f, tr_alphabet *out)
 static tr_status
 find_alphabet(tr_context *ctx, const char *dir, tr_alphabet *out)
 {
-  found f = {.ops = tr__file_ops_system()};
+  tr__found f = {.ops = tr__file_ops_system(), .whose = TR__CURRENT_RUN};
   TR_CHECK(dir != NULL && dir[0] != '\0', TR_EINVAL,
            "checkpoint: expected the name of a directory, got none");
   if (ctx->comm->rank != 0) {
     return TR_OK;
   }
-  TR_TRY(find_newest(ctx, dir, NULL, &f));
+  TR_TRY(tr__find_checkpoint(ctx, dir, &f));
   tr_status status = read_alphabet(&f, out);
-  release_found(&f);
+  tr__found_release(&f);
   return status;
 }
 
@@ -383,7 +368,11 @@ static tr_status resume(tr_context *ctx,
 {
   tr__comm *comm = ctx->comm;
   tr_status status;
-  found f = {.ops = ops, .is_own = is_own};
+  tr__found f = {.ops = ops,
+                 .whose = is_own ? TR__THIS_RUN
+                          : run != NULL && run->take_over == 1
+                              ? TR__ANY_RUN
+                              : TR__CURRENT_RUN};
   parcel p = {0};
   notes n = {0};
   *out = (tr__resumed){0};
@@ -393,34 +382,32 @@ static tr_status resume(tr_context *ctx,
   int64_t save = f.bytes != NULL ? f.save : 0;
   TR_TRY_GOTO(comm->type->broadcast(comm, &save, sizeof save, 0), done);
   if (save == 0) {
-    status = run->must_exist ? TR_FAIL(TR_ENOINPUT, "%s: no checkpoint", dir)
-                             : TR_OK;
-    status = tr__agree(comm, status);
-    if (status == TR_OK && !is_own) {
-      tr_log_root(ctx, "%s: no checkpoint to resume from: the run begins", dir);
-    }
+    status = begin_anew(ctx, dir, run, &f);
     goto done;
   }
   status = make_parcel(run, &p);
   if (status == TR_OK && comm->rank == 0) {
     status = pack(&f, run, &p, &n);
   }
-  release_found(&f);
+  tr__found_release(&f);
   TR_TRY_GOTO(tr__agree(comm, status), done);
   TR_TRY_GOTO(send(comm, run, &p), done);
+  /* What can fail comes before the state changes. */
+  if (comm->rank == 0 && !is_own) {
+    status = go_on(dir, run, &f, &p.numbers);
+  }
+  TR_TRY_GOTO(tr__agree(comm, status), done);
   TR_TRY_GOTO(unpack(ctx, run, &p), done);
-  if (comm->rank == 0) {
-    take_over(run, &f);
-    if (!is_own) {
-      tell(ctx, &n);
-    }
+  if (comm->rank == 0 && !is_own) {
+    tell_whose(ctx, dir, &f, &p.numbers);
+    tell(ctx, &n);
   }
   *out = (tr__resumed){.step = p.numbers.step, .save = save};
 
 done:
   release_notes(&n);
   release_parcel(&p);
-  release_found(&f);
+  tr__found_release(&f);
   return status;
 }
 

@@ -56,6 +56,7 @@ static tr_status collect_numbers(save *s, int64_t world)
   numbers->format = TR__SEAL_VERSION;
   numbers->seed = (int64_t)tr__model_seed(run->model);
   numbers->virtual_shards = s->store->ctx->comm->cut.total;
+  numbers->started = s->cache->identity.started;
   numbers->world = world;
   numbers->params_hash = (int64_t)hash;
   if (run->optimizer != NULL) {
@@ -188,7 +189,7 @@ static tr_status
 prepare_root(save *s, const tr__file_ops *ops, const char *dir, int64_t world)
 {
   TR_TRY(tr__checkpoint_cache_of(s->store, &s->cache));
-  TR_TRY(tr__checkpoint_lock(s->cache, ops, dir));
+  TR_TRY(tr__checkpoint_begin(ops, dir, s->run));
   TR_TRY(tr__run_texts_make(s->run, &s->texts));
   TR_TRY(collect_numbers(s, world));
   return update_image(s);
@@ -236,7 +237,7 @@ static tr_status commit_root(const save *s, int64_t world)
 {
   const tr_checkpoint *run = s->run;
   tr__seal seal = {.step = s->numbers.step};
-  memcpy(seal.run_id, s->cache->run_id, sizeof seal.run_id);
+  memcpy(seal.run_id, s->cache->identity.run_id, sizeof seal.run_id);
   tr_status status =
       tr__run_dir_commit(&s->cache->dir, s->cache->image, &seal, world,
                          run->keep > 0 ? run->keep : DEFAULT_KEEP);

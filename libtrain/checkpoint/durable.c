@@ -106,6 +106,12 @@ create_temporary(tr__durable *file, const char *dir, const char *name)
   return file->fd >= 0;
 }
 
+tr_status tr__create_status(int code)
+{
+  const tr_status status = tr__errno_status(code);
+  return status == TR_ENOINPUT ? TR_EIO : status;
+}
+
 tr_status tr__durable_open(const tr__file_ops *ops,
                            const char *dir,
                            const char *name,
@@ -124,7 +130,8 @@ tr_status tr__durable_open(const tr__file_ops *ops,
     /* What is there under the last name that was tried is not this file's. */
     out->temporary[0] = '\0';
     tr__write_end(&out->guard);
-    return TR_FAIL(TR_EIO, "%s: cannot create a temporary file: %s", out->path,
+    return TR_FAIL(tr__create_status(code),
+                   "%s: cannot create a temporary file: %s", out->path,
                    strerror(code));
   }
   int code;

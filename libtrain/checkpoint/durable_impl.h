@@ -37,6 +37,10 @@ typedef struct tr__durable {
 /* What the names of temporaries in a directory begin with. */
 #define TR__TEMPORARY_PREFIX ".tmp-"
 
+/* tr__create_status - the status of a file that cannot be created: a folder
+ * that is gone is a failed output, no missing input. */
+tr_status tr__create_status(int code);
+
 /* tr__durable_open - begin the file dir/name, of exactly this many bytes.
  *
  * The space is taken at once where the file system can. A failure of any of

@@ -66,4 +66,38 @@ bool tr__line_equal(tr__text_line a, tr__text_line b);
  * most in options that change no function of a trained model. */
 bool tr__same_function(tr__text_line a, tr__text_line b);
 
+/* Which run's checkpoints a search looks at. */
+typedef enum tr__whose {
+  TR__CURRENT_RUN, /* that of the run that was started last in the directory;
+                      any run's where no identity is written there */
+  TR__ANY_RUN,     /* the newest of all */
+  TR__THIS_RUN     /* what the process has saved or was resumed from */
+} tr__whose;
+
+/* What rank 0 looks for, and what it has read and verified. */
+typedef struct tr__found {
+  const tr__file_ops *ops;
+  tr__whose whose;
+  unsigned char run_id[TR__SEAL_RUN_BYTES]; /* of this process; then the found
+                                               one's */
+  unsigned char *bytes;                     /* NULL: there is no checkpoint */
+  tr__sealed sealed;
+  char path[TR__PATH_BYTES + TR__FILE_NAME_BYTES];
+  int64_t save, last_save; /* of this one, of the newest that can be listed */
+  bool has_current;
+  tr__identity current; /* what the directory says of itself */
+  char others[512];     /* ": ..." about the checkpoints of other runs, where
+                           there are only such; "" */
+} tr__found;
+
+/* tr__find_checkpoint - the newest that is whole, of the runs that are asked
+ * for. Damage is told and passed over; anything else ends the search. */
+tr_status tr__find_checkpoint(tr_context *ctx, const char *dir, tr__found *out);
+
+/* tr__found_identity - of the run that was found. */
+tr__identity tr__found_identity(const tr__found *found,
+                                const tr__run_numbers *numbers);
+
+void tr__found_release(tr__found *found);
+
 #endif

@@ -21,6 +21,7 @@ typedef struct tr__run_dir {
   char path[TR__PATH_BYTES];
   int lock;       /* file descriptor of run.lock; -1: closed */
   bool is_locked; /* by it; not where locks are not supported */
+  bool has_begun; /* the identity of the run is written there */
 
   /* Saves that a resume has found damaged, refused_after < save <=
    * refused_to: they do not count among those that stay. */

@@ -128,7 +128,8 @@ static tr_status open_lock(tr__run_dir *dir)
   const tr__joined path = tr__join(dir->path, LOCK_NAME);
   dir->lock = dir->ops->open(
       path.text, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
-  TR_CHECK(dir->lock >= 0, TR_EIO, "%s: cannot open: %s", path.text,
+  TR_CHECK(dir->lock >= 0, tr__create_status(errno), "%s: cannot open: %s",
+           path.text,
            errno == ELOOP ? "it is a symbolic link" : strerror(errno));
   TR_CHECK(fstat(dir->lock, &info) == 0, TR_EIO, "%s: cannot look at it: %s",
            path.text, strerror(errno));

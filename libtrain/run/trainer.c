@@ -104,6 +104,37 @@ make_trainer(tr_context *ctx, const tr_trainer_opts *opts, tr_trainer **out)
   return tr__joblog_open(path, ctx->dtype, &trainer->log);
 }
 
+static tr_checkpoint checkpoint_of(const tr_trainer *trainer)
+{
+  return (tr_checkpoint){.model = trainer->opts.model,
+                         .optimizer = trainer->opts.optimizer,
+                         .loader = trainer->opts.loader,
+                         .allow_changes = trainer->opts.allow_changes,
+                         .take_over = trainer->opts.take_over};
+}
+
+/* What a save will need is tried while there is nothing to lose. */
+static tr_status claim(const tr_trainer *trainer)
+{
+  if (trainer->checkpoint_dir == NULL || trainer->ctx->comm->rank != 0) {
+    return TR_OK;
+  }
+  const tr_checkpoint run = checkpoint_of(trainer);
+  return tr__checkpoint_claim(tr__file_ops_system(), trainer->checkpoint_dir,
+                              &run);
+}
+
+/* Whose the directory is from now on is durable before the first step. */
+static tr_status begin_run(const tr_trainer *trainer)
+{
+  if (trainer->checkpoint_dir == NULL || trainer->ctx->comm->rank != 0) {
+    return TR_OK;
+  }
+  const tr_checkpoint run = checkpoint_of(trainer);
+  return tr__checkpoint_begin(tr__file_ops_system(), trainer->checkpoint_dir,
+                              &run);
+}
+
 tr_status tr_trainer_create(tr_context *ctx,
                             const tr_trainer_opts *opts,
                             tr_trainer **out)
@@ -115,13 +146,16 @@ tr_status tr_trainer_create(tr_context *ctx,
     tr__format(text, sizeof text,
                "epochs %lld\nsteps %lld\nsave_every %lld\ncheckpoints %d\n"
                "on_save_error %d\ntest %d\nrollback_factor %.17g\n"
-               "max_rollbacks %lld\nallow_changes %d\n",
+               "max_rollbacks %lld\nallow_changes %d\ntake_over %d\n",
                (long long)opts->epochs, (long long)opts->steps,
                (long long)opts->save_every, opts->checkpoint_dir != NULL,
                (int)opts->on_save_error, opts->test_loader != NULL,
                opts->rollback_factor, (long long)opts->max_rollbacks,
-               opts->allow_changes);
+               opts->allow_changes, opts->take_over);
     status = tr__agree_text(ctx->comm, "options of the trainer", text);
+  }
+  if (status == TR_OK) {
+    status = tr__agree(ctx->comm, claim(*out));
   }
   if (status != TR_OK) {
     tr_trainer_destroy(out);
@@ -142,14 +176,6 @@ void tr_trainer_destroy(tr_trainer **trainer)
   free(t->checkpoint_dir);
   free(t);
   *trainer = NULL;
-}
-
-static tr_checkpoint checkpoint_of(const tr_trainer *trainer)
-{
-  return (tr_checkpoint){.model = trainer->opts.model,
-                         .optimizer = trainer->opts.optimizer,
-                         .loader = trainer->opts.loader,
-                         .allow_changes = trainer->opts.allow_changes};
 }
 
 tr_status tr_trainer_resume(tr_trainer *trainer)
@@ -263,6 +289,13 @@ static bool is_done(const tr_trainer *trainer)
          (opts->epochs > 0 && tr_loader_epoch(opts->loader) >= opts->epochs);
 }
 
+/* A disk that is full or fails, another process that has the directory, memory
+ * that is gone: at the next save all of them may be over. */
+static bool may_pass(tr_status status)
+{
+  return status == TR_EIO || status == TR_ETEMPORARY || status == TR_ENOMEM;
+}
+
 static tr_status save(tr_trainer *trainer, bool is_last)
 {
   if (trainer->checkpoint_dir == NULL ||
@@ -279,7 +312,7 @@ static tr_status save(tr_trainer *trainer, bool is_last)
   if (status == TR_ENUMERIC && rolls_back(&trainer->opts)) {
     return roll_back(trainer, true);
   }
-  bool goes_on = !is_last && status == TR_EIO &&
+  bool goes_on = !is_last && may_pass(status) &&
                  trainer->opts.on_save_error == TR_SAVE_ERROR_WARN;
   if (!goes_on) {
     return tr_error_push(status, __FILE__, __LINE__);
@@ -544,6 +577,7 @@ static tr_status fit(tr_trainer *trainer, tr_report *report)
   TR_TRY(tr__agree_text(trainer->ctx->comm, "calls of the trainer",
                         "tr_trainer_fit\n"));
   TR_TRY(tr__agree(trainer->ctx->comm, tr_loader_status(trainer->opts.loader)));
+  TR_TRY(tr__agree(trainer->ctx->comm, begin_run(trainer)));
   tr__progress_total total = total_of(trainer);
   bool is_root = trainer->ctx->comm->rank == 0;
   tr__progress_begin(&trainer->progress,

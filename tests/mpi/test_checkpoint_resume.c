@@ -260,14 +260,16 @@ static void test_one_rank_saves_and_all_ranks_resume(void)
   end(&r);
 }
 
-static void test_an_empty_or_missing_directory_changes_nothing(void)
+static void test_an_empty_or_missing_directory_changes_no_state(void)
 {
   const char *dir = shared_dir();
   run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  const tr_checkpoint reading = {.model = r.net};
   train(&r, 3);
   uint64_t hash = hash_of(&r);
-  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &reading));
   ASSERT(access(dir, F_OK) != 0);
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
   ASSERT_EQ(hash_of(&r), hash);
   ASSERT_EQ(tr_optimizer_num_steps(r.opt), 3);
   r.checkpoint.must_exist = 1;
@@ -433,6 +435,106 @@ static void test_a_second_model_of_a_process_may_only_read(void)
   end(&other);
 }
 
+/* The seed 1 run saves after 2 steps; the seed 2 run starts, as
+ * tr_trainer_fit() starts one that is not resumed, and ends before it has
+ * saved. */
+static void one_saves_and_another_starts(const char *dir, uint64_t *hash)
+{
+  run first = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 1});
+  train(&first, 2);
+  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
+  *hash = hash_of(&first);
+  end(&first);
+  run second = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 2});
+  if (world_rank() == 0) {
+    ASSERT_OK(
+        tr__checkpoint_begin(tr__file_ops_system(), dir, &second.checkpoint));
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+  end(&second);
+}
+
+static void test_a_run_without_a_save_is_not_resumed_as_the_one_before(void)
+{
+  const char *dir = shared_dir();
+  uint64_t saved;
+  one_saves_and_another_starts(dir, &saved);
+  warnings[0] = '\0';
+  run r = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 2});
+  const uint64_t hash = hash_of(&r);
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 0);
+  ASSERT_EQ(hash_of(&r), hash);
+  if (world_rank() == 0) {
+    ASSERT(strstr(warnings, "the newest of step 2, are of run ") != NULL);
+    ASSERT(strstr(warnings, "(seed 1, started ") != NULL);
+    ASSERT(strstr(warnings, "(seed 2, started ") != NULL);
+    ASSERT(strstr(warnings, "--take-over") != NULL);
+  }
+  r.checkpoint.must_exist = 1;
+  ASSERT_FAILS(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint), TR_ENOINPUT,
+               "no checkpoint: those there, the newest of step 2");
+  end(&r);
+}
+
+static void test_a_run_that_is_taken_over_goes_on(void)
+{
+  const char *dir = shared_dir();
+  uint64_t saved;
+  one_saves_and_another_starts(dir, &saved);
+  run r = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 1});
+  r.checkpoint.take_over = 1;
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(tr_optimizer_num_steps(r.opt), 2);
+  ASSERT_EQ(hash_of(&r), saved);
+  end(&r);
+  /* From then on the directory is that run's, for every process. */
+  run again = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 1});
+  ASSERT_OK(tr_checkpoint_resume(again.ctx, dir, &again.checkpoint));
+  ASSERT_EQ(hash_of(&again), saved);
+  end(&again);
+}
+
+static void test_the_directory_of_an_older_version_is_resumed(void)
+{
+  const char *dir = shared_dir();
+  run first = begin((run_opts){.comm = MPI_COMM_NULL});
+  train(&first, 2);
+  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
+  const uint64_t hash = hash_of(&first);
+  end(&first);
+  if (world_rank() == 0) {
+    ASSERT_EQ(unlink(in_dir(dir, TR__IDENTITY_NAME)), 0);
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(hash_of(&r), hash);
+  ASSERT(world_rank() != 0 ||
+         access(in_dir(dir, TR__IDENTITY_NAME), F_OK) == 0);
+  end(&r);
+}
+
+static void test_a_directory_that_is_none_is_told_before_the_first_step(void)
+{
+  const char *dir = shared_dir();
+  tr_trainer *trainer;
+  run r = begin((run_opts){.comm = MPI_COMM_NULL});
+  if (world_rank() == 0) {
+    FILE *file = fopen(dir, "w");
+    ASSERT(file != NULL && fclose(file) == 0);
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+  tr_trainer_opts opts = {.model = r.net,
+                          .optimizer = r.opt,
+                          .loader = r.loader,
+                          .steps = 3,
+                          .checkpoint_dir = dir};
+  ASSERT_FAILS(tr_trainer_create(r.ctx, &opts, &trainer), TR_EIO, dir);
+  ASSERT_FAILS(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint), TR_EIO, dir);
+  end(&r);
+}
+
 static void test_what_is_not_finite_or_torn_is_never_saved(void)
 {
   const char *dir = shared_dir();
@@ -532,12 +634,16 @@ static const tr_test tests[] = {
     TEST(test_the_same_holds_in_doubles_with_momentum_and_strictly),
     TEST(test_muon_resumes_with_the_same_bits),
     TEST(test_one_rank_saves_and_all_ranks_resume),
-    TEST(test_an_empty_or_missing_directory_changes_nothing),
+    TEST(test_an_empty_or_missing_directory_changes_no_state),
     TEST(test_a_damaged_checkpoint_is_named_and_the_one_before_taken),
     TEST(test_all_damaged_is_bad_data_and_changes_nothing),
     TEST(test_another_model_optimizer_or_data_set_is_refused),
     TEST(test_a_full_disk_fails_on_all_ranks_and_loses_nothing),
     TEST(test_a_second_model_of_a_process_may_only_read),
+    TEST(test_a_run_without_a_save_is_not_resumed_as_the_one_before),
+    TEST(test_a_run_that_is_taken_over_goes_on),
+    TEST(test_the_directory_of_an_older_version_is_resumed),
+    TEST(test_a_directory_that_is_none_is_told_before_the_first_step),
     TEST(test_what_is_not_finite_or_torn_is_never_saved),
     TEST(test_ranks_that_drift_apart_are_named_and_not_saved),
     TEST(test_parameters_load_from_a_checkpoint_as_from_any_file),

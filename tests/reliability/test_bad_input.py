@@ -544,6 +544,11 @@ def save_rows():
               "is in use by process",
               before=["--data", "data", "--epochs", "1000000", "--save-every",
                       "1"])
+    yield Row("two jobs in one directory, without end or save of the second",
+              idx(), ["--data", "data", "--epochs", "1000000"], 75,
+              "is in use by process",
+              before=["--data", "data", "--epochs", "1000000", "--save-every",
+                      "1"])
 
 
 def open_rows():

@@ -187,9 +187,9 @@ static inline const char *saved_run(run_opts o, int steps)
 /* What version 0.1 did not write. */
 static inline bool is_later(const char *name)
 {
-  static const char *const later[] = {"/state/layers", "/state/context",
-                                      "/state/numbering",
-                                      "/state/virtual_shards"};
+  static const char *const later[] = {
+      "/state/layers", "/state/context", "/state/numbering",
+      "/state/virtual_shards", "/state/started"};
   bool is = false;
   for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
     is = is || strcmp(name, later[i]) == 0;
@@ -218,7 +218,7 @@ static inline void save_as_0_1(run *r, const char *dir)
     }
   }
   tr__seal seal = {.step = tr_optimizer_num_steps(r->opt)};
-  memcpy(seal.run_id, cache->run_id, sizeof seal.run_id);
+  memcpy(seal.run_id, cache->identity.run_id, sizeof seal.run_id);
   ASSERT_OK(tr__run_dir_commit(&cache->dir, image, &seal, 1, 2));
   tr__image_destroy(&image);
   free(views);
