@@ -166,7 +166,7 @@ typedef struct tr_checkpoint {
  * line says so. Files that libtrain did not write stay as they are.
  *
  * The directory is this model's from then on: another process, or another model
- * of this one, is refused.
+ * of this one, is refused. Another model of this process may resume from it.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EIO (disk full, no permission, a manifest that cannot be read),

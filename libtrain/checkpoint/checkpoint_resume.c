@@ -22,15 +22,24 @@ lock_to_read(const tr__file_ops *ops, const char *dir, tr__run_dir *own)
 }
 
 /* A run that goes on holds the lock from here on, and will have to write. What
- * is taken over may lie where nobody can, and go on elsewhere. */
-static tr_status
-hold(const tr__file_ops *ops, const char *dir, const tr_checkpoint *run)
+ * is taken over may lie where nobody can, and go on elsewhere. A second model
+ * of this process may go on from what the first one saves, but not save. */
+static tr_status hold(tr_context *ctx,
+                      const tr__file_ops *ops,
+                      const char *dir,
+                      const tr_checkpoint *run)
 {
   bool is_there = access(dir, F_OK) == 0;
   if (is_there ? run->take_over && access(dir, W_OK) != 0 : run->must_exist) {
     return TR_OK;
   }
-  return tr__checkpoint_claim(ops, dir, run);
+  tr_status status = tr__checkpoint_claim(ops, dir, run);
+  if (status != TR_ESTATE) {
+    return status;
+  }
+  tr__warn_root(ctx, "%s; as long as it does, this one cannot save there",
+                tr_error_message());
+  return TR_OK;
 }
 
 /* Lines for rank 0's log, written while the file is read and told once the run
@@ -243,7 +252,7 @@ static tr_status search(tr_context *ctx,
   if (out->whose == TR__THIS_RUN) {
     TR_TRY(tr__checkpoint_lock(cache, out->ops, dir));
   } else {
-    TR_TRY(run->optimizer != NULL ? hold(out->ops, dir, run)
+    TR_TRY(run->optimizer != NULL ? hold(ctx, out->ops, dir, run)
                                   : lock_to_read(out->ops, dir, &reading));
   }
   tr_status status = tr__find_checkpoint(ctx, dir, out);
