@@ -160,6 +160,7 @@ static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
     tr__comm_rest(&comm->base, NULL, tr__now() - begin);
     TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
   }
+  tr__comm_rested(&comm->base, TR__MEETINGS, tr__now() - begin);
   return TR_OK;
 }
 

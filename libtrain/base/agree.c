@@ -47,10 +47,12 @@ void tr__comm_rest(tr__comm *comm, tr__request *request, double waited)
       comm->type->look(comm, request);
     }
   }
-  if (waited <= comm->spin_s) {
+  tr__series series = request != NULL ? TR__TRANSFERS : TR__MEETINGS;
+  double limit_s = tr__spin_limit(&comm->spins[series], comm->spin_s);
+  if (waited <= limit_s) {
     return;
   }
-  if (request != NULL && waited > comm->spin_s + yield_s &&
+  if (request != NULL && waited > limit_s + yield_s &&
       comm->type->sleep(comm, request)) {
     return;
   }
@@ -59,6 +61,11 @@ void tr__comm_rest(tr__comm *comm, tr__request *request, double waited)
     return;
   }
   nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+void tr__comm_rested(tr__comm *comm, tr__series series, double waited)
+{
+  tr__spin_note(&comm->spins[series], waited, comm->spin_s);
 }
 
 static tr_status run_to_end(tr__comm *comm, tr__request **request)
@@ -70,6 +77,7 @@ static tr_status run_to_end(tr__comm *comm, tr__request **request)
     tr__comm_rest(comm, *request, tr__now() - begin);
     TR_TRY(comm->type->test(comm, request, &done));
   }
+  tr__comm_rested(comm, TR__TRANSFERS, tr__now() - begin);
   return TR_OK;
 }
 

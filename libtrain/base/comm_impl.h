@@ -4,6 +4,7 @@
 
 #include "base/base_impl.h"
 #include "base/board_impl.h"
+#include "base/spin_impl.h"
 
 typedef struct tr__comm tr__comm;
 typedef struct tr__request tr__request;
@@ -125,7 +126,8 @@ struct tr__comm {
   int rank, size;
   int local_size;  /* ranks on this node */
   int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
-  double spin_s;   /* how long a wait polls before it sleeps or yields */
+  double spin_s; /* how long a wait polls at most before it sleeps or yields */
+  tr__spin spins[TR__SERIES_COUNT]; /* what waits lasted so far */
   tr__algorithm algorithm;
   tr__cut cut;
   bool has_shm;           /* all ranks are on one node and share memory */
@@ -194,6 +196,9 @@ const char *tr__comm_algorithm_name(const tr__comm *comm, int64_t bytes);
 /* tr__comm_rest - what a wait does between two polls, after so many seconds:
  * nothing, yield, or sleep. request: what is polled; NULL: something else. */
 void tr__comm_rest(tr__comm *comm, tr__request *request, double waited);
+
+/* tr__comm_rested - a wait with such rests is over, after so many seconds. */
+void tr__comm_rested(tr__comm *comm, tr__series series, double waited);
 
 /* tr__comm_wait - run a started transfer to its end. */
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request);
