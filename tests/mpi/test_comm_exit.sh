@@ -35,7 +35,7 @@ claim() {
   number=$((number + 1))
   launcher=
   if [ "$ranks" -gt 0 ]; then
-    launcher="$mpirun -n $ranks --oversubscribe --bind-to none"
+    launcher="$mpirun -n $ranks"
   fi
   timeout 60 $launcher env $variables "$program" "$@" >"$output" 2>&1
   got=$?
