@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define MAX_THREADS 256
 #define MAX_DEPTH   1024
@@ -221,6 +222,15 @@ const tr_dataset *tr__loader_dataset(const tr_loader *loader)
   return loader->data;
 }
 
+static int64_t hash_of_deal(const tr__deal *deal)
+{
+  if (deal == NULL) {
+    return 0;
+  }
+  size_t bytes = (size_t)deal->size * sizeof *deal->counts;
+  return (int64_t)XXH3_64bits(deal->counts, bytes);
+}
+
 tr__loader_state tr__loader_get_state(const tr_loader *loader)
 {
   return (tr__loader_state){.seed = loader->sampler.seed,
@@ -228,7 +238,15 @@ tr__loader_state tr__loader_get_state(const tr_loader *loader)
                             .done = loader->done,
                             .num_samples = loader->sampler.num_samples,
                             .batch = loader->sampler.batch,
-                            .shuffle = loader->sampler.shuffle};
+                            .shuffle = loader->sampler.shuffle,
+                            .deal = hash_of_deal(loader->deal)};
+}
+
+bool tr__loader_fits_deal(const tr_loader *loader,
+                          const tr__loader_state *state)
+{
+  bool is_between = state->done == 0 || state->done == state->num_samples;
+  return is_between || state->deal == hash_of_deal(loader->deal);
 }
 
 tr_status tr__loader_set_state(tr_loader *loader, const tr__loader_state *state)

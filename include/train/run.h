@@ -148,8 +148,9 @@ typedef struct tr_checkpoint {
   tr_optimizer *optimizer; /* may be NULL: parameters only */
   tr_loader *loader;       /* may be NULL: no position in the data */
   int keep;                /* complete checkpoints that stay; 0: 2 */
-  int allow_changes;       /* 1: options of layers, and virtual shards, may
-                              differ from the saved ones */
+  int allow_changes;       /* 1: options of layers, virtual shards, and the
+                              samples per rank of distributed arrays may differ
+                              from the saved ones */
   tr_ema *ema;             /* may be NULL: no averages; not swapped in */
   int must_exist;          /* 1: resuming fails where there is no checkpoint */
   int take_over;           /* 1: resuming may take another run's checkpoint */
@@ -204,12 +205,14 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
  * but those that change no function of a trained model: the p of tr_dropout()
  * and the std of tr_position(). So must the virtual shards of the context, and
  * how the data number what they hold, such as a text its characters.
- * run->allow_changes lets options and shards differ. With an optimizer the seed
- * of the saved run goes on, whatever the context's, and with a loader its seed
- * and whether it shuffles; rate, batch, clipping, decay and schedule are those
- * of this run. The log tells which checkpoint was taken, or that there is none,
- * what is ignored and what changes; where only parameters are read, nothing. A
- * checkpoint of version 0.1 has no options: a warning says so.
+ * In the middle of an epoch the ranks must hold as many samples of distributed
+ * arrays as they held. run->allow_changes lets options and shards differ, and
+ * begins that epoch again. With an optimizer the seed of the saved run goes on,
+ * whatever the context's, and with a loader its seed and whether it shuffles;
+ * rate, batch, clipping, decay and schedule are those of this run. The log
+ * tells which checkpoint was taken, or that there is none, what is ignored and
+ * what changes; where only parameters are read, nothing. A checkpoint of
+ * version 0.1 has no options: a warning says so.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EDATA where all checkpoints are damaged, TR_EMISMATCH where

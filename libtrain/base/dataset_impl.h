@@ -58,6 +58,8 @@ typedef struct tr__loader_state {
   int64_t num_samples; /* of all ranks, to refuse another data set */
   int64_t batch;       /* global */
   int64_t shuffle;
+  int64_t deal; /* hash of the counts that distributed data has per rank; 0:
+                   the data are not distributed */
 } tr__loader_state;
 
 /* tr__loader_dataset - what a loader reads. */
@@ -65,6 +67,12 @@ const tr_dataset *tr__loader_dataset(const tr_loader *loader);
 
 /* tr__loader_get_state - the position after the batch last delivered. */
 tr__loader_state tr__loader_get_state(const tr_loader *loader);
+
+/* tr__loader_fits_deal - whether a position means the same samples here: in the
+ * middle of an epoch distributed data need the counts per rank that they had.
+ */
+bool tr__loader_fits_deal(const tr_loader *loader,
+                          const tr__loader_state *state);
 
 /* tr__loader_set_state - continue from a position. TR_EMISMATCH where the
  * data set has another number of samples. A different batch or seed counts

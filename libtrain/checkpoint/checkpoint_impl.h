@@ -77,7 +77,8 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   X(loss_scale)                                                                \
   X(good_steps)                                                                \
   X(virtual_shards)                                                            \
-  X(started)
+  X(started)                                                                   \
+  X(deal)
 
 typedef struct tr__run_numbers {
 #define TR__STATE_FIELD(name) int64_t name;

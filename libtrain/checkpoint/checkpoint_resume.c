@@ -147,6 +147,7 @@ describe(const tr__found *f, const tr_checkpoint *run, parcel *out, notes *n)
   TR_TRY(tr__saved_numbers(&saved, &out->numbers));
   TR_TRY(tr__resume_note(&saved, &out->numbers, run, n->out));
   TR_TRY(tr__resume_compare(&saved, run, n->out));
+  TR_TRY(tr__resume_place(&saved, run, &out->numbers, n->out));
   if (f->whose != TR__THIS_RUN && tr__saved_is_brief(&saved)) {
     tr__warn_root(tr__model_context(run->model),
                   "%s: was written by an older version, without the options of "

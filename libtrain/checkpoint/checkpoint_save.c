@@ -71,6 +71,7 @@ static tr_status collect_numbers(save *s, int64_t world)
     numbers->num_samples = state.num_samples;
     numbers->batch = state.batch;
     numbers->shuffle = state.shuffle;
+    numbers->deal = state.deal;
   }
   return TR_OK;
 }

@@ -41,6 +41,16 @@ tr_status tr__resume_note(const tr__saved_run *saved,
                           const tr_checkpoint *run,
                           FILE *notes);
 
+/* tr__resume_place - TR_EMISMATCH where distributed data lie on the ranks in
+ * another way and the saved position is in the middle of an epoch.
+ *
+ * numbers  [in,out]  with allow_changes that epoch begins again
+ * notes    receives a line then */
+tr_status tr__resume_place(const tr__saved_run *saved,
+                           const tr_checkpoint *run,
+                           tr__run_numbers *numbers,
+                           FILE *notes);
+
 /* tr__resume_loader - the saved position; loader may be NULL. Collective; where
  * one rank's loader refuses it, all stay where they were. */
 tr_status tr__resume_loader(tr__comm *comm,

@@ -5,6 +5,43 @@
 
 #include <string.h>
 
+static tr__loader_state state_of(const tr__run_numbers *numbers)
+{
+  return (tr__loader_state){
+      .seed = (uint64_t)numbers->loader_seed,
+      .epoch = numbers->epoch,
+      .done = numbers->done,
+      .num_samples = numbers->num_samples,
+      .batch = numbers->batch,
+      .shuffle = numbers->shuffle,
+      .deal = numbers->deal,
+  };
+}
+
+tr_status tr__resume_place(const tr__saved_run *saved,
+                           const tr_checkpoint *run,
+                           tr__run_numbers *numbers,
+                           FILE *notes)
+{
+  const tr__loader_state state = state_of(numbers);
+  if (run->loader == NULL || tr__loader_fits_deal(run->loader, &state)) {
+    return TR_OK;
+  }
+  TR_CHECK(
+      run->allow_changes == 1, TR_EMISMATCH,
+      "%s: %lld of the %lld samples of an epoch are done, and here the "
+      "ranks hold other numbers of samples than there: which ones are left "
+      "is not known; allow_changes (--allow-changes) begins that epoch "
+      "again",
+      saved->path, (long long)state.done, (long long)state.num_samples);
+  fprintf(notes,
+          "resume begins epoch %lld again: the ranks hold other numbers of "
+          "samples\n",
+          (long long)state.epoch);
+  numbers->done = 0;
+  return TR_OK;
+}
+
 tr_status tr__resume_loader(tr__comm *comm,
                             tr_loader *loader,
                             const tr__run_numbers *numbers)
@@ -13,14 +50,7 @@ tr_status tr__resume_loader(tr__comm *comm,
     return TR_OK;
   }
   const tr__loader_state before = tr__loader_get_state(loader);
-  const tr__loader_state state = {
-      .seed = (uint64_t)numbers->loader_seed,
-      .epoch = numbers->epoch,
-      .done = numbers->done,
-      .num_samples = numbers->num_samples,
-      .batch = numbers->batch,
-      .shuffle = numbers->shuffle,
-  };
+  const tr__loader_state state = state_of(numbers);
   tr_status mine = tr__loader_set_state(loader, &state);
   tr_status status = tr__agree(comm, mine);
   if (status != TR_OK && mine == TR_OK) {

@@ -286,7 +286,7 @@ static void write_idx(const char *dir, int other)
 static void test_other_labels_on_one_rank_are_refused(void)
 {
   if (world_size() == 1) {
-    test_skip("needs two ranks");
+    test_not_here("needs two ranks");
   }
   job j;
   tr_dataset *data[3];

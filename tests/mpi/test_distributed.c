@@ -2,6 +2,7 @@
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 #include "mpi_test.h"
+#include "shared_dir.h"
 
 #include <train/mpi.h>
 #include <train/train.h>
@@ -296,7 +297,7 @@ static void test_evaluation_is_that_of_all_samples(void)
 static void need_two_ranks(void)
 {
   if (world_size() == 1) {
-    test_skip("needs two ranks");
+    test_not_here("needs two ranks");
   }
 }
 
@@ -381,6 +382,95 @@ static void test_shards_and_samples_of_nobody_are_refused(void)
   tr_context_destroy(&ctx);
 }
 
+/* A run that can be saved. */
+typedef struct saved_job {
+  job data;
+  tr_model *net;
+  tr_optimizer *opt;
+  tr_checkpoint run;
+} saved_job;
+
+static void open_saved(saved_job *s, const int64_t *counts)
+{
+  open_job(&s->data, counts, &(tr_loader_opts){.batch = 24, .shuffle = 1});
+  build(s->data.ctx, &s->net, &s->opt);
+  s->run = (tr_checkpoint){
+      .model = s->net, .optimizer = s->opt, .loader = s->data.loader};
+}
+
+static void close_saved(saved_job *s)
+{
+  tr_optimizer_destroy(&s->opt);
+  tr_model_destroy(&s->net);
+  close_job(&s->data);
+}
+
+/* Saves a run behind so many batches at most; how many samples are done. */
+static int64_t save_job(const char *dir, const int64_t *counts, int64_t batches)
+{
+  saved_job s;
+  int64_t done = 0;
+  tr_batch batch;
+  open_saved(&s, counts);
+  for (; batches > 0 && tr_loader_next(s.data.loader, &batch); batches--) {
+    done += batch.global_count;
+  }
+  ASSERT_OK(tr_checkpoint_save(s.data.ctx, dir, &s.run));
+  close_saved(&s);
+  return done;
+}
+
+/* How many samples still come in the epoch. */
+static int64_t count_rest(saved_job *s)
+{
+  int64_t rest = 0;
+  tr_batch batch;
+  while (tr_loader_next(s->data.loader, &batch)) {
+    rest += batch.global_count;
+  }
+  return rest;
+}
+
+/* The same samples, but the last rank has twelve of the first one's. */
+static void test_other_counts_do_not_go_on_in_the_middle_of_an_epoch(void)
+{
+  need_two_ranks();
+  int64_t before[] = {60, 60, 60, 60}, moved[] = {48, 60, 60, 60};
+  moved[world_size() - 1] = 72;
+  const char *dir = shared_dir();
+  const int64_t total = 60 * world_size();
+  ASSERT_EQ(save_job(dir, before, 2), 48);
+  saved_job s;
+  open_saved(&s, moved);
+  ASSERT_FAILS(tr_checkpoint_resume(s.data.ctx, dir, &s.run), TR_EMISMATCH,
+               "the ranks hold other numbers of samples");
+  ASSERT_EQ(count_rest(&s), total); /* nothing has changed */
+  s.run.allow_changes = 1;
+  ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
+  ASSERT_EQ(count_rest(&s), total); /* the epoch begins again */
+  close_saved(&s);
+  open_saved(&s, before);
+  ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
+  ASSERT_EQ(count_rest(&s), total - 48);
+  close_saved(&s);
+}
+
+static void test_other_counts_go_on_between_two_epochs(void)
+{
+  need_two_ranks();
+  int64_t before[] = {60, 60, 60, 60}, moved[] = {48, 60, 60, 60};
+  moved[world_size() - 1] = 72;
+  const char *dir = shared_dir();
+  const int64_t total = 60 * world_size();
+  ASSERT_EQ(save_job(dir, before, (total + 23) / 24), total);
+  saved_job s;
+  open_saved(&s, moved);
+  ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
+  ASSERT_EQ(count_rest(&s), 0); /* the end of the epoch is announced */
+  ASSERT_EQ(count_rest(&s), total);
+  close_saved(&s);
+}
+
 static const tr_test tests[] = {
     TEST(test_every_sample_comes_once_in_each_epoch),
     TEST(test_gradients_are_the_mean_over_the_global_batch),
@@ -388,6 +478,8 @@ static const tr_test tests[] = {
     TEST(test_other_arrays_are_refused_unless_distributed),
     TEST(test_the_same_arrays_on_all_ranks_are_taken),
     TEST(test_shards_and_samples_of_nobody_are_refused),
+    TEST(test_other_counts_do_not_go_on_in_the_middle_of_an_epoch),
+    TEST(test_other_counts_go_on_between_two_epochs),
 };
 
 TEST_MPI_MAIN(tests)

@@ -258,6 +258,9 @@ static void check_bits(const char *device, bool is_twofold, build_fn build)
 
 static void test_overlap_has_the_bits_of_the_explicit_loop(void)
 {
+  if (world_size() == 1) {
+    test_not_here("needs two ranks");
+  }
   if (!has_shm()) {
     test_skip("the ranks share no memory");
   }
