@@ -201,10 +201,11 @@ TR_API tr_status tr_checkpoint_save(tr_context *ctx,
  * all and tells whose it is, also from a directory that cannot be written. In a
  * directory of version 0.1 the newest is taken.
  *
- * The model must be the saved one with all options of its layers and losses,
- * but those that change no function of a trained model: the p of tr_dropout()
- * and the std of tr_position(). So must the virtual shards of the context, and
- * how the data number what they hold, such as a text its characters.
+ * The model must be the saved one with all options of its layers and losses.
+ * Two options change no function of a trained model and may differ: the p of
+ * tr_dropout() and the std of tr_position(). Where parameters alone are read,
+ * losses do not count. The virtual shards of the context must be the saved
+ * ones, and how the data number what they hold, such as a text its characters.
  * In the middle of an epoch the ranks must hold as many samples of distributed
  * arrays as they held. run->allow_changes lets options and shards differ, and
  * begins that epoch again. With an optimizer the seed of the saved run goes on,

@@ -72,6 +72,10 @@ bool tr__next_line(const char **at, tr__text_line *out);
 
 bool tr__line_equal(tr__text_line a, tr__text_line b);
 
+/* tr__line_is_loss - whether a line of tr__model_text() or of
+ * tr__model_options_text() is a loss's: it alone gives one number. */
+bool tr__line_is_loss(tr__text_line line);
+
 /* tr__same_function - whether two lines of tr__model_options_text() differ at
  * most in options that change no function of a trained model. */
 bool tr__same_function(tr__text_line a, tr__text_line b);

@@ -27,6 +27,15 @@ bool tr__line_equal(tr__text_line a, tr__text_line b)
   return a.length == b.length && memcmp(a.text, b.text, (size_t)a.length) == 0;
 }
 
+bool tr__line_is_loss(tr__text_line line)
+{
+  static const char layer[] = "layer ", gives[] = ", gives ()";
+  const int length = (int)strlen(gives);
+  return line.length > length &&
+         strncmp(line.text, layer, strlen(layer)) == 0 &&
+         memcmp(line.text + line.length - length, gives, (size_t)length) == 0;
+}
+
 /* "layer NAME: TYPE of INPUT, OPTION VALUE, ..." in its parts. */
 typedef struct parts {
   const char *at, *end;

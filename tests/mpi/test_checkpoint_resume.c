@@ -30,7 +30,8 @@ typedef struct run_opts {
   const char *device;
   tr_dtype dtype;
   uint64_t seed;
-  int width;           /* of the hidden layer; 0: 9 */
+  int width; /* of the hidden layer; 0: 9 */
+  bool no_loss;
   bool sgd;            /* instead of AdamW */
   bool muon;           /* instead of AdamW */
   int64_t num_samples; /* 0: SAMPLES */
@@ -99,8 +100,14 @@ static run begin(run_opts opts)
   x = tr_linear(r.net, x, &(tr_linear_opts){.out = width, .name = "fc1"});
   x = tr_relu(r.net, x);
   x = tr_linear(r.net, x, &(tr_linear_opts){.out = CLASSES, .name = "fc2"});
-  tr_cross_entropy(r.net, x);
+  if (!opts.no_loss) {
+    tr_cross_entropy(r.net, x);
+  }
   ASSERT_OK(tr_model_build(r.net, NULL));
+  if (opts.no_loss) {
+    r.checkpoint = (tr_checkpoint){.model = r.net, .must_exist = 1};
+    return r;
+  }
   if (opts.sgd) {
     tr_sgd_opts sgd = {.lr = 0.05, .momentum = 0.9};
     ASSERT_OK(tr_sgd_create(r.net, &sgd, &r.opt));
@@ -537,6 +544,25 @@ static void test_a_directory_that_is_none_is_told_before_the_first_step(void)
   end(&r);
 }
 
+static void test_parameters_alone_are_read_without_the_loss(void)
+{
+  const char *dir = shared_dir();
+  run first = begin((run_opts){.comm = MPI_COMM_NULL});
+  train(&first, 2);
+  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
+  const uint64_t hash = hash_of(&first);
+  end(&first);
+  run r = begin((run_opts){.comm = MPI_COMM_NULL, .no_loss = true});
+  ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
+  ASSERT_EQ(hash_of(&r), hash);
+  end(&r);
+  run other =
+      begin((run_opts){.comm = MPI_COMM_NULL, .no_loss = true, .width = 7});
+  ASSERT_FAILS(tr_checkpoint_resume(other.ctx, dir, &other.checkpoint),
+               TR_EMISMATCH, "this run has");
+  end(&other);
+}
+
 static void test_what_is_not_finite_or_torn_is_never_saved(void)
 {
   const char *dir = shared_dir();
@@ -646,6 +672,7 @@ static const tr_test tests[] = {
     TEST(test_a_run_that_is_taken_over_goes_on),
     TEST(test_the_directory_of_an_older_version_is_resumed),
     TEST(test_a_directory_that_is_none_is_told_before_the_first_step),
+    TEST(test_parameters_alone_are_read_without_the_loss),
     TEST(test_what_is_not_finite_or_torn_is_never_saved),
     TEST(test_ranks_that_drift_apart_are_named_and_not_saved),
     TEST(test_parameters_load_from_a_checkpoint_as_from_any_file),
