@@ -173,18 +173,17 @@ static void report(tr_context *ctx, const tr_report *result)
 {
   /* Numbers are left to tr_log_root(), which knows of no decimal comma. */
   if (isnan(result->test_accuracy)) {
-    tr_log_root(ctx,
-                "done: %lld steps  test loss %.5g  %.0f samples/s  params "
-                "%016" PRIx64,
+    tr_log_root(ctx, "done: %lld steps  test loss %.5g  %.0f samples/s",
                 (long long)result->steps, result->test_loss,
-                result->samples_per_s, result->params_hash);
+                result->samples_per_s);
   } else {
     tr_log_root(ctx,
                 "done: %lld steps  test accuracy %.4f  test loss %.5g  %.0f "
-                "samples/s  params %016" PRIx64,
+                "samples/s",
                 (long long)result->steps, result->test_accuracy,
-                result->test_loss, result->samples_per_s, result->params_hash);
+                result->test_loss, result->samples_per_s);
   }
+  tr_log_root(ctx, "hash of the parameters: %016" PRIx64, result->params_hash);
   if (result->skipped > 0 || result->rollbacks > 0) {
     tr_log_root(ctx, "not finite: %lld steps skipped, %lld roll-backs",
                 (long long)result->skipped, (long long)result->rollbacks);

@@ -84,14 +84,16 @@ void tr__progress_line(tr__progress *progress, const char *format, ...)
   if (progress->stream == NULL) {
     return;
   }
-  char line[LINE_BYTES];
+  char line[LINE_BYTES], lines[LINE_BYTES];
+  int columns = progress->is_terminal ? find_columns(progress->stream) : 0;
   const char *prefix = progress->has_open_bar ? "\r\033[K" : "";
   progress->has_open_bar = false;
   va_list arguments;
   va_start(arguments, format);
   tr__format_list(line, sizeof line, format, arguments);
   va_end(arguments);
-  tr__print_line(progress->stream, prefix, line);
+  tr__progress_wrap(line, columns, lines, sizeof lines);
+  tr__print_line(progress->stream, prefix, lines);
 }
 
 void tr__progress_end(tr__progress *progress)

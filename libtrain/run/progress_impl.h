@@ -40,6 +40,11 @@ void tr__progress_text(const tr__progress_total *total,
                        char *out,
                        size_t bytes);
 
+/* tr__progress_wrap - a text in lines of fewer than `columns` columns, broken
+ * behind its parts ("; ", ", " or two blanks), a part at a time; the lines
+ * after the first are indented. columns 0: as it is. */
+void tr__progress_wrap(const char *text, int columns, char *out, size_t bytes);
+
 /* tr__progress_step - show a step, unless one was shown a moment ago. */
 void tr__progress_step(tr__progress *progress, const tr__progress_now *now);
 

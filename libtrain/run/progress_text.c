@@ -112,3 +112,46 @@ void tr__progress_text(const tr__progress_total *total,
     out[columns - 1] = '\0';
   }
 }
+
+/* How long the next part is, with the blanks behind it. */
+static size_t part_length(const char *text)
+{
+  size_t i = 0;
+  while (text[i] != '\0') {
+    bool is_end = (text[i] == ',' || text[i] == ';') && text[i + 1] == ' ';
+    bool is_gap = text[i] == ' ' && text[i + 1] == ' ';
+    i++;
+    if (is_end || is_gap) {
+      return i + strspn(text + i, " ");
+    }
+  }
+  return i;
+}
+
+/* Without the blanks at its end. */
+static size_t visible_length(const char *text, size_t length)
+{
+  while (length > 0 && text[length - 1] == ' ') {
+    length--;
+  }
+  return length;
+}
+
+void tr__progress_wrap(const char *text, int columns, char *out, size_t bytes)
+{
+  size_t used = 0, column = 0;
+  out[0] = '\0';
+  while (*text != '\0' && used + 1 < bytes) {
+    size_t length = part_length(text);
+    bool fits = columns == 0 || column == 0 ||
+                column + visible_length(text, length) < (size_t)columns;
+    if (!fits) {
+      used = visible_length(out, used);
+    }
+    int added = snprintf(out + used, bytes - used, "%s%.*s", fits ? "" : "\n  ",
+                         (int)length, text);
+    used = (size_t)tr__min((int64_t)used + added, (int64_t)bytes - 1);
+    column = fits ? column + length : length + 2;
+    text += length;
+  }
+}

@@ -82,6 +82,29 @@ static void test_the_bar_keeps_its_width_while_the_loss_changes(void)
   }
 }
 
+static void test_a_line_is_broken_between_its_parts(void)
+{
+  static const char text[] =
+      "mlp, 535818 parameters; digits: 8000 samples, 2000 to test  run/";
+  char out[BYTES];
+  tr__progress_wrap(text, 0, out, sizeof out);
+  ASSERT(strcmp(out, text) == 0);
+  tr__progress_wrap(text, 65, out, sizeof out);
+  ASSERT(strcmp(out, text) == 0);
+  tr__progress_wrap(text, 64, out, sizeof out);
+  ASSERT(strcmp(out, "mlp, 535818 parameters; digits: 8000 samples, 2000 to "
+                     "test\n  run/") == 0);
+  tr__progress_wrap(text, 30, out, sizeof out);
+  ASSERT(strcmp(out, "mlp, 535818 parameters;\n  digits: 8000 samples,\n  2000 "
+                     "to test  run/") == 0);
+  /* A part that has no room stays whole; no line is lost. */
+  tr__progress_wrap(text, 10, out, sizeof out);
+  ASSERT(strcmp(out, "mlp,\n  535818 parameters;\n  digits: 8000 "
+                     "samples,\n  2000 to test\n  run/") == 0);
+  tr__progress_wrap(text, 30, out, 12);
+  ASSERT(strcmp(out, "mlp, 535818") == 0);
+}
+
 static void test_a_file_is_no_terminal(void)
 {
   int ends[2];
@@ -118,6 +141,7 @@ static const tr_test tests[] = {
     TEST(test_time_rate_and_bar_go_in_turn),
     TEST(test_a_file_gets_the_whole_line_without_a_bar),
     TEST(test_the_bar_keeps_its_width_while_the_loss_changes),
+    TEST(test_a_line_is_broken_between_its_parts),
     TEST(test_a_file_is_no_terminal),
     TEST(test_a_log_begins_with_how_it_was_made),
 };
