@@ -4,7 +4,7 @@ itself, names the rank, and leaves with the exit code of the cause.
 usage: test_stall.py MPIRUN FAULTY [--times N] [--seed N] [--only TEXT]
 
 Each fault strikes a random rank at a random moment, --times times; 100 where
-the environment has LIBTRAIN_TEST_FULL, else 5.
+the environment has LIBTRAIN_TEST_FULL, else 3.
 """
 
 import argparse
@@ -325,7 +325,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("mpirun")
     parser.add_argument("program")
-    parser.add_argument("--times", type=int, default=100 if full else 5)
+    parser.add_argument("--times", type=int, default=100 if full else 3)
     parser.add_argument("--full", action="store_const", const=100,
                         dest="times")
     parser.add_argument("--seed", type=int, default=20261207)
