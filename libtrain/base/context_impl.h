@@ -19,6 +19,7 @@ typedef struct tr__suspect {
   int64_t blamed; /* the step that has failed for it, on all ranks, which then
                      have the text of the same one; 0: none */
   int num_warnings;
+  int num_vain; /* looks at large numbers that were none */
   char text[TR__MESSAGE_BYTES / 2];
 } tr__suspect;
 

@@ -1,8 +1,9 @@
-/* Samples that cannot be computed with: found when a loss has no sense.
+/* Samples that cannot be computed with.
  *
- * Nothing is looked at while losses have sense. Then a rank searches the batch
- * that it has just computed, and keeps the name of the first bad sample; who
- * reports the loss asks all ranks for theirs. */
+ * When a loss has no sense, a rank searches the batch that it has just
+ * computed, and keeps the name of the first bad sample; who reports the loss
+ * asks all ranks for theirs. While losses have sense, inputs alone are looked
+ * at, and only for numbers that are far too large. */
 #include "base/suspect_impl.h"
 
 #include "base/dataset_impl.h"
@@ -15,6 +16,9 @@
 
 /* How many samples a rank warns of: data may have very many. */
 enum { MOST_WARNINGS = 5 };
+
+/* How often a rank looks at large numbers in vain: they may be right. */
+enum { MOST_VAIN = 8 };
 
 /* No fault is smaller. 65504 is the largest number of float16. */
 static double harmless(tr_dtype compute)
@@ -220,7 +224,7 @@ search(const tr_context *ctx, const tr_batch *batch, const tr__looked *in)
   return -1;
 }
 
-void tr__suspect_look(tr_context *ctx,
+bool tr__suspect_look(tr_context *ctx,
                       const tr_batch *batch,
                       const tr__looked *arrays,
                       int num_arrays,
@@ -237,7 +241,39 @@ void tr__suspect_look(tr_context *ctx,
     suspect->step = step;
     suspect->is_told = false;
     name_sample(ctx, batch, in, at, suspect->text, sizeof suspect->text);
-    return;
+    return true;
+  }
+  return false;
+}
+
+/* Whether an input holds a number that may be a fault. */
+static bool
+has_large(const tr_context *ctx, const tr_batch *batch, const tr__looked *in)
+{
+  const tr__numbers numbers = {.values = in->values, .dtype = in->dtype};
+  bool has_numbers = in->dtype == TR_F32 || in->dtype == TR_F64;
+  return has_numbers && !in->is_target &&
+         is_any_large(&numbers, 0, batch->count * in->elements,
+                      harmless(ctx->compute));
+}
+
+void tr__suspect_glance(tr_context *ctx,
+                        const tr_batch *batch,
+                        const tr__looked *arrays,
+                        int num_arrays,
+                        int64_t step)
+{
+  tr__suspect *suspect = &ctx->suspect;
+  for (int k = 0; k < num_arrays && suspect->num_vain < MOST_VAIN; k++) {
+    if (!has_large(ctx, batch, &arrays[k])) {
+      continue;
+    }
+    if (tr__suspect_look(ctx, batch, &arrays[k], 1, step) &&
+        suspect->num_warnings < MOST_WARNINGS) {
+      tr__suspect_warn(ctx, "the loss does not show it");
+    } else {
+      suspect->num_vain++;
+    }
   }
 }
 

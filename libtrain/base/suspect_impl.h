@@ -1,4 +1,4 @@
-/* Samples that cannot be computed with: found when a loss has no sense. */
+/* Samples that cannot be computed with. */
 #ifndef TR_SUSPECT_IMPL_H
 #define TR_SUSPECT_IMPL_H
 
@@ -49,14 +49,25 @@ typedef struct tr__looked {
 } tr__looked;
 
 /* tr__suspect_look - after a loss of this rank without sense: remember the
- * first sample of its batch that cannot be computed with. Local.
+ * first sample of its batch that cannot be computed with; false where there is
+ * none. Local.
  *
  * step  that the batch is for, from 1 */
-void tr__suspect_look(tr_context *ctx,
+bool tr__suspect_look(tr_context *ctx,
                       const tr_batch *batch,
                       const tr__looked *arrays,
                       int num_arrays,
                       int64_t step);
+
+/* tr__suspect_glance - while losses have sense: warn of an input that no loss
+ * may show, since a norm, a tanh or a maximum hides it. Local.
+ *
+ * Reads the inputs once, at the speed of memory. */
+void tr__suspect_glance(tr_context *ctx,
+                        const tr_batch *batch,
+                        const tr__looked *arrays,
+                        int num_arrays,
+                        int64_t step);
 
 /* tr__suspect_is_new - this rank has a sample that it has not told of. */
 bool tr__suspect_is_new(const tr_context *ctx);

@@ -1,4 +1,4 @@
-/* A loss without sense: is it the batch? */
+/* A loss without sense: is it the batch? And what the loss does not show. */
 #include "base/suspect_impl.h"
 #include "model/model_impl.h"
 
@@ -42,7 +42,7 @@ array_of(const tr__node *node, const tr_batch *batch, tr__looked *out)
 
 void tr__model_look_at(tr_model *net, const tr_batch *batch)
 {
-  if (batch->count == 0 || has_sense(net)) {
+  if (batch->count == 0) {
     return;
   }
   tr__looked arrays[2 * TR_MAX_INPUTS];
@@ -50,5 +50,10 @@ void tr__model_look_at(tr_model *net, const tr_batch *batch)
   for (int i = 0; i < net->num_nodes && count < 2 * TR_MAX_INPUTS; i++) {
     count += array_of(&net->nodes[i], batch, &arrays[count]);
   }
-  tr__suspect_look(net->ctx, batch, arrays, count, net->store.num_steps + 1);
+  int64_t step = net->store.num_steps + 1;
+  if (has_sense(net)) {
+    tr__suspect_glance(net->ctx, batch, arrays, count, step);
+  } else {
+    tr__suspect_look(net->ctx, batch, arrays, count, step);
+  }
 }

@@ -30,14 +30,17 @@ static void keep_warnings(void *user, tr_log_level level, const char *line)
   }
 }
 
-static void start(job *j, tr_dtype dtype)
+static void
+start_on(job *j, const char *device, tr_dtype dtype, bool is_bounded)
 {
   memset(j, 0, sizeof *j);
-  ASSERT_OK(tr_context_create(
-      MPI_COMM_WORLD,
-      &(tr_context_opts){
-          .threads = 1, .dtype = dtype, .log = keep_warnings, .log_user = j},
-      &j->ctx));
+  ASSERT_OK(tr_context_create(MPI_COMM_WORLD,
+                              &(tr_context_opts){.threads = 1,
+                                                 .device = device,
+                                                 .dtype = dtype,
+                                                 .log = keep_warnings,
+                                                 .log_user = j},
+                              &j->ctx));
   for (int i = 0; i < COUNT; i++) {
     j->targets[i] = (float)sin(i);
     for (int k = 0; k < FEATURES; k++) {
@@ -46,9 +49,15 @@ static void start(job *j, tr_dtype dtype)
   }
   ASSERT_OK(tr_model_create(j->ctx, &j->net));
   tr_node x = tr_input(j->net, (tr_shape){1, {FEATURES}});
+  x = is_bounded ? tr_tanh(j->net, x) : x;
   x = tr_linear(j->net, x, &(tr_linear_opts){.out = 1});
   tr_mse(j->net, x, NULL);
   ASSERT_OK(tr_model_build(j->net, &(tr_build_opts){.batch = COUNT}));
+}
+
+static void start(job *j, tr_dtype dtype)
+{
+  start_on(j, NULL, dtype, false);
 }
 
 static void open_data(job *j)
@@ -57,7 +66,8 @@ static void open_data(job *j)
                                 .targets = j->targets,
                                 .num_samples = COUNT,
                                 .shape = {1, {FEATURES}},
-                                .target_shape = {1, {1}}};
+                                .target_shape = {1, {1}},
+                                .single = 1};
   const tr_loader_opts opts = {.batch = BATCH};
   ASSERT_OK(tr_array_open(j->ctx, &arrays, &j->data));
   ASSERT_OK(tr_loader_create(j->ctx, j->data, &opts, &j->loader));
@@ -125,6 +135,45 @@ static void test_the_trainer_names_the_bad_sample(void)
     ASSERT_STR_EQ(j.warnings, "");
     stop(&j);
   }
+}
+
+/* A tanh keeps the loss sensible, whatever comes in. */
+static void test_what_the_loss_does_not_show_is_warned_of(void)
+{
+  static const char *const devices[] = {"cpu", "strict"};
+  static const struct {
+    float value;
+    const char *text;
+  } bad[] = {{9.96921e36f, "NetCDF's fill value; the loss does not show it"},
+             {1e32f, "whose square float32 cannot hold; the loss does not"}};
+  for (int i = 0; i < 4; i++) {
+    job j;
+    start_on(&j, devices[i / 2], TR_F32, true);
+    j.x[10][2] = bad[i % 2].value;
+    open_data(&j);
+    create_optimizer(&j, TR_NONFINITE_IGNORE, 1e-4);
+    ASSERT_OK(fit(&j, NULL, NULL));
+    bool is_mine = world_rank() == reader_of(10);
+    ASSERT_EQ(is_mine, strstr(j.warnings, "step 2: array: sample 10, element "
+                                          "2 of x is ") != NULL);
+    ASSERT_EQ(is_mine, strstr(j.warnings, bad[i % 2].text) != NULL);
+    stop(&j);
+  }
+}
+
+/* In double they are numbers like others. */
+static void test_large_numbers_in_double_are_no_fault(void)
+{
+  job j;
+  start_on(&j, NULL, TR_F64, true);
+  for (int i = 0; i < COUNT; i++) {
+    j.x[i][1] = 2e25f;
+  }
+  open_data(&j);
+  create_optimizer(&j, TR_NONFINITE_IGNORE, 1e-4);
+  ASSERT_OK(fit(&j, NULL, NULL));
+  ASSERT_STR_EQ(j.warnings, "");
+  stop(&j);
 }
 
 /* What a solver holds: more than a float does, and what files have in the
@@ -313,6 +362,8 @@ static void test_own_batches_name_rank_and_place(void)
 
 static const tr_test tests[] = {
     TEST(test_the_trainer_names_the_bad_sample),
+    TEST(test_what_the_loss_does_not_show_is_warned_of),
+    TEST(test_large_numbers_in_double_are_no_fault),
     TEST(test_numbers_that_have_no_square_and_fill_values_are_named),
     TEST(test_float16_names_what_it_cannot_hold),
     TEST(test_doubles_beyond_float_are_named_as_they_were),
