@@ -80,13 +80,21 @@ static void open_job(job *j, const int64_t *counts, const tr_loader_opts *opts)
   ASSERT_EQ(tr_loader_num_samples(j->loader), j->total);
 }
 
-static void close_job(job *j)
+/* A loader reads ahead from the arrays until it ends. */
+static void release_arrays(job *j)
 {
   tr_loader_destroy(&j->loader);
-  tr_dataset_destroy(&j->data);
-  tr_context_destroy(&j->ctx);
   free(j->x);
   free(j->targets);
+  j->x = NULL;
+  j->targets = NULL;
+}
+
+static void close_job(job *j)
+{
+  release_arrays(j);
+  tr_dataset_destroy(&j->data);
+  tr_context_destroy(&j->ctx);
 }
 
 /* The next global batch on all ranks: the sample numbers in its order, -1 where
@@ -314,8 +322,7 @@ static void test_other_arrays_are_refused_unless_distributed(void)
     tr_dataset *data;
     char who[32];
     snprintf(who, sizeof who, "rank %d has", world_size() - 1);
-    free(j.x);
-    free(j.targets);
+    release_arrays(&j);
     make_arrays(&j, 0, 9);
     j.x[5] += trial == 0 && is_last;
     j.targets[8] += trial == 1 && is_last;
@@ -338,8 +345,7 @@ static void test_the_same_arrays_on_all_ranks_are_taken(void)
   job j;
   tr_dataset *data;
   open_job(&j, (int64_t[]){9, 9, 9, 9}, &(tr_loader_opts){.batch = 4});
-  free(j.x);
-  free(j.targets);
+  release_arrays(&j);
   make_arrays(&j, 0, 9);
   tr_array_opts arrays = arrays_of(&j, 9);
   arrays.distributed = 0;

@@ -55,6 +55,7 @@ static void test_a_wished_change_does_not_resume_another_model(void)
 {
   const char *dir = saved_run((run_opts){0}, 2);
   run r = begin((run_opts){0});
+  tr_optimizer_destroy(&r.opt);
   tr_model_destroy(&r.net);
   ASSERT_OK(tr_model_create(r.ctx, &r.net));
   tr_cross_entropy(r.net,
@@ -63,7 +64,6 @@ static void test_a_wished_change_does_not_resume_another_model(void)
   const tr_checkpoint other = {.model = r.net, .allow_changes = 1};
   ASSERT_FAILS(tr_checkpoint_resume(r.ctx, dir, &other), TR_EMISMATCH,
                "another model");
-  r.opt = NULL;
   end(&r);
 }
 
