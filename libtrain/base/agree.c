@@ -7,12 +7,12 @@
 #include <time.h>
 #include <xxhash.h>
 
-/* A wait this long is for a rank that is busy elsewhere (reading, saving):
- * from then on it sleeps between polls instead of only yielding. */
+/* A wait this long is for a rank that is busy elsewhere (reading, saving). */
 static const double patience_s = 0.02;
 
 /* To fall asleep and to be woken takes longer than to let the others run a few
- * times. */
+ * times. To do only that for long is no way to wait: on Linux 6.18 two ranks of
+ * one CPU that yield to each other keep all else from it, for minutes. */
 static const double yield_s = 30e-6;
 
 tr_status tr__comm_check(const tr__transfer *transfer)
@@ -52,15 +52,14 @@ void tr__comm_rest(tr__comm *comm, tr__request *request, double waited)
   if (waited <= limit_s) {
     return;
   }
-  if (request != NULL && waited > limit_s + yield_s &&
-      comm->type->sleep(comm, request)) {
-    return;
-  }
-  if (waited <= patience_s) {
+  if (waited <= limit_s + yield_s) {
     sched_yield();
     return;
   }
-  nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+  if (request == NULL || !comm->type->sleep(comm, request)) {
+    long rest_ns = waited > patience_s ? 100000 : 20000;
+    nanosleep(&(struct timespec){.tv_nsec = rest_ns}, NULL);
+  }
 }
 
 void tr__comm_rested(tr__comm *comm, tr__series series, double waited)

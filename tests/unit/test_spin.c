@@ -1,6 +1,7 @@
 /* How long waits poll, after waits that are made up. */
 #include "test.h"
 
+#include "base/comm_impl.h"
 #include "base/random_impl.h"
 #include "base/spin_impl.h"
 
@@ -66,11 +67,43 @@ static void test_where_polling_is_off_it_stays_off(void)
   ASSERT(tr__spin_limit(&spin, -1) == -1);
 }
 
+static int num_yields;
+
+/* In place of the system's own. */
+int sched_yield(void)
+{
+  num_yields++;
+  return 0;
+}
+
+static int yields_at(tr__comm *comm, double waited)
+{
+  num_yields = 0;
+  tr__comm_rest(comm, NULL, waited);
+  return num_yields;
+}
+
+/* Two ranks of one CPU that only yield to each other keep all else from it. */
+static void test_a_wait_yields_for_a_moment_only(void)
+{
+  static const tr__comm_type none = {.name = "none"};
+  tr__comm comm = {.type = &none, .spin_s = most};
+  ASSERT_EQ(yields_at(&comm, most / 2), 0); /* it polls */
+  ASSERT_EQ(yields_at(&comm, most + 10e-6), 1);
+  ASSERT_EQ(yields_at(&comm, most + 50e-6), 0); /* it sleeps */
+  ASSERT_EQ(yields_at(&comm, most + 5e-3), 0);
+  ASSERT_EQ(yields_at(&comm, 1), 0);
+  comm.spin_s = 0;
+  ASSERT_EQ(yields_at(&comm, 10e-6), 1);
+  ASSERT_EQ(yields_at(&comm, 50e-6), 0);
+}
+
 static const tr_test tests[] = {
     TEST(test_the_first_waits_poll_for_as_long_as_they_may),
     TEST(test_after_short_waits_polls_are_short),
     TEST(test_waits_that_vary_are_mostly_seen_to_end),
     TEST(test_where_most_waits_are_long_none_polls),
     TEST(test_where_polling_is_off_it_stays_off),
+    TEST(test_a_wait_yields_for_a_moment_only),
 };
 TEST_MAIN(tests)
