@@ -6,8 +6,8 @@ _libtrain_options()
   local common='--batch --epochs --steps --optimizer --lr --schedule --warmup
     --weight-decay --clip-norm --zero1 --wire --conv --device --threads --seed
     --no-shuffle --init --checkpoint --no-checkpoint --save-every
-    --on-save-error --on-nonfinite --resume --take-over
-    --allow-changes --log --stall-timeout --trace --virtual-shards --print-plan --version --help'
+    --on-save-error --on-nonfinite --resume --take-over --allow-changes --log
+    --stall-timeout --trace --virtual-shards --print-plan --version --help'
   case $1 in
     train_classifier) echo "$common --model --data --dtype" ;;
     train_gpt)
