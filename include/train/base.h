@@ -13,7 +13,7 @@ extern "C" {
 
 #define TR_VERSION_MAJOR 0
 #define TR_VERSION_MINOR 1
-#define TR_VERSION_PATCH 0
+#define TR_VERSION_PATCH 1
 
 /* Symbols that programs may use; everything else in the library is hidden. */
 #if defined(__GNUC__)
