@@ -20,6 +20,7 @@ libxxhash-dev pc:libxxhash'
 packages_test='
 g++ cmd:g++
 cmake cmd:cmake
+make cmd:make cmd:gmake
 hdf5-tools cmd:h5dump
 libsimgrid-dev cmd:smpirun
 iproute2 cmd:ip'

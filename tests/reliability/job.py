@@ -18,6 +18,12 @@ KEEP_CODE = ('trap "" TERM; "$@"; code=$?; '
              'echo $code >exit.${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}; exit $code')
 
 
+def by_rank(first, others):
+    """A shell's text: the first on rank 0, the other on all others."""
+    return ('if [ "${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}" = 0 ]; then %s; '
+            'else %s; fi; ' % (first, others))
+
+
 def mpirun(launcher, ranks):
     return [launcher, "-n", str(ranks)]
 

@@ -8,6 +8,7 @@ A row is a claim per number of ranks. A new refusal is a new row.
 import concurrent.futures
 import gzip
 import os
+import shlex
 import shutil
 import struct
 import subprocess
@@ -658,18 +659,22 @@ def can_mount():
 
 
 def command_of(tools, row, ranks):
-    limit = "ulimit -f %d; " % row.ulimit if row.ulimit else ""
-    keep = ["sh", "-c", limit + job.KEEP_CODE, "sh", tools.program] + SHORT
+    text = "ulimit -f %d; " % row.ulimit if row.ulimit else ""
+    options = row.options
+    if row.other:
+        # Not by ":" between two commands: Open MPI 5.0.7's launcher crashes.
+        text += job.by_rank('set -- "$@" ' + shlex.join(row.options),
+                            'set -- "$@" ' + shlex.join(row.other))
+        options = []
+    keep = ["sh", "-c", text + job.KEEP_CODE, "sh", tools.program] + SHORT
     if ranks == 1:
-        return limited(row, keep + row.options)
-    command = job.mpirun(tools.mpirun, 1 if row.other else ranks)
+        return limited(row, keep + options)
+    command = job.mpirun(tools.mpirun, ranks)
     if row.ulimit:
         # Shared memory counts as a file.
-        command[1:1] = ["--mca", "btl", "tcp,self"]
-    command += keep + row.options
-    if row.other:
-        command += [":", "-n", str(ranks - 1)] + keep + row.other
-    return limited(row, command)
+        command[1:1] = ["--mca", "btl", "tcp,self", "--mca",
+                        "btl_tcp_if_include", "lo"]
+    return limited(row, command + keep + options)
 
 
 def problems_of(row, ranks, result):
