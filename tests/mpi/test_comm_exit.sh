@@ -83,5 +83,10 @@ claim 0 0 "left well" "PMI_SIZE=2 LIBTRAIN_ALLOW_SINGLE_RANK=1" well
 # A batch script knows the job's size, and is one process.
 claim 0 0 "left well" "SLURM_JOB_ID=7 SLURM_NTASKS=4" well
 claim 0 0 "left well" "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=1" well
-claim 1 78 "one of 2 processes (PMI_SIZE)" PMI_SIZE=2 well
+if "$mpirun" --version 2>&1 | grep -qi hydra; then
+  number=$((number + 1)) # MPICH would wait for the second process itself
+  echo "ok $number - PMI_SIZE=2 on 1 rank # SKIP not here: MPICH reads it too"
+else
+  claim 1 78 "one of 2 processes (PMI_SIZE)" PMI_SIZE=2 well
+fi
 claim 3 0 "left well" "PMI_SIZE=3 SLURM_STEP_NUM_TASKS=9" well
