@@ -264,12 +264,15 @@ void tr__suspect_glance(tr_context *ctx,
                         int64_t step)
 {
   tr__suspect *suspect = &ctx->suspect;
-  for (int k = 0; k < num_arrays && suspect->num_vain < MOST_VAIN; k++) {
+  for (int k = 0; k < num_arrays; k++) {
+    if (suspect->num_warnings >= MOST_WARNINGS ||
+        suspect->num_vain >= MOST_VAIN) {
+      return;
+    }
     if (!has_large(ctx, batch, &arrays[k])) {
       continue;
     }
-    if (tr__suspect_look(ctx, batch, &arrays[k], 1, step) &&
-        suspect->num_warnings < MOST_WARNINGS) {
+    if (tr__suspect_look(ctx, batch, &arrays[k], 1, step)) {
       tr__suspect_warn(ctx, "the loss does not show it");
     } else {
       suspect->num_vain++;

@@ -48,9 +48,8 @@ typedef struct tr__looked {
   int ordinal; /* among inputs or targets */
 } tr__looked;
 
-/* tr__suspect_look - after a loss of this rank without sense: remember the
- * first sample of its batch that cannot be computed with; false where there is
- * none. Local.
+/* tr__suspect_look - remember the first sample of this rank's batch that cannot
+ * be computed with; false where there is none. Local.
  *
  * step  that the batch is for, from 1 */
 bool tr__suspect_look(tr_context *ctx,
@@ -62,7 +61,8 @@ bool tr__suspect_look(tr_context *ctx,
 /* tr__suspect_glance - while losses have sense: warn of an input that no loss
  * may show, since a norm, a tanh or a maximum hides it. Local.
  *
- * Reads the inputs once, at the speed of memory. */
+ * Reads the inputs once, at the speed of memory, until a rank has warned of as
+ * many samples as it may, or has often looked in vain. */
 void tr__suspect_glance(tr_context *ctx,
                         const tr_batch *batch,
                         const tr__looked *arrays,
