@@ -444,16 +444,23 @@ static void test_a_second_model_of_a_process_goes_on_but_never_saves(void)
   end(&other);
 }
 
+/* A run that is saved after 2 steps; the hash of its parameters. */
+static uint64_t save_two_steps(const char *dir, uint64_t seed)
+{
+  run r = begin((run_opts){.comm = MPI_COMM_NULL, .seed = seed});
+  train(&r, 2);
+  ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
+  const uint64_t hash = hash_of(&r);
+  end(&r);
+  return hash;
+}
+
 /* The seed 1 run saves after 2 steps; the seed 2 run starts, as
  * tr_trainer_fit() starts one that is not resumed, and ends before it has
  * saved. */
 static void one_saves_and_another_starts(const char *dir, uint64_t *hash)
 {
-  run first = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 1});
-  train(&first, 2);
-  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
-  *hash = hash_of(&first);
-  end(&first);
+  *hash = save_two_steps(dir, 1);
   run second = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 2});
   if (world_rank() == 0) {
     ASSERT_OK(
@@ -507,11 +514,7 @@ static void test_a_run_that_is_taken_over_goes_on(void)
 static void test_the_directory_of_an_older_version_is_resumed(void)
 {
   const char *dir = shared_dir();
-  run first = begin((run_opts){.comm = MPI_COMM_NULL});
-  train(&first, 2);
-  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
-  const uint64_t hash = hash_of(&first);
-  end(&first);
+  const uint64_t hash = save_two_steps(dir, 0);
   if (world_rank() == 0) {
     ASSERT_EQ(unlink(in_dir(dir, TR__IDENTITY_NAME)), 0);
   }
@@ -547,11 +550,7 @@ static void test_a_directory_that_is_none_is_told_before_the_first_step(void)
 static void test_parameters_alone_are_read_without_the_loss(void)
 {
   const char *dir = shared_dir();
-  run first = begin((run_opts){.comm = MPI_COMM_NULL});
-  train(&first, 2);
-  ASSERT_OK(tr_checkpoint_save(first.ctx, dir, &first.checkpoint));
-  const uint64_t hash = hash_of(&first);
-  end(&first);
+  const uint64_t hash = save_two_steps(dir, 0);
   run r = begin((run_opts){.comm = MPI_COMM_NULL, .no_loss = true});
   ASSERT_OK(tr_checkpoint_resume(r.ctx, dir, &r.checkpoint));
   ASSERT_EQ(hash_of(&r), hash);

@@ -411,13 +411,23 @@ static void close_saved(saved_job *s)
   close_job(&s->data);
 }
 
+static const int64_t equal[] = {60, 60, 60, 60};
+
+/* As many samples, but the last rank has twelve of the first one's. */
+static void open_moved(saved_job *s)
+{
+  int64_t counts[] = {48, 60, 60, 60};
+  counts[world_size() - 1] = 72;
+  open_saved(s, counts);
+}
+
 /* Saves a run behind so many batches at most; how many samples are done. */
-static int64_t save_job(const char *dir, const int64_t *counts, int64_t batches)
+static int64_t save_job(const char *dir, int64_t batches)
 {
   saved_job s;
   int64_t done = 0;
   tr_batch batch;
-  open_saved(&s, counts);
+  open_saved(&s, equal);
   for (; batches > 0 && tr_loader_next(s.data.loader, &batch); batches--) {
     done += batch.global_count;
   }
@@ -437,17 +447,14 @@ static int64_t count_rest(saved_job *s)
   return rest;
 }
 
-/* The same samples, but the last rank has twelve of the first one's. */
 static void test_other_counts_do_not_go_on_in_the_middle_of_an_epoch(void)
 {
   need_two_ranks();
-  int64_t before[] = {60, 60, 60, 60}, moved[] = {48, 60, 60, 60};
-  moved[world_size() - 1] = 72;
   const char *dir = shared_dir();
   const int64_t total = 60 * world_size();
-  ASSERT_EQ(save_job(dir, before, 2), 48);
+  ASSERT_EQ(save_job(dir, 2), 48);
   saved_job s;
-  open_saved(&s, moved);
+  open_moved(&s);
   ASSERT_FAILS(tr_checkpoint_resume(s.data.ctx, dir, &s.run), TR_EMISMATCH,
                "the ranks hold other numbers of samples");
   ASSERT_EQ(count_rest(&s), total); /* nothing has changed */
@@ -455,7 +462,7 @@ static void test_other_counts_do_not_go_on_in_the_middle_of_an_epoch(void)
   ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
   ASSERT_EQ(count_rest(&s), total); /* the epoch begins again */
   close_saved(&s);
-  open_saved(&s, before);
+  open_saved(&s, equal);
   ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
   ASSERT_EQ(count_rest(&s), total - 48);
   close_saved(&s);
@@ -464,13 +471,11 @@ static void test_other_counts_do_not_go_on_in_the_middle_of_an_epoch(void)
 static void test_other_counts_go_on_between_two_epochs(void)
 {
   need_two_ranks();
-  int64_t before[] = {60, 60, 60, 60}, moved[] = {48, 60, 60, 60};
-  moved[world_size() - 1] = 72;
   const char *dir = shared_dir();
   const int64_t total = 60 * world_size();
-  ASSERT_EQ(save_job(dir, before, (total + 23) / 24), total);
+  ASSERT_EQ(save_job(dir, (total + 23) / 24), total);
   saved_job s;
-  open_saved(&s, moved);
+  open_moved(&s);
   ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
   ASSERT_EQ(count_rest(&s), 0); /* the end of the epoch is announced */
   ASSERT_EQ(count_rest(&s), total);

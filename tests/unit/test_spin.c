@@ -5,6 +5,8 @@
 #include "base/random_impl.h"
 #include "base/spin_impl.h"
 
+#include <sched.h>
+
 static const double most = 1e-3;
 
 static void note(tr__spin *spin, double seconds, int times)
