@@ -3,7 +3,7 @@
  * The launcher of another MPI starts N processes of which each finds itself
  * alone: N trainings of one rank that overwrite each other's files. Only the
  * environment tells that there was to be one job. */
-#include "comm/mpi_impl.h"
+#include "comm/mpi/mpi_impl.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* The other processes that the launcher started on this machine, as /proc shows
  * them: before MPI is initialised nothing else knows them. */
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
-/* The queue of transfers, see base/queue_impl.h.
+/* The queue of transfers, see comm/queue_impl.h.
  *
  * The mutex guards who owns the collective, and is held for moments only: a
  * turn of a sum takes ten times as long as a push may. What the owner alone
  * touches is marked so. */
-#include "base/queue_impl.h"
 #include "base/thread_impl.h"
+#include "comm/queue_impl.h"
 
 #include <sched.h>
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
 /* What is refused of the caller's arrays when they are opened. */
-#include "base/suspect_impl.h"
+#include "core/suspect_impl.h"
 #include "data/array_impl.h"
 
 #include <string.h>

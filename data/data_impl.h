@@ -2,7 +2,7 @@
 #ifndef TR_DATA_IMPL_H
 #define TR_DATA_IMPL_H
 
-#include "base/dataset_impl.h"
+#include "core/dataset_impl.h"
 #include "data/deal_impl.h"
 
 /* The most classes that labels may name: a wild label would otherwise ask for
@@ -54,18 +54,6 @@ char *tr__alphabet_text(const tr_alphabet *alphabet);
 /* tr__alphabet_parse - the alphabet of such a text; "" is one without
  * characters. TR_EDATA. */
 tr_status tr__alphabet_parse(const char *text, tr_alphabet *out);
-
-/* tr__scale_bytes - x[i] <- bytes[i] / 255 in the element type of x. */
-void tr__scale_bytes(const uint8_t *bytes,
-                     int64_t count,
-                     tr_dtype dtype,
-                     void *x);
-
-/* tr__looks_like - "it begins with "<!DOCTYPE" and looks like a web page or
- * XML", of the first bytes of a file; into out, which is returned. */
-#define TR__FIRST_BYTES 16
-#define TR__LOOKS_BYTES (64 + 4 * TR__FIRST_BYTES)
-const char *tr__looks_like(const uint8_t *first, size_t count, char *out);
 
 /* Train and test as parts of the same samples, in a fixed shuffled order; zero:
  * all samples as they are. */

@@ -178,21 +178,3 @@ int64_t tr__split_id(const tr__split *split, int64_t id)
   tr__permutation order = tr__permutation_of(SPLIT_SEED, 0, split->total);
   return tr__permute(&order, split->first + id);
 }
-
-void tr__scale_bytes(const uint8_t *bytes,
-                     int64_t count,
-                     tr_dtype dtype,
-                     void *x)
-{
-  if (dtype == TR_F64) {
-    double *restrict out = x;
-    for (int64_t i = 0; i < count; i++) {
-      out[i] = bytes[i] / 255.0;
-    }
-    return;
-  }
-  float *restrict out = x;
-  for (int64_t i = 0; i < count; i++) {
-    out[i] = (float)bytes[i] / 255.0f;
-  }
-}

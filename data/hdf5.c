@@ -1,6 +1,6 @@
 /* Samples from an HDF5 file, read when they are needed, by any number of
  * threads at once. Only the labels are held. */
-#include "data/hdf5_impl.h"
+#include "hdf5/hdf5_impl.h"
 
 #include "data/classes_impl.h"
 #include "data/hdf5_labels_impl.h"

@@ -3,7 +3,7 @@
 #define TR_HDF5_LABELS_IMPL_H
 
 #include "data/classes_impl.h"
-#include "data/hdf5_impl.h"
+#include "hdf5/hdf5_impl.h"
 
 /* tr__hdf5_add_labels - read the labels of an array and count them.
  *

@@ -1,4 +1,5 @@
 /* Images and labels in a folder of IDX files. */
+#include "base/bytes_impl.h"
 #include "base/file_impl.h"
 #include "data/classes_impl.h"
 #include "data/idx_impl.h"

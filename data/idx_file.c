@@ -5,6 +5,7 @@
  *   then         the product of the extents bytes, and nothing more
  *
  * Source: LeCun, Cortes, Burges: the MNIST database, file formats */
+#include "base/bytes_impl.h"
 #include "base/file_impl.h"
 #include "data/data_impl.h"
 #include "data/idx_impl.h"

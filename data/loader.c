@@ -1,5 +1,6 @@
 /* Batches of a data set for this rank: the sampler's order, read ahead. */
-#include "data/ring_impl.h"
+#include "data/loader_impl.h"
+#include "data/prefetch_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@ struct tr_loader {
   tr__sampler sampler;
   tr__deal *deal;      /* of distributed data; owned */
   int64_t epoch, done; /* finished epochs; samples delivered in this one */
-  tr__ring *ring;
+  tr__prefetch *ring;
   tr__source source;   /* of the batch in use; in the context's list */
   bool is_before_stop; /* the batch that is out was given before any stop */
   tr_status status;    /* why reading failed; sticky until set_state() */
@@ -67,11 +68,12 @@ static tr_status create_local(tr_context *ctx,
                               tr__comm_first_shard(comm, rank + 1)},
                     .most = tr__comm_most_shards(comm),
                     .deal = loader->deal};
-  const tr__ring_opts ring = {.data = data,
-                              .rows = tr__sampler_max_rows(&loader->sampler),
-                              .threads = opts->threads > 0 ? opts->threads : 1,
-                              .depth = opts->depth > 0 ? opts->depth : 3};
-  TR_TRY(tr__ring_create(&ring, &loader->ring));
+  const tr__prefetch_opts ring = {
+      .data = data,
+      .rows = tr__sampler_max_rows(&loader->sampler),
+      .threads = opts->threads > 0 ? opts->threads : 1,
+      .depth = opts->depth > 0 ? opts->depth : 3};
+  TR_TRY(tr__prefetch_create(&ring, &loader->ring));
   return TR_OK;
 }
 
@@ -108,7 +110,7 @@ tr_status tr_loader_create(tr_context *ctx,
   TR_TRY_GOTO(agree_on_data(loader), failed);
   ctx->loader_rows =
       tr__max(ctx->loader_rows, tr__sampler_max_rows(&loader->sampler));
-  tr__ring_start(loader->ring, &loader->sampler, 0, 0);
+  tr__prefetch_start(loader->ring, &loader->sampler, 0, 0);
   loader->source = (tr__source){.data = data, .next = ctx->sources};
   ctx->sources = &loader->source;
   *out = loader;
@@ -120,7 +122,8 @@ failed:
 
 /* This rank's samples could not be read: its part is empty, and the ranks
  * learn of it in the step. */
-static void give_empty(tr_loader *loader, const tr__slot *slot, tr_batch *batch)
+static void
+give_empty(tr_loader *loader, const tr__prefetched *slot, tr_batch *batch)
 {
   loader->status = slot->status;
   memcpy(loader->message, slot->message, sizeof loader->message);
@@ -129,7 +132,7 @@ static void give_empty(tr_loader *loader, const tr__slot *slot, tr_batch *batch)
   tr__context_set_pending(loader->ctx, tr_loader_status(loader));
 }
 
-static tr_batch batch_of(const tr_dataset *data, const tr__slot *slot)
+static tr_batch batch_of(const tr_dataset *data, const tr__prefetched *slot)
 {
   int64_t inputs = tr_shape_count(&data->shape), targets = data->target_values;
   size_t width = tr_dtype_size(data->dtype);
@@ -173,7 +176,7 @@ int tr_loader_next(tr_loader *loader, tr_batch *batch)
   tr__work before =
       tr__work_begin(loader->ctx->comm->board, TR__WORK_LOADING, 0);
   double begin = tr__timeline_begin(loader->ctx->timeline);
-  const tr__slot *slot = tr__ring_take(loader->ring);
+  const tr__prefetched *slot = tr__prefetch_take(loader->ring);
   tr__timeline_end(loader->ctx->timeline, begin, "wait", "data");
   tr__work_end(loader->ctx->comm->board, before);
   *batch = batch_of(loader->data, slot);
@@ -271,8 +274,8 @@ tr_status tr__loader_set_state(tr_loader *loader, const tr__loader_state *state)
   /* A finished epoch is still to be announced; its successor is next to read.
    */
   bool is_ended = state->done == samples;
-  tr__ring_start(loader->ring, &loader->sampler, state->epoch + is_ended,
-                 is_ended ? 0 : state->done);
+  tr__prefetch_start(loader->ring, &loader->sampler, state->epoch + is_ended,
+                     is_ended ? 0 : state->done);
   return TR_OK;
 }
 
@@ -294,7 +297,7 @@ void tr_loader_destroy(tr_loader **loader)
     return;
   }
   leave_sources(*loader);
-  tr__ring_destroy(&(*loader)->ring);
+  tr__prefetch_destroy(&(*loader)->ring);
   tr__deal_destroy(&(*loader)->deal);
   free(*loader);
   *loader = NULL;

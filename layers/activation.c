@@ -9,7 +9,7 @@
 #include <train/layers.h>
 #include <train/norm.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 /* What the builders tell a node. */

@@ -8,7 +8,7 @@
  *
  *   x (N, C, H, W), y (N, C, P, Q), likewise (N, C, W) and (N, C, D, H, W).
  *   Source: torch.nn.AdaptiveAvgPool2d */
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "layers/window_impl.h"
 
 static tr_status infer(tr_model *net, tr__node *node)

@@ -16,7 +16,7 @@
 #include <train/layers.h>
 #include <train/sequence.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 enum { LOG_SUM };

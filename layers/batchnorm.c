@@ -16,8 +16,9 @@
 #include <train/layers.h>
 #include <train/norm.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
+#include "sync/staging_impl.h"
 
 /* Parameters: the running values, then, where there are any, w and b. */
 enum { RUNNING_MEAN, RUNNING_VAR, NUM_BATCHES, WEIGHT, BIAS };

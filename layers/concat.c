@@ -8,7 +8,7 @@
 #include <train/layers.h>
 #include <train/shape.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 typedef struct concat_opts {

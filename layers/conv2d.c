@@ -10,7 +10,7 @@
  *
  * Source: torch.nn.Conv2d; first values uniform in +-1/sqrt(C/groups I J). */
 #include "layers/conv_impl.h"
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 
 static tr_node random_build(tr_model *net, const tr__random *random)
 {

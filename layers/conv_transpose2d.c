@@ -12,7 +12,7 @@
  * Source: torch.nn.ConvTranspose2d; first values uniform in
  * +-1/sqrt(K/groups I J). */
 #include "layers/conv_impl.h"
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 
 enum { WEIGHT, BIAS };
 

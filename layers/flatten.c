@@ -6,7 +6,7 @@
  * A view: nothing is computed unless somebody else adds to dx too. */
 #include <train/layers.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "layers/view_impl.h"
 
 static tr_status infer(tr_model *net, tr__node *node)

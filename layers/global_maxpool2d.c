@@ -4,7 +4,7 @@
  *   backward  dx = dy at the first maximum in row-major order, else 0
  *
  *   x (N, C, H, W), y (N, C). Source: torch.nn.AdaptiveMaxPool2d(1) */
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "layers/window_impl.h"
 
 #include <limits.h>

@@ -3,7 +3,7 @@
  *   y = tr_batch.inputs[k]        y (N, shape...) int32 */
 #include <train/sequence.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 static tr_status infer(tr_model *net, tr__node *node)

@@ -8,7 +8,7 @@
  * Source: torch.nn.Linear; first values uniform in +-1/sqrt(D), as there. */
 #include <train/layers.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 #include <math.h>

@@ -5,7 +5,7 @@
 #include <train/layers.h>
 #include <train/shape.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 static tr_status infer(tr_model *net, tr__node *node)

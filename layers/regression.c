@@ -10,7 +10,7 @@
 #include <train/layers.h>
 #include <train/losses.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 #include <math.h>

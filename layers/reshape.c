@@ -8,7 +8,7 @@
 #include <train/layers.h>
 #include <train/shape.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "layers/view_impl.h"
 
 /* The shape that is asked for, its -1 filled in; false where none fits. */

@@ -9,7 +9,7 @@
 #include <train/layers.h>
 #include <train/shape.h>
 
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
 static int64_t scale_of(const tr__node *node)

@@ -4,7 +4,7 @@
  *   p <- p - lr/(1 + t lr_decay) g / (sqrt(v) + eps)
  *
  * Source: Duchi et al. 2011, JMLR 12, 2121-2159; torch.optim.Adagrad. */
-#include "optim/table_impl.h"
+#include "optim/optimizer_table_impl.h"
 
 static void update(tr_optimizer *opt, const tr__slice *slice)
 {

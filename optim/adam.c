@@ -7,7 +7,7 @@
  *
  * Source: Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019,
  * arXiv:1711.05101; the order of operations is that of torch.optim. */
-#include "optim/table_impl.h"
+#include "optim/optimizer_table_impl.h"
 
 enum { MOMENT1, MOMENT2 };
 

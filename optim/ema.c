@@ -4,7 +4,8 @@
  *
  * Source: Polyak and Juditsky 1992, SIAM J. Control Optim. 30, 838-855;
  * torch.optim.swa_utils.get_ema_avg_fn. */
-#include "base/optimizer_impl.h"
+#include "model/access_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <stdlib.h>
 #include <train/optim.h>

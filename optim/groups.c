@@ -1,5 +1,5 @@
 /* Parameter groups: from patterns of names to slices of the arenas. */
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <fnmatch.h>
 #include <math.h>

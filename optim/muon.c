@@ -8,7 +8,7 @@
  * Source: Jordan 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025,
  * arXiv:2502.16982; the order of operations is that of torch.optim.Muon, whose
  * matrices have two extents only. */
-#include "optim/table_impl.h"
+#include "optim/optimizer_table_impl.h"
 
 #include <math.h>
 

@@ -1,7 +1,10 @@
 /* What all optimizers share: creation, the step, the schedule. */
-#include "base/optimizer_impl.h"
-#include "base/suspect_impl.h"
+#include "core/suspect_impl.h"
+#include "model/access_impl.h"
+#include "optim/optimizer_impl.h"
 #include "optim/schedule_impl.h"
+#include "sync/staging_impl.h"
+#include "sync/sync_impl.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* An optimizer as text: what must be equal on all ranks. */
 #include "base/locale_impl.h"
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>

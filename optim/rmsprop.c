@@ -6,7 +6,7 @@
  *
  * Without momentum there is no m and p <- p - lr g / (sqrt(s) + eps).
  * Source: torch.optim.RMSprop; Graves 2013, arXiv:1308.0850 (centered). */
-#include "optim/table_impl.h"
+#include "optim/optimizer_table_impl.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef TR_SCHEDULE_IMPL_H
 #define TR_SCHEDULE_IMPL_H
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <train/optim.h>
 

@@ -6,7 +6,7 @@
  *
  * m starts as the first g; without momentum there is no m and p <- p - lr g.
  * Source: torch.optim.SGD */
-#include "optim/table_impl.h"
+#include "optim/optimizer_table_impl.h"
 
 static void update(tr_optimizer *opt, const tr__slice *slice)
 {

@@ -8,8 +8,9 @@
 #include "test.h"
 
 #include "base/half_impl.h"
-#include "layers/table_impl.h"
+#include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
+#include "sync/sync_impl.h"
 
 #include <train/train.h>
 

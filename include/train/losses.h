@@ -18,7 +18,8 @@ extern "C" {
 typedef struct tr_cross_entropy_opts {
   double label_smoothing;      /* 0..1 */
   int ignores;                 /* 1: rows whose target is ignore_index count
-                                  nothing, neither in the loss nor in its mean */
+                                  nothing, neither in the loss nor in its
+                                  mean */
   int32_t ignore_index;        /* often -100 */
   const double *class_weights; /* one per class; NULL: 1; borrowed for the
                                   call */

@@ -332,7 +332,8 @@ typedef struct tr_trainer_opts {
   double rollback_factor; /* of the rate, at a roll-back; less than 1; 0: 0.5 */
   int64_t max_rollbacks;  /* to the same checkpoint; 0: 3 */
   const char *title;      /* what is trained, such as "mlp", for the line that
-                             begins a run, and for its log; NULL: no word on it */
+                             begins a run, and for its log; NULL: no word on
+                             it */
   const char *command;    /* how the run was started, for its log; NULL: no word
                              on it */
   int take_over;          /* as in tr_checkpoint, at tr_trainer_resume() */

@@ -2,7 +2,7 @@
 #ifndef TR_HOST_MEMORY_IMPL_H
 #define TR_HOST_MEMORY_IMPL_H
 
-#include "base/backend_impl.h"
+#include "core/backend_impl.h"
 
 tr_status tr__host_alloc(tr__backend *backend, size_t bytes, void **out);
 void tr__host_free(tr__backend *backend, void *data, size_t bytes);

@@ -4,7 +4,7 @@
 #ifndef TR_OP_TENSORS_IMPL_H
 #define TR_OP_TENSORS_IMPL_H
 
-#include "base/ops_impl.h"
+#include "core/ops/ops_impl.h"
 
 typedef struct tr__op_info {
   const char *name;

@@ -11,7 +11,7 @@
 #ifndef TR_TREE_IMPL_H
 #define TR_TREE_IMPL_H
 
-#include "base/tensor_impl.h"
+#include "core/tensor_impl.h"
 
 typedef struct tr__tree {
   tr__shards shards;

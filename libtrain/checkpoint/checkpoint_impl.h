@@ -2,9 +2,10 @@
 #ifndef TR_CHECKPOINT_IMPL_H
 #define TR_CHECKPOINT_IMPL_H
 
-#include "base/dataset_impl.h"
-#include "base/optimizer_impl.h"
 #include "checkpoint/run_identity_impl.h"
+#include "data/loader_impl.h"
+#include "model/access_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <train/run.h>
 

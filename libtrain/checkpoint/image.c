@@ -5,7 +5,7 @@
  * the memory is there before it starts. */
 #include "checkpoint/image_impl.h"
 
-#include "checkpoint/h5_impl.h"
+#include "hdf5/h5_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

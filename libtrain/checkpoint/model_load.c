@@ -1,7 +1,7 @@
 /* tr_model_load(), tr_model_load_matching(): parameters from any HDF5 file, all
  * that were asked for or none. */
 #include "checkpoint/checkpoint_impl.h"
-#include "checkpoint/h5_strict_impl.h"
+#include "hdf5/h5_strict_impl.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>

@@ -44,9 +44,10 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
   TR_TRY(tr__model_apply_freezes(net));
   TR_TRY(tr__model_freeze_unreached(net));
   TR_TRY(tr__model_plan(net));
-  TR_TRY(tr__store_create(net));
+  TR_TRY(tr__model_lay_out(net));
+  TR_TRY(tr__store_alloc(&net->store));
   TR_TRY(allocate(net));
-  return tr__store_init(net);
+  return tr__model_init_values(net);
 }
 
 /* Rank 0's first values to all ranks: they are the same already where all run
@@ -104,10 +105,10 @@ static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)
 {
   tr_status status = tr__agree(net->ctx->comm, build(net, opts));
   if (status == TR_OK) {
-    status = tr__store_create_grads(net);
+    status = tr__store_alloc_grads(&net->store);
   }
   if (status == TR_OK) {
-    status = tr__agree(net->ctx->comm, tr__overlap_create(net));
+    status = tr__agree(net->ctx->comm, net->ctx->step_hooks->create(net));
   }
   return status == TR_OK ? join_ranks(net) : status;
 }

@@ -29,7 +29,7 @@ void tr__model_release_plan(tr_model *net)
   backend->type->free(backend, net->activations, net->activation_bytes);
   backend->type->free(backend, net->sums,
                       TR__TAIL_COUNT * tr_dtype_size(net->ctx->dtype));
-  tr__overlap_release(net);
+  net->ctx->step_hooks->release(net);
   tr__store_release(&net->store);
 }
 

@@ -181,3 +181,21 @@ tr_status tr__init_set(tr_model *net, const tr__param *param, double *values)
   tr__store_changed(&net->store);
   return TR_OK;
 }
+
+tr_status tr__model_init_values(tr_model *net)
+{
+  const tr__store *store = &net->store;
+  int64_t largest = 1;
+  for (int i = 0; i < store->num_params; i++) {
+    largest = tr__max(largest, store->params[i].count);
+  }
+  double *values = malloc((size_t)largest * sizeof *values);
+  TR_CHECK(values != NULL, TR_ENOMEM, "no memory for %lld first values",
+           (long long)largest);
+  tr_status status = TR_OK;
+  for (int i = 0; i < store->num_params && status == TR_OK; i++) {
+    status = tr__init_set(net, &store->params[i], values);
+  }
+  free(values);
+  return status;
+}

@@ -1,5 +1,5 @@
 /* A loss without sense: is it the batch? And what the loss does not show. */
-#include "base/suspect_impl.h"
+#include "core/suspect_impl.h"
 #include "model/model_impl.h"
 
 #include <math.h>

@@ -2,7 +2,8 @@
 #ifndef TR_MODEL_IMPL_H
 #define TR_MODEL_IMPL_H
 
-#include "base/layer_impl.h"
+#include "model/access_impl.h"
+#include "model/layer_impl.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +28,7 @@ typedef struct tr__sharing {
   pthread_mutex_t lock;
 } tr__sharing;
 
-/* Where the buckets of this step stand, see model/overlap.c. */
+/* Where the buckets of this step stand, see sync/overlap.c. */
 typedef struct tr__overlap {
   bool is_on;          /* this backward hands them on */
   int num_released;    /* handed on */
@@ -37,6 +38,26 @@ typedef struct tr__overlap {
   void *staging; /* host memory for all gradients and the tail where the host
                     may not touch the backend's; else NULL */
 } tr__overlap;
+
+/* What a step owes to other ranks. model/ knows none: sync/ gives these, and
+ * run/create_context.c puts them into the context. One implementation, until a
+ * step is a program, in which they are calls like any other. */
+typedef struct tr__step_hooks {
+  /* create - what transfers of gradients need, at the end of a build; local.
+   * release - give it back. */
+  tr_status (*create)(tr_model *net);
+  void (*release)(tr_model *net);
+
+  /* before_node - the values that a node reads are here; node NULL: all.
+   * after_forward - no value is on its way any more. */
+  void (*before_node)(tr_model *net, const tr__node *node);
+  tr_status (*after_forward)(tr_model *net);
+
+  /* begin_micro_batch - before backward adds to gradients; collective with
+   * virtual shards. after_node - backward has passed a node. */
+  tr_status (*begin_micro_batch)(tr_model *net);
+  void (*after_node)(tr_model *net, int node);
+} tr__step_hooks;
 
 struct tr_model {
   tr_context *ctx; /* borrowed */
@@ -118,7 +139,7 @@ void tr__model_clean_targets(tr_model *net,
 
 /* tr__model_look_at - after forward: where this rank's loss has no sense,
  * search the batch for numbers that cannot be computed with
- * (base/suspect_impl.h). */
+ * (core/suspect_impl.h). */
 void tr__model_look_at(tr_model *net, const tr_batch *batch);
 
 /* tr__input_slot - where the batch's rows go that an input node takes. */
@@ -136,19 +157,11 @@ tr__write_rows(tr_model *net, const tr__slot *slot, const void *values);
 /* tr__is_tied_param - is parameter i of a node the weight of another one? */
 bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i);
 
-/* tr__model_shards - the cut of this step's rows; tr__model_check_cut - does a
- * batch follow it? */
+/* tr__model_shards - the cut of this step's rows. */
 tr__shards tr__model_shards(const tr_model *net);
-tr_status tr__model_check_cut(const tr_model *net, const tr_batch *batch);
 
-/* With virtual shards a step of several batches sums each over ranks before it
- * adds the next. tr__model_drop_empty - before the elements begin..end-1 of the
- * gradients are summed: a rank without rows has none. tr__model_end_part -
- * before the next batch's backward; collective. tr__model_add_parts - behind
- * the last one's sum. */
-void tr__model_drop_empty(tr_model *net, int64_t begin, int64_t end);
-tr_status tr__model_end_part(tr_model *net);
-void tr__model_add_parts(tr_model *net);
+/* tr__model_check_batch - does a batch fit the model? Reads no sample. */
+tr_status tr__model_check_batch(const tr_model *net, const tr_batch *batch);
 
 /* With virtual shards the layers that share a weight have gradients of their
  * own until they are summed over ranks (tr__store_add_uses()):
@@ -168,15 +181,10 @@ tr_status tr__model_infer(tr_model *net);
 /* tr__model_plan - fusion, aliases, gradients, lifetimes, offsets. */
 tr_status tr__model_plan(tr_model *net);
 
-/* tr__store_create - lay out the parameters and allocate their arenas but that
- * of gradients, for which tr__store_create_grads() is collective: where the
- * communicator has memory that is summed in place, they lie there;
- * tr__store_init - give them their first values, the same on every rank. */
-tr_status tr__store_create(tr_model *net);
-tr_status tr__store_create_grads(tr_model *net);
-size_t tr__store_grad_bytes(const tr__store *store); /* with the tail */
-tr_status tr__store_init(tr_model *net);
-void tr__store_release(tr__store *store);
+/* tr__model_lay_out - the order and offsets of the parameters, into the store;
+ * tr__model_init_values - their first values, the same on every rank. */
+tr_status tr__model_lay_out(tr_model *net);
+tr_status tr__model_init_values(tr_model *net);
 
 /* tr__init_fill - the values of an initialiser for a tensor of a shape, as
  * doubles; tr__init_set - those of a parameter, with its init, in `values`
@@ -216,41 +224,6 @@ char *tr__model_freeze_text(const tr_model *net);
 /* tr__model_backward_from - for models without a loss: backward from a given
  * gradient of the last node, (rows, shape) in host memory. */
 tr_status tr__model_backward_from(tr_model *net, const void *gradient);
-
-/* tr__model_backward_summed - tr_model_backward() and
- * tr_model_allreduce_grads() at once. The same bits where a sum's bits do not
- * depend on where its buffer is cut: with shared memory, not with the ring. */
-tr_status tr__model_backward_summed(tr_model *net);
-
-/* tr__model_upload_flags, tr__model_take_sums - before and after the sum over
- * the ranks: this rank's flags into the tail; what the tail then says, with the
- * failures of tr_model_allreduce_grads(). */
-void tr__model_upload_flags(tr_model *net);
-tr_status tr__model_take_sums(tr_model *net);
-
-/* tr__store_cut_buckets - see tr__bucket. */
-tr_status tr__store_cut_buckets(tr_model *net);
-
-/* tr__overlap_create - buckets, and what their transfers need; local.
- * tr__overlap_pass - backward has passed a node: never waits for other ranks.
- */
-tr_status tr__overlap_create(tr_model *net);
-void tr__overlap_pass(tr_model *net, int node);
-void tr__overlap_release(tr_model *net);
-
-/* Where the values of the other ranks' shares are still on their way to this
- * one: tr__overlap_await - until those are here that a node reads, none: all.
- * tr__overlap_settle - all; TR_ECOMM for what has failed since the step. */
-void tr__overlap_await(tr_model *net, const tr__node *node);
-tr_status tr__overlap_settle(tr_model *net);
-
-/* tr__model_mean_loss - tr_model_loss() without a warning of bad samples: the
- * caller looks at it. */
-tr_status tr__model_mean_loss(tr_model *net, double *loss);
-
-/* tr__model_local_sums - this rank's sums of the last forward: the first
- * TR__TAIL_FAILED entries of a tail. Waits for the device. */
-tr_status tr__model_local_sums(tr_model *net, double *sums);
 
 /* tr__model_get_node_gradient - a node's gradient; of inputs with
  * wants_input_gradients. */

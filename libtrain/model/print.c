@@ -161,7 +161,7 @@ static void print_state(const tr_model *net, FILE *stream)
     fprintf(stream, "optimizer state %zu B", store->state_bytes);
     if (store->partition != NULL) {
       fprintf(stream, " on this rank, of %zu B spread over %d",
-              store->whole_state_bytes, store->partition->num_ranks);
+              store->whole_state_bytes, store->ctx->comm->size);
     }
     fprintf(stream, "\n");
   }
@@ -174,7 +174,8 @@ static void print_buckets(const tr_model *net, FILE *stream)
   long long size = (long long)tr_dtype_size(net->ctx->dtype);
   for (int i = 0; i < store->num_buckets; i++) {
     const tr__bucket *b = &store->buckets[i];
-    bool is_last = i == tr__store_num_sums(store) - 1;
+    bool is_last =
+        i == store->num_buckets - 1 && !tr__store_tail_is_apart(store);
     fprintf(stream, "bucket %d: %lld B, final after %s%s\n", i,
             size *
                 (long long)(b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0)),

@@ -1,11 +1,12 @@
 /* What a run says of itself before its first step: the first look at a job
  * that has the wrong data, ranks or CPUs. */
+#include "data/loader_impl.h"
 #include "run/announce_impl.h"
 
-#include "base/dataset_impl.h"
-#include "base/optimizer_impl.h"
-#include "base/pool_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "base/thread_pool_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/dataset_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

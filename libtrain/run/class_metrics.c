@@ -1,5 +1,5 @@
 /* Accuracy, top-k accuracy, perplexity and the confusion of classes. */
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 
 #include <math.h>
 #include <stdlib.h>

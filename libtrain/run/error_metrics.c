@@ -1,5 +1,5 @@
 /* Mean errors of numbers, and the share of their spread that is explained. */
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 
 #include <math.h>
 #include <stdlib.h>

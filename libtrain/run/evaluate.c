@@ -1,8 +1,10 @@
 /* Evaluation, and whether a data set fits a model. */
+#include "data/loader_impl.h"
 #include "run/evaluate_impl.h"
+#include "sync/sync_impl.h"
 
-#include "base/dataset_impl.h"
-#include "base/suspect_impl.h"
+#include "core/dataset_impl.h"
+#include "core/suspect_impl.h"
 #include "model/model_impl.h"
 
 #include <math.h>

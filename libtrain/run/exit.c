@@ -1,6 +1,6 @@
 /* How a program ends on a failure, with the failure's exit code. */
 #include "base/base_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 
 #include <pthread.h>
 #include <signal.h>

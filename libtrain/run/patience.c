@@ -2,7 +2,7 @@
  * has saved: the one who starts it has to know. */
 #include "run/patience_impl.h"
 
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 
 #include <signal.h>
 

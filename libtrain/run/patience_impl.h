@@ -2,7 +2,7 @@
 #ifndef TR_PATIENCE_IMPL_H
 #define TR_PATIENCE_IMPL_H
 
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 
 /* Zero-initialise. */
 typedef struct tr__patience {

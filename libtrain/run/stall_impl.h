@@ -2,7 +2,7 @@
 #ifndef TR_STALL_IMPL_H
 #define TR_STALL_IMPL_H
 
-#include "base/board_impl.h"
+#include "core/board_impl.h"
 
 /* What one rank's watchdog knows. */
 typedef struct tr__sight {

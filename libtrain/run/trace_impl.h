@@ -3,7 +3,7 @@
 #ifndef TR_TRACE_IMPL_H
 #define TR_TRACE_IMPL_H
 
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 
 /* NULL: there is none. */
 typedef struct tr__trace tr__trace;

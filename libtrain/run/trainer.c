@@ -1,9 +1,9 @@
 /* The trainer: the one that knows model, optimizer, data and checkpoints. */
-#include "base/dataset_impl.h"
 #include "base/locale_impl.h"
-#include "base/optimizer_impl.h"
-#include "base/suspect_impl.h"
+#include "core/dataset_impl.h"
+#include "core/suspect_impl.h"
 #include "model/model_impl.h"
+#include "optim/optimizer_impl.h"
 #include "run/announce_impl.h"
 #include "run/evaluate_impl.h"
 #include "run/joblog_impl.h"
@@ -11,6 +11,7 @@
 #include "run/progress_impl.h"
 #include "run/rollback_impl.h"
 #include "run/trace_impl.h"
+#include "sync/sync_impl.h"
 
 #include <math.h>
 #include <stdlib.h>

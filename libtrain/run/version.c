@@ -1,7 +1,7 @@
 /* What results may depend on, for reports of faults. */
 #include "backend/cpu/cpu_impl.h"
 #include "checkpoint/image_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 
 #include <stdio.h>
 

@@ -7,7 +7,7 @@
 #include "run/watchdog_impl.h"
 
 #include "base/thread_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "run/stall_impl.h"
 
 #include <poll.h>

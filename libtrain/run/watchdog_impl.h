@@ -2,7 +2,7 @@
 #ifndef TR_WATCHDOG_IMPL_H
 #define TR_WATCHDOG_IMPL_H
 
-#include "base/board_impl.h"
+#include "core/board_impl.h"
 
 typedef struct tr__watchdog tr__watchdog;
 

@@ -91,7 +91,7 @@ def main():
                         help="to simulate [%(default)s]")
     parser.add_argument("--program", metavar="PATH", help="that is simulated",
                         default=os.path.join("build", "tests", "smpi",
-                                             "smpi_predict"))
+                                             "smpi_predict_scale"))
     options = parser.parse_args()
     for what in options.what or ["run", "table"]:
         if what == "run":

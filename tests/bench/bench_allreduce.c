@@ -7,10 +7,11 @@
  * central is what the library does without: rank 0 averages all numbers.
  * busiest_bytes go into and out of one rank, the busiest, by messages.
  * With --tune all algorithms over messages are measured, and the lines of
- * comm/table.c for this number of ranks are printed. */
-#include "base/comm_impl.h"
+ * comm/algorithm_table.c for this number of ranks are printed. */
 #include "central.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/comm_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

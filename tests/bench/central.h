@@ -3,7 +3,7 @@
 #ifndef BENCH_CENTRAL_H
 #define BENCH_CENTRAL_H
 
-#include "base/comm_impl.h"
+#include "core/comm_impl.h"
 
 typedef struct central {
   float *parts;  /* of the other ranks, on rank 0; owned */

@@ -35,9 +35,9 @@ typedef enum bits_loop { TRAINER_STEP, EXPLICIT, TRAINER_FIT } bits_loop;
 typedef struct bits_case {
   const char *name;
   const bits_network *network;
-  int ranks;       /* 0: 1 */
-  int64_t shards;  /* virtual shards */
-  tr_dtype dtype;  /* 0: float32 */
+  int ranks;      /* 0: 1 */
+  int64_t shards; /* virtual shards */
+  tr_dtype dtype; /* 0: float32 */
   tr_dtype wire;
   const char *device; /* NULL: "cpu" */
   int threads;        /* 0: 1 */

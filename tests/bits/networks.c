@@ -86,35 +86,33 @@ const bits_network bits_surrogate = {.name = "surrogate",
 static void build_zoo(tr_model *net, tr_shape shape, int64_t classes)
 {
   tr_node x = tr_input(net, shape);
-  x = tr_conv2d(net, x,
-                &(tr_conv2d_opts){.out = 8, .kernel = 5, .padding = 2});
+  x = tr_conv2d(net, x, &(tr_conv2d_opts){.out = 8, .kernel = 5, .padding = 2});
   tr_node y = tr_leaky_relu(net, x, NULL);
-  y = tr_conv2d(net, y, &(tr_conv2d_opts){.out = 8,
-                                          .kernel = 3,
-                                          .padding = 1,
-                                          .groups = 8,
-                                          .no_bias = 1});
-  y = tr_conv2d(net, tr_gelu(net, y, NULL), &(tr_conv2d_opts){.out = 8,
-                                                              .kernel = 1});
+  y = tr_conv2d(
+      net, y,
+      &(tr_conv2d_opts){
+          .out = 8, .kernel = 3, .padding = 1, .groups = 8, .no_bias = 1});
+  y = tr_conv2d(net, tr_gelu(net, y, NULL),
+                &(tr_conv2d_opts){.out = 8, .kernel = 1});
   x = tr_add(net, x, y);
   x = tr_avgpool2d(net, x, &(tr_pool2d_opts){.kernel = 2});
-  x = tr_conv2d(net, tr_silu(net, x), &(tr_conv2d_opts){.out = 12,
-                                                        .kernel = 3,
-                                                        .stride = 2,
-                                                        .dilation = 2,
-                                                        .padding = 2,
-                                                        .groups = 2});
+  x = tr_conv2d(net, tr_silu(net, x),
+                &(tr_conv2d_opts){.out = 12,
+                                  .kernel = 3,
+                                  .stride = 2,
+                                  .dilation = 2,
+                                  .padding = 2,
+                                  .groups = 2});
   x = tr_groupnorm(net, x, &(tr_groupnorm_opts){.groups = 3});
   x = tr_flatten(net, tr_tanh(net, x));
-  x = tr_mul(net, tr_sigmoid(net, tr_linear(net, x, &(tr_linear_opts){.out = 20})),
+  x = tr_mul(net,
+             tr_sigmoid(net, tr_linear(net, x, &(tr_linear_opts){.out = 20})),
              tr_linear(net, x, &(tr_linear_opts){.out = 20}));
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = classes}));
 }
 
-const bits_network bits_zoo = {.name = "zoo",
-                               .build = build_zoo,
-                               .shape = {3, {2, 10, 10}},
-                               .classes = 5};
+const bits_network bits_zoo = {
+    .name = "zoo", .build = build_zoo, .shape = {3, {2, 10, 10}}, .classes = 5};
 
 /* Random numbers in the step, running statistics, a rule on the loss. */
 static void build_regularised(tr_model *net, tr_shape shape, int64_t classes)

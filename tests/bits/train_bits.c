@@ -81,23 +81,23 @@ static void fill_arrays(const bits_network *net, int is_test, arrays *out)
 static void open_data(training *t, int is_test, tr_loader **loader)
 {
   const bits_network *net = t->what->network;
-  arrays *arrays = &t->arrays[is_test];
+  arrays *own = &t->arrays[is_test];
   tr_dataset **data = &t->data[is_test];
   if (net->data == TEXT) {
     const tr_text_opts text = {.context = net->shape.dims[0],
                                .split = is_test ? "test" : "train"};
     TR_MUST(tr_text_open(t->ctx, t->text, &text, data));
   } else {
-    fill_arrays(net, is_test, arrays);
-    const tr_array_opts opts = {
-        .x = arrays->x,
-        .y = net->data == CLASSES ? arrays->y : NULL,
-        .targets = net->data == NUMBERS ? arrays->targets : NULL,
-        .num_samples = is_test ? NUM_TEST : NUM_TRAIN,
-        .num_classes = net->classes,
-        .shape = net->shape,
-        .target_shape = net->target_shape,
-        .single = 1};
+    fill_arrays(net, is_test, own);
+    const tr_array_opts opts = {.x = own->x,
+                                .y = net->data == CLASSES ? own->y : NULL,
+                                .targets =
+                                    net->data == NUMBERS ? own->targets : NULL,
+                                .num_samples = is_test ? NUM_TEST : NUM_TRAIN,
+                                .num_classes = net->classes,
+                                .shape = net->shape,
+                                .target_shape = net->target_shape,
+                                .single = 1};
     TR_MUST(tr_array_open(t->ctx, &opts, data));
   }
   const tr_loader_opts opts = {.batch = BATCH, .shuffle = !is_test};
@@ -115,8 +115,8 @@ static void create_optimizer(training *t)
   tr_adagrad_opts adagrad = tr_adagrad_defaults();
   tr_muon_opts muon = tr_muon_defaults();
   adam.update = rmsprop.update = adagrad.update = muon.update = update;
-  adam.schedule = (tr_schedule){
-      .kind = TR_SCHEDULE_COSINE, .warmup = 5, .total = 40};
+  adam.schedule =
+      (tr_schedule){.kind = TR_SCHEDULE_COSINE, .warmup = 5, .total = 40};
   rmsprop.lr = 1e-3;
   switch (t->what->optimizer) {
   case ADAM:
@@ -153,7 +153,8 @@ static int num_epochs(const training *t)
 static void create(training *t)
 {
   const bits_case *what = t->what;
-  const tr_context_opts opts = {.threads = what->threads > 0 ? what->threads : 1,
+  const tr_context_opts opts = {.threads =
+                                    what->threads > 0 ? what->threads : 1,
                                 .seed = 7,
                                 .device = what->device,
                                 .dtype = what->dtype,

@@ -4,7 +4,7 @@
 #ifndef TR_GOLDEN_H
 #define TR_GOLDEN_H
 
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 #include "test.h"
 
 #include <train/train.h>

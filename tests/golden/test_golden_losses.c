@@ -3,9 +3,10 @@
  * record_losses.py. Five samples on four ranks, some with nothing that counts:
  * the mean is that of the whole batch. */
 #include "golden.h"
+#include "model/access_impl.h"
 
-#include "base/store_impl.h"
 #include "mpi_test.h"
+#include "store/store_impl.h"
 
 #include <train/mpi.h>
 

@@ -1,9 +1,10 @@
 /* Train the embedded digits with every all-reduce algorithm in turn. Each rank
  * prints a line "hash ALGORITHM RANK HASH" of its parameters at the end; rank 0
  * "skip ALGORITHM WHY" where the ranks cannot use one. */
-#include "base/comm_impl.h"
-#include "base/context_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/comm_impl.h"
+#include "core/context_impl.h"
 #include "models.h"
 
 #include <inttypes.h>

@@ -60,15 +60,15 @@ flags() { pkg-config "$@" libtrain; }
 builds() { # LANGUAGE PROGRAM
   case $1 in
   c) gcc -std=c11 -Wall -Wextra -Werror $(flags --cflags) \
-    "$here/program.c" -o "$2" $(flags --libs) ;;
+    "$here/outside.c" -o "$2" $(flags --libs) ;;
   c++) g++ -std=c++11 -Wall -Wextra -Werror -x c++ $(flags --cflags) \
-    "$here/program.c" -o "$2" $(flags --libs) ;;
+    "$here/outside.c" -o "$2" $(flags --libs) ;;
   c++11) g++ -std=c++11 -Wall -Wextra -Wpedantic -Werror $(flags --cflags) \
     "$here/program11.cpp" -o "$2" $(flags --libs) ;;
   c++20) g++ -std=c++20 -Wall -Wextra -Werror $(flags --cflags) \
     "$here/program20.cpp" -o "$2" $(flags --libs) ;;
   static) gcc -std=c11 -Wall -Wextra -Werror $(flags --cflags) \
-    "$here/program.c" -o "$2" \
+    "$here/outside.c" -o "$2" \
     $(flags --static --libs | sed 's/-ltrain\b/-l:libtrain.a/') &&
     ! readelf -d "$2" | grep 'NEEDED.*libtrain' ;;
   esac

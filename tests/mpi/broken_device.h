@@ -2,7 +2,7 @@
 #ifndef TR_BROKEN_DEVICE_H
 #define TR_BROKEN_DEVICE_H
 
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 
 static tr_status failing_wait(tr__stream *stream)
 {

@@ -4,7 +4,7 @@
 
 #include "test.h"
 
-#include "base/dataset_impl.h"
+#include "core/dataset_impl.h"
 
 /* own_data_close - for a tr__dataset_type: the state was allocated. */
 static void own_data_close(tr_dataset *data)

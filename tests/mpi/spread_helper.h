@@ -2,11 +2,11 @@
 #ifndef TR_SPREAD_HELPER_H
 #define TR_SPREAD_HELPER_H
 
-#include "base/optimizer_impl.h"
 #include "checkpoint/checkpoint_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"
+#include "optim/optimizer_impl.h"
 
 #include <math.h>
 #include <mpi.h>

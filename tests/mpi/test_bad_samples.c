@@ -3,7 +3,7 @@
 #include "mpi_test.h"
 #include "shared_dir.h"
 
-#include "base/context_impl.h"
+#include "core/context_impl.h"
 
 #include <train/mpi.h>
 #include <train/train.h>

@@ -1,7 +1,7 @@
 /* Saving and resuming a run on 1-4 ranks: the same bits, or a clear refusal. */
 #include "base/random_impl.h"
 #include "checkpoint/checkpoint_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"
 #include "shared_dir.h"

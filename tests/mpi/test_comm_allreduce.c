@@ -1,6 +1,7 @@
 /* All-reduce on 1-4 ranks: right, the same bits everywhere, never waiting. */
-#include "base/comm_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/comm_impl.h"
 #include "mpi_test.h"
 
 #include <mpi.h>

@@ -1,8 +1,10 @@
 /* Agreement, sub-communicators and contexts on 1-4 ranks. */
-#include "base/store_impl.h"
+#include "backend/backend_table_impl.h"
 #include "broken_device.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "mpi_test.h"
+#include "store/store_impl.h"
+#include "sync/staging_impl.h"
 
 #include <mpi.h>
 #include <train/mpi.h>

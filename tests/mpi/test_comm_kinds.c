@@ -1,8 +1,9 @@
 /* All-reduce, reduce-scatter and all-gather by every algorithm, along the fixed
  * tree, whoever is late. */
-#include "base/comm_impl.h"
 #include "base/random_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/comm_impl.h"
 #include "mpi_test.h"
 
 #include <time.h>

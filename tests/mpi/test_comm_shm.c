@@ -1,6 +1,6 @@
 /* All-reduce in memory that the ranks of a node share: nobody reads what is
  * being overwritten, whoever is late. */
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"
 

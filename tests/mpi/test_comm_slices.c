@@ -1,7 +1,8 @@
 /* Transfers with slices of the caller's, and with 16 bits on the wire. */
 #include "base/half_impl.h"
 #include "base/random_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "test.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /* Several communicators, contexts and models in one job, at once. */
 #include "base/random_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "mpi_test.h"
 
 #include <mpi.h>

@@ -1,6 +1,7 @@
 /* Loaders on real ranks: every sample once, one order, failures agreed. */
 #include "base/random_impl.h"
 #include "data/data_impl.h"
+#include "data/loader_impl.h"
 #include "mpi_test.h"
 
 #include <hdf5.h>

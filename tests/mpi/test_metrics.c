@@ -1,6 +1,6 @@
 /* Metrics on any number of ranks against plain formulas on the whole. */
-#include "base/context_impl.h"
 #include "base/random_impl.h"
+#include "core/context_impl.h"
 #include "mpi_test.h"
 
 #include <train/mpi.h>

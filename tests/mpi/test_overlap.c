@@ -1,10 +1,13 @@
 /* Backward and all-reduce at once: what is handed on when, the bits of the
  * explicit loop, and failures that all ranks see. */
+#include "comm/algorithm_table_impl.h"
+#include "comm/queue_impl.h"
 #include "mpi_test.h"
 #include "own_data.h"
+#include "sync/sync_impl.h"
 
-#include "base/dataset_impl.h"
 #include "base/random_impl.h"
+#include "core/dataset_impl.h"
 #include "model/model_impl.h"
 
 #include <time.h>

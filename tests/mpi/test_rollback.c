@@ -4,8 +4,8 @@
 #include "own_data.h"
 #include "shared_dir.h"
 
-#include "base/dataset_impl.h"
 #include "checkpoint/checkpoint_impl.h"
+#include "core/dataset_impl.h"
 #include "model/model_impl.h"
 
 #include <limits.h>

@@ -1,10 +1,12 @@
 /* Reproducible mode: the same bits on this number of ranks as on one. Every
  * rank trains once more alone, with the same virtual shards, and compares. */
+#include "comm/algorithm_table_impl.h"
 #include "mpi_test.h"
+#include "sync/sync_impl.h"
 
-#include "base/context_impl.h"
-#include "base/optimizer_impl.h"
+#include "core/context_impl.h"
 #include "model/model_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <inttypes.h>
 #include <train/mpi.h>

@@ -5,7 +5,7 @@
 #include "own_data.h"
 #include "shared_dir.h"
 
-#include "base/dataset_impl.h"
+#include "core/dataset_impl.h"
 #include "model/model_impl.h"
 
 #include <train/mpi.h>

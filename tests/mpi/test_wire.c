@@ -1,7 +1,8 @@
 /* Training with gradients of 16 bits on the wire: near the run without, the
  * same on all ranks, and it learns as well. */
 #include "base/random_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"
 

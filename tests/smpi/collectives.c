@@ -1,10 +1,11 @@
 /* Are the collectives right? Every algorithm of the table on simulated ranks;
  * see simulated.h. One line per algorithm: "result NAME", then "ok", "skip WHY"
  * or "failed WHAT". */
+#include "comm/algorithm_table_impl.h"
 #include "simulated.h"
 
-#include "base/comm_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/comm_impl.h"
 
 #include <limits.h>
 #include <math.h>

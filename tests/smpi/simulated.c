@@ -3,7 +3,7 @@
 #include "simulated.h"
 
 #include "base/base_impl.h"
-#include "comm/node_memory_impl.h"
+#include "comm/shm/node_memory_impl.h"
 
 #include <simgrid/actor.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+#include "backend/backend_table_impl.h"
 #include "backend_cases_conv.h"
 #include "backend_cases_sequence.h"
 #include "backend_cases_shape.h"

@@ -3,8 +3,8 @@
 #define TR_BACKEND_CASES_H
 
 #include "backend/op_tensors_impl.h"
-#include "base/backend_impl.h"
 #include "base/random_impl.h"
+#include "core/backend_impl.h"
 #include "test.h"
 
 enum { MAX_OPERANDS = 8 };
@@ -47,7 +47,8 @@ int64_t draw(draws *d, int64_t limit);
 /* set_block - a step block's numbers. */
 void set_block(op_case *c, draws *d, int operand);
 
-/* The cases of backend_cases_optim.c, _loss.c and _norm.c. */
+/* The cases of backend_cases_optim.c, backend_cases_loss.c and
+ * backend_cases_norm.c. */
 #define DECLARE_CASE(op) void make_##op(op_case *c, draws *d, bool large);
 DECLARE_CASE(sgd_update)
 DECLARE_CASE(adam_update)

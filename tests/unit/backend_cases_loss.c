@@ -1,4 +1,4 @@
-/* Random calls of the ops of base/ops_loss_impl.h. */
+/* Random calls of the ops of core/ops/ops_loss_impl.h. */
 #include "backend_cases.h"
 
 static const tr__tensor absent = {.ndim = -1};

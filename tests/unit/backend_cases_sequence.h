@@ -1,4 +1,4 @@
-/* Random calls of the ops of base/ops_sequence_impl.h. */
+/* Random calls of the ops of core/ops/ops_sequence_impl.h. */
 #ifndef TR_BACKEND_CASES_SEQUENCE_H
 #define TR_BACKEND_CASES_SEQUENCE_H
 

@@ -1,4 +1,4 @@
-/* Random calls of the ops of base/ops_shape_impl.h. */
+/* Random calls of the ops of core/ops/ops_shape_impl.h. */
 #ifndef TR_BACKEND_CASES_SHAPE_H
 #define TR_BACKEND_CASES_SHAPE_H
 

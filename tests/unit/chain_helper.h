@@ -3,8 +3,8 @@
 #ifndef TR_CHAIN_HELPER_H
 #define TR_CHAIN_HELPER_H
 
+#include "backend/backend_table_impl.h"
 #include "backend/op_tensors_impl.h"
-#include "base/backend_impl.h"
 #include "model/model_impl.h"
 #include "test.h"
 

@@ -1,7 +1,8 @@
 /* BatchNorm of values whose mean is large against their deviation: errors
  * stay those of rounding the mean, on every backend and with virtual shards. */
-#include "base/backend_impl.h"
+#include "backend/backend_table_impl.h"
 #include "base/random_impl.h"
+#include "core/backend_impl.h"
 #include "model/model_impl.h"
 #include "test.h"
 

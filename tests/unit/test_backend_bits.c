@@ -1,4 +1,5 @@
 /* Bits do not depend on threads, and sums over shards are the fixed tree. */
+#include "backend/backend_table_impl.h"
 #include "backend_cases.h"
 
 enum { THREAD_CASES = 6, SHARD_CASES = 32, MAX_SHARDS = 9 };

@@ -1,4 +1,5 @@
 /* Every backend computes what the reference computes. */
+#include "backend/backend_table_impl.h"
 #include "backend_cases.h"
 #include "base/half_impl.h"
 

@@ -1,6 +1,6 @@
 /* Gradients of weights that are summed in registers, by every kind of vector
  * that this CPU has, and the same by products for large batches. */
-#include "backend/cpu/outer_impl.h"
+#include "backend/cpu/linear/outer_impl.h"
 #include "backend_cases.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* No op raises a floating-point exception on finite numbers, on any backend and
  * in any precision: hosts that trap them are the very users. */
+#include "backend/backend_table_impl.h"
 #include "backend_cases.h"
 #include "trap_helper.h"
 

@@ -2,8 +2,8 @@
 #include "test.h"
 
 #include "base/half_impl.h"
-#include "base/pool_impl.h"
 #include "base/random_impl.h"
+#include "base/thread_pool_impl.h"
 #include "base/timeline_impl.h"
 
 #include <float.h>

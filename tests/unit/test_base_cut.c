@@ -1,7 +1,7 @@
 /* How virtual shards are dealt out to ranks. */
 #include "test.h"
 
-#include "base/comm_impl.h"
+#include "core/comm_impl.h"
 
 #include <stdlib.h>
 

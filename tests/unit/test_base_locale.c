@@ -3,8 +3,8 @@
 
 #include "base/file_impl.h"
 #include "base/locale_impl.h"
-#include "base/optimizer_impl.h"
 #include "model/node_impl.h"
+#include "optim/optimizer_impl.h"
 #include "run/joblog_impl.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Files that anybody may have written: read as meant, or refused by name. */
-#include "checkpoint/h5_strict_impl.h"
+#include "hdf5/h5_strict_impl.h"
 #include "test.h"
 
 #include <hdf5.h>

@@ -1,6 +1,7 @@
 /* One process needs no messages and no MPI. */
-#include "base/comm_impl.h"
-#include "comm/comm_mpi_impl.h"
+#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/comm_mpi_impl.h"
+#include "core/comm_impl.h"
 #include "test.h"
 
 #include <train/run.h>

@@ -6,8 +6,8 @@
 #include "data_helper.h"
 
 #include "base/random_impl.h"
-#include "checkpoint/h5_strict_impl.h"
-#include "data/hdf5_format_impl.h"
+#include "hdf5/h5_strict_impl.h"
+#include "hdf5/hdf5_format_impl.h"
 
 #include <hdf5.h>
 #include <sys/mman.h>

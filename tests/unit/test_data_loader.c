@@ -1,4 +1,5 @@
 /* The loader and its sampler, as any rank of any number of ranks. */
+#include "data/loader_impl.h"
 #include "data_helper.h"
 
 #include "base/random_impl.h"

@@ -1,6 +1,6 @@
 /* Freezing: what is frozen stays, all else is as it would have been. */
-#include "base/optimizer_impl.h"
 #include "layer_helper.h"
+#include "optim/optimizer_impl.h"
 
 enum { ROWS = 6, CLASSES = 4, NUM_NAMES = 8, MAX_BYTES = 8192 };
 

@@ -2,7 +2,7 @@
  * as they are now. */
 #include "layer_helper.h"
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 enum { BATCH = 6, CLASSES = 3, FEATURES = 5 };
 

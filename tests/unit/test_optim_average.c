@@ -1,7 +1,7 @@
 /* Moving averages that do not look back hold what came last, to the bit. */
 #include "layer_helper.h"
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 enum { COUNT = 37 };
 

@@ -2,7 +2,7 @@
  * over a stop. */
 #include "test.h"
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 #include <train/train.h>
 

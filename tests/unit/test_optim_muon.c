@@ -2,7 +2,7 @@
  * singular values, a gradient of zeros, and what it refuses. */
 #include "layer_helper.h"
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 enum { ROWS = 2, MAX_ELEMENTS = 4096 };
 

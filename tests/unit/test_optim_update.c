@@ -1,7 +1,7 @@
 /* What holds for every optimizer because it is in the table. */
 #include "layer_helper.h"
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 enum { NUM_CASES = 30, NUM_STEPS = 10, MAX_COUNT = 640 };
 

@@ -1,9 +1,9 @@
 /* How long waits poll, after waits that are made up. */
 #include "test.h"
 
-#include "base/comm_impl.h"
 #include "base/random_impl.h"
 #include "base/spin_impl.h"
+#include "core/comm_impl.h"
 
 #include <sched.h>
 

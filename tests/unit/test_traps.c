@@ -1,9 +1,10 @@
 /* Training in a host that traps IEEE exceptions: every layer and loss, every
  * optimizer and schedule, also at values that are large or alike. */
+#include "backend/backend_table_impl.h"
 #include "layer_helper.h"
 #include "trap_helper.h"
 
-#include "base/optimizer_impl.h"
+#include "optim/optimizer_impl.h"
 
 enum { NUM_CASES = 12, NUM_STEPS = 5 };
 

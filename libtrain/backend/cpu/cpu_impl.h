@@ -7,10 +7,27 @@
 
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/op_tensors_impl.h"
-#include "base/backend_impl.h"
 #include "base/vector_half_impl.h"
+#include "core/backend_impl.h"
+
+#include <stdatomic.h>
 
 extern const tr__backend_type tr__cpu_type;
+
+/* Scratch memory of one thread; it grows in the first step, and is kept. */
+typedef struct tr__cpu_memory {
+  void *data;
+  size_t bytes;
+} tr__cpu_memory;
+
+typedef struct tr__cpu_backend {
+  tr__backend base;
+  atomic_int status; /* the first failure of a task; stays */
+  bool has_blas;
+  tr__cpu_memory scratch[]; /* of each thread */
+} tr__cpu_backend;
+
+void tr__cpu_release_memory(tr__cpu_memory *memory);
 
 /* tr__blas_begin - one thread of OpenBLAS' own while there are contexts, and
  * its buffers for so many of ours. TR_ENOMEM, and then there is nothing to end.

@@ -9,7 +9,7 @@
 #ifndef TR_MOMENTS_IMPL_H
 #define TR_MOMENTS_IMPL_H
 
-#include "base/tensor_impl.h"
+#include "core/tensor_impl.h"
 
 /* tr__moments_add - those of part a <- of both parts. A part without values
  * changes nothing. */

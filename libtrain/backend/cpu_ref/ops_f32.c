@@ -9,15 +9,15 @@
 #include "backend/cpu_ref/template_elementwise.h"
 #include "backend/cpu_ref/template_linear.h"
 #include "backend/cpu_ref/template_loss.h"
-#include "backend/cpu_ref/template_losses.h"
 #include "backend/cpu_ref/template_norm.h"
 #include "backend/cpu_ref/template_optimizer.h"
 #include "backend/cpu_ref/template_pool.h"
+#include "backend/cpu_ref/template_regression.h"
 #include "backend/cpu_ref/template_shape.h"
 
 /* These use what those above define. */
 #include "backend/cpu_ref/template_batchnorm.h"
-#include "backend/cpu_ref/template_optim.h"
 #include "backend/cpu_ref/template_sequence.h"
+#include "backend/cpu_ref/template_updates.h"
 
 #include "backend/cpu_ref/template_muon.h"

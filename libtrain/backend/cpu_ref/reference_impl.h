@@ -3,11 +3,11 @@
 #ifndef TR_REFERENCE_IMPL_H
 #define TR_REFERENCE_IMPL_H
 
-#include "base/backend_impl.h"
+#include "core/backend_impl.h"
 
 extern const tr__backend_type tr__reference_type;
 
-/* One function per op and type, for example tr__ref_fill_f32(). */
+/* One function per op and type: tr__ref_<op>_f32 and tr__ref_<op>_f64. */
 #define TR__REF_DECLARE(op)                                                    \
   void tr__ref_##op##_f32(const tr__##op##_args *args);                        \
   void tr__ref_##op##_f64(const tr__##op##_args *args);

@@ -5,7 +5,7 @@
 #ifndef TR_STRICT_IMPL_H
 #define TR_STRICT_IMPL_H
 
-#include "base/backend_impl.h"
+#include "core/backend_impl.h"
 
 #include <pthread.h>
 

@@ -1,0 +1,327 @@
+/* Collectives on a duplicate of the caller's communicator. */
+#include "comm/mpi/mpi_impl.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static tr__comm_mpi *mine(tr__comm *comm)
+{
+  return (tr__comm_mpi *)comm;
+}
+
+static const tr__mpi_algorithm *const algorithms[] = {
+    [TR__ALGORITHM_DOUBLING] = &tr__mpi_doubling,
+    [TR__ALGORITHM_RING] = &tr__mpi_ring,
+    [TR__ALGORITHM_MPI] = &tr__mpi_library,
+    [TR__ALGORITHM_SHM] = &tr__mpi_shm,
+    [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
+    [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
+    [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
+};
+
+/* Not all send numbers of 16 bits. */
+static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
+{
+  return transfer->wire == 0 || algorithm == TR__ALGORITHM_SHM ||
+         algorithms[algorithm]->has_wire;
+}
+
+tr_status tr__mpi_choose(const tr__comm_mpi *comm,
+                         const tr__transfer *transfer,
+                         const tr__mpi_algorithm **out)
+{
+  tr__algorithm algorithm = tr__comm_choose(&comm->base, transfer);
+  if (transfer->kind != TR__ALLGATHER) {
+    TR_TRY(tr__comm_check_order(&comm->base, algorithm));
+  }
+  *out = does(algorithm, transfer) ? algorithms[algorithm] : &tr__mpi_direct;
+  return TR_OK;
+}
+
+static void cut_slices(tr__comm_mpi *comm, const tr__transfer *transfer)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    int64_t count = transfer->count;
+    comm->blocks[r] = tr__comm_range(&comm->base, transfer->slices, count,
+                                     transfer->dtype, r);
+  }
+}
+
+tr_status tr__mpi_begin(tr__comm_mpi *comm,
+                        const tr__mpi_algorithm *algorithm,
+                        const tr__transfer *transfer,
+                        const tr__range *blocks)
+{
+  tr__request *request = &comm->request;
+  if (blocks == NULL) {
+    cut_slices(comm, transfer);
+  }
+  request->kind = transfer->kind;
+  request->buf = transfer->buf;
+  request->count = transfer->count;
+  request->dtype = transfer->dtype;
+  request->wire = algorithm->has_wire ? transfer->wire : 0;
+  request->is_ready = transfer->is_ready;
+  request->ends_later = transfer->ends_later;
+  request->element = tr_dtype_size(transfer->dtype);
+  request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
+  request->blocks = blocks != NULL ? blocks : comm->blocks;
+  request->is_done = transfer->count == 0 || comm->base.size == 1;
+  request->algorithm = algorithm;
+  if (!request->is_done) {
+    TR_TRY(algorithm->start(comm, request));
+    TR_TRY(algorithm->advance(comm, request, &request->is_done));
+  }
+  return TR_OK;
+}
+
+static tr_status
+mpi_start(tr__comm *base, const tr__transfer *transfer, tr__request **out)
+{
+  tr__comm_mpi *comm = mine(base);
+  const tr__mpi_algorithm *algorithm = NULL;
+  *out = NULL;
+  TR_TRY(tr__comm_check(transfer));
+  TR_CHECK(comm->request.algorithm == NULL, TR_ESTATE,
+           "an all-reduce was started before the last one had finished");
+  TR_TRY(tr__mpi_choose(comm, transfer, &algorithm));
+  *out = &comm->request;
+  TR_TRY(tr__mpi_begin(comm, algorithm, transfer, NULL));
+  return TR_OK;
+}
+
+static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
+{
+  tr__request *request = *handle;
+  *done = request == NULL || request->is_done;
+  if (!*done) {
+    TR_TRY(request->algorithm->advance(mine(base), request, done));
+  }
+  if (*done && request != NULL) {
+    request->algorithm = NULL;
+    *handle = NULL;
+  }
+  return TR_OK;
+}
+
+static bool mpi_sleep(tr__comm *base, tr__request *request)
+{
+  const tr__mpi_algorithm *algorithm = request->algorithm;
+  return algorithm->sleep != NULL && !request->is_done &&
+         algorithm->sleep(mine(base), request);
+}
+
+/* What MPI does by itself, polled as tr__comm_wait() does: a wait in MPI would
+ * keep a CPU busy, and show no life. */
+static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
+{
+  double begin = tr__now();
+  int is_done = 0;
+  TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  while (!is_done) {
+    tr__comm_rest(&comm->base, NULL, tr__now() - begin);
+    TR_TRY_MPI(MPI_Test(request, &is_done, MPI_STATUS_IGNORE));
+  }
+  tr__comm_rested(&comm->base, TR__MEETINGS, tr__now() - begin);
+  return TR_OK;
+}
+
+static tr_status
+mpi_broadcast(tr__comm *base, void *buf, size_t bytes, int root)
+{
+  tr__comm_mpi *comm = mine(base);
+  int64_t done = 0, all = (int64_t)bytes;
+  TR_CHECK(root >= 0 && root < base->size, TR_EINVAL,
+           "broadcast from rank %d of %d", root, base->size);
+  while (done < all) {
+    int64_t count = tr__min(all - done, base->tr__int_limit);
+    MPI_Request request;
+    TR_TRY_MPI(MPI_Ibcast((char *)buf + done, tr__int(count), MPI_BYTE, root,
+                          comm->comm, &request));
+    TR_TRY(finish(comm, &request));
+    done += count;
+  }
+  return TR_OK;
+}
+
+static tr_status
+mpi_reduce_i64(tr__comm *base, int64_t *values, int count, tr__reduce how)
+{
+  MPI_Op op = how == TR__SUM ? MPI_SUM : how == TR__MIN ? MPI_MIN : MPI_MAX;
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, op,
+                            mine(base)->comm, &request));
+  return finish(mine(base), &request);
+}
+
+static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
+{
+  tr__comm_mpi *comm = mine(base);
+  int64_t needed = (int64_t)count * base->size;
+  if (needed > comm->num_sums) {
+    double *grown = realloc(comm->sums, (size_t)needed * sizeof *grown);
+    TR_CHECK(grown != NULL, TR_ENOMEM, "no memory for %lld sums",
+             (long long)needed);
+    comm->sums = grown;
+    comm->num_sums = needed;
+  }
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Iallgather(values, count, MPI_DOUBLE, comm->sums, count,
+                            MPI_DOUBLE, comm->comm, &request));
+  TR_TRY(finish(comm, &request));
+  for (int i = 0; i < count; i++) {
+    double sum = 0;
+    for (int rank = 0; rank < base->size; rank++) {
+      sum += comm->sums[(int64_t)rank * count + i];
+    }
+    values[i] = sum;
+  }
+  return TR_OK;
+}
+
+static tr_status mpi_barrier(tr__comm *base)
+{
+  MPI_Request request;
+  TR_TRY_MPI(MPI_Ibarrier(mine(base)->comm, &request));
+  return finish(mine(base), &request);
+}
+
+static void free_communicator(MPI_Comm *comm)
+{
+  if (*comm != MPI_COMM_NULL && tr__mpi_is_active()) {
+    MPI_Comm_free(comm);
+  }
+}
+
+static void mpi_destroy(tr__comm *base)
+{
+  tr__comm_mpi *comm = mine(base);
+  tr__nodes_release(comm);
+  tr__shm_destroy(comm);
+  free_communicator(&comm->node);
+  free_communicator(&comm->comm);
+  free(base->staging);
+  free(comm->blocks);
+  free(comm->scratch);
+  free(comm->requests);
+  free(comm->ints);
+  free(comm->sums);
+  free(comm->parts);
+  free(base->cut.first);
+  if (base->board != NULL) {
+    base->board->release(base->board);
+  }
+  free(comm);
+}
+
+const tr__comm_type tr__mpi_bare_type = {
+    .name = "mpi",
+    .destroy = mpi_destroy,
+    .start = mpi_start,
+    .test = mpi_test,
+    .sleep = mpi_sleep,
+    .broadcast = mpi_broadcast,
+    .reduce_i64 = mpi_reduce_i64,
+    .sum_f64 = mpi_sum_f64,
+    .barrier = mpi_barrier,
+    .alloc = tr__nodes_alloc,
+    .free = tr__nodes_free,
+};
+
+static tr_status duplicate(int handle, MPI_Comm *out)
+{
+  TR_CHECK(tr__mpi_is_active(), TR_ESTATE,
+           "a context on a communicator needs MPI to be initialised");
+  MPI_Comm comm = MPI_Comm_f2c((MPI_Fint)handle);
+  TR_CHECK(comm != MPI_COMM_NULL, TR_EINVAL,
+           "the communicator is MPI_COMM_NULL on this rank");
+  int is_inter = 0;
+  TR_TRY_MPI(MPI_Comm_test_inter(comm, &is_inter));
+  TR_CHECK(!is_inter, TR_EINVAL,
+           "the communicator is an intercommunicator, expected an "
+           "intracommunicator");
+  TR_TRY_MPI(MPI_Comm_dup(comm, out));
+  return TR_OK;
+}
+
+static size_t scratch_bytes(const tr__comm_mpi *comm)
+{
+  size_t direct = (size_t)comm->base.size * tr__direct_segment_bytes(comm);
+  return TR__DEPTH * (direct > comm->segment ? direct : comm->segment);
+}
+
+static bool get_memory(tr__comm_mpi *comm)
+{
+  size_t size = (size_t)comm->base.size;
+  comm->blocks = calloc(size, sizeof *comm->blocks);
+  comm->scratch = malloc(scratch_bytes(comm));
+  comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
+  comm->ints = calloc(2 * size, sizeof *comm->ints);
+  comm->parts = calloc(size, sizeof *comm->parts);
+  for (size_t i = 0; comm->requests != NULL && i < 4 * TR__DEPTH * size; i++) {
+    comm->requests[i] = MPI_REQUEST_NULL;
+  }
+  return comm->blocks != NULL && comm->scratch != NULL &&
+         comm->requests != NULL && comm->ints != NULL && comm->parts != NULL;
+}
+
+tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
+{
+  int level = MPI_THREAD_SINGLE;
+  *out = calloc(1, sizeof **out);
+  if (*out == NULL) {
+    MPI_Comm_free(&own);
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
+  tr__comm_mpi *comm = *out;
+  MPI_Comm_set_errhandler(own, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(own, &comm->base.rank);
+  MPI_Comm_size(own, &comm->base.size);
+  MPI_Query_thread(&level);
+  comm->base.type = &tr__comm_mpi_type;
+  comm->base.tr__int_limit = INT_MAX;
+  comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
+  comm->segment = TR__SEGMENT_BYTES;
+  comm->comm = own;
+  comm->node = MPI_COMM_NULL;
+  if (!get_memory(comm)) {
+    mpi_destroy(&comm->base);
+    *out = NULL;
+    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
+  }
+  return TR_OK;
+}
+
+tr_status tr__comm_mpi_create(int handle, tr__comm **out)
+{
+  *out = NULL;
+  MPI_Comm own = MPI_COMM_NULL;
+  tr__comm_mpi *comm;
+  TR_TRY(duplicate(handle, &own));
+  TR_TRY(tr__mpi_make(own, &comm));
+  tr_status status = tr__nodes_create(comm);
+  if (status == TR_OK) {
+    status = tr__node_board_create(comm, &comm->base.board);
+  }
+  if (status != TR_OK) {
+    mpi_destroy(&comm->base);
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  *out = &comm->base;
+  return TR_OK;
+}
+
+tr_status tr__comm_create(int handle, tr__comm **out)
+{
+  *out = NULL;
+  MPI_Comm comm =
+      tr__mpi_is_active() ? MPI_Comm_f2c((MPI_Fint)handle) : MPI_COMM_NULL;
+  int size = 0, is_inter = 0;
+  if (comm != MPI_COMM_NULL) {
+    TR_TRY_MPI(MPI_Comm_size(comm, &size));
+    TR_TRY_MPI(MPI_Comm_test_inter(comm, &is_inter));
+  }
+  return size == 1 && !is_inter ? tr__comm_self_create(out)
+                                : tr__comm_mpi_create(handle, out);
+}

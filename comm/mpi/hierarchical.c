@@ -1,0 +1,258 @@
+/* Transfers over several nodes of which each shares memory: sums inside the
+ * nodes, messages between them, and the results inside the nodes again.
+ *
+ * A rank that carries a part of the numbers sums it over its node and exchanges
+ * it with the ranks that carry the same part on the other nodes: all of a
+ * node's carriers send at once, and no byte crosses to a node twice. A region
+ * is the slices of one node's ranks.
+ *
+ *   all-reduce      reduce-scatter inside, all-reduce across, all-gather inside
+ *   reduce-scatter  reduce-scatter inside of each region, reduce-scatter of
+ *                   regions across, all-gather of the own region inside
+ *   all-gather      all-gather of the own region inside, all-gather of regions
+ *                   across, all-gather of each other region inside
+ *
+ * Each of these is a transfer on the communicator inside or across. Where each
+ * node's ranks hold one node of the fixed tree, so do the sums. */
+#include "comm/mpi/mpi_impl.h"
+
+/* Up to so many nodes exchange their parts directly: then the order of sums is
+ * the tree's for every kind and size. */
+enum { MAX_DIRECT = 8 };
+
+/* Where part j of the carriers' parts of so many elements begins. */
+static int64_t
+cut(const tr__comm_mpi *comm, const tr__request *request, int64_t count, int j)
+{
+  int64_t line = 64 / (int64_t)request->element;
+  int64_t lines = (count + line - 1) / line;
+  return tr__min(tr__part(lines, j, comm->nodes.carriers) * line, count);
+}
+
+/* Numbers of one transfer inside or across. */
+typedef struct part {
+  tr__collective kind;
+  tr__range where; /* in the request's numbers */
+  bool is_sliced;  /* blocks are the ranks' slices, not the carriers' parts */
+} part;
+
+static tr__range
+region_of(const tr__comm_mpi *comm, const tr__request *request, int node)
+{
+  const int *first = comm->nodes.first;
+  return (tr__range){request->blocks[first[node]].begin,
+                     request->blocks[first[node + 1] - 1].end};
+}
+
+/* The ranks that carry nothing have an empty block. */
+static void
+cut_inside(tr__comm_mpi *comm, const tr__request *request, const part *p)
+{
+  const tr__nodes *nodes = &comm->nodes;
+  int64_t count = p->where.end - p->where.begin;
+  for (int j = 0; j < nodes->inside->base.size; j++) {
+    tr__range *block = &nodes->blocks[j];
+    *block = (tr__range){count, count};
+    if (p->is_sliced) {
+      tr__range slice = request->blocks[nodes->first[nodes->own] + j];
+      block->begin = slice.begin - p->where.begin;
+      block->end = slice.end - p->where.begin;
+    } else if (j < nodes->carriers) {
+      block->begin = cut(comm, request, count, j);
+      block->end = cut(comm, request, count, j + 1);
+    }
+  }
+}
+
+static void cut_across(tr__comm_mpi *comm, const tr__request *request)
+{
+  const tr__nodes *nodes = &comm->nodes;
+  int own = nodes->inside->base.rank;
+  for (int i = 0; i < nodes->count; i++) {
+    tr__range region = region_of(comm, request, i);
+    int64_t count = region.end - region.begin;
+    nodes->blocks[i].begin = region.begin + cut(comm, request, count, own);
+    nodes->blocks[i].end = region.begin + cut(comm, request, count, own + 1);
+  }
+}
+
+static tr__transfer transfer_of(const tr__request *request, const part *p)
+{
+  return (tr__transfer){.kind = p->kind,
+                        .buf = request->buf +
+                               p->where.begin * (int64_t)request->element,
+                        .count = p->where.end - p->where.begin,
+                        .dtype = request->dtype};
+}
+
+static tr_status
+begin_inside(tr__comm_mpi *comm, tr__request *request, const part *p)
+{
+  const tr__transfer transfer = transfer_of(request, p);
+  request->hierarchical.where = comm->nodes.inside;
+  cut_inside(comm, request, p);
+  TR_TRY(tr__mpi_begin(comm->nodes.inside, &tr__mpi_shm, &transfer,
+                       comm->nodes.blocks));
+  return TR_OK;
+}
+
+/* An all-reduce of the part that is carried here; otherwise that of each
+ * region. */
+static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
+{
+  tr__comm_mpi *across = comm->nodes.across;
+  part p = {.kind = request->kind, .where = {0, request->count}};
+  if (across == NULL) {
+    return TR_OK;
+  }
+  request->hierarchical.where = across;
+  const tr__range *blocks = comm->nodes.blocks;
+  bool is_ordered =
+      across->base.cut.total > 0 && request->kind != TR__ALLGATHER;
+  bool few = comm->nodes.count <= MAX_DIRECT || is_ordered;
+  const tr__mpi_algorithm *algorithm =
+      few || request->wire != 0 ? &tr__mpi_direct : &tr__mpi_ring;
+  if (request->kind == TR__ALLREDUCE) {
+    int own = comm->nodes.inside->base.rank;
+    p.where.begin = cut(comm, request, request->count, own);
+    p.where.end = cut(comm, request, request->count, own + 1);
+    blocks = NULL;
+  } else {
+    cut_across(comm, request);
+  }
+  tr__transfer transfer = transfer_of(request, &p);
+  transfer.wire = request->wire;
+  if (request->kind == TR__ALLREDUCE && !few) {
+    TR_TRY(tr__mpi_choose(across, &transfer, &algorithm));
+  }
+  TR_TRY(tr__mpi_begin(across, algorithm, &transfer, blocks));
+  return TR_OK;
+}
+
+/* Inside, before (or after) what goes across; number `i` of these. */
+static tr_status begin_inside_step(tr__comm_mpi *comm,
+                                   tr__request *request,
+                                   bool is_before,
+                                   int i)
+{
+  tr__collective kind = request->kind;
+  int own = comm->nodes.own;
+  part p = {.kind = is_before ? TR__REDUCE_SCATTER : TR__ALLGATHER,
+            .where = {0, request->count}};
+  bool is_of_each = is_before == (kind == TR__REDUCE_SCATTER);
+  int node = is_of_each ? i : own;
+  if (kind != TR__ALLREDUCE) {
+    p.where = region_of(comm, request, node);
+  }
+  if (kind == TR__ALLGATHER && is_before) {
+    p.kind = TR__ALLGATHER;
+    p.is_sliced = true;
+  } else if (kind == TR__ALLGATHER && node == own) {
+    p.where.end = p.where.begin; /* it is there */
+  }
+  return begin_inside(comm, request, &p);
+}
+
+/* Transfer number `step`; *is_last: there is none, all have been. */
+static tr_status
+begin_step(tr__comm_mpi *comm, tr__request *request, bool *is_last)
+{
+  int step = request->hierarchical.step, count = comm->nodes.count;
+  int before = request->kind == TR__REDUCE_SCATTER ? count : 1;
+  int after = request->kind == TR__ALLGATHER ? count : 1;
+  *is_last = step == before + 1 + after;
+  if (*is_last) {
+    return TR_OK;
+  }
+  return step == before ? begin_across(comm, request)
+         : step < before
+             ? begin_inside_step(comm, request, true, step)
+             : begin_inside_step(comm, request, false, step - before - 1);
+}
+
+/* The tree's nodes that the ranks inside, and the nodes, hold. */
+static void set_cuts(tr__comm_mpi *comm)
+{
+  const tr__nodes *nodes = &comm->nodes;
+  int first = nodes->first[nodes->own];
+  tr__comm *inside = &nodes->inside->base;
+  inside->cut.total = comm->base.cut.total;
+  for (int j = 0; j <= inside->size; j++) {
+    inside->cut.first[j] = tr__comm_first_shard(&comm->base, first + j);
+  }
+  if (nodes->across != NULL) {
+    tr__comm *across = &nodes->across->base;
+    across->cut.total = comm->base.cut.total;
+    for (int i = 0; i <= nodes->count; i++) {
+      across->cut.first[i] = tr__comm_first_shard(&comm->base, nodes->first[i]);
+    }
+  }
+}
+
+static tr_status hierarchical_start(tr__comm_mpi *comm, tr__request *request)
+{
+  request->hierarchical = (tr__hierarchical){.step = 0};
+  set_cuts(comm);
+  comm->nodes.inside->base.tr__int_limit = comm->base.tr__int_limit;
+  if (comm->nodes.across != NULL) {
+    comm->nodes.across->base.tr__int_limit = comm->base.tr__int_limit;
+  }
+  bool is_last = false;
+  TR_TRY(begin_step(comm, request, &is_last));
+  return TR_OK;
+}
+
+static tr_status
+hierarchical_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  tr__hierarchical *state = &request->hierarchical;
+  while (!*done) {
+    tr__comm_mpi *where = state->where;
+    if (where != NULL && !where->request.is_done) {
+      TR_TRY(where->request.algorithm->advance(where, &where->request,
+                                               &where->request.is_done));
+    }
+    if (where != NULL && !where->request.is_done) {
+      return TR_OK;
+    }
+    state->where = NULL;
+    state->step++;
+    TR_TRY(begin_step(comm, request, done));
+  }
+  return TR_OK;
+}
+
+static bool hierarchical_sleep(tr__comm_mpi *comm, const tr__request *request)
+{
+  tr__comm_mpi *where = request->hierarchical.where;
+  return where != NULL && where == comm->nodes.inside &&
+         tr__mpi_shm.sleep(where, &where->request);
+}
+
+/* Across nodes their carriers of this rank's part are numbered as nodes are. */
+static int64_t hierarchical_look(const tr__comm_mpi *comm,
+                                 const tr__request *request,
+                                 int *awaited)
+{
+  const tr__nodes *nodes = &comm->nodes;
+  const tr__comm_mpi *where = request->hierarchical.where;
+  int64_t moves = request->hierarchical.step;
+  if (where == NULL || where != nodes->across ||
+      where->request.algorithm->look == NULL) {
+    return moves;
+  }
+  int node = -1;
+  moves += 100 * where->request.algorithm->look(where, &where->request, &node);
+  if (node >= 0) {
+    *awaited = nodes->first[node] + nodes->inside->base.rank;
+  }
+  return moves;
+}
+
+const tr__mpi_algorithm tr__mpi_hierarchical = {
+    .start = hierarchical_start,
+    .advance = hierarchical_advance,
+    .sleep = hierarchical_sleep,
+    .look = hierarchical_look,
+    .has_wire = true, /* across */
+};

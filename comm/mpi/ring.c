@@ -1,0 +1,179 @@
+/* A segmented, pipelined ring as a state machine.
+ *
+ * Each rank's slice is a block, cut into segments. In step s of the first half
+ * rank r sends block r - s - 1 to the right and adds what comes from the left
+ * to block r - s - 2; after size - 1 steps block r is complete on rank r: that
+ * is reduce-scatter. The second half, all-gather, passes the complete blocks
+ * round. Each block is summed along one path, so every rank gets the same bits.
+ *
+ * A segment that has arrived in one step leaves in the next without waiting
+ * for the rest of its block. Messages between two ranks keep their order, so
+ * items need no tags of their own.
+ * Source: Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002 */
+#include "comm/mpi/mpi_impl.h"
+
+typedef struct piece {
+  char *data;
+  int64_t count;
+} piece;
+
+static int64_t half(const tr__comm_mpi *comm, const tr__ring *ring)
+{
+  return (comm->base.size - 1) * ring->num_segments;
+}
+
+/* The part of the buffer that an item sends (shift 0) or receives (1). */
+static piece piece_of(const tr__comm_mpi *comm,
+                      const tr__request *request,
+                      int64_t item,
+                      int shift)
+{
+  const tr__ring *ring = &request->ring;
+  int64_t size = comm->base.size;
+  int64_t step = item / ring->num_segments;
+  /* The second half goes on where the first ends: block r - s - 1 again. */
+  int64_t number = (comm->base.rank - step - 1 - shift + 2 * size) % size;
+  tr__range block = request->blocks[number];
+  int64_t begin = block.begin + item % ring->num_segments * ring->segment;
+  begin = tr__min(begin, block.end); /* a short block's last ones are empty */
+  return (piece){request->buf + begin * (int64_t)request->element,
+                 tr__min(ring->segment, block.end - begin)};
+}
+
+static char *slot_of(const tr__comm_mpi *comm, int64_t item)
+{
+  return comm->scratch + (size_t)(item % TR__DEPTH) * comm->segment;
+}
+
+static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
+{
+  tr__ring *ring = &request->ring;
+  int64_t block = tr__mpi_largest_block(comm, request);
+  ring->segment = tr__min((int64_t)(comm->segment / request->element),
+                          comm->base.tr__int_limit);
+  ring->num_segments = (block + ring->segment - 1) / ring->segment;
+  int64_t middle = half(comm, ring);
+  int64_t first = request->kind == TR__ALLGATHER ? middle : 0;
+  ring->total = request->kind == TR__REDUCE_SCATTER ? middle : 2 * middle;
+  ring->recv_posted = ring->recv_done = first;
+  ring->send_posted = ring->send_done = first;
+  return TR_OK;
+}
+
+static tr_status
+post_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
+{
+  tr__ring *ring = &request->ring;
+  int64_t item = ring->recv_posted, first_half = half(comm, ring);
+  if (item == ring->total || item - ring->recv_done == TR__DEPTH) {
+    return TR_OK;
+  }
+  /* The second half overwrites what the first half sent: the same item, one
+   * half earlier, must have left. */
+  if (item >= first_half && ring->send_done <= item - first_half) {
+    return TR_OK;
+  }
+  MPI_Request *handle = &ring->recv[item % TR__DEPTH];
+  piece in = piece_of(comm, request, item, 1);
+  *handle = MPI_REQUEST_NULL;
+  if (in.count > 0) {
+    int size = comm->base.size;
+    void *to = item < first_half ? slot_of(comm, item) : in.data;
+    TR_TRY_MPI(MPI_Irecv(to, tr__int(in.count), request->type,
+                         (comm->base.rank + size - 1) % size, TR__TAG_RING,
+                         comm->comm, handle));
+  }
+  ring->recv_posted++;
+  *moved = true;
+  return TR_OK;
+}
+
+static tr_status
+finish_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
+{
+  tr__ring *ring = &request->ring;
+  int64_t item = ring->recv_done;
+  int arrived = 0;
+  if (item == ring->recv_posted) {
+    return TR_OK;
+  }
+  TR_TRY_MPI(
+      MPI_Test(&ring->recv[item % TR__DEPTH], &arrived, MPI_STATUS_IGNORE));
+  if (!arrived) {
+    return TR_OK;
+  }
+  if (item < half(comm, ring)) {
+    piece in = piece_of(comm, request, item, 1);
+    tr__mpi_add(request->dtype, in.data, slot_of(comm, item), in.count);
+  }
+  ring->recv_done++;
+  *moved = true;
+  return TR_OK;
+}
+
+static tr_status
+post_send(tr__comm_mpi *comm, tr__request *request, bool *moved)
+{
+  tr__ring *ring = &request->ring;
+  int64_t item = ring->send_posted;
+  if (item == ring->total || item - ring->send_done == TR__DEPTH ||
+      ring->recv_done <= item - ring->num_segments) {
+    return TR_OK;
+  }
+  MPI_Request *handle = &ring->send[item % TR__DEPTH];
+  piece out = piece_of(comm, request, item, 0);
+  *handle = MPI_REQUEST_NULL;
+  if (out.count > 0) {
+    TR_TRY_MPI(MPI_Isend(out.data, tr__int(out.count), request->type,
+                         (comm->base.rank + 1) % comm->base.size, TR__TAG_RING,
+                         comm->comm, handle));
+  }
+  ring->send_posted++;
+  *moved = true;
+  return TR_OK;
+}
+
+static tr_status finish_send(tr__request *request, bool *moved)
+{
+  tr__ring *ring = &request->ring;
+  int64_t item = ring->send_done;
+  int left = 0;
+  if (item == ring->send_posted) {
+    return TR_OK;
+  }
+  TR_TRY_MPI(MPI_Test(&ring->send[item % TR__DEPTH], &left, MPI_STATUS_IGNORE));
+  if (left) {
+    ring->send_done++;
+    *moved = true;
+  }
+  return TR_OK;
+}
+
+static tr_status
+ring_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  const tr__ring *ring = &request->ring;
+  bool moved = true;
+  while (moved) {
+    moved = false;
+    TR_TRY(post_receive(comm, request, &moved));
+    TR_TRY(post_send(comm, request, &moved));
+    TR_TRY(finish_receive(comm, request, &moved));
+    TR_TRY(finish_send(request, &moved));
+  }
+  *done = ring->recv_done == ring->total && ring->send_done == ring->total;
+  return TR_OK;
+}
+
+static int64_t
+ring_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
+{
+  const tr__ring *ring = &request->ring;
+  int size = comm->base.size;
+  bool receives = ring->recv_done < ring->total;
+  *awaited = (comm->base.rank + (receives ? size - 1 : 1)) % size;
+  return ring->recv_done + ring->send_done;
+}
+
+const tr__mpi_algorithm tr__mpi_ring = {
+    .start = ring_start, .advance = ring_advance, .look = ring_look};

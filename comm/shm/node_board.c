@@ -1,0 +1,49 @@
+/* The board of a node, in memory that its ranks share. */
+#include "comm/mpi/mpi_impl.h"
+
+#include <stdlib.h>
+
+typedef struct node_board {
+  tr__board base; /* first, so that a tr__board is one of these */
+  tr__segment segment;
+} node_board;
+
+static void release(tr__board *base)
+{
+  node_board *board = (node_board *)base;
+  tr__segment_release(&board->segment);
+  free(board);
+}
+
+/* Where ranks share no memory each has a board of its own; where this rank has
+ * no memory for that, none. */
+tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out)
+{
+  *out = NULL;
+  tr__segment segment;
+  TR_TRY(tr__segment_create(comm->node, sizeof(tr__line), &segment));
+  if (segment.base == NULL) {
+    *out = tr__board_create(comm->base.rank, comm->base.size);
+    return TR_OK;
+  }
+  tr__line *own = (tr__line *)(void *)tr__segment_part(&segment, segment.rank);
+  atomic_store(&own->rank, comm->base.rank);
+  /* Nobody reads a line that does not say whose it is. */
+  int code = MPI_Barrier(comm->node);
+  node_board *board = calloc(1, sizeof *board);
+  if (code != MPI_SUCCESS || board == NULL) {
+    tr__segment_release(&segment);
+    free(board);
+    TR_TRY_MPI(code);
+    return TR_OK;
+  }
+  board->segment = segment;
+  board->base = (tr__board){.lines = segment.base,
+                            .stride = segment.stride,
+                            .count = segment.size,
+                            .own = segment.rank,
+                            .size = comm->base.size,
+                            .release = release};
+  *out = &board->base;
+  return TR_OK;
+}

@@ -1,0 +1,430 @@
+/* Collectives of ranks of one node, without messages.
+ *
+ * Each rank sums its slice of the numbers, by the tree of rank_tree.c, reading
+ * the others' memory and writing the sums into it: the same bits on all ranks,
+ * and for any size. Memory that is not shared goes through a stage, a piece of
+ * each slice at a time. Few numbers are summed by every rank for itself, which
+ * takes one meeting instead of two.
+ *
+ * Ranks meet by counters: a rank raises its own, which says that it has come to
+ * a phase, and looks at the others'. Between a rank's first and second phase of
+ * an operation others read and write its memory; nobody does after it has seen
+ * the second phase of all. Who waits long sleeps until the last one rings. */
+#include "base/clones_impl.h"
+#include "comm/mpi/mpi_impl.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Few numbers, and fewer of an arena's, which take no copies otherwise; the
+ * stage. */
+enum {
+  FEW_BYTES = 4 << 10,
+  FEW_ARENA_BYTES = 2 << 10,
+  STAGE_BYTES = 512 << 10
+};
+
+/* A rank's part of the segment. What is written often has a line of its own.
+ * The bell of the node is that of its first rank. */
+typedef struct part {
+  _Alignas(128) atomic_uint phase;
+  _Alignas(128)
+      atomic_uint bell; /* rings when the last rank comes to a phase */
+  atomic_uint sleepers; /* ranks that wait for it */
+  _Alignas(128) char few[2][FEW_BYTES]; /* in turn */
+  _Alignas(128) char stage[STAGE_BYTES];
+} part;
+
+static part *part_of(const tr__comm_mpi *comm, int rank)
+{
+  return (part *)(void *)tr__segment_part(&comm->shared, rank);
+}
+
+tr_status tr__shm_create(tr__comm_mpi *comm)
+{
+  TR_TRY(tr__segment_create(comm->comm, sizeof(part), &comm->shared));
+  return TR_OK;
+}
+
+static bool all_have_come(const tr__comm_mpi *comm)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    unsigned phase =
+        atomic_load_explicit(&part_of(comm, r)->phase, memory_order_seq_cst);
+    if ((int)(phase - comm->phase) < 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* The kernel compares, so that no ring between a look and the sleep is missed.
+ */
+static void futex(atomic_uint *word, int operation, unsigned value)
+{
+  const struct timespec limit = {.tv_nsec = 100000000};
+  syscall(SYS_futex, word, operation, value,
+          operation == FUTEX_WAIT ? &limit : NULL, NULL, 0);
+}
+
+/* What has been written so far is seen by whoever sees this phase. The order of
+ * all ranks' phases and sleepers is one: either a rank that goes to sleep sees
+ * this phase, or it is seen here; and of two ranks that come at once one sees
+ * that all have come. */
+static void come_to_next_phase(tr__comm_mpi *comm)
+{
+  part *first = part_of(comm, 0);
+  comm->phase++;
+  atomic_store(&part_of(comm, comm->base.rank)->phase, comm->phase);
+  if (atomic_load(&first->sleepers) > 0 && all_have_come(comm)) {
+    atomic_fetch_add(&first->bell, 1);
+    futex(&first->bell, FUTEX_WAKE, INT_MAX);
+  }
+}
+
+static bool shm_sleep(tr__comm_mpi *comm, const tr__request *request)
+{
+  part *first = part_of(comm, 0);
+  unsigned rings = atomic_load(&first->bell);
+  if (request->shm.step == TR__SHM_SUMMING) {
+    return true; /* there is work to do */
+  }
+  atomic_fetch_add(&first->sleepers, 1);
+  if (!all_have_come(comm)) {
+    futex(&first->bell, FUTEX_WAIT, rings);
+  }
+  atomic_fetch_sub(&first->sleepers, 1);
+  return true;
+}
+
+/* Two ranks, the most frequent case, in one pass. */
+static TR__CLONES void
+shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
+{
+  for (int64_t i = 0; i < count; i++) {
+    float sum = a[i] + b[i];
+    a[i] = sum;
+    b[i] = sum;
+  }
+}
+
+/* First byte of a rank's slice of the numbers, and the one after its last. */
+static size_t slice_begin(const tr__request *request, int rank)
+{
+  return (size_t)request->blocks[rank].begin * request->element;
+}
+
+static size_t slice_end(const tr__request *request, int rank)
+{
+  return (size_t)request->blocks[rank].end * request->element;
+}
+
+/* The part of a slice that moves now. */
+typedef struct piece {
+  size_t begin, bytes; /* in the numbers */
+  size_t staged;       /* where it begins in a stage */
+} piece;
+
+static piece piece_of(const tr__request *request, int slice)
+{
+  const tr__shm *state = &request->shm;
+  size_t end = slice_end(request, slice);
+  size_t begin = slice_begin(request, slice) + state->done;
+  begin = begin < end ? begin : end;
+  size_t bytes = end - begin < state->piece ? end - begin : state->piece;
+  return (piece){begin, bytes, (size_t)slice * state->piece};
+}
+
+/* Where the numbers of a piece lie for a rank. */
+static char *numbers_of(const tr__comm_mpi *comm,
+                        const tr__request *request,
+                        int rank,
+                        const piece *p)
+{
+  const tr__shm *state = &request->shm;
+  if (state->arena == NULL) {
+    return part_of(comm, rank)->stage + p->staged;
+  }
+  return tr__segment_part(state->arena, rank) + state->offset + p->begin;
+}
+
+static void sum_block(const tr__comm_mpi *comm,
+                      const tr__request *request,
+                      const piece *own,
+                      size_t at,
+                      size_t bytes)
+{
+  int size = comm->base.size;
+  bool is_for_all = request->kind == TR__ALLREDUCE;
+  for (int r = 0; r < size; r++) {
+    comm->parts[r] = numbers_of(comm, request, r, own) + at;
+  }
+  if (size == 2 && is_for_all && request->dtype == TR_F32) {
+    shm_add_both_f32((float *)(void *)comm->parts[0],
+                     (float *)(void *)comm->parts[1],
+                     (int64_t)(bytes / sizeof(float)));
+    return;
+  }
+  _Alignas(64) char sum[TR__SUM_BYTES];
+  tr__mpi_sum(comm, request, bytes, sum);
+  for (int r = 0; r < size; r++) {
+    if (is_for_all || r == comm->base.rank) {
+      memcpy(numbers_of(comm, request, r, own) + at, sum, bytes);
+    }
+  }
+}
+
+/* Between the buffer and this rank's stage: all pieces, or the own one. */
+static void stage(const tr__comm_mpi *comm,
+                  const tr__request *request,
+                  bool is_own,
+                  bool is_out)
+{
+  if (request->shm.arena != NULL) {
+    return;
+  }
+  for (int r = 0; r < comm->base.size; r++) {
+    piece p = piece_of(request, r);
+    char *staged = numbers_of(comm, request, comm->base.rank, &p);
+    char *number = request->buf + p.begin;
+    if (!is_own || r == comm->base.rank) {
+      memcpy(is_out ? number : staged, is_out ? staged : number, p.bytes);
+    }
+  }
+}
+
+static void begin_piece(tr__comm_mpi *comm, tr__request *request)
+{
+  tr__shm *state = &request->shm;
+  stage(comm, request, request->kind == TR__ALLGATHER, false);
+  state->at = 0;
+  state->end = piece_of(request, comm->base.rank).bytes;
+  if (state->arena != NULL && request->is_ready) {
+    state->step = TR__SHM_SUMMING;
+    return;
+  }
+  state->step = TR__SHM_ARRIVING;
+  come_to_next_phase(comm);
+}
+
+/* Ranks sum the same part of the same arena: they made it together, and lay it
+ * out alike. */
+static const tr__segment *
+find_arena(const tr__comm_mpi *comm, const void *buf, size_t bytes)
+{
+  for (const tr__arena *a = comm->arenas; a != NULL; a = a->next) {
+    if (tr__segment_holds(&a->segment, buf, bytes)) {
+      return &a->segment;
+    }
+  }
+  return NULL;
+}
+
+static void few_start(tr__comm_mpi *comm, tr__request *request, size_t bytes)
+{
+  request->shm.step = TR__SHM_FEW;
+  comm->few ^= 1;
+  memcpy(part_of(comm, comm->base.rank)->few[comm->few], request->buf, bytes);
+  come_to_next_phase(comm);
+}
+
+static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
+{
+  size_t bytes = (size_t)request->count * request->element;
+  request->shm = (tr__shm){.arena = find_arena(comm, request->buf, bytes)};
+  tr__shm *state = &request->shm;
+  if (bytes <= (state->arena != NULL ? FEW_ARENA_BYTES : FEW_BYTES)) {
+    few_start(comm, request, bytes);
+    return TR_OK;
+  }
+  state->largest =
+      (size_t)tr__mpi_largest_block(comm, request) * request->element;
+  state->piece = STAGE_BYTES / (size_t)comm->base.size / 64 * 64;
+  if (state->arena != NULL) {
+    const char *own = tr__segment_part(state->arena, comm->base.rank);
+    state->offset = (size_t)(request->buf - own);
+    state->piece = state->largest;
+  }
+  begin_piece(comm, request);
+  return TR_OK;
+}
+
+/* A slot is used again two operations later: whoever does has seen all ranks
+ * begin the one between, so they have read it. */
+static void few_end(tr__comm_mpi *comm, tr__request *request)
+{
+  int size = comm->base.size;
+  for (int r = 0; r < size; r++) {
+    comm->parts[r] = part_of(comm, r)->few[comm->few];
+  }
+  if (request->kind != TR__ALLGATHER) {
+    tr__mpi_sum(comm, request, (size_t)request->count * request->element,
+                request->buf);
+    return;
+  }
+  for (int r = 0; r < size; r++) {
+    size_t begin = slice_begin(request, r);
+    memcpy(request->buf + begin, comm->parts[r] + begin,
+           slice_end(request, r) - begin);
+  }
+}
+
+static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
+{
+  tr__shm *state = &request->shm;
+  const piece own = piece_of(request, comm->base.rank);
+  size_t stop = (size_t)tr__min(state->end, state->at + TR__TURN_BYTES);
+  while (state->at < stop) {
+    size_t bytes = (size_t)tr__min(stop - state->at, TR__SUM_BYTES);
+    sum_block(comm, request, &own, state->at, bytes);
+    state->at += bytes;
+  }
+}
+
+/* This rank's slice into the others' memory. */
+static void share_turn(const tr__comm_mpi *comm, tr__request *request)
+{
+  tr__shm *state = &request->shm;
+  int rank = comm->base.rank, size = comm->base.size;
+  const piece own = piece_of(request, rank);
+  size_t bytes = (size_t)tr__min(state->end - state->at,
+                                 TR__TURN_BYTES / (size_t)(size - 1));
+  for (int r = 0; r < size; r++) {
+    if (r != rank) {
+      memcpy(numbers_of(comm, request, r, &own) + state->at,
+             numbers_of(comm, request, rank, &own) + state->at, bytes);
+    }
+  }
+  state->at += bytes;
+}
+
+/* The others' pieces out of their stages. */
+static void collect(const tr__comm_mpi *comm, tr__request *request)
+{
+  for (int r = 0; r < comm->base.size; r++) {
+    const piece p = piece_of(request, r);
+    if (r != comm->base.rank) {
+      memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
+    }
+  }
+  request->shm.at = request->shm.end;
+}
+
+static void do_turn(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  tr__shm *state = &request->shm;
+  if (request->kind != TR__ALLGATHER) {
+    sum_turn(comm, request);
+  } else if (state->arena != NULL) {
+    share_turn(comm, request);
+  } else {
+    collect(comm, request);
+  }
+  if (state->at < state->end) {
+    return;
+  }
+  *done = state->arena != NULL && request->ends_later;
+  if (!*done) {
+    state->step = TR__SHM_LEAVING;
+    come_to_next_phase(comm);
+  }
+}
+
+/* All sums of these pieces are there. */
+static void end_piece(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  tr__shm *state = &request->shm;
+  if (request->kind != TR__ALLGATHER) {
+    stage(comm, request, request->kind == TR__REDUCE_SCATTER, true);
+  }
+  state->done += state->piece;
+  *done = state->done >= state->largest;
+  if (!*done) {
+    begin_piece(comm, request);
+  }
+}
+
+static tr_status
+shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
+{
+  tr__shm *state = &request->shm;
+  if (state->step == TR__SHM_SUMMING) {
+    do_turn(comm, request, done);
+  }
+  if (state->step == TR__SHM_SUMMING || !all_have_come(comm)) {
+    return TR_OK;
+  }
+  switch (state->step) {
+  case TR__SHM_FEW:
+    few_end(comm, request);
+    *done = true;
+    break;
+  case TR__SHM_ARRIVING:
+    state->step = TR__SHM_SUMMING;
+    break;
+  default:
+    end_piece(comm, request, done);
+  }
+  return TR_OK;
+}
+
+const tr__mpi_algorithm tr__mpi_shm = {
+    .start = shm_start, .advance = shm_advance, .sleep = shm_sleep};
+
+tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
+{
+  tr__comm_mpi *comm = (tr__comm_mpi *)base;
+  *out = NULL;
+  if (comm->shared.base == NULL) {
+    return TR_OK;
+  }
+  tr__arena *arena = calloc(1, sizeof *arena);
+  tr_status status = arena != NULL
+                         ? TR_OK
+                         : TR_FAIL(TR_ENOMEM, "no memory for an arena's name");
+  status = tr__agree(base, status);
+  if (status == TR_OK) {
+    status = tr__segment_create(comm->comm, bytes, &arena->segment);
+  }
+  if (status != TR_OK || arena->segment.base == NULL) {
+    free(arena);
+    return status;
+  }
+  arena->next = comm->arenas;
+  comm->arenas = arena;
+  *out = tr__segment_part(&arena->segment, base->rank);
+  return TR_OK;
+}
+
+static char *own_part(const tr__arena *arena)
+{
+  return tr__segment_part(&arena->segment, arena->segment.rank);
+}
+
+void tr__shm_free(tr__comm *base, void *data)
+{
+  tr__comm_mpi *comm = (tr__comm_mpi *)base;
+  tr__arena **at = &comm->arenas;
+  while (*at != NULL && own_part(*at) != data) {
+    at = &(*at)->next;
+  }
+  if (*at != NULL) {
+    tr__arena *arena = *at;
+    *at = arena->next;
+    tr__segment_release(&arena->segment);
+    free(arena);
+  }
+}
+
+void tr__shm_destroy(tr__comm_mpi *comm)
+{
+  while (comm->arenas != NULL) {
+    tr__shm_free(&comm->base, own_part(comm->arenas));
+  }
+  tr__segment_release(&comm->shared);
+}

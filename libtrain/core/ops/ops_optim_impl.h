@@ -1,0 +1,97 @@
+/* Ops of optimizers beyond SGD and Adam, and of what stands around a step. */
+#ifndef TR_OPS_OPTIM_IMPL_H
+#define TR_OPS_OPTIM_IMPL_H
+
+#include "core/tensor_impl.h"
+
+/* RMSprop as in train/optim.h; g as in sgd_update. m (momentum) and mean (of
+ * gradients, for the centred form) may be absent. */
+typedef struct tr__rmsprop_update_args {
+  tr__tensor p, grad, v, m, mean, tail, block;
+  double lr_scale, alpha, eps, momentum, weight_decay;
+} tr__rmsprop_update_args;
+
+/* Adagrad as in train/optim.h; g as in sgd_update. */
+typedef struct tr__adagrad_update_args {
+  tr__tensor p, grad, v, tail, block;
+  double lr_scale, eps, weight_decay;
+} tr__adagrad_update_args;
+
+/* Newton-Schulz iterations and their polynomial: Jordan 2024, as
+ * torch.optim.Muon has them. */
+#define TR__MUON_STEPS 5
+#define TR__MUON_A     3.4445
+#define TR__MUON_B     (-4.7750)
+#define TR__MUON_C     2.0315
+#define TR__MUON_EPS   1e-7
+
+/* So many elements of a matrix make one sum of squares. */
+#define TR__MUON_BLOCK 16384
+
+/* Muon for one matrix p (R, C); g as in sgd_update, without decay.
+ *
+ * m <- m + (1 - momentum) (g - m)
+ * x <- m, with Nesterov g + momentum (m - g);  x <- x / max(|x|, eps)
+ * x <- A x + (B s + C s^2) x with s = x x^T, so many times as there are steps;
+ * where R > C, x^T takes the place of x
+ * p <- p (1 - lr weight_decay) - lr scale x
+ *
+ * |x| is the root of the sum of squares, summed in double. */
+typedef struct tr__muon_update_args {
+  tr__tensor p, grad, m, tail, block, workspace;
+  double lr_scale, momentum, weight_decay, scale;
+  int nesterov;
+} tr__muon_update_args;
+
+/* So many elements make one sum of sum_squares. */
+#define TR__SQUARES_BLOCK 4096
+
+/* sums[i] (double) <- sum of squares, in double, of the elements
+ * i * TR__SQUARES_BLOCK.. of x, whose dtype is the working precision. */
+typedef struct tr__sum_squares_args {
+  tr__tensor x, sums;
+} tr__sum_squares_args;
+
+/* S being block.loss_scale before,
+ *
+ * block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT] / S
+ * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)) / S; 1 / S where limit
+ * is 0
+ * block.skip <- 1 where skips is not 0 and grad_norm or tail[LOSS] is not
+ * finite, else 0; block.num_skipped <- block.num_skipped + block.skip
+ * Where steps have been skipped before, correction1, correction2 and first are
+ * those of step block.step - block.num_skipped.
+ * Where growth_interval is not 0: S is halved where grad_norm is not finite,
+ * down to 1/2, which says that no scale helps; doubled after so many good
+ * steps.
+ *
+ * tail's dtype is the working precision; block is the only output. */
+typedef struct tr__clip_factor_args {
+  tr__tensor tail, sums, block;
+  double limit;
+  double beta1, beta2; /* of correction1 and correction2 */
+  int64_t growth_interval;
+  int skips;
+} tr__clip_factor_args;
+
+/* e <- e + (1 - decay) (p - e) */
+typedef struct tr__ema_update_args {
+  tr__tensor e, p;
+  double decay;
+} tr__ema_update_args;
+
+/* a and b, of one count, change places. */
+typedef struct tr__swap_args {
+  tr__tensor a, b;
+} tr__swap_args;
+
+#define TR__OPS_OPTIM(X)                                                       \
+  X(rmsprop_update)                                                            \
+  X(adagrad_update)                                                            \
+  X(muon_update)                                                               \
+  X(sum_squares)                                                               \
+  X(clip_factor)                                                               \
+  X(ema_update)                                                                \
+  X(swap)
+
+#endif

@@ -1,0 +1,117 @@
+/* The explicit loop's all-reduce of gradients and tail, and what the tail says
+ * on all ranks. */
+#include "sync/sync_impl.h"
+
+/* This rank's flags in the tail, behind the sums that backward put there. */
+void tr__model_upload_flags(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  /* Small, so that the sums of squares are exact in single precision for tens
+   * of thousands of ranks. */
+  double step = (double)(net->store.num_steps % 16);
+  const double flags[] = {
+      ctx->pending != TR_OK,
+      atomic_load(&ctx->stop_requested) != 0,
+      step,
+      step * step,
+  };
+  enum { COUNT = sizeof flags / sizeof flags[0] };
+  float narrow[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    narrow[i] = (float)flags[i];
+  }
+  bool is_double = ctx->dtype == TR_F64;
+  tr__tensor tail = tr__store_flat(&net->store, net->store.grads,
+                                   net->store.count + TR__TAIL_FAILED, COUNT);
+  ctx->backend->type->upload(&ctx->backend->stream, tail.data,
+                             is_double ? (const void *)flags : narrow,
+                             COUNT * tr_dtype_size(ctx->dtype));
+}
+
+/* Ranks that are at different steps have lost each other: their sums of steps
+ * and of squares do not agree with any single step. */
+static tr_status check_steps(const tr_model *net)
+{
+  double size = net->ctx->comm->size;
+  double step = net->known[TR__TAIL_STEP] / size;
+  double square = net->known[TR__TAIL_STEP_SQUARE] / size;
+  if (square - step * step < 0.5 / size) {
+    return TR_OK;
+  }
+  /* All ranks have the same sums, so all come here. */
+  return tr__agree(
+      net->ctx->comm,
+      TR_FAIL(TR_EMISMATCH,
+              "tr_model_allreduce_grads: ranks are at different steps; rank %d "
+              "is at step %lld",
+              net->ctx->comm->rank, (long long)net->store.num_steps));
+}
+
+/* Buffers that ranks update from their own samples become rank 0's, so that
+ * all ranks evaluate and hash the same model. */
+static tr_status share_buffers(tr_model *net)
+{
+  tr__store *store = &net->store;
+  tr_context *ctx = net->ctx;
+  bool is_local = false;
+  for (int i = 0; i < net->num_nodes; i++) {
+    is_local |= (net->nodes[i].flags & TR__LOCAL_BUFFERS) != 0;
+  }
+  if (!is_local || ctx->comm->size == 1) {
+    return TR_OK;
+  }
+  int64_t count = store->value_count - store->count;
+  tr__tensor buffers =
+      tr__store_flat(store, store->values, store->count, count);
+  if (ctx->comm->rank != 0) {
+    ctx->backend->ops.fill(&ctx->backend->stream,
+                           &(tr__fill_args){.y = buffers});
+  }
+  return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
+}
+
+tr_status tr__model_take_sums(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  tr__store *store = &net->store;
+  tr__model_add_parts(net);
+  tr__store_add_uses(store);
+  tr_status status = tr__read_tail(net, tr__store_tail(store).data);
+  if (status != TR_OK && ctx->pending != TR_OK) {
+    ctx->torn = true;
+    return tr__context_agree_pending(ctx); /* it has given NaN to the others */
+  }
+  TR_TRY(status);
+  store->grads_are_reduced = true;
+  store->grads_are_spread = store->partition != NULL;
+  net->sums_are_known = true;
+  /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
+  if (!(net->known[TR__TAIL_FAILED] == 0)) {
+    ctx->torn = true; /* loaders and statistics have gone on */
+    return tr__context_agree_pending(ctx);
+  }
+  if (net->known[TR__TAIL_STOP] > 0) {
+    ctx->stop_agreed = true;
+  }
+  TR_TRY(check_steps(net));
+  return share_buffers(net);
+}
+
+tr_status tr_model_allreduce_grads(tr_model *net)
+{
+  tr__store *store = &net->store;
+  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
+           "tr_model_allreduce_grads before tr_model_backward()");
+  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
+           "tr_model_allreduce_grads: called twice for one step");
+  tr__work before =
+      tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
+  tr__model_upload_flags(net);
+  tr__model_drop_empty(net, 0, store->count);
+  tr_status status = tr__store_reduce_grads(store);
+  if (status == TR_OK) {
+    status = tr__model_take_sums(net);
+  }
+  tr__work_end(net->ctx->comm->board, before);
+  return tr_error_push(status, __FILE__, __LINE__);
+}

@@ -1,0 +1,102 @@
+/* How the gradient arena is cut into buckets. */
+#include "sync/sync_impl.h"
+
+#include <stdlib.h>
+
+#define MIB ((int64_t)1 << 20)
+
+/* What the last bucket may hold beyond the layer that backward ends with: its
+ * transfer is the only one behind which nothing is left to compute. */
+enum { LAST_BYTES = 64 << 10 };
+
+/* A bucket of one MiB is still in the third cache when it is summed. Over
+ * messages a ring makes a block per rank of it, which should be no smaller than
+ * a segment of 128 KiB. */
+static int64_t least_bytes(const tr__comm *comm)
+{
+  int64_t blocks = (int64_t)comm->size * (128 << 10);
+  return comm->has_shm ? MIB : tr__min(tr__max(blocks, MIB), 16 * MIB);
+}
+
+/* Up to where gradients are final once backward has passed a node, if they were
+ * up to `before`. */
+static int64_t final_after(const tr_model *net, int node, int64_t before)
+{
+  const tr__node *n = &net->nodes[node];
+  int64_t end = before;
+  if (node == 0) {
+    return net->store
+        .count; /* with the uses of tied weights, see model/tied.c */
+  }
+  for (int i = 0; i < n->num_params; i++) {
+    const tr__param *param = &net->store.params[n->params[i]];
+    if (tr__param_is_trained(param) && !tr__is_tied_param(net, n, i)) {
+      end = tr__max(end, param->offset + tr__param_room(param));
+    }
+  }
+  return end;
+}
+
+/* Where the last bucket begins: the first place of a layer's gradients from
+ * which on there are at most so many elements in front of `end`. */
+static int64_t begin_within(const tr_model *net, int64_t end, int64_t most)
+{
+  int64_t begin = 0;
+  for (int i = net->num_nodes - 1; i >= 0 && begin + most < end; i--) {
+    begin = final_after(net, i, begin);
+  }
+  return tr__min(begin, end);
+}
+
+/* With the gradients of the layer that backward ends with. */
+static int64_t last_begin(const tr_model *net, int64_t element)
+{
+  int64_t count = net->store.count, last = 0;
+  for (int i = net->num_nodes - 1; i >= 0; i--) {
+    int64_t next = final_after(net, i, last);
+    if (next == count) {
+      break;
+    }
+    last = next;
+  }
+  return begin_within(net, last, LAST_BYTES / element);
+}
+
+/* In parts of no more than four times the least. */
+static void add(tr__store *store, tr__bucket bucket, int64_t least)
+{
+  int64_t count = bucket.end - bucket.begin, most = 4 * least;
+  int64_t parts = tr__max(1, (count + most - 1) / most);
+  for (int64_t i = 0; i < parts; i++) {
+    int64_t lines = count / TR__PARAM_ALIGN;
+    store->buckets[store->num_buckets++] = (tr__bucket){
+        .begin = bucket.begin + TR__PARAM_ALIGN * tr__part(lines, i, parts),
+        .end = bucket.begin + TR__PARAM_ALIGN * tr__part(lines, i + 1, parts),
+        .node = bucket.node};
+  }
+}
+
+tr_status tr__store_cut_buckets(tr_model *net)
+{
+  tr__store *store = &net->store;
+  int64_t element = (int64_t)tr_dtype_size(net->ctx->dtype);
+  int64_t least = least_bytes(net->ctx->comm) / element;
+  int64_t room = net->num_nodes + store->count / least + 2;
+  store->buckets = calloc((size_t)room, sizeof *store->buckets);
+  TR_CHECK(store->buckets != NULL, TR_ENOMEM, "no memory for %lld buckets",
+           (long long)room);
+  int64_t last = last_begin(net, element), begin = 0, end = 0;
+  for (int i = net->num_nodes - 1; i >= 0; i--) {
+    int64_t next = final_after(net, i, end);
+    bool is_full = next - begin >= least && next <= last;
+    if (next > begin && (is_full || next == last || next == store->count)) {
+      add(store, (tr__bucket){begin, next, i}, least);
+      begin = next;
+    }
+    end = next;
+  }
+  if (store->num_buckets == 0) {
+    add(store, (tr__bucket){0, 0, 0}, least); /* nothing but the tail */
+  }
+  return TR_OK;
+}

@@ -1,0 +1,79 @@
+/* Reproducible mode: each micro-batch of a step is summed over the ranks on its
+ * own, then added to those before it; otherwise the sum would depend on the
+ * number of ranks. */
+#include "sync/sync_impl.h"
+
+static tr__tensor grads(const tr__store *store)
+{
+  return tr__store_flat(store, store->grads, 0, store->count);
+}
+
+static bool is_cut(const tr_context *ctx)
+{
+  return ctx->comm->cut.total > 0 && ctx->comm->size > 1;
+}
+
+void tr__model_drop_empty(tr_model *net, int64_t begin, int64_t end)
+{
+  tr_context *ctx = net->ctx;
+  const tr__store *store = &net->store;
+  if (is_cut(ctx) && net->backward_rows == 0) {
+    tr__tensor part = tr__store_flat(store, store->grads, begin, end - begin);
+    ctx->backend->ops.fill(&ctx->backend->stream,
+                           &(tr__fill_args){.y = part, .value = -0.0});
+  }
+}
+
+/* The first time, on all ranks alike. */
+static tr_status make_room(tr__store *store)
+{
+  tr__backend *backend = store->ctx->backend;
+  size_t bytes = tr__store_grad_bytes(store);
+  if (store->earlier != NULL) {
+    return TR_OK;
+  }
+  return tr__agree(store->ctx->comm,
+                   backend->type->alloc(backend, bytes, &store->earlier));
+}
+
+tr_status tr__model_end_part(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  tr__store *store = &net->store;
+  if (!is_cut(ctx)) {
+    return TR_OK;
+  }
+  TR_TRY(make_room(store));
+  tr__model_drop_empty(net, 0, store->count);
+  int64_t count = store->count + TR__TAIL_COUNT;
+  TR_TRY(tr__allreduce_arena(ctx, store->grads, count, ctx->dtype));
+  tr__stream *stream = &ctx->backend->stream;
+  tr__tensor all = tr__store_flat(store, store->grads, 0, count);
+  tr__tensor earlier = tr__store_flat(store, store->earlier, 0, count);
+  /* To -0 every number can be added, and is itself. */
+  if (!store->has_earlier) {
+    ctx->backend->ops.fill(stream,
+                           &(tr__fill_args){.y = earlier, .value = -0.0});
+  }
+  ctx->backend->ops.add(stream, &(tr__add_args){.y = earlier, .x = all});
+  store->has_earlier = true;
+  ctx->backend->ops.fill(stream,
+                         &(tr__fill_args){.y = grads(store), .value = -0.0});
+  ctx->backend->ops.fill(stream, &(tr__fill_args){.y = tr__store_tail(store)});
+  return TR_OK;
+}
+
+void tr__model_add_parts(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  tr__store *store = &net->store;
+  if (!store->has_earlier) {
+    return;
+  }
+  store->has_earlier = false;
+  int64_t count = store->count + TR__TAIL_FAILED;
+  ctx->backend->ops.add(
+      &ctx->backend->stream,
+      &(tr__add_args){.y = tr__store_flat(store, store->grads, 0, count),
+                      .x = tr__store_flat(store, store->earlier, 0, count)});
+}

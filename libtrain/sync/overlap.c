@@ -1,0 +1,173 @@
+/* Backward and all-reduce at once: each bucket is summed over the ranks as soon
+ * as backward has passed the layer that makes it final, except the last, which
+ * waits for this rank's flags in the tail. */
+#include "comm/queue_impl.h"
+#include "sync/sync_impl.h"
+
+#include <stdlib.h>
+
+static int64_t bytes_of(const tr_model *net, int64_t count)
+{
+  return count * (int64_t)tr_dtype_size(net->ctx->dtype);
+}
+
+/* Where the numbers of a transfer lie for the host. */
+static void *on_host(const tr_model *net, void *data)
+{
+  tr__backend *backend = net->ctx->backend;
+  size_t offset = (size_t)((char *)data - (char *)net->store.grads);
+  return net->overlap.staging != NULL ? (char *)net->overlap.staging + offset
+                                      : backend->type->host_view(backend, data);
+}
+
+static void drop_empty(tr_model *net, const tr__transfer *sum)
+{
+  size_t bytes = (size_t)((char *)sum->buf - (char *)net->store.grads);
+  int64_t begin = (int64_t)(bytes / tr_dtype_size(sum->dtype));
+  tr__model_drop_empty(net, begin,
+                       tr__min(begin + sum->count, net->store.count));
+}
+
+static void release(tr_model *net, int number)
+{
+  tr_context *ctx = net->ctx;
+  tr__transfer sum = tr__store_sum(&net->store, number);
+  void *data = sum.buf;
+  drop_empty(net, &sum);
+  sum.buf = on_host(net, data);
+  tr__ready_for_sum(ctx, data, &sum);
+  tr__queue_push(ctx->queue, &sum, number);
+  net->overlap.num_released++;
+}
+
+void tr__overlap_pass(tr_model *net, int node)
+{
+  tr__overlap *overlap = &net->overlap;
+  const tr__store *store = &net->store;
+  if (!overlap->is_on) {
+    return;
+  }
+  while (overlap->num_released < tr__store_num_sums(store) - 1 &&
+         store->buckets[overlap->num_released].node >= node) {
+    release(net, overlap->num_released);
+  }
+  tr__queue_poll(net->ctx->queue);
+}
+
+/* What was summed in host memory goes back, in stream order. */
+static void unstage(tr_model *net)
+{
+  tr__backend *backend = net->ctx->backend;
+  int64_t count = net->store.count + TR__TAIL_COUNT;
+  if (net->overlap.staging != NULL) {
+    backend->type->upload(&backend->stream, net->store.grads,
+                          net->overlap.staging, (size_t)bytes_of(net, count));
+  }
+}
+
+static tr_status finish(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  tr__model_upload_flags(net);
+  release(net, tr__store_num_sums(&net->store) - 1);
+  tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_ALLREDUCE, 0);
+  double begin = tr__timeline_begin(ctx->timeline);
+  tr_status status = tr__queue_wait(ctx->queue);
+  tr__work_end(ctx->comm->board, before);
+  TR_TRY(status);
+  tr__timeline_end(ctx->timeline, begin, "wait", "gradients");
+  unstage(net);
+  return tr__model_take_sums(net);
+}
+
+tr_status tr__model_backward_summed(tr_model *net)
+{
+  tr__overlap *overlap = &net->overlap;
+  if (net->ctx->comm->size == 1) {
+    TR_TRY(tr_model_backward(net));
+    return tr_model_allreduce_grads(net);
+  }
+  *overlap = (tr__overlap){.is_on = true, .staging = overlap->staging};
+  int64_t before = tr__queue_num_started(net->ctx->queue);
+  tr_status status = tr_model_backward(net);
+  overlap->is_on = false;
+  if (status != TR_OK) {
+    return tr_error_push(status, __FILE__, __LINE__); /* nothing was computed */
+  }
+  overlap->num_early = overlap->num_released;
+  overlap->num_started = tr__queue_num_started(net->ctx->queue) - before;
+  return finish(net);
+}
+
+static int64_t first_read(const tr_model *net, const tr__node *node)
+{
+  int64_t first = INT64_MAX;
+  for (int i = 0; node != NULL && i < node->num_params; i++) {
+    const tr__param *param = &net->store.params[node->params[i]];
+    if (tr__param_is_trained(param)) {
+      first = tr__min(first, param->offset);
+    }
+  }
+  return node != NULL ? first : 0;
+}
+
+void tr__overlap_await(tr_model *net, const tr__node *node)
+{
+  if (net->store.partition == NULL || tr__queue_is_empty(net->ctx->queue)) {
+    return;
+  }
+  int64_t first = first_read(net, node);
+  if (first < INT64_MAX && net->overlap.status == TR_OK) {
+    double begin = tr__timeline_begin(net->ctx->timeline);
+    net->overlap.status = tr__store_await(&net->store, first);
+    tr__timeline_end(net->ctx->timeline, begin, "wait", "parameters");
+  }
+}
+
+/* The queue tells its failure once more. */
+tr_status tr__overlap_settle(tr_model *net)
+{
+  if (net->store.partition == NULL) {
+    return TR_OK;
+  }
+  tr_status status = tr__queue_wait(net->ctx->queue);
+  net->overlap.status = TR_OK;
+  net->ctx->torn |= status != TR_OK;
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
+tr_status tr__overlap_create(tr_model *net)
+{
+  tr_context *ctx = net->ctx;
+  const tr__store *store = &net->store;
+  TR_TRY(tr__store_cut_buckets(net));
+  TR_TRY(tr__queue_reserve(ctx->queue, store->num_buckets + 1));
+  bool is_visible =
+      ctx->backend->type->host_view(ctx->backend, store->grads) != NULL;
+  if (is_visible || ctx->comm->size == 1) {
+    return TR_OK;
+  }
+  int64_t bytes = bytes_of(net, store->count + TR__TAIL_COUNT);
+  size_t rounded = tr__align((size_t)bytes, 4096);
+  net->overlap.staging = aligned_alloc(4096, rounded);
+  TR_CHECK(net->overlap.staging != NULL, TR_ENOMEM,
+           "no memory to stage %lld bytes of gradients", (long long)bytes);
+  return TR_OK;
+}
+
+void tr__overlap_release(tr_model *net)
+{
+  free(net->overlap.staging);
+  net->overlap.staging = NULL;
+}
+
+const tr__step_hooks *tr__sync_hooks(void)
+{
+  static const tr__step_hooks hooks = {.create = tr__overlap_create,
+                                       .release = tr__overlap_release,
+                                       .before_node = tr__overlap_await,
+                                       .after_forward = tr__overlap_settle,
+                                       .begin_micro_batch = tr__model_end_part,
+                                       .after_node = tr__overlap_pass};
+  return &hooks;
+}

@@ -1,0 +1,255 @@
+/* Which slices of the arenas a rank updates: all of them, or with shard_state
+ * its share, of which alone it has the state.
+ *
+ * Source: Rajbhandari et al. 2020, arXiv:1910.02054 (ZeRO, stage 1). */
+#include "model/access_impl.h"
+#include "optim/optimizer_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes that travel at once to the rank that saves. */
+enum { CHUNK = 64 << 10 };
+
+/* An item of the arena is what no cut may divide: a block of the norm's sums,
+ * so that no sum has parts on two ranks, or a whole parameter. */
+static int64_t items_of(const tr_optimizer *opt, const tr__param *param)
+{
+  return opt->type->grain == TR__GRAIN_ELEMENT
+             ? (param->count + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK
+             : 1;
+}
+
+static tr_status find_items(const tr_optimizer *opt, tr__cuts *cuts)
+{
+  const tr__store *store = opt->store;
+  for (int i = 0; i < store->num_trained; i++) {
+    cuts->count += items_of(opt, &store->params[i]);
+  }
+  int64_t *begins = calloc((size_t)cuts->count + 1, sizeof *begins);
+  TR_CHECK(begins != NULL, TR_ENOMEM, "no memory for %lld parts of parameters",
+           (long long)cuts->count);
+  int64_t at = 0, end = 0;
+  for (int i = 0; i < store->num_trained; i++) {
+    const tr__param *param = &store->params[i];
+    for (int64_t k = 0; k < items_of(opt, param); k++) {
+      begins[at++] = param->offset + k * TR__SQUARES_BLOCK;
+    }
+    end = param->offset + tr__param_room(param);
+  }
+  begins[at] = end;
+  cuts->begins = begins;
+  return TR_OK;
+}
+
+/* Buckets end where items do; what is cut off goes to the next one, which is
+ * final later. */
+static void move_buckets(tr__store *store, const tr__cuts *cuts)
+{
+  int64_t begin = 0, item = 0;
+  int kept = 0;
+  for (int b = 0; b < store->num_buckets; b++) {
+    tr__bucket bucket = store->buckets[b];
+    while (item < cuts->count && cuts->begins[item + 1] <= bucket.end) {
+      item++;
+    }
+    bool is_last = b == store->num_buckets - 1;
+    bucket.begin = begin;
+    bucket.end = is_last ? store->count : cuts->begins[item];
+    if (bucket.end > begin || is_last) {
+      store->buckets[kept++] = bucket;
+    }
+    begin = bucket.end;
+  }
+  store->num_buckets = kept;
+}
+
+static tr_status make_partition(tr_optimizer *opt)
+{
+  tr__store *store = opt->store;
+  tr__cuts cuts = {0};
+  TR_TRY(find_items(opt, &cuts));
+  move_buckets(store, &cuts);
+  size_t count = (size_t)store->num_buckets;
+  tr__range *buckets = calloc(count, sizeof *buckets);
+  tr_status status = TR_OK;
+  if (buckets == NULL) {
+    status = TR_FAIL(TR_ENOMEM, "no memory for %zu buckets", count);
+  }
+  for (size_t b = 0; b < count && buckets != NULL; b++) {
+    const tr__bucket *bucket = &store->buckets[b];
+    buckets[b] = (tr__range){bucket->begin,
+                             tr__min(bucket->end, cuts.begins[cuts.count])};
+  }
+  cuts.buckets = buckets;
+  cuts.num_buckets = store->num_buckets;
+  if (status == TR_OK) {
+    status =
+        tr__partition_create(&cuts, store->ctx->comm->size, &opt->partition);
+  }
+  free(buckets);
+  free(cuts.begins);
+  return status;
+}
+
+/* What of the slices lies in this rank's range of a bucket. */
+static void add_parts(tr_optimizer *opt, tr__range own)
+{
+  for (int i = 0; i < opt->num_slices; i++) {
+    const tr__slice *slice = &opt->slices[i];
+    const tr__range all = {slice->offset, slice->offset + slice->count};
+    const tr__range common = tr__range_common(all, own);
+    if (common.end > common.begin) {
+      tr__slice *part = &opt->parts[opt->num_parts++];
+      *part = *slice;
+      part->offset = common.begin;
+      part->count = common.end - common.begin;
+      part->slot = opt->slot_count + common.begin - own.begin;
+    }
+  }
+  opt->slot_count += own.end - own.begin;
+}
+
+static tr_status make_parts(tr_optimizer *opt)
+{
+  const tr__partition *p = opt->partition;
+  int most = opt->num_slices + (p != NULL ? p->num_buckets : 0);
+  opt->num_parts = 0;
+  opt->slot_count = 0;
+  opt->parts = calloc((size_t)most + 1, sizeof *opt->parts);
+  TR_CHECK(opt->parts != NULL, TR_ENOMEM, "no memory for %d slices", most);
+  if (p == NULL) {
+    add_parts(opt, (tr__range){0, opt->store->count});
+    return TR_OK;
+  }
+  for (int b = 0; b < p->num_buckets; b++) {
+    add_parts(opt, tr__partition_range(p, b, opt->store->ctx->comm->rank));
+  }
+  return TR_OK;
+}
+
+static tr_status spread(tr_model *net, tr_optimizer *opt)
+{
+  tr__store *store = opt->store;
+  tr__comm *comm = store->ctx->comm;
+  TR_CHECK(store->partition == NULL, TR_ESTATE,
+           "%s: the model has an optimizer with shard_state already: destroy "
+           "it first",
+           opt->type->name);
+  if (comm->size == 1) {
+    return make_parts(opt);
+  }
+  tr_status status = make_partition(opt);
+  if (status == TR_OK) {
+    status = make_parts(opt);
+  }
+  TR_TRY(tr__agree(comm, status));
+  TR_TRY(tr__model_join_values(net));
+  store->partition = opt->partition;
+  return TR_OK;
+}
+
+tr_status tr__optimizer_share(tr_model *net, tr_optimizer *opt, bool shards)
+{
+  return shards ? spread(net, opt) : make_parts(opt);
+}
+
+void tr__optimizer_unshare(tr_optimizer *opt)
+{
+  if (opt->store->partition == opt->partition) {
+    opt->store->partition = NULL;
+  }
+  tr__partition_destroy(&opt->partition);
+  free(opt->parts);
+  opt->parts = NULL;
+}
+
+bool tr__optimizer_piece(const tr_optimizer *opt,
+                         const tr__param *param,
+                         int *at,
+                         tr__slice *out)
+{
+  const tr__range all = {param->offset, param->offset + param->count};
+  while (*at < opt->num_parts) {
+    const tr__slice *part = &opt->parts[(*at)++];
+    const tr__range own = {part->offset, part->offset + part->count};
+    const tr__range common = tr__range_common(all, own);
+    if (common.end > common.begin) {
+      *out = *part;
+      out->offset = common.begin;
+      out->count = common.end - common.begin;
+      out->slot = part->slot + common.begin - part->offset;
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Where in this rank's slots an element of its share lies. */
+static int64_t slot_of(const tr_optimizer *opt, int64_t element)
+{
+  for (int i = 0; i < opt->num_parts; i++) {
+    const tr__slice *part = &opt->parts[i];
+    if (element >= part->offset && element < part->offset + part->count) {
+      return part->slot + element - part->offset;
+    }
+  }
+  return 0;
+}
+
+/* A range of the arena that one rank has, to rank 0 in chunks. Broadcasts, for
+ * the others have nothing else to do. */
+static tr_status send_range(
+    const tr_optimizer *opt, int i, int owner, tr__range range, char *out)
+{
+  tr_context *ctx = opt->store->ctx;
+  tr__backend *backend = ctx->backend;
+  const int64_t size = (int64_t)tr_dtype_size(ctx->dtype);
+  _Alignas(64) char chunk[CHUNK];
+  tr_status status = TR_OK;
+  for (int64_t at = range.begin; at < range.end; at += CHUNK / size) {
+    int64_t count = tr__min(range.end - at, CHUNK / size);
+    char *to = out != NULL ? out + (at - range.begin) * size : chunk;
+    if (ctx->comm->rank == owner) {
+      const char *slot = opt->slots[i];
+      tr_status got = backend->type->download(&backend->stream, to,
+                                              slot + slot_of(opt, at) * size,
+                                              (size_t)(count * size));
+      status = status == TR_OK ? got : status;
+    }
+    if (owner != 0) {
+      TR_TRY(ctx->comm->type->broadcast(ctx->comm, to, (size_t)(count * size),
+                                        owner));
+    }
+  }
+  return status;
+}
+
+tr_status tr__optimizer_collect(const tr_optimizer *opt,
+                                int i,
+                                const tr__param *param,
+                                void *out)
+{
+  const tr__partition *p = opt->partition;
+  const tr__range all = {param->offset, param->offset + param->count};
+  const size_t size = tr_dtype_size(opt->store->ctx->dtype);
+  tr_status status = TR_OK;
+  if (p == NULL) {
+    return send_range(opt, i, 0, all, out);
+  }
+  for (int b = 0; b < p->num_buckets; b++) {
+    for (int r = 0; r < p->num_ranks; r++) {
+      const tr__range part =
+          tr__range_common(all, tr__partition_range(p, b, r));
+      if (part.begin == part.end) {
+        continue;
+      }
+      char *to = out != NULL
+                     ? (char *)out + (size_t)(part.begin - all.begin) * size
+                     : NULL;
+      tr_status sent = send_range(opt, i, r, part, to);
+      status = status == TR_OK ? sent : status;
+    }
+  }
+  return status;
+}
