@@ -6,13 +6,9 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from common import ROOT, code_files, flags, has_command
+from common import ROOT, Skip, code_files, flags, has_command
 
 FORMATTER = "clang-format-14"
-
-
-class Skip(Exception):
-    """This machine cannot make the check."""
 
 
 def run(command, text=None):

@@ -4,13 +4,15 @@ import sys
 import time
 
 import arrows
+import common
 import compile as compiled
 import docs
+import names
 import size
 import text
 
-CHECKS = (text.CHECKS + size.CHECKS + arrows.CHECKS + docs.CHECKS +
-          compiled.CHECKS)
+CHECKS = (text.CHECKS + size.CHECKS + names.CHECKS + arrows.CHECKS +
+          docs.CHECKS + compiled.CHECKS)
 
 
 def main():
@@ -19,7 +21,7 @@ def main():
         begin = time.monotonic()
         try:
             found = check()
-        except compiled.Skip as reason:
+        except common.Skip as reason:
             print("skip  %s: %s" % (check.__doc__, reason))
             continue
         failures = [line for line in found if not line.startswith("warning")]
