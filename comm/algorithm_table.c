@@ -64,11 +64,11 @@ static bool keeps_order(const tr__comm *comm, tr__algorithm algorithm)
 
 tr_status tr__comm_check_order(const tr__comm *comm, tr__algorithm algorithm)
 {
-  TR_CHECK(comm->cut.total == 0 || keeps_order(comm, algorithm),
-           TR_EUNSUPPORTED,
-           "all-reduce algorithm \"%s\" cannot keep the order of sums of %lld "
-           "virtual shards on these %d ranks; auto, direct and shm can",
-           algorithm_names[algorithm], (long long)comm->cut.total, comm->size);
+  TR_CHECK(
+      comm->shards.total == 0 || keeps_order(comm, algorithm), TR_EUNSUPPORTED,
+      "all-reduce algorithm \"%s\" cannot keep the order of sums of %lld "
+      "virtual shards on these %d ranks; auto, direct and shm can",
+      algorithm_names[algorithm], (long long)comm->shards.total, comm->size);
   return TR_OK;
 }
 
@@ -125,7 +125,7 @@ tr__algorithm tr__comm_choose(const tr__comm *comm,
       : comm->has_nodes ? TR__ALGORITHM_HIERARCHICAL
                         : by_size(comm, transfer->count * element),
       TR__ALGORITHM_HALVING, TR__ALGORITHM_DIRECT};
-  bool is_ordered = comm->cut.total > 0 && transfer->kind != TR__ALLGATHER;
+  bool is_ordered = comm->shards.total > 0 && transfer->kind != TR__ALLGATHER;
   int i = 0;
   while (is_ordered && !keeps_order(comm, wishes[i])) {
     i++; /* the last one always does */

@@ -29,7 +29,7 @@ typedef enum owner { NOBODY, CALLER, THREAD } owner;
 
 struct tr__queue {
   tr__comm *comm;
-  tr__pool *pool;
+  tr__threads *pool;
   tr__timeline *timeline;
   entry *entries;
   int capacity;
@@ -224,7 +224,7 @@ void tr__queue_push(tr__queue *queue, const tr__transfer *transfer, int label)
   queue->entries[number] = (entry){.transfer = *transfer, .label = label};
   if (number == 0 && !queue->by_thread) {
     queue->polled = tr__now();
-    tr__pool_set_poll(queue->pool, look_in, queue);
+    tr__threads_set_poll(queue->pool, look_in, queue);
   }
   atomic_store(&queue->num_pushed, number + 1);
   begin_at_once(queue);
@@ -267,7 +267,7 @@ tr_status tr__queue_wait(tr__queue *queue)
   queue->status = TR_OK;
   queue->num_begun = queue->num_done = 0;
   atomic_store(&queue->num_pushed, 0);
-  tr__pool_set_poll(queue->pool, NULL, NULL);
+  tr__threads_set_poll(queue->pool, NULL, NULL);
   give_up(queue);
   TR_CHECK(status == TR_OK, status, "%s", queue->message);
   return TR_OK;
@@ -327,13 +327,13 @@ tr_status tr__queue_set_thread(tr__queue *queue, bool by_thread)
 }
 
 /* A CPU for each thread of the ranks here, and one more. */
-static bool has_spare_cpu(const tr__comm *comm, const tr__pool *pool)
+static bool has_spare_cpu(const tr__comm *comm, const tr__threads *pool)
 {
-  return tr__num_cpus() > comm->cpu_sharers * tr__pool_num_threads(pool);
+  return tr__num_cpus() > comm->cpu_sharers * tr__threads_count(pool);
 }
 
 tr_status tr__queue_create(tr__comm *comm,
-                           tr__pool *pool,
+                           tr__threads *pool,
                            tr__timeline *timeline,
                            tr__queue **out)
 {

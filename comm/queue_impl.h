@@ -14,7 +14,7 @@
 /* tr__queue_create - an empty queue. All are borrowed until destroy; timeline
  * may be NULL. */
 tr_status tr__queue_create(tr__comm *comm,
-                           tr__pool *pool,
+                           tr__threads *pool,
                            tr__timeline *timeline,
                            tr__queue **out);
 

@@ -7,7 +7,7 @@
 static void self_destroy(tr__comm *comm)
 {
   free(comm->staging);
-  free(comm->cut.first);
+  free(comm->shards.first);
   free(comm);
 }
 

@@ -64,7 +64,7 @@ static tr_status
 open_local(tr_context *ctx, const tr_array_opts *opts, tr_dataset **out)
 {
   TR_TRY(tr__array_check(ctx, opts));
-  TR_CHECK(!opts->distributed || ctx->comm->cut.total == 0, TR_EINVAL,
+  TR_CHECK(!opts->distributed || ctx->comm->shards.total == 0, TR_EINVAL,
            "array: distributed excludes virtual_shards: which rank holds a "
            "sample decides its batch, so results depend on the number of "
            "ranks");

@@ -161,7 +161,7 @@ tr_status tr__split_of(const char *path,
                        int64_t *num_samples,
                        tr__split *out)
 {
-  int64_t total = *num_samples, cut = tr__part(total, 4, 5);
+  int64_t total = *num_samples, cut = tr__even_split(total, 4, 5);
   *out = (tr__split){.total = total, .first = is_test ? cut : 0};
   *num_samples = is_test ? total - cut : cut;
   TR_CHECK(*num_samples > 0, TR_EDATA,

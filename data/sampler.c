@@ -24,8 +24,8 @@ tr__sampler_at(const tr__sampler *sampler, int64_t epoch, int64_t done)
                               .first = part.first,
                               .global_count = count};
   }
-  int64_t first = tr__part(count, sampler->shard[0], sampler->shards);
-  int64_t end = tr__part(count, sampler->shard[1], sampler->shards);
+  int64_t first = tr__even_split(count, sampler->shard[0], sampler->shards);
+  int64_t end = tr__even_split(count, sampler->shard[1], sampler->shards);
   return (tr__sampler_step){.epoch = epoch,
                             .place = done + first,
                             .count = end - first,

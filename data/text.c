@@ -166,7 +166,7 @@ static tr_status fill(const char *path,
   TR_TRY(number_codes(path, state));
   state->context = opts->context;
   state->stride = opts->stride > 0 ? opts->stride : opts->context;
-  int64_t cut = tr__part(state->length, 9, 10);
+  int64_t cut = tr__even_split(state->length, 9, 10);
   bool is_test = strcmp(opts->split, "test") == 0;
   state->first = is_test ? cut : 0;
   int64_t length = is_test ? state->length - cut : cut;

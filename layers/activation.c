@@ -30,7 +30,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const activation_opts *opts = node->opts;
   run->ops->activation_forward(
@@ -40,7 +40,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                                   .slope = opts->slope});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const activation_opts *opts = node->opts;
   run->ops->activation_backward(

@@ -43,7 +43,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->avgpool_forward(
       run->stream,
@@ -52,7 +52,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                   .average = TR__AVERAGE_ADAPTIVE});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->avgpool_backward(
       run->stream, &(tr__avgpool_backward_args){

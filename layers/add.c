@@ -20,18 +20,18 @@ static tr_status infer(tr_model *net, tr__node *node)
                  "inputs are %s and %s, expected equal shapes",
                  tr__shape_text(a, text[0]), tr__shape_text(b, text[1]));
   node->shape = *a;
-  node->flags = TR__IN_PLACE | TR__SHARES_ANY_GRADIENT;
+  node->flags = TR__IN_PLACE | TR__ALIASES_ANY_GRADIENT;
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->sum(run->stream, &(tr__sum_args){.y = tr__output(run, node),
                                              .a = tr__input(run, node, 0),
                                              .b = tr__input(run, node, 1)});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__copy_gradient(run, node, 0);
   tr__copy_gradient(run, node, 1);

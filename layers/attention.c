@@ -55,7 +55,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const tr_attention_opts *opts = node->opts;
   run->ops->attention_forward(
@@ -68,7 +68,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                     .is_causal = opts->causal != 0});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const tr_attention_opts *opts = node->opts;
   run->ops->attention_backward(

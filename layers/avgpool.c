@@ -15,7 +15,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return tr__infer_pool(net, node);
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const tr__pool_opts *opts = node->opts;
   run->ops->avgpool_forward(
@@ -26,7 +26,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                   .average = opts->average});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const tr__pool_opts *opts = node->opts;
   run->ops->avgpool_backward(

@@ -53,7 +53,7 @@ static tr_status declare(tr_model *net, tr__node *node, int64_t channels)
 /* With virtual shards the statistics must not depend on the number of ranks. */
 static bool is_synced(const tr_model *net, const tr_batchnorm_opts *opts)
 {
-  return opts->sync || net->ctx->comm->cut.total > 0;
+  return opts->sync || net->ctx->comm->shards.total > 0;
 }
 
 /* Statistics of all ranks meet in one message: each has a row of parts, which
@@ -102,13 +102,13 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static tr__tensor param(const tr__run *run, const tr__node *node, int i)
+static tr__tensor param(const tr__pass *run, const tr__node *node, int i)
 {
   return node->num_params > i ? tr__value(run, node, i)
                               : (tr__tensor){.data = NULL};
 }
 
-static tr__tensor gradient(const tr__run *run, const tr__node *node, int i)
+static tr__tensor gradient(const tr__pass *run, const tr__node *node, int i)
 {
   return node->num_params > i ? tr__grad(run, node, i)
                               : (tr__tensor){.data = NULL};
@@ -123,18 +123,19 @@ static void keep_failure(tr_context *ctx, tr_status status)
 }
 
 /* sums <- those of all ranks */
-static void
-sum_over_ranks(const tr__run *run, const tr__node *node, const tr__tensor *sums)
+static void sum_over_ranks(const tr__pass *run,
+                           const tr__node *node,
+                           const tr__tensor *sums)
 {
   tr_context *ctx = run->net->ctx;
   if (has_parts(run->net, node->opts)) {
-    keep_failure(ctx, tr__allreduce_arena(ctx, sums->data,
-                                          tr__tensor_count(sums), TR_F64));
+    keep_failure(ctx, tr__staged_allreduce(ctx, sums->data,
+                                           tr__tensor_count(sums), TR_F64));
   }
 }
 
 /* Absent in evaluation. */
-static tr__tensor batch_sums(const tr__run *run, const tr__node *node)
+static tr__tensor batch_sums(const tr__pass *run, const tr__node *node)
 {
   return run->is_training ? tr__saved(run, node, SUMS)
                           : (tr__tensor){.data = NULL};
@@ -142,7 +143,7 @@ static tr__tensor batch_sums(const tr__run *run, const tr__node *node)
 
 /* The sums of this rank's samples; returns those of all ranks, absent where
  * there are no others. */
-static tr__tensor gather_sums(const tr__run *run, const tr__node *node)
+static tr__tensor gather_sums(const tr__pass *run, const tr__node *node)
 {
   tr_context *ctx = run->net->ctx;
   int64_t channels = node->shape.dims[0], length = part_length(channels);
@@ -166,12 +167,12 @@ static tr__tensor gather_sums(const tr__run *run, const tr__node *node)
                               .buf = parts.data,
                               .count = tr__tensor_count(&parts),
                               .dtype = TR_F64};
-    keep_failure(ctx, tr__transfer_arena(ctx, &all));
+    keep_failure(ctx, tr__staged_transfer(ctx, &all));
   }
   return parts;
 }
 
-static void find_stats(const tr__run *run, const tr__node *node)
+static void find_stats(const tr__pass *run, const tr__node *node)
 {
   const tr_batchnorm_opts *opts = node->opts;
   tr__tensor parts = {.data = NULL};
@@ -191,7 +192,7 @@ static void find_stats(const tr__run *run, const tr__node *node)
                        .num_shards = tr__comm_num_shards(run->net->ctx->comm)});
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   find_stats(run, node);
   run->ops->batchnorm_forward(
@@ -204,7 +205,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                     .activation = node->activation});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__tensor dy = tr__output_grad(run, node), x = tr__input(run, node, 0);
   tr__tensor stats = tr__saved(run, node, STATS);

@@ -60,7 +60,7 @@ static tr__tensor parts(const tr__node *node, tr__tensor t)
   return tr__tensor_as_rows(t, width);
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   int64_t first = 0;
   tr__tensor y = parts(node, tr__output(run, node));
@@ -73,7 +73,7 @@ static void forward(const tr__run *run, const tr__node *node)
   }
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   int64_t first = 0;
   tr__tensor dy = parts(node, tr__output_grad(run, node));

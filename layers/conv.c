@@ -108,19 +108,19 @@ tr_status tr__conv_infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-tr__tensor tr__conv_bias(const tr__run *run, const tr__node *node)
+tr__tensor tr__conv_bias(const tr__pass *run, const tr__node *node)
 {
   return node->num_params > BIAS ? tr__value(run, node, BIAS)
                                  : (tr__tensor){.data = NULL};
 }
 
-tr__tensor tr__conv_bias_grad(const tr__run *run, const tr__node *node)
+tr__tensor tr__conv_bias_grad(const tr__pass *run, const tr__node *node)
 {
   return node->num_params > BIAS ? tr__grad(run, node, BIAS)
                                  : (tr__tensor){.data = NULL};
 }
 
-void tr__conv_forward(const tr__run *run, const tr__node *node)
+void tr__conv_forward(const tr__pass *run, const tr__node *node)
 {
   const tr__conv_opts *opts = node->opts;
   run->ops->conv_forward(
@@ -134,7 +134,7 @@ void tr__conv_forward(const tr__run *run, const tr__node *node)
                                .activation = node->activation});
 }
 
-void tr__conv_backward(const tr__run *run, const tr__node *node)
+void tr__conv_backward(const tr__pass *run, const tr__node *node)
 {
   const tr__conv_opts *opts = node->opts;
   tr__tensor dy = tr__volume(tr__output_grad(run, node));

@@ -33,12 +33,12 @@ bool tr__patches_fit(const tr__window *window,
                      const tr_shape *places);
 
 /* The second parameter and its gradient; absent where there is no bias. */
-tr__tensor tr__conv_bias(const tr__run *run, const tr__node *node);
-tr__tensor tr__conv_bias_grad(const tr__run *run, const tr__node *node);
+tr__tensor tr__conv_bias(const tr__pass *run, const tr__node *node);
+tr__tensor tr__conv_bias_grad(const tr__pass *run, const tr__node *node);
 
 tr_status tr__conv_infer(tr_model *net, tr__node *node);
-void tr__conv_forward(const tr__run *run, const tr__node *node);
-void tr__conv_backward(const tr__run *run, const tr__node *node);
+void tr__conv_forward(const tr__pass *run, const tr__node *node);
+void tr__conv_backward(const tr__pass *run, const tr__node *node);
 void tr__conv_describe(const tr__node *node, FILE *out);
 tr__flops tr__conv_flops(const tr_model *net, const tr__node *node);
 

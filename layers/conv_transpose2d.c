@@ -98,7 +98,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const tr__conv_opts *opts = node->opts;
   run->ops->conv_backward_input(
@@ -111,7 +111,7 @@ static void forward(const tr__run *run, const tr__node *node)
                        .window = opts->window});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const tr__conv_opts *opts = node->opts;
   tr__tensor dy = tr__volume(tr__output_grad(run, node));

@@ -92,19 +92,19 @@ static tr__tensor list_of(tr__tensor t)
   return t;
 }
 
-static tr__tensor class_weights(const tr__run *run, const tr__node *node)
+static tr__tensor class_weights(const tr__pass *run, const tr__node *node)
 {
   return node->num_params > 0 ? tr__value(run, node, CLASS_WEIGHT)
                               : (tr__tensor){.data = NULL};
 }
 
-static tr__tensor share_of(const tr__run *run, const tr__node *node)
+static tr__tensor share_of(const tr__pass *run, const tr__node *node)
 {
   return node->opts != NULL ? list_of(tr__saved(run, node, SHARE))
                             : (tr__tensor){.data = NULL};
 }
 
-static void forward_rows(const tr__run *run, const tr__node *node)
+static void forward_rows(const tr__pass *run, const tr__node *node)
 {
   const tr__softmax_xent_forward_args plain = {
       .loss = list_of(tr__output(run, node)),
@@ -129,7 +129,7 @@ static void forward_rows(const tr__run *run, const tr__node *node)
                                     .rule = opts->rule});
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   forward_rows(run, node);
   int64_t times = tr_shape_count(&node->shape);
@@ -146,7 +146,7 @@ static void forward(const tr__run *run, const tr__node *node)
                            .accumulate = node->ordinal > 0});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const tr__softmax_xent_backward_args plain = {
       .dx = rows_of(tr__input_grad(run, node, 0)),

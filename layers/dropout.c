@@ -22,7 +22,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void drop(const tr__run *run,
+static void drop(const tr__pass *run,
                  const tr__node *node,
                  const tr__tensor *y,
                  const tr__tensor *x)
@@ -44,13 +44,13 @@ static void drop(const tr__run *run,
           .accumulate = run->is_backward && tr__input_grad_adds(run, node, 0)});
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const tr__tensor x = tr__input(run, node, 0), y = tr__output(run, node);
   drop(run, node, &y, &x);
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const tr__tensor dx = tr__input_grad(run, node, 0);
   const tr__tensor dy = tr__output_grad(run, node);

@@ -50,7 +50,7 @@ static tr__tensor rows_of(tr__tensor t)
   return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->embedding_forward(
       run->stream,
@@ -59,7 +59,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                     .ids = list_of(tr__input(run, node, 0))});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__tensor dw = tr__grad(run, node, 0);
   if (dw.data == NULL) {

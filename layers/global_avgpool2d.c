@@ -20,7 +20,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->global_avgpool2d_forward(
       run->stream,
@@ -28,7 +28,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                            .x = tr__input(run, node, 0)});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->global_avgpool2d_backward(
       run->stream, &(tr__global_avgpool2d_backward_args){

@@ -31,7 +31,7 @@ static tr__tensor point(tr__tensor t)
   return tr__volume(t);
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   tr__tensor x = tr__volume(tr__input(run, node, 0));
   tr__window whole = {.kernel = {1, x.dims[3], x.dims[4]},
@@ -46,7 +46,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                   .window = whole});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->maxpool_backward(
       run->stream, &(tr__maxpool_backward_args){

@@ -13,7 +13,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void nothing(const tr__run *run, const tr__node *node)
+static void nothing(const tr__pass *run, const tr__node *node)
 {
   (void)run;
   (void)node;

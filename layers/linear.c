@@ -64,20 +64,20 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static tr__tensor bias(const tr__run *run, const tr__node *node)
+static tr__tensor bias(const tr__pass *run, const tr__node *node)
 {
   return node->num_params > BIAS ? tr__value(run, node, BIAS)
                                  : (tr__tensor){.data = NULL};
 }
 
-static tr__tensor bias_grad(const tr__run *run, const tr__node *node)
+static tr__tensor bias_grad(const tr__pass *run, const tr__node *node)
 {
   return node->num_params > BIAS ? tr__grad(run, node, BIAS)
                                  : (tr__tensor){.data = NULL};
 }
 
 /* Of the rows that the ops see. */
-static tr__shards shards_of(const tr__run *run, const tr__node *node)
+static tr__shards shards_of(const tr__pass *run, const tr__node *node)
 {
   int64_t times = 1;
   for (int i = 0; i + 1 < node->shape.ndim; i++) {
@@ -86,7 +86,7 @@ static tr__shards shards_of(const tr__run *run, const tr__node *node)
   return tr__shards_of(run->shards, times);
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->linear_forward(
       run->stream,
@@ -99,7 +99,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                  .activation = node->activation});
 }
 
-static void backward_weight(const tr__run *run, const tr__node *node)
+static void backward_weight(const tr__pass *run, const tr__node *node)
 {
   tr__tensor dw = tr__grad(run, node, WEIGHT);
   tr__tensor db = bias_grad(run, node);
@@ -117,7 +117,7 @@ static void backward_weight(const tr__run *run, const tr__node *node)
                        .accumulate = tr__grads_add(run, node)});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   backward_weight(run, node);
   tr__tensor dx = tr__input_grad(run, node, 0);

@@ -29,7 +29,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const tr__pool_opts *opts = node->opts;
   run->ops->maxpool_forward(
@@ -40,7 +40,7 @@ static void forward(const tr__run *run, const tr__node *node)
                        .window = opts->window});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->maxpool_backward(
       run->stream, &(tr__maxpool_backward_args){

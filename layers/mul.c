@@ -21,7 +21,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->product(run->stream,
                     &(tr__product_args){.y = tr__output(run, node),
@@ -29,7 +29,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                         .b = tr__input(run, node, 1)});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   for (int i = 0; i < 2; i++) {
     tr__tensor dx = tr__input_grad(run, node, i);

@@ -114,19 +114,19 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static tr__tensor param(const tr__run *run, const tr__node *node, int i)
+static tr__tensor param(const tr__pass *run, const tr__node *node, int i)
 {
   return node->num_params > i ? tr__value(run, node, i)
                               : (tr__tensor){.data = NULL};
 }
 
-static tr__tensor gradient(const tr__run *run, const tr__node *node, int i)
+static tr__tensor gradient(const tr__pass *run, const tr__node *node, int i)
 {
   return node->num_params > i ? tr__grad(run, node, i)
                               : (tr__tensor){.data = NULL};
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->norm_forward(run->stream, &(tr__norm_forward_args){
                                           .y = tr__output(run, node),
@@ -138,7 +138,7 @@ static void forward(const tr__run *run, const tr__node *node)
 }
 
 /* dx may lie where dy lies, so the parameters come first. */
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__tensor dw = gradient(run, node, WEIGHT);
   tr__tensor db = gradient(run, node, BIAS);

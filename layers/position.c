@@ -43,7 +43,7 @@ static tr__tensor list_of(tr__tensor w)
   return w;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->position_forward(
       run->stream,
@@ -52,7 +52,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                    .w = list_of(tr__value(run, node, 0))});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__tensor dw = tr__grad(run, node, 0);
   if (dw.data != NULL) {

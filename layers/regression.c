@@ -63,13 +63,13 @@ static tr__tensor rows_of(tr__tensor t)
   return tr__tensor_as_rows(t, tr__tensor_row(&t));
 }
 
-static tr__tensor pos_weight(const tr__run *run, const tr__node *node)
+static tr__tensor pos_weight(const tr__pass *run, const tr__node *node)
 {
   return node->num_params > 0 ? tr__value(run, node, POS_WEIGHT)
                               : (tr__tensor){.data = NULL};
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   const regression_opts *opts = node->opts;
   tr__tensor loss = tr__output(run, node);
@@ -91,7 +91,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                           .accumulate = node->ordinal > 0});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   const regression_opts *opts = node->opts;
   run->ops->regression_backward(

@@ -17,14 +17,14 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->relu_forward(
       run->stream, &(tr__relu_forward_args){.y = tr__output(run, node),
                                             .x = tr__input(run, node, 0)});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->relu_backward(run->stream,
                           &(tr__relu_backward_args){

@@ -20,14 +20,14 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->softmax_forward(
       run->stream, &(tr__softmax_forward_args){.y = tr__output(run, node),
                                                .x = tr__input(run, node, 0)});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->softmax_backward(
       run->stream, &(tr__softmax_backward_args){

@@ -45,7 +45,7 @@ static void set_order(const tr__node *node, bool is_backward, int *order)
   }
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   tr__permute_args args = {.y = tr__output(run, node),
                            .x = tr__input(run, node, 0)};
@@ -53,7 +53,7 @@ static void forward(const tr__run *run, const tr__node *node)
   run->ops->permute(run->stream, &args);
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__permute_args args = {.y = tr__input_grad(run, node, 0),
                            .x = tr__output_grad(run, node),

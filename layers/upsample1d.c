@@ -33,7 +33,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   int64_t scale = scale_of(node);
   tr__tensor y = tr__tensor_as_rows(tr__output(run, node), scale);
@@ -44,7 +44,7 @@ static void forward(const tr__run *run, const tr__node *node)
   }
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   int64_t scale = scale_of(node);
   tr__tensor dy = tr__tensor_as_rows(tr__output_grad(run, node), scale);

@@ -27,7 +27,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-static void forward(const tr__run *run, const tr__node *node)
+static void forward(const tr__pass *run, const tr__node *node)
 {
   run->ops->upsample2d_forward(
       run->stream,
@@ -36,7 +36,7 @@ static void forward(const tr__run *run, const tr__node *node)
                                      .scale = *(const int64_t *)node->opts});
 }
 
-static void backward(const tr__run *run, const tr__node *node)
+static void backward(const tr__pass *run, const tr__node *node)
 {
   run->ops->upsample2d_backward(
       run->stream, &(tr__upsample2d_backward_args){

@@ -1,6 +1,6 @@
 #include "layers/view_impl.h"
 
-void tr__view_forward(const tr__run *run, const tr__node *node)
+void tr__view_forward(const tr__pass *run, const tr__node *node)
 {
   (void)run;
   (void)node;
@@ -15,7 +15,7 @@ static tr__tensor samples(tr__tensor t)
   return t;
 }
 
-void tr__copy_gradient(const tr__run *run, const tr__node *node, int i)
+void tr__copy_gradient(const tr__pass *run, const tr__node *node, int i)
 {
   tr__tensor dx = tr__input_grad(run, node, i);
   tr__tensor dy = samples(tr__output_grad(run, node));
@@ -30,7 +30,7 @@ void tr__copy_gradient(const tr__run *run, const tr__node *node, int i)
                        .accumulate = tr__input_grad_adds(run, node, i)});
 }
 
-void tr__view_backward(const tr__run *run, const tr__node *node)
+void tr__view_backward(const tr__pass *run, const tr__node *node)
 {
   tr__copy_gradient(run, node, 0);
 }

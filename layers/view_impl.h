@@ -5,13 +5,13 @@
 #include "model/node_impl.h"
 
 /* tr__view_forward - nothing: the output lies where the input lies. */
-void tr__view_forward(const tr__run *run, const tr__node *node);
+void tr__view_forward(const tr__pass *run, const tr__node *node);
 
 /* tr__view_backward - nothing, unless somebody else adds to the gradient too.
  */
-void tr__view_backward(const tr__run *run, const tr__node *node);
+void tr__view_backward(const tr__pass *run, const tr__node *node);
 
 /* tr__copy_gradient - dx of input i <- (dx +) dy, of one count. */
-void tr__copy_gradient(const tr__run *run, const tr__node *node, int i);
+void tr__copy_gradient(const tr__pass *run, const tr__node *node, int i);
 
 #endif

@@ -66,7 +66,7 @@ static void fill_sums(const tr_optimizer *opt, double value)
   for (int i = 0; i < store->num_trained; i++) {
     tr__slice piece;
     int at = 0;
-    while (tr__optimizer_piece(opt, &store->params[i], &at, &piece)) {
+    while (tr__optimizer_next_slice(opt, &store->params[i], &at, &piece)) {
       tr__tensor sum = tr__optimizer_slot(opt, 0, &piece);
       backend->ops.fill(&backend->stream,
                         &(tr__fill_args){.y = sum, .value = value});

@@ -91,7 +91,8 @@ static tr__slice slice_of(const tr_optimizer *opt,
   return slice;
 }
 
-tr_status tr__optimizer_cut(tr_optimizer *opt, const tr_update_opts *all)
+tr_status tr__optimizer_make_slices(tr_optimizer *opt,
+                                    const tr_update_opts *all)
 {
   const tr__store *store = opt->store;
   TR_TRY(check_groups(opt, all));

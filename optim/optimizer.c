@@ -154,7 +154,7 @@ static tr_status create(tr_model *net,
   tr__optimizer_set_scaler(
       opt, &(tr__scaler){.loss_scale = tr__first_loss_scale(opt->store->ctx)});
   *out = opt;
-  return tr__optimizer_cut(opt, update);
+  return tr__optimizer_make_slices(opt, update);
 }
 
 /* The same options on all ranks, checkpoints' text and the rest. */
@@ -184,7 +184,8 @@ static tr_status create_on_all(tr_model *net,
   tr__comm *comm = tr__model_context(net)->comm;
   TR_TRY(tr__agree(comm, create(net, wanted, update, out)));
   TR_TRY(agree_on(comm, *out, update));
-  TR_TRY(tr__agree(comm, tr__optimizer_share(net, *out, update->shard_state)));
+  TR_TRY(
+      tr__agree(comm, tr__optimizer_partition(net, *out, update->shard_state)));
   TR_TRY(tr__agree(comm, equip(*out)));
   return TR_OK;
 }
@@ -229,7 +230,7 @@ void tr_optimizer_destroy(tr_optimizer **opt)
   }
   backend->type->free(backend, (*opt)->norm_sums, sums_bytes(*opt));
   backend->type->free(backend, (*opt)->workspace, (*opt)->workspace_bytes);
-  tr__optimizer_unshare(*opt);
+  tr__optimizer_unpartition(*opt);
   free((*opt)->first_sum);
   free((*opt)->slices);
   free(*opt);
@@ -322,7 +323,7 @@ static tr_status find_squares(const tr_optimizer *opt)
     const tr__param *param = &store->params[i];
     tr__slice piece;
     int at = 0;
-    while (tr__optimizer_piece(opt, param, &at, &piece)) {
+    while (tr__optimizer_next_slice(opt, param, &at, &piece)) {
       int64_t first = (piece.offset - param->offset) / TR__SQUARES_BLOCK;
       int64_t count = (piece.count + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK;
       backend->ops.sum_squares(
@@ -335,7 +336,7 @@ static tr_status find_squares(const tr_optimizer *opt)
     }
   }
   return opt->partition != NULL
-             ? tr__allreduce_arena(store->ctx, sums, opt->num_sums, TR_F64)
+             ? tr__staged_allreduce(store->ctx, sums, opt->num_sums, TR_F64)
              : TR_OK;
 }
 
@@ -468,13 +469,13 @@ void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
 /* This rank's parts, and from the others theirs. */
 static tr_status update(tr_optimizer *opt)
 {
-  for (int i = 0; i < opt->num_parts; i++) {
-    opt->type->update(opt, &opt->parts[i]);
+  for (int i = 0; i < opt->num_own_slices; i++) {
+    opt->type->update(opt, &opt->own_slices[i]);
   }
   if (opt->partition == NULL) {
     return TR_OK;
   }
-  tr_status status = tr__store_gather_values(opt->store);
+  tr_status status = tr__sync_gather_values(opt->store);
   opt->store->ctx->torn |= status != TR_OK;
   return tr_error_push(status, __FILE__, __LINE__);
 }
@@ -488,7 +489,7 @@ static tr_status step(tr_optimizer *opt)
            "tr_optimizer_step before tr_model_backward()");
   TR_CHECK(store->grads_are_reduced || ctx->comm->size == 1, TR_ESTATE,
            "tr_optimizer_step before tr_model_allreduce_grads()");
-  TR_CHECK(!store->grads_are_spread || opt->partition != NULL, TR_ESTATE,
+  TR_CHECK(!store->grads_are_partitioned || opt->partition != NULL, TR_ESTATE,
            "tr_optimizer_step: another optimizer of the model has shard_state, "
            "and every rank the gradients of its share only");
   if (ctx->pending != TR_OK) {
@@ -529,7 +530,7 @@ static tr_status step(tr_optimizer *opt)
 
 tr_status tr_optimizer_step(tr_optimizer *opt)
 {
-  const tr__board *board = opt->store->ctx->comm->board;
+  const tr__status_board *board = opt->store->ctx->comm->board;
   tr__work before = tr__work_begin(board, TR__WORK_UPDATE, 0);
   tr_status status = step(opt);
   tr__work_end(board, before);

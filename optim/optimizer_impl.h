@@ -88,8 +88,8 @@ struct tr_optimizer {
   int64_t num_steps;
   tr__slice *slices; /* cover the arena in ascending order; owned */
   int num_slices;
-  tr__slice *parts; /* of them, this rank's; owned */
-  int num_parts;
+  tr__slice *own_slices; /* of them, this rank's; owned */
+  int num_own_slices;
   void *norm_sums;    /* of sum_squares, NULL where nobody wants the norm */
   int64_t *first_sum; /* [store->num_trained], of each parameter; owned */
   int64_t growth_interval; /* of the loss scale, in good steps; 0: it stays */
@@ -105,33 +105,35 @@ tr_status tr__optimizer_create(tr_model *net,
                                const tr_update_opts *update,
                                tr_optimizer **out);
 
-/* tr__optimizer_cut - the slices for these groups, into opt. */
-tr_status tr__optimizer_cut(tr_optimizer *opt, const tr_update_opts *update);
+/* tr__optimizer_make_slices - the slices for these groups, into opt. */
+tr_status tr__optimizer_make_slices(tr_optimizer *opt,
+                                    const tr_update_opts *update);
 
-/* tr__optimizer_share - the slices that this rank updates, into opt: all, or
+/* tr__optimizer_partition - the slices that this rank updates, into opt: all, or
  * its share. With `shards` collective on the model's communicator. */
-tr_status tr__optimizer_share(tr_model *net, tr_optimizer *opt, bool shards);
+tr_status
+tr__optimizer_partition(tr_model *net, tr_optimizer *opt, bool shards);
 
-/* tr__optimizer_unshare - forget them. */
-void tr__optimizer_unshare(tr_optimizer *opt);
+/* tr__optimizer_unpartition - forget them. */
+void tr__optimizer_unpartition(tr_optimizer *opt);
 
-/* tr__optimizer_piece - what part *at of this rank has of a parameter, without
+/* tr__optimizer_next_slice - what part *at of this rank has of a parameter, without
  * padding; *at goes on. False: there is no more. Start from 0. */
-bool tr__optimizer_piece(const tr_optimizer *opt,
-                         const tr__param *param,
-                         int *at,
-                         tr__slice *out);
+bool tr__optimizer_next_slice(const tr_optimizer *opt,
+                              const tr__param *param,
+                              int *at,
+                              tr__slice *out);
 
-/* tr__optimizer_collect - a parameter's values of slot i, to rank 0.
+/* tr__optimizer_gather_slot - a parameter's values of slot i, to rank 0.
  *
  * out  [out]  on rank 0 param->count elements on the host; elsewhere NULL
  *
  * Collective where the state is spread, else of rank 0 alone. A failure of this
  * rank's device is returned when all have what they wait for. */
-tr_status tr__optimizer_collect(const tr_optimizer *opt,
-                                int i,
-                                const tr__param *param,
-                                void *out);
+tr_status tr__optimizer_gather_slot(const tr_optimizer *opt,
+                                    int i,
+                                    const tr__param *param,
+                                    void *out);
 
 /* tr__optimizer_slot - a slice of slot i; absent where it is not in use. */
 tr__tensor

@@ -20,7 +20,7 @@ static int64_t items_of(const tr_optimizer *opt, const tr__param *param)
              : 1;
 }
 
-static tr_status find_items(const tr_optimizer *opt, tr__cuts *cuts)
+static tr_status find_items(const tr_optimizer *opt, tr__partition_spec *cuts)
 {
   const tr__store *store = opt->store;
   for (int i = 0; i < store->num_trained; i++) {
@@ -44,7 +44,7 @@ static tr_status find_items(const tr_optimizer *opt, tr__cuts *cuts)
 
 /* Buckets end where items do; what is cut off goes to the next one, which is
  * final later. */
-static void move_buckets(tr__store *store, const tr__cuts *cuts)
+static void move_buckets(tr__store *store, const tr__partition_spec *cuts)
 {
   int64_t begin = 0, item = 0;
   int kept = 0;
@@ -67,7 +67,7 @@ static void move_buckets(tr__store *store, const tr__cuts *cuts)
 static tr_status make_partition(tr_optimizer *opt)
 {
   tr__store *store = opt->store;
-  tr__cuts cuts = {0};
+  tr__partition_spec cuts = {0};
   TR_TRY(find_items(opt, &cuts));
   move_buckets(store, &cuts);
   size_t count = (size_t)store->num_buckets;
@@ -100,7 +100,7 @@ static void add_parts(tr_optimizer *opt, tr__range own)
     const tr__range all = {slice->offset, slice->offset + slice->count};
     const tr__range common = tr__range_common(all, own);
     if (common.end > common.begin) {
-      tr__slice *part = &opt->parts[opt->num_parts++];
+      tr__slice *part = &opt->own_slices[opt->num_own_slices++];
       *part = *slice;
       part->offset = common.begin;
       part->count = common.end - common.begin;
@@ -114,10 +114,10 @@ static tr_status make_parts(tr_optimizer *opt)
 {
   const tr__partition *p = opt->partition;
   int most = opt->num_slices + (p != NULL ? p->num_buckets : 0);
-  opt->num_parts = 0;
+  opt->num_own_slices = 0;
   opt->slot_count = 0;
-  opt->parts = calloc((size_t)most + 1, sizeof *opt->parts);
-  TR_CHECK(opt->parts != NULL, TR_ENOMEM, "no memory for %d slices", most);
+  opt->own_slices = calloc((size_t)most + 1, sizeof *opt->own_slices);
+  TR_CHECK(opt->own_slices != NULL, TR_ENOMEM, "no memory for %d slices", most);
   if (p == NULL) {
     add_parts(opt, (tr__range){0, opt->store->count});
     return TR_OK;
@@ -144,34 +144,34 @@ static tr_status spread(tr_model *net, tr_optimizer *opt)
     status = make_parts(opt);
   }
   TR_TRY(tr__agree(comm, status));
-  TR_TRY(tr__model_join_values(net));
+  TR_TRY(tr__model_use_shared_memory(net));
   store->partition = opt->partition;
   return TR_OK;
 }
 
-tr_status tr__optimizer_share(tr_model *net, tr_optimizer *opt, bool shards)
+tr_status tr__optimizer_partition(tr_model *net, tr_optimizer *opt, bool shards)
 {
   return shards ? spread(net, opt) : make_parts(opt);
 }
 
-void tr__optimizer_unshare(tr_optimizer *opt)
+void tr__optimizer_unpartition(tr_optimizer *opt)
 {
   if (opt->store->partition == opt->partition) {
     opt->store->partition = NULL;
   }
   tr__partition_destroy(&opt->partition);
-  free(opt->parts);
-  opt->parts = NULL;
+  free(opt->own_slices);
+  opt->own_slices = NULL;
 }
 
-bool tr__optimizer_piece(const tr_optimizer *opt,
-                         const tr__param *param,
-                         int *at,
-                         tr__slice *out)
+bool tr__optimizer_next_slice(const tr_optimizer *opt,
+                              const tr__param *param,
+                              int *at,
+                              tr__slice *out)
 {
   const tr__range all = {param->offset, param->offset + param->count};
-  while (*at < opt->num_parts) {
-    const tr__slice *part = &opt->parts[(*at)++];
+  while (*at < opt->num_own_slices) {
+    const tr__slice *part = &opt->own_slices[(*at)++];
     const tr__range own = {part->offset, part->offset + part->count};
     const tr__range common = tr__range_common(all, own);
     if (common.end > common.begin) {
@@ -188,8 +188,8 @@ bool tr__optimizer_piece(const tr_optimizer *opt,
 /* Where in this rank's slots an element of its share lies. */
 static int64_t slot_of(const tr_optimizer *opt, int64_t element)
 {
-  for (int i = 0; i < opt->num_parts; i++) {
-    const tr__slice *part = &opt->parts[i];
+  for (int i = 0; i < opt->num_own_slices; i++) {
+    const tr__slice *part = &opt->own_slices[i];
     if (element >= part->offset && element < part->offset + part->count) {
       return part->slot + element - part->offset;
     }
@@ -225,10 +225,10 @@ static tr_status send_range(
   return status;
 }
 
-tr_status tr__optimizer_collect(const tr_optimizer *opt,
-                                int i,
-                                const tr__param *param,
-                                void *out)
+tr_status tr__optimizer_gather_slot(const tr_optimizer *opt,
+                                    int i,
+                                    const tr__param *param,
+                                    void *out)
 {
   const tr__partition *p = opt->partition;
   const tr__range all = {param->offset, param->offset + param->count};

@@ -345,7 +345,7 @@ static inline void case_output(layer_case *c, outcome *out)
   widen(c->ctx, y);
   if (c->is_loss) {
     tensor *sums = outcome_add(out, "sums", TR__TAIL_FAILED);
-    ASSERT_OK(tr__model_local_sums(c->net, sums->values));
+    ASSERT_OK(tr__loss_local_sums(c->net, sums->values));
   }
 }
 

@@ -62,8 +62,8 @@ tr_status tr__mpi_begin(tr__comm_mpi *comm,
   request->count = transfer->count;
   request->dtype = transfer->dtype;
   request->wire = algorithm->has_wire ? transfer->wire : 0;
-  request->is_ready = transfer->is_ready;
-  request->ends_later = transfer->ends_later;
+  request->skip_entry_barrier = transfer->skip_entry_barrier;
+  request->skip_exit_barrier = transfer->skip_exit_barrier;
   request->element = tr_dtype_size(transfer->dtype);
   request->type = transfer->dtype == TR_F64 ? MPI_DOUBLE : MPI_FLOAT;
   request->blocks = blocks != NULL ? blocks : comm->blocks;
@@ -208,7 +208,7 @@ static void mpi_destroy(tr__comm *base)
   free(comm->ints);
   free(comm->sums);
   free(comm->parts);
-  free(base->cut.first);
+  free(base->shards.first);
   if (base->board != NULL) {
     base->board->release(base->board);
   }
@@ -247,8 +247,8 @@ static tr_status duplicate(int handle, MPI_Comm *out)
 
 static size_t scratch_bytes(const tr__comm_mpi *comm)
 {
-  size_t direct = (size_t)comm->base.size * tr__direct_segment_bytes(comm);
-  return TR__DEPTH * (direct > comm->segment ? direct : comm->segment);
+  size_t direct = (size_t)comm->base.size * tr__direct_chunk_bytes(comm);
+  return TR__DEPTH * (direct > comm->chunk ? direct : comm->chunk);
 }
 
 static bool get_memory(tr__comm_mpi *comm)
@@ -282,7 +282,7 @@ tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
   comm->base.type = &tr__comm_mpi_type;
   comm->base.tr__int_limit = INT_MAX;
   comm->base.may_change_thread = level >= MPI_THREAD_SERIALIZED;
-  comm->segment = TR__SEGMENT_BYTES;
+  comm->chunk = TR__CHUNK_BYTES;
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   if (!get_memory(comm)) {
@@ -302,7 +302,7 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   TR_TRY(tr__mpi_make(own, &comm));
   tr_status status = tr__nodes_create(comm);
   if (status == TR_OK) {
-    status = tr__node_board_create(comm, &comm->base.board);
+    status = tr__node_status_create(comm, &comm->base.board);
   }
   if (status != TR_OK) {
     mpi_destroy(&comm->base);

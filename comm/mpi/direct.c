@@ -3,7 +3,7 @@
  * rank. No byte more than needed on any link, and the order of sums is fixed
  * for every number of ranks; the price is a message to every rank.
  *
- * The slices move in segments. Item k is segment k of all slices; a few items
+ * The slices move in chunks. Item k is chunk k of all slices; a few items
  * are under way at once. On a wire of 16 bits a slot's first half is for what
  * comes in, its second for what goes out. */
 #include "comm/mpi/mpi_impl.h"
@@ -11,12 +11,12 @@
 /* Whose requests. */
 enum { PARTS_IN, PARTS_OUT, SUMS_IN, SUMS_OUT };
 
-/* All segments of one item are in the caches when they are added. */
-size_t tr__direct_segment_bytes(const tr__comm_mpi *comm)
+/* All chunks of one item are in the caches when they are added. */
+size_t tr__direct_chunk_bytes(const tr__comm_mpi *comm)
 {
   size_t bytes = TR__TURN_BYTES / (size_t)comm->base.size / 64 * 64;
   const size_t least = 4096;
-  bytes = bytes < comm->segment ? bytes : comm->segment;
+  bytes = bytes < comm->chunk ? bytes : comm->chunk;
   return bytes > least ? bytes : least;
 }
 
@@ -29,7 +29,7 @@ static MPI_Request *requests_of(const tr__comm_mpi *comm, int whose, int64_t k)
 static char *slot_of(const tr__comm_mpi *comm, int64_t k, int rank)
 {
   int64_t i = k % TR__DEPTH * comm->base.size + rank;
-  return comm->scratch + (size_t)i * tr__direct_segment_bytes(comm);
+  return comm->scratch + (size_t)i * tr__direct_chunk_bytes(comm);
 }
 
 static MPI_Datatype wire_type(const tr__request *request)
@@ -45,10 +45,10 @@ typedef struct piece {
 static piece piece_of(const tr__request *request, int rank, int64_t k)
 {
   tr__range block = request->blocks[rank];
-  int64_t segment = request->direct.segment;
-  int64_t begin = tr__min(block.begin + k * segment, block.end);
+  int64_t chunk = request->direct.chunk;
+  int64_t begin = tr__min(block.begin + k * chunk, block.end);
   return (piece){request->buf + begin * (int64_t)request->element,
-                 tr__int(tr__min(segment, block.end - begin))};
+                 tr__int(tr__min(chunk, block.end - begin))};
 }
 
 /* What is sent of a piece: itself, or in 16 bits out of a slot. */
@@ -61,7 +61,7 @@ static const void *packed(const tr__comm_mpi *comm,
   if (request->wire == 0) {
     return p->data;
   }
-  char *out = slot_of(comm, k, slot) + tr__direct_segment_bytes(comm) / 2;
+  char *out = slot_of(comm, k, slot) + tr__direct_chunk_bytes(comm) / 2;
   tr__wire_pack(out, p->data, p->count);
   return out;
 }
@@ -69,12 +69,12 @@ static const void *packed(const tr__comm_mpi *comm,
 static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
 {
   int64_t limit = comm->base.tr__int_limit;
-  size_t bytes = tr__direct_segment_bytes(comm);
+  size_t bytes = tr__direct_chunk_bytes(comm);
   tr__direct *state = &request->direct;
   *state = (tr__direct){
-      .segment = tr__min((int64_t)(bytes / request->element), limit)};
+      .chunk = tr__min((int64_t)(bytes / request->element), limit)};
   int64_t largest = tr__mpi_largest_block(comm, request);
-  state->num_items = (largest + state->segment - 1) / state->segment;
+  state->num_items = (largest + state->chunk - 1) / state->chunk;
   if (request->kind == TR__ALLGATHER) {
     state->posted = state->left = state->summed = state->num_items;
   }
@@ -204,7 +204,7 @@ move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
     if (finished) {
       sum_item(comm, request);
       *added +=
-          (size_t)comm->base.size * (size_t)state->segment * request->element;
+          (size_t)comm->base.size * (size_t)state->chunk * request->element;
       state->summed++;
       *moved = true;
     }

@@ -1,14 +1,14 @@
 /* Recursive doubling and halving as a state machine: one exchange after the
- * other (pairwise.c), each in segments of which a few are under way. */
+ * other (pairwise.c), each in chunks of which a few are under way. */
 #include "comm/mpi/mpi_impl.h"
 
 static tr_status
 pairs_start(tr__comm_mpi *comm, tr__request *request, bool is_halving)
 {
-  request->pairs = (tr__pairs){
-      .is_halving = is_halving,
-      .segment = tr__min((int64_t)(comm->segment / request->element),
-                         comm->base.tr__int_limit)};
+  request->pairs =
+      (tr__pairs){.is_halving = is_halving,
+                  .chunk = tr__min((int64_t)(comm->chunk / request->element),
+                                   comm->base.tr__int_limit)};
   return TR_OK;
 }
 
@@ -22,16 +22,16 @@ static tr_status halving_start(tr__comm_mpi *comm, tr__request *request)
   return pairs_start(comm, request, true);
 }
 
-static int64_t segments_of(const tr__pairs *state, int rank, tr__range block)
+static int64_t chunks_of(const tr__pairs *state, int rank, tr__range block)
 {
   int64_t count = rank == MPI_PROC_NULL ? 0 : block.end - block.begin;
-  return (count + state->segment - 1) / state->segment;
+  return (count + state->chunk - 1) / state->chunk;
 }
 
 static void open_exchange(tr__pairs *state)
 {
-  state->num_in = segments_of(state, state->now.from, state->now.in);
-  state->num_out = segments_of(state, state->now.to, state->now.out);
+  state->num_in = chunks_of(state, state->now.from, state->now.in);
+  state->num_out = chunks_of(state, state->now.to, state->now.out);
   state->recv_posted = state->recv_done = 0;
   state->send_posted = state->send_done = 0;
   state->is_under_way = true;
@@ -44,15 +44,15 @@ typedef struct piece {
 
 static piece piece_of(const tr__request *request, tr__range block, int64_t i)
 {
-  int64_t segment = request->pairs.segment;
-  int64_t begin = block.begin + i * segment;
+  int64_t chunk = request->pairs.chunk;
+  int64_t begin = block.begin + i * chunk;
   return (piece){request->buf + begin * (int64_t)request->element,
-                 tr__min(segment, block.end - begin)};
+                 tr__min(chunk, block.end - begin)};
 }
 
 static char *slot_of(const tr__comm_mpi *comm, int64_t i)
 {
-  return comm->scratch + (size_t)(i % TR__DEPTH) * comm->segment;
+  return comm->scratch + (size_t)(i % TR__DEPTH) * comm->chunk;
 }
 
 static tr_status post(tr__comm_mpi *comm, tr__request *request, bool *moved)

@@ -26,7 +26,7 @@ cut(const tr__comm_mpi *comm, const tr__request *request, int64_t count, int j)
 {
   int64_t line = 64 / (int64_t)request->element;
   int64_t lines = (count + line - 1) / line;
-  return tr__min(tr__part(lines, j, comm->nodes.carriers) * line, count);
+  return tr__min(tr__even_split(lines, j, comm->nodes.carriers) * line, count);
 }
 
 /* Numbers of one transfer inside or across. */
@@ -108,7 +108,7 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
   request->hierarchical.where = across;
   const tr__range *blocks = comm->nodes.blocks;
   bool is_ordered =
-      across->base.cut.total > 0 && request->kind != TR__ALLGATHER;
+      across->base.shards.total > 0 && request->kind != TR__ALLGATHER;
   bool few = comm->nodes.count <= MAX_DIRECT || is_ordered;
   const tr__mpi_algorithm *algorithm =
       few || request->wire != 0 ? &tr__mpi_direct : &tr__mpi_ring;
@@ -176,15 +176,16 @@ static void set_cuts(tr__comm_mpi *comm)
   const tr__nodes *nodes = &comm->nodes;
   int first = nodes->first[nodes->own];
   tr__comm *inside = &nodes->inside->base;
-  inside->cut.total = comm->base.cut.total;
+  inside->shards.total = comm->base.shards.total;
   for (int j = 0; j <= inside->size; j++) {
-    inside->cut.first[j] = tr__comm_first_shard(&comm->base, first + j);
+    inside->shards.first[j] = tr__comm_first_shard(&comm->base, first + j);
   }
   if (nodes->across != NULL) {
     tr__comm *across = &nodes->across->base;
-    across->cut.total = comm->base.cut.total;
+    across->shards.total = comm->base.shards.total;
     for (int i = 0; i <= nodes->count; i++) {
-      across->cut.first[i] = tr__comm_first_shard(&comm->base, nodes->first[i]);
+      across->shards.first[i] =
+          tr__comm_first_shard(&comm->base, nodes->first[i]);
     }
   }
 }

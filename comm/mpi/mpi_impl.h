@@ -7,16 +7,16 @@
 
 #include <mpi.h>
 
-/* Segments that may be on their way at once, in each direction. */
+/* Chunks that may be on their way at once, in each direction. */
 #define TR__DEPTH 8
 
-/* Bytes of one segment between ranks of one node: small enough to stay in the
+/* Bytes of one chunk between ranks of one node: small enough to stay in the
  * caches between its arrival and its departure, large enough to hide a
  * message's latency. Between nodes it is what TCP sends at once: a larger
- * message waits for an answer, and the answers behind the segments of the other
+ * message waits for an answer, and the answers behind the chunks of the other
  * direction, which left a third of a link of 1 Gbit/s unused. */
-#define TR__SEGMENT_BYTES     ((size_t)256 << 10)
-#define TR__FAR_SEGMENT_BYTES ((size_t)60 << 10)
+#define TR__CHUNK_BYTES     ((size_t)256 << 10)
+#define TR__FAR_CHUNK_BYTES ((size_t)60 << 10)
 
 /* About as many bytes are added or copied in one call of advance: some ten
  * microseconds. */
@@ -31,12 +31,12 @@ enum {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-/* A ring's items are numbered (step, segment), step-major. Item i is received
- * from the left and, num_segments items later, sent to the right. */
+/* A ring's items are numbered (step, chunk), step-major. Item i is received
+ * from the left and, num_chunks items later, sent to the right. */
 typedef struct tr__ring {
-  int64_t segment;      /* elements of a full segment */
-  int64_t num_segments; /* of the largest block */
-  int64_t total;        /* the item after the last */
+  int64_t chunk;      /* elements of a full chunk */
+  int64_t num_chunks; /* of the largest block */
+  int64_t total;      /* the item after the last */
   int64_t recv_posted, recv_done, send_posted, send_done;
   MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
 } tr__ring;
@@ -48,21 +48,21 @@ typedef struct tr__exchange {
   bool adds; /* what comes in is added, not copied */
 } tr__exchange;
 
-/* A sequence of exchanges (pairwise.c), each in segments. */
+/* A sequence of exchanges (pairwise.c), each in chunks. */
 typedef struct tr__pairs {
   bool is_halving; /* the vector's half at each step, else all of it */
   int step;        /* the exchange under way, or the next one */
   bool is_under_way;
   tr__exchange now;
-  int64_t segment;
-  int64_t num_in, num_out; /* segments of this exchange */
+  int64_t chunk;
+  int64_t num_in, num_out; /* chunks of this exchange */
   int64_t recv_posted, recv_done, send_posted, send_done;
   MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
 } tr__pairs;
 
-/* Item k is segment k of all blocks. Its counters, in the order of its life. */
+/* Item k is chunk k of all blocks. Its counters, in the order of its life. */
 typedef struct tr__direct {
-  int64_t segment, num_items;
+  int64_t chunk, num_items;
   int64_t posted; /* parts are on their way, to and from all ranks */
   int64_t left;   /* the parts that this rank sent are gone */
   int64_t summed; /* those that it was to get are there, and added */
@@ -133,7 +133,7 @@ struct tr__request {
   int64_t count;
   tr_dtype dtype;
   tr_dtype wire; /* 0 where the algorithm has none */
-  bool is_ready, ends_later;
+  bool skip_entry_barrier, skip_exit_barrier;
   size_t element; /* bytes */
   MPI_Datatype type;
   const tr__range *blocks; /* [size], the ranks' slices */
@@ -162,8 +162,8 @@ struct tr__comm_mpi {
   MPI_Comm comm; /* our duplicate; errors return */
   tr__request request;
   tr__range *blocks;     /* [size], of the request */
-  size_t segment;        /* bytes of one, at most TR__SEGMENT_BYTES */
-  char *scratch;         /* of segments under way */
+  size_t chunk;          /* bytes of one, at most TR__CHUNK_BYTES */
+  char *scratch;         /* of chunks under way */
   MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
   int *ints;             /* [2 size], arguments of MPI calls */
   double *sums;          /* for sum_f64, grown only */
@@ -183,9 +183,10 @@ struct tr__comm_mpi {
 /* tr__mpi_bare_type - the mpi collective without notes on the board. */
 extern const tr__comm_type tr__mpi_bare_type;
 
-/* tr__node_board_create - the board of this rank's node. Collective on
+/* tr__node_status_create - the board of this rank's node. Collective on
  * comm->node. */
-tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out);
+tr_status tr__node_status_create(const tr__comm_mpi *comm,
+                                 tr__status_board **out);
 
 /* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
  * which is taken. */
@@ -221,8 +222,8 @@ void tr__shm_destroy(tr__comm_mpi *comm);
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out);
 void tr__shm_free(tr__comm *base, void *data);
 
-/* tr__direct_segment_bytes - of a direct exchange. */
-size_t tr__direct_segment_bytes(const tr__comm_mpi *comm);
+/* tr__direct_chunk_bytes - of a direct exchange. */
+size_t tr__direct_chunk_bytes(const tr__comm_mpi *comm);
 
 /* tr__mpi_pairs_exchange - exchange number `step` of this rank in recursive
  * doubling or halving; false: that was the last one. */

@@ -91,7 +91,7 @@ static tr_status look_at_nodes(tr__comm_mpi *comm, int *lowest)
   TR_TRY_MPI(MPI_Allgather(&first, 1, MPI_INT, lowest, 1, MPI_INT, comm->comm));
   number_nodes(comm, lowest);
   if (comm->nodes.count > 1) {
-    comm->segment = TR__FAR_SEGMENT_BYTES;
+    comm->chunk = TR__FAR_CHUNK_BYTES;
   }
   return TR_OK;
 }
@@ -101,8 +101,8 @@ static tr_status look_at_nodes(tr__comm_mpi *comm, int *lowest)
 static tr_status make_cut(tr__comm_mpi *comm)
 {
   size_t size = (size_t)comm->base.size;
-  comm->base.cut.first = calloc(size + 1, sizeof *comm->base.cut.first);
-  TR_CHECK(comm->base.cut.first != NULL, TR_ENOMEM,
+  comm->base.shards.first = calloc(size + 1, sizeof *comm->base.shards.first);
+  TR_CHECK(comm->base.shards.first != NULL, TR_ENOMEM,
            "no memory for the shards of %zu ranks", size);
   return TR_OK;
 }
@@ -125,7 +125,7 @@ static tr_status make_across(tr__comm_mpi *comm)
   TR_TRY_MPI(MPI_Comm_split(comm->comm, color, nodes->own, &across));
   if (across != MPI_COMM_NULL) {
     TR_TRY(tr__mpi_make(across, &comm->nodes.across));
-    comm->nodes.across->segment = TR__FAR_SEGMENT_BYTES;
+    comm->nodes.across->chunk = TR__FAR_CHUNK_BYTES;
     TR_TRY(make_cut(comm->nodes.across));
   }
   return TR_OK;

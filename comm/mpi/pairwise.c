@@ -69,8 +69,8 @@ static tr__range blocks(const group *g, int begin, int end)
   const tr__request *request = g->request;
   if (request->kind == TR__ALLREDUCE) {
     int64_t count = request->count;
-    return (tr__range){tr__part(count, begin, g->all.power),
-                       tr__part(count, end, g->all.power)};
+    return (tr__range){tr__even_split(count, begin, g->all.power),
+                       tr__even_split(count, end, g->all.power)};
   }
   int first = tr__pairs_first_rank(&g->all, begin);
   return (tr__range){request->blocks[first].begin,

@@ -1,12 +1,12 @@
-/* A segmented, pipelined ring as a state machine.
+/* A pipelined ring of chunks as a state machine.
  *
- * Each rank's slice is a block, cut into segments. In step s of the first half
+ * Each rank's slice is a block, cut into chunks. In step s of the first half
  * rank r sends block r - s - 1 to the right and adds what comes from the left
  * to block r - s - 2; after size - 1 steps block r is complete on rank r: that
  * is reduce-scatter. The second half, all-gather, passes the complete blocks
  * round. Each block is summed along one path, so every rank gets the same bits.
  *
- * A segment that has arrived in one step leaves in the next without waiting
+ * A chunk that has arrived in one step leaves in the next without waiting
  * for the rest of its block. Messages between two ranks keep their order, so
  * items need no tags of their own.
  * Source: Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002 */
@@ -19,7 +19,7 @@ typedef struct piece {
 
 static int64_t half(const tr__comm_mpi *comm, const tr__ring *ring)
 {
-  return (comm->base.size - 1) * ring->num_segments;
+  return (comm->base.size - 1) * ring->num_chunks;
 }
 
 /* The part of the buffer that an item sends (shift 0) or receives (1). */
@@ -30,28 +30,28 @@ static piece piece_of(const tr__comm_mpi *comm,
 {
   const tr__ring *ring = &request->ring;
   int64_t size = comm->base.size;
-  int64_t step = item / ring->num_segments;
+  int64_t step = item / ring->num_chunks;
   /* The second half goes on where the first ends: block r - s - 1 again. */
   int64_t number = (comm->base.rank - step - 1 - shift + 2 * size) % size;
   tr__range block = request->blocks[number];
-  int64_t begin = block.begin + item % ring->num_segments * ring->segment;
+  int64_t begin = block.begin + item % ring->num_chunks * ring->chunk;
   begin = tr__min(begin, block.end); /* a short block's last ones are empty */
   return (piece){request->buf + begin * (int64_t)request->element,
-                 tr__min(ring->segment, block.end - begin)};
+                 tr__min(ring->chunk, block.end - begin)};
 }
 
 static char *slot_of(const tr__comm_mpi *comm, int64_t item)
 {
-  return comm->scratch + (size_t)(item % TR__DEPTH) * comm->segment;
+  return comm->scratch + (size_t)(item % TR__DEPTH) * comm->chunk;
 }
 
 static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
 {
   tr__ring *ring = &request->ring;
   int64_t block = tr__mpi_largest_block(comm, request);
-  ring->segment = tr__min((int64_t)(comm->segment / request->element),
-                          comm->base.tr__int_limit);
-  ring->num_segments = (block + ring->segment - 1) / ring->segment;
+  ring->chunk = tr__min((int64_t)(comm->chunk / request->element),
+                        comm->base.tr__int_limit);
+  ring->num_chunks = (block + ring->chunk - 1) / ring->chunk;
   int64_t middle = half(comm, ring);
   int64_t first = request->kind == TR__ALLGATHER ? middle : 0;
   ring->total = request->kind == TR__REDUCE_SCATTER ? middle : 2 * middle;
@@ -117,7 +117,7 @@ post_send(tr__comm_mpi *comm, tr__request *request, bool *moved)
   tr__ring *ring = &request->ring;
   int64_t item = ring->send_posted;
   if (item == ring->total || item - ring->send_done == TR__DEPTH ||
-      ring->recv_done <= item - ring->num_segments) {
+      ring->recv_done <= item - ring->num_chunks) {
     return TR_OK;
   }
   MPI_Request *handle = &ring->send[item % TR__DEPTH];

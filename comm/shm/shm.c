@@ -204,7 +204,7 @@ static void begin_piece(tr__comm_mpi *comm, tr__request *request)
   stage(comm, request, request->kind == TR__ALLGATHER, false);
   state->at = 0;
   state->end = piece_of(request, comm->base.rank).bytes;
-  if (state->arena != NULL && request->is_ready) {
+  if (state->arena != NULL && request->skip_entry_barrier) {
     state->step = TR__SHM_SUMMING;
     return;
   }
@@ -328,7 +328,7 @@ static void do_turn(tr__comm_mpi *comm, tr__request *request, bool *done)
   if (state->at < state->end) {
     return;
   }
-  *done = state->arena != NULL && request->ends_later;
+  *done = state->arena != NULL && request->skip_exit_barrier;
   if (!*done) {
     state->step = TR__SHM_LEAVING;
     come_to_next_phase(comm);

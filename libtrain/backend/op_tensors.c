@@ -92,7 +92,7 @@ const tr__op_info *tr__op_info_of(tr__op op)
   return &table[op];
 }
 
-bool tr__op_has_halves(tr__op op, const void *args)
+bool tr__op_has_16bit(tr__op op, const void *args)
 {
   const tr__tensor *tensors = args;
   bool has = false;

@@ -27,7 +27,7 @@ typedef union tr__any_args {
 
 const tr__op_info *tr__op_info_of(tr__op op);
 
-/* tr__op_has_halves - is an operand of this call of 16 bits? */
-bool tr__op_has_halves(tr__op op, const void *args);
+/* tr__op_has_16bit - is an operand of this call of 16 bits? */
+bool tr__op_has_16bit(tr__op op, const void *args);
 
 #endif

@@ -102,8 +102,8 @@ static inline size_t tr__align(size_t bytes, size_t alignment)
 /* Wide enough for a product of two counts. */
 __extension__ typedef __int128 tr__wide;
 
-/* tr__part - where part i of count equal parts of total begins. */
-static inline int64_t tr__part(int64_t total, int64_t i, int64_t count)
+/* tr__even_split - where part i of count equal parts of total begins. */
+static inline int64_t tr__even_split(int64_t total, int64_t i, int64_t count)
 {
   return (int64_t)((tr__wide)total * i / count);
 }

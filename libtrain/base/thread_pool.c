@@ -11,12 +11,12 @@
 #define SPINS 2000
 
 typedef struct worker {
-  tr__pool *pool;
+  tr__threads *pool;
   pthread_t thread;
   int index;
 } worker;
 
-struct tr__pool {
+struct tr__threads {
   int num_threads;
   worker *workers; /* of threads 1..num_threads-1 */
   int num_started;
@@ -47,20 +47,20 @@ static inline void pause_cpu(void)
 #endif
 }
 
-void tr__pool_set_poll(tr__pool *pool, void (*poll)(void *arg), void *arg)
+void tr__threads_set_poll(tr__threads *pool, void (*poll)(void *arg), void *arg)
 {
   pool->poll = poll;
   pool->poll_arg = arg;
 }
 
-void tr__pool_poll(const tr__pool *pool, int thread)
+void tr__threads_poll(const tr__threads *pool, int thread)
 {
   if (thread == 0 && pool->poll != NULL) {
     pool->poll(pool->poll_arg);
   }
 }
 
-static void run_tasks(tr__pool *pool, int thread)
+static void run_tasks(tr__threads *pool, int thread)
 {
   for (;;) {
     int64_t task = atomic_fetch_add(&pool->next, 1);
@@ -68,12 +68,12 @@ static void run_tasks(tr__pool *pool, int thread)
       return;
     }
     pool->fn(pool->arg, task, thread);
-    tr__pool_poll(pool, thread);
+    tr__threads_poll(pool, thread);
   }
 }
 
 /* Wait until the generation moves on from `seen`. */
-static unsigned await_generation(tr__pool *pool, unsigned seen)
+static unsigned await_generation(tr__threads *pool, unsigned seen)
 {
   for (int i = 0; pool->may_spin && i < SPINS; i++) {
     if (atomic_load(&pool->generation) != seen) {
@@ -94,7 +94,7 @@ static unsigned await_generation(tr__pool *pool, unsigned seen)
 static void *work(void *arg)
 {
   worker *self = arg;
-  tr__pool *pool = self->pool;
+  tr__threads *pool = self->pool;
   unsigned seen = 0;
   for (;;) {
     seen = await_generation(pool, seen);
@@ -111,7 +111,7 @@ static void *work(void *arg)
 }
 
 /* A generation that workers see at once, asleep or spinning. */
-static void next_generation(tr__pool *pool)
+static void next_generation(tr__threads *pool)
 {
   pthread_mutex_lock(&pool->mutex);
   atomic_fetch_add(&pool->generation, 1);
@@ -121,10 +121,10 @@ static void next_generation(tr__pool *pool)
   pthread_mutex_unlock(&pool->mutex);
 }
 
-tr_status tr__pool_create(int threads, tr__pool **out)
+tr_status tr__threads_create(int threads, tr__threads **out)
 {
   *out = NULL;
-  tr__pool *pool = calloc(1, sizeof *pool);
+  tr__threads *pool = calloc(1, sizeof *pool);
   TR_CHECK(pool != NULL, TR_ENOMEM, "no memory for a thread pool");
   pool->num_threads = threads > 1 ? threads : 1;
   pool->may_spin = pool->num_threads <= tr__num_cpus();
@@ -133,7 +133,7 @@ tr_status tr__pool_create(int threads, tr__pool **out)
   pthread_cond_init(&pool->done, NULL);
   pool->workers = calloc((size_t)pool->num_threads, sizeof *pool->workers);
   if (pool->workers == NULL) {
-    tr__pool_destroy(&pool);
+    tr__threads_destroy(&pool);
     return TR_FAIL(TR_ENOMEM, "no memory for %d threads", threads);
   }
   for (int i = 1; i < pool->num_threads; i++) {
@@ -143,7 +143,7 @@ tr_status tr__pool_create(int threads, tr__pool **out)
     snprintf(what, sizeof what, "thread %d of %d", i, threads);
     tr_status status = tr__thread_start(what, work, self, &self->thread);
     if (status != TR_OK) {
-      tr__pool_destroy(&pool);
+      tr__threads_destroy(&pool);
       return status;
     }
     pool->num_started++;
@@ -152,12 +152,15 @@ tr_status tr__pool_create(int threads, tr__pool **out)
   return TR_OK;
 }
 
-void tr__pool_run(tr__pool *pool, int64_t num_tasks, tr__task_fn fn, void *arg)
+void tr__threads_run(tr__threads *pool,
+                     int64_t num_tasks,
+                     tr__task_fn fn,
+                     void *arg)
 {
   if (pool->num_threads == 1 || num_tasks <= 1) {
     for (int64_t task = 0; task < num_tasks; task++) {
       fn(arg, task, 0);
-      tr__pool_poll(pool, 0);
+      tr__threads_poll(pool, 0);
     }
     return;
   }
@@ -181,17 +184,17 @@ void tr__pool_run(tr__pool *pool, int64_t num_tasks, tr__task_fn fn, void *arg)
   pthread_mutex_unlock(&pool->mutex);
 }
 
-int tr__pool_num_threads(const tr__pool *pool)
+int tr__threads_count(const tr__threads *pool)
 {
   return pool->num_threads;
 }
 
-void tr__pool_destroy(tr__pool **pool)
+void tr__threads_destroy(tr__threads **pool)
 {
   if (pool == NULL || *pool == NULL) {
     return;
   }
-  tr__pool *p = *pool;
+  tr__threads *p = *pool;
   atomic_store(&p->is_closing, true);
   next_generation(p);
   for (int i = 0; i < p->num_started; i++) {

@@ -26,7 +26,7 @@ tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out)
     /* A run that resumes replaces this by the identity of what it continues. */
     tr__identity *identity = &cache->identity;
     identity->seed = store->ctx->seed;
-    identity->shards = store->ctx->comm->cut.total;
+    identity->shards = store->ctx->comm->shards.total;
     ssize_t got = getrandom(identity->run_id, sizeof identity->run_id, 0);
     TR_CHECK(got == (ssize_t)sizeof identity->run_id, TR_ESYSTEM,
              "checkpoint: no random bytes for the identity of the run");
@@ -185,7 +185,7 @@ const char *tr__arena_slot(const tr_checkpoint *run, int k)
   return k <= num_slots(run) ? run->optimizer->slot_names[k - 1] : TR__EMA_SLOT;
 }
 
-bool tr__arena_is_spread(const tr_checkpoint *run, int k)
+bool tr__arena_is_partitioned(const tr_checkpoint *run, int k)
 {
   return k > 0 && k <= num_slots(run) && run->optimizer->partition != NULL;
 }

@@ -131,9 +131,9 @@ int tr__num_arenas(const tr_checkpoint *run);
 void *tr__arena_of(const tr_checkpoint *run, int k);
 const char *tr__arena_slot(const tr_checkpoint *run, int k);
 
-/* tr__arena_is_spread - each rank has its share of it only: a file has all of
+/* tr__arena_is_partitioned - each rank has its share of it only: a file has all of
  * it, in any case. */
-bool tr__arena_is_spread(const tr_checkpoint *run, int k);
+bool tr__arena_is_partitioned(const tr_checkpoint *run, int k);
 
 /* tr__first_not_finite - the index of the first Inf or NaN, -1 where all
  * values are finite; for TR_F32 and TR_F64. */

@@ -94,9 +94,9 @@ static size_t arena_bytes(const tr__store *store, int k)
 static size_t own_bytes(const tr_checkpoint *run, int k)
 {
   const tr__store *store = tr__model_store(run->model);
-  return tr__arena_is_spread(run, k) ? (size_t)run->optimizer->slot_count *
-                                           tr_dtype_size(store->ctx->dtype)
-                                     : arena_bytes(store, k);
+  return tr__arena_is_partitioned(run, k) ? (size_t)run->optimizer->slot_count *
+                                                tr_dtype_size(store->ctx->dtype)
+                                          : arena_bytes(store, k);
 }
 
 /* Rank 0 has all of what it hands on. */
@@ -204,7 +204,7 @@ static tr_status send(tr__comm *comm, const tr_checkpoint *run, parcel *p)
   const tr__store *store = tr__model_store(run->model);
   TR_TRY(comm->type->broadcast(comm, &p->numbers, sizeof p->numbers, 0));
   for (int k = 0; k < tr__num_arenas(run); k++) {
-    TR_TRY(tr__arena_is_spread(run, k)
+    TR_TRY(tr__arena_is_partitioned(run, k)
                ? send_spread(comm, run->optimizer, p->arenas[k])
                : comm->type->broadcast(comm, p->arenas[k],
                                        arena_bytes(store, k), 0));

@@ -55,7 +55,7 @@ static tr_status collect_numbers(save *s, int64_t world)
   TR_TRY(tr_model_params_hash(run->model, &hash));
   numbers->format = TR__SEAL_VERSION;
   numbers->seed = (int64_t)tr__model_seed(run->model);
-  numbers->virtual_shards = s->store->ctx->comm->cut.total;
+  numbers->virtual_shards = s->store->ctx->comm->shards.total;
   numbers->started = s->cache->identity.started;
   numbers->world = world;
   numbers->params_hash = (int64_t)hash;
@@ -143,7 +143,7 @@ static tr_status copy_param(const save *s, int i, int k, void *to)
   tr__backend *backend = s->store->ctx->backend;
   tr__tensor view = tr__store_tensor(s->store, tr__arena_of(s->run, k), param);
   size_t bytes = (size_t)param->count * tr_dtype_size(view.dtype);
-  if (tr__arena_is_spread(s->run, k)) {
+  if (tr__arena_is_partitioned(s->run, k)) {
     return TR_OK; /* collect_slots() */
   }
   TR_TRY(backend->type->download(&backend->stream, to, view.data, bytes));
@@ -204,12 +204,12 @@ static tr_status collect_slots(const save *s)
   int at = s->store->num_params;
   for (int k = 1; k < tr__num_arenas(s->run); k++) {
     for (int i = 0; i < s->store->num_trained; i++, at++) {
-      if (!tr__arena_is_spread(s->run, k)) {
+      if (!tr__arena_is_partitioned(s->run, k)) {
         continue;
       }
       void *to = s->cache != NULL ? tr__image_at(s->cache->image, at) : NULL;
-      tr_status got = tr__optimizer_collect(s->run->optimizer, k - 1,
-                                            &s->store->params[i], to);
+      tr_status got = tr__optimizer_gather_slot(s->run->optimizer, k - 1,
+                                                &s->store->params[i], to);
       if (got == TR_OK && to != NULL) {
         got = check_finite(s, i, k, to);
       }

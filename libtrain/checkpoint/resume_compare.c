@@ -92,7 +92,8 @@ static tr_status compare_shards(const comparison *c)
   tr__run_numbers numbers;
   TR_TRY(tr__saved_numbers(c->saved, &numbers));
   const tr__store *store = tr__model_store(c->run->model);
-  long long saved = numbers.virtual_shards, ours = store->ctx->comm->cut.total;
+  long long saved = numbers.virtual_shards,
+            ours = store->ctx->comm->shards.total;
   if (saved == ours) {
     return TR_OK;
   }

@@ -36,7 +36,7 @@ tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank)
 {
   int64_t line = 64 / (int64_t)tr_dtype_size(dtype);
   int64_t lines = (count + line - 1) / line;
-  return tr__min(tr__part(lines, rank, comm->size) * line, count);
+  return tr__min(tr__even_split(lines, rank, comm->size) * line, count);
 }
 
 void tr__comm_rest(tr__comm *comm, tr__request *request, double waited)

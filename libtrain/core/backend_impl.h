@@ -30,7 +30,7 @@ typedef struct tr__backend_type {
   const char *name; /* as in tr_context_opts.device */
 
   /* create - pool is borrowed until destroy. */
-  tr_status (*create)(tr__pool *pool, tr__backend **out);
+  tr_status (*create)(tr__threads *pool, tr__backend **out);
   void (*destroy)(tr__backend *backend);
 
   /* alloc - zeroed memory, aligned for the backend; bytes may be 0. */
@@ -64,7 +64,7 @@ typedef struct tr__backend_type {
 struct tr__backend {
   const tr__backend_type *type;
   tr__ops ops;
-  tr__pool *pool; /* borrowed */
+  tr__threads *pool; /* borrowed */
   tr__stream stream;
 };
 

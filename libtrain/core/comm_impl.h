@@ -4,7 +4,7 @@
 
 #include "base/base_impl.h"
 #include "base/spin_impl.h"
-#include "core/board_impl.h"
+#include "core/status_board_impl.h"
 
 typedef struct tr__comm tr__comm;
 typedef struct tr__request tr__request;
@@ -59,19 +59,21 @@ typedef struct tr__transfer {
 
   /* Meetings in shared memory that other transfers of these ranks make
    * needless, equal on all ranks. */
-  bool is_ready;   /* an earlier one has ended since any rank read or wrote what
+  bool
+      skip_entry_barrier; /* an earlier one has ended since any rank read or wrote what
                       this one overwrites */
-  bool ends_later; /* until a later one has ended no rank reads what this one
+  bool
+      skip_exit_barrier; /* until a later one has ended no rank reads what this one
                       gives it, or writes its buffer */
 } tr__transfer;
 
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then
  * follow this tree, and have the same bits for every number of ranks. */
-typedef struct tr__cut {
+typedef struct tr__shard_map {
   int64_t total;  /* shards; 0: none, sums take whatever order is fast */
   int64_t *first; /* [size + 1], the first shard of each rank; each range is one
                      node of the tree of backend/tree_impl.h */
-} tr__cut;
+} tr__shard_map;
 
 /* Buffers are host memory. Every call is collective; ranks make the same
  * calls in the same order. */
@@ -129,14 +131,15 @@ struct tr__comm {
   double spin_s; /* how long a wait polls at most before it sleeps or yields */
   tr__spin spins[TR__SERIES_COUNT]; /* what waits lasted so far */
   tr__algorithm algorithm;
-  tr__cut cut;
+  tr__shard_map shards;
   bool has_shm;           /* all ranks are on one node and share memory */
   bool has_nodes;         /* they are on several, share memory in each, and are
                              numbered node by node */
   bool may_change_thread; /* calls may come from any thread, one at a time */
   int64_t tr__int_limit;  /* most elements in one foreign call */
 
-  tr__board *board; /* where calls are noted; NULL: nobody waits for another.
+  tr__status_board
+      *board; /* where calls are noted; NULL: nobody waits for another.
                        Released with the rest, unless it is NULL then */
 
   /* Host memory for sums of memory that the host may not touch; grown by
@@ -167,9 +170,9 @@ static inline tr__range tr__comm_range(const tr__comm *comm,
                            tr__comm_slice(comm, count, dtype, rank + 1)};
 }
 
-/* tr__comm_set_cut - deal so many virtual shards out to the ranks, once; 0:
+/* tr__comm_set_shards - deal so many virtual shards out to the ranks, once; 0:
  * nothing. TR_EINVAL for fewer shards than ranks. */
-tr_status tr__comm_set_cut(tr__comm *comm, int64_t shards);
+tr_status tr__comm_set_shards(tr__comm *comm, int64_t shards);
 
 /* Without virtual shards each rank holds one shard of as many as there are
  * ranks. tr__comm_first_row - of the rows of a global batch; rank = size: the

@@ -29,7 +29,7 @@ typedef struct tr__queue tr__queue;
 
 struct tr_context {
   tr__comm *comm;
-  tr__pool *pool;
+  tr__threads *pool;
   tr__backend *backend;
   tr__queue *queue;                        /* in front of comm */
   const struct tr__step_hooks *step_hooks; /* see model/model_impl.h */

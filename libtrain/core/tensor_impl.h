@@ -20,8 +20,8 @@ typedef struct tr__tensor {
 } tr__tensor;
 
 /* The fixed cut of a batch that ops which reduce over samples are told:
- * shard s of `total` covers the rows [tr__part(rows, s, total),
- * tr__part(rows, s + 1, total)) of the global batch, and this rank holds the
+ * shard s of `total` covers the rows [tr__even_split(rows, s, total),
+ * tr__even_split(rows, s + 1, total)) of the global batch, and this rank holds the
  * shards first..first+count-1. The op sums each shard on its own and combines
  * the sums by the fixed binary tree over 0..total-1. Fast mode is one shard
  * that is the whole local batch. */
@@ -55,8 +55,9 @@ static inline tr__shards tr__one_shard(int64_t rows)
 /* tr__shard_begin - first local row of local shard i (i = count: the end). */
 static inline int64_t tr__shard_begin(const tr__shards *shards, int64_t i)
 {
-  int64_t samples = tr__part(shards->rows, shards->first + i, shards->total) -
-                    tr__part(shards->rows, shards->first, shards->total);
+  int64_t samples =
+      tr__even_split(shards->rows, shards->first + i, shards->total) -
+      tr__even_split(shards->rows, shards->first, shards->total);
   return samples * tr__max(shards->times, 1);
 }
 

@@ -52,7 +52,7 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
 
 /* Rank 0's first values to all ranks: they are the same already where all run
  * on one CPU type. */
-tr_status tr__model_share_values(tr_model *net)
+tr_status tr__model_broadcast_values(tr_model *net)
 {
   tr__comm *comm = net->ctx->comm;
   if (comm->size == 1) {
@@ -96,7 +96,7 @@ static tr_status join_ranks(tr_model *net)
 {
   TR_TRY(agree_on(net, "models", tr__model_options_text(net)));
   TR_TRY(agree_on(net, "frozen parameters", tr__model_freeze_text(net)));
-  TR_TRY(tr__model_share_values(net));
+  TR_TRY(tr__model_broadcast_values(net));
   tr__model_name_unreached(net);
   return TR_OK;
 }
@@ -141,7 +141,7 @@ static tr_status copy_values(tr_model *net, const tr_model *from)
 /* The model as its builder calls left it, with nodes of its own. */
 static tr_status forget_plan(tr_model *net)
 {
-  int num_workspaces = atomic_load(&net->sharing->num_workspaces);
+  int num_workspaces = atomic_load(&net->workspaces->num_workspaces);
   TR_CHECK(num_workspaces == 0, TR_ESTATE,
            "tr_model_build: %d workspaces use the parameters: call "
            "tr_inference_destroy() first",

@@ -5,7 +5,7 @@ static tr_status check_cut(const tr_model *net, const tr_batch *batch)
 {
   const tr__comm *comm = net->ctx->comm;
   /* A batch that could not be read is empty on its rank. */
-  if (comm->cut.total == 0 || net->ctx->pending != TR_OK) {
+  if (comm->shards.total == 0 || net->ctx->pending != TR_OK) {
     return TR_OK;
   }
   int64_t rows = batch->global_count;
@@ -17,7 +17,7 @@ static tr_status check_cut(const tr_model *net, const tr_batch *batch)
       "with %lld virtual shards expected %lld to %lld: see "
       "tr_batch_part()",
       (long long)batch->first, (long long)(batch->first + batch->count),
-      (long long)rows, (long long)comm->cut.total, (long long)first,
+      (long long)rows, (long long)comm->shards.total, (long long)first,
       (long long)end);
   return TR_OK;
 }

@@ -8,7 +8,7 @@ tr_status tr_model_create(tr_context *ctx, tr_model **out)
 {
   *out = NULL;
   tr_model *net = calloc(1, sizeof *net);
-  tr__sharing *sharing = calloc(1, sizeof *sharing);
+  tr__workspaces *sharing = calloc(1, sizeof *sharing);
   if (net == NULL || sharing == NULL) {
     free(net);
     free(sharing);
@@ -17,7 +17,7 @@ tr_status tr_model_create(tr_context *ctx, tr_model **out)
   pthread_mutex_init(&sharing->lock, NULL);
   net->ctx = ctx;
   net->seed = ctx->seed;
-  net->sharing = sharing;
+  net->workspaces = sharing;
   *out = net;
   return TR_OK;
 }
@@ -45,8 +45,8 @@ void tr_model_destroy(tr_model **net)
   }
   free(m->nodes);
   free(m->freezes);
-  pthread_mutex_destroy(&m->sharing->lock);
-  free(m->sharing);
+  pthread_mutex_destroy(&m->workspaces->lock);
+  free(m->workspaces);
   free(m);
   *net = NULL;
 }

@@ -126,7 +126,7 @@ tr__tensor tr__param_tensor(const tr_model *net, const tr__node *node, int i)
 tr__shards tr__plan_shards(const tr_model *net)
 {
   tr__shards shards = tr__one_shard(net->max_rows);
-  shards.total = tr__max(1, net->ctx->comm->cut.total);
+  shards.total = tr__max(1, net->ctx->comm->shards.total);
   return shards;
 }
 

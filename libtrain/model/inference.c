@@ -24,14 +24,14 @@ struct tr_inference {
 static void begin(tr_inference *plan)
 {
   if (!plan->owns_backend) {
-    pthread_mutex_lock(&plan->model->sharing->lock);
+    pthread_mutex_lock(&plan->model->workspaces->lock);
   }
 }
 
 static void end(tr_inference *plan)
 {
   if (!plan->owns_backend) {
-    pthread_mutex_unlock(&plan->model->sharing->lock);
+    pthread_mutex_unlock(&plan->model->workspaces->lock);
   }
 }
 
@@ -124,7 +124,7 @@ static tr_status make_context(tr_inference *plan, int threads)
   }
   plan->ctx.pool = NULL;
   plan->ctx.backend = NULL;
-  TR_TRY(tr__pool_create(threads, &plan->ctx.pool));
+  TR_TRY(tr__threads_create(threads, &plan->ctx.pool));
   return backend->type->create(plan->ctx.pool, &plan->ctx.backend);
 }
 
@@ -154,7 +154,7 @@ static tr_status join_model(tr_inference *plan)
   tr_model *part = &plan->part;
   part->store.ctx = &plan->ctx;
   part->store.values = net->store.values;
-  part->store.halves = net->store.halves;
+  part->store.values16 = net->store.values16;
   part->store.value_count = net->store.value_count;
   for (int i = 0; i < part->num_nodes; i++) {
     TR_TRY(join_params(plan, &part->nodes[i]));
@@ -225,7 +225,7 @@ tr_status tr_inference_create(tr_model *net,
   tr_inference *plan = calloc(1, sizeof *plan);
   TR_CHECK(plan != NULL, TR_ENOMEM, "no memory for a workspace");
   plan->model = net;
-  atomic_fetch_add(&net->sharing->num_workspaces, 1);
+  atomic_fetch_add(&net->workspaces->num_workspaces, 1);
   tr_status status = build(plan, opts);
   if (status != TR_OK) {
     tr_inference_destroy(&plan);
@@ -255,7 +255,7 @@ static tr_status check_batch(const tr_inference *plan, const tr_batch *batch)
  * the parameters have changed makes it anew. */
 static void refresh(tr_inference *plan)
 {
-  tr__sharing *sharing = plan->model->sharing;
+  tr__workspaces *sharing = plan->model->workspaces;
   pthread_mutex_lock(&sharing->lock);
   tr__store_refresh(&plan->model->store, &plan->ctx.backend->stream);
   pthread_mutex_unlock(&sharing->lock);
@@ -336,12 +336,12 @@ void tr_inference_destroy(tr_inference **plan)
     release_memory(p);
   }
   if (p->owns_backend) {
-    tr__pool_destroy(&p->ctx.pool);
+    tr__threads_destroy(&p->ctx.pool);
   }
   free(p->part.store.params);
   free(p->part.nodes);
   free(p->origins);
-  atomic_fetch_sub(&p->model->sharing->num_workspaces, 1);
+  atomic_fetch_sub(&p->model->workspaces->num_workspaces, 1);
   free(p);
   *plan = NULL;
 }

@@ -291,5 +291,5 @@ tr_status tr_model_init_param(tr_model *net,
   tr__comm *comm = net->ctx->comm;
   TR_TRY(tr__agree(comm, resolve(net, pattern, opts, &largest)));
   TR_TRY(tr__agree(comm, set_matching(net, pattern, opts, largest)));
-  return tr__model_share_values(net);
+  return tr__model_broadcast_values(net);
 }

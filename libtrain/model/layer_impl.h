@@ -23,9 +23,9 @@ enum {
                                 per sample and it seeds backward */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7,   /* backward gives none to its inputs */
-  TR__IS_IDS = 1 << 8,              /* output is int32, without a gradient */
-  TR__SHARES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
+  TR__NO_INPUT_GRADIENT = 1 << 7,    /* backward gives none to its inputs */
+  TR__IS_IDS = 1 << 8,               /* output is int32, without a gradient */
+  TR__ALIASES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: any one input's gradient
                                        may lie where the output's lies */
   TR__WEIGHS_TARGETS = 1 << 10, /* a loss whose rows weigh what their targets
                                   say: it must be the only one */
@@ -42,7 +42,7 @@ typedef struct tr__slot {
   size_t offset;
 } tr__slot;
 
-typedef struct tr__run tr__run;
+typedef struct tr__pass tr__pass;
 
 /* Floating-point operations, a multiply-add being two. */
 typedef struct tr__flops {
@@ -60,8 +60,8 @@ typedef struct tr__layer_type {
   tr_status (*infer)(tr_model *net, tr__node *node);
 
   /* forward, backward - call ops; failures are kept by the backend. */
-  void (*forward)(const tr__run *run, const tr__node *node);
-  void (*backward)(const tr__run *run, const tr__node *node);
+  void (*forward)(const tr__pass *run, const tr__node *node);
+  void (*backward)(const tr__pass *run, const tr__node *node);
 
   /* describe - options that neither shapes nor parameters show, with the
    * helpers of model/node_impl.h: ranks compare them. NULL: there are none. */
@@ -108,15 +108,15 @@ struct tr__node {
   tr__activation activation; /* applied by forward */
   bool is_skipped;           /* forward is done by the producer */
   bool is_kept;              /* readable after forward */
-  bool shares_output;        /* output lies where input 0's lies */
-  bool shares_gradient;      /* an input's gradient lies where the output's */
+  bool aliases_output;       /* output lies where input 0's lies */
+  bool aliases_gradient;     /* an input's gradient lies where the output's */
   bool wants_gradient;       /* backward needs the output's gradient */
   tr__slot output, gradient;
   size_t forward_workspace, backward_workspace; /* offsets */
 };
 
 /* What a layer sees of one forward or backward. */
-struct tr__run {
+struct tr__pass {
   tr_model *net;
   tr__stream *stream;
   const tr__ops *ops;

@@ -23,10 +23,10 @@ typedef struct tr__freeze {
 
 /* Workspaces for inference that use a model's parameters, and the lock under
  * which they share a backend whose memory belongs to it alone. */
-typedef struct tr__sharing {
+typedef struct tr__workspaces {
   atomic_int num_workspaces;
   pthread_mutex_t lock;
-} tr__sharing;
+} tr__workspaces;
 
 /* Where the buckets of this step stand, see sync/overlap.c. */
 typedef struct tr__overlap {
@@ -97,7 +97,7 @@ struct tr_model {
   double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
   tr__overlap overlap;
 
-  tr__sharing *sharing; /* owned */
+  tr__workspaces *workspaces; /* owned */
 };
 
 /* tr__arena_item - bytes that are needed from step `begin` to step `end`. */
@@ -203,8 +203,8 @@ tr_status tr__init_of(const struct tr_init_opts *opts,
                       const tr_shape *shape,
                       tr__init *out);
 
-/* tr__model_share_values - rank 0's values to all ranks. */
-tr_status tr__model_share_values(tr_model *net);
+/* tr__model_broadcast_values - rank 0's values to all ranks. */
+tr_status tr__model_broadcast_values(tr_model *net);
 
 /* tr__model_release_plan - give back what a build has allocated. */
 void tr__model_release_plan(tr_model *net);

@@ -92,38 +92,38 @@ tr__flops tr__product_flops(const tr_model *net,
 
 /* In forward and backward. */
 
-tr__tensor tr__output(const tr__run *run, const tr__node *node);
-tr__tensor tr__input(const tr__run *run, const tr__node *node, int i);
-tr__tensor tr__workspace(const tr__run *run, const tr__node *node);
-tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__output(const tr__pass *run, const tr__node *node);
+tr__tensor tr__input(const tr__pass *run, const tr__node *node, int i);
+tr__tensor tr__workspace(const tr__pass *run, const tr__node *node);
+tr__tensor tr__saved(const tr__pass *run, const tr__node *node, int i);
 
 /* tr__value - parameter i as it is kept; tr__weight - as products read it, in
  * mixed precision of 16 bits. */
-tr__tensor tr__value(const tr__run *run, const tr__node *node, int i);
-tr__tensor tr__weight(const tr__run *run, const tr__node *node, int i);
-tr__tensor tr__sample_weights(const tr__run *run); /* absent: all 1 */
-tr__tensor tr__loss_sums(const tr__run *run);
+tr__tensor tr__value(const tr__pass *run, const tr__node *node, int i);
+tr__tensor tr__weight(const tr__pass *run, const tr__node *node, int i);
+tr__tensor tr__sample_weights(const tr__pass *run); /* absent: all 1 */
+tr__tensor tr__loss_sums(const tr__pass *run);
 
 /* tr__loss_scale - what a loss and its gradient are multiplied by: its weight,
  * and what makes its rows count as those of the model's first loss, by which
  * the sum of all is divided. */
-double tr__loss_scale(const tr__run *run, const tr__node *node);
+double tr__loss_scale(const tr__pass *run, const tr__node *node);
 
-tr__tensor tr__output_grad(const tr__run *run, const tr__node *node);
+tr__tensor tr__output_grad(const tr__pass *run, const tr__node *node);
 
 /* tr__input_grad - absent (data NULL) where nobody needs it. */
-tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__input_grad(const tr__pass *run, const tr__node *node, int i);
 
 /* tr__input_grad_adds - a layer that ran before has set it: add. */
-int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i);
+int tr__input_grad_adds(const tr__pass *run, const tr__node *node, int i);
 
 /* tr__grad - for a parameter that is not trained absent: extents without
  * data. */
-tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i);
+tr__tensor tr__grad(const tr__pass *run, const tr__node *node, int i);
 
 /* tr__grads_add - the gradients of a node's parameters hold earlier batches, or
  * those of layers behind that are tied to this one: add. Where only some of
  * them do, the others are set to zero. */
-int tr__grads_add(const tr__run *run, const tr__node *node);
+int tr__grads_add(const tr__pass *run, const tr__node *node);
 
 #endif

@@ -80,7 +80,7 @@ static tr_status check_total(const tr__store *store)
 static void place_params(tr__store *store, tr__param *params)
 {
   int64_t at = 0;
-  bool is_cut = store->ctx->comm->cut.total > 0;
+  bool is_cut = store->ctx->comm->shards.total > 0;
   for (int i = 0; i < store->num_trained; i++) {
     params[i].offset = at;
     at += tr__param_room(&params[i]);

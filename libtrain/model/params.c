@@ -35,7 +35,7 @@ static tr_status add_uses(tr_model *net, const tr__param *param, void *values)
 {
   tr__backend *backend = net->ctx->backend;
   const tr__store *store = &net->store;
-  bool is_apart = net->ctx->comm->cut.total > 0 && !store->grads_are_reduced;
+  bool is_apart = net->ctx->comm->shards.total > 0 && !store->grads_are_reduced;
   if (!is_apart || param->num_uses == 1) {
     return TR_OK;
   }
@@ -102,7 +102,7 @@ tr_status tr_model_get_grad(tr_model *net, const char *name, void *values)
 {
   TR_CHECK(net->is_built && !net->store.grads_are_clear, TR_ESTATE,
            "tr_model_get_grad before tr_model_backward()");
-  TR_CHECK(!net->store.grads_are_spread, TR_ESTATE,
+  TR_CHECK(!net->store.grads_are_partitioned, TR_ESTATE,
            "tr_model_get_grad after tr_model_allreduce_grads(): the optimizer "
            "has shard_state, and every rank the sums of its share only");
   return read_param(net, "tr_model_get_grad", name, true, values);
@@ -155,9 +155,9 @@ tr_status tr__model_equal_hash(tr_model *net, uint64_t *hash)
   return tr__store_hash(&net->store, false, hash);
 }
 
-tr_status tr__model_join_values(tr_model *net)
+tr_status tr__model_use_shared_memory(tr_model *net)
 {
   /* A workspace reads them where they are. */
-  bool is_free = atomic_load(&net->sharing->num_workspaces) == 0;
-  return tr__store_share_values(&net->store, is_free);
+  bool is_free = atomic_load(&net->workspaces->num_workspaces) == 0;
+  return tr__store_use_shared_memory(&net->store, is_free);
 }

@@ -152,7 +152,7 @@ static void share_values(planner *p)
     if (!shares) {
       continue;
     }
-    node->shares_output = true;
+    node->aliases_output = true;
     p->nodes[i].value_root = p->nodes[node->inputs[0]].value_root;
     tr__node *producer = &p->net->nodes[node->inputs[0]];
     if (node->type->activation != TR__ACTIVATION_NONE &&
@@ -169,7 +169,7 @@ static void share_values(planner *p)
  * or the first that has no other consumer where any may. */
 static bool is_sharing_input(const planner *p, const tr__node *node, int input)
 {
-  if (!(node->flags & TR__SHARES_ANY_GRADIENT)) {
+  if (!(node->flags & TR__ALIASES_ANY_GRADIENT)) {
     return node->inputs[0] == input;
   }
   for (int k = 0; k < node->num_inputs; k++) {
@@ -202,7 +202,7 @@ static void share_gradients(planner *p)
       s->gradient.end = last_time(p);
     }
     if (shares) {
-      p->net->nodes[consumer].shares_gradient = true;
+      p->net->nodes[consumer].aliases_gradient = true;
     }
   }
 }

@@ -145,11 +145,11 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
   fprintf(stream, "%-20s %-18s %-18s %10lld %12zu %12zu %12zu  %s%s%s\n",
           node->name, node->type->name, tr__shape_text(&node->shape, shape),
           (long long)params,
-          node->shares_output ? (size_t)0 : node->output.bytes, saved,
+          node->aliases_output ? (size_t)0 : node->output.bytes, saved,
           node->forward_bytes > node->backward_bytes ? node->forward_bytes
                                                      : node->backward_bytes,
           node->is_skipped ? "fused into its input " : "",
-          node->shares_output && !node->is_skipped ? "in place " : "",
+          node->aliases_output && !node->is_skipped ? "in place " : "",
           node->activation != TR__ACTIVATION_NONE ? "+activation" : "");
 }
 
@@ -189,7 +189,7 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
            "tr_model_print_plan before tr_model_build()");
   fprintf(stream, "plan for %lld samples, %s%s, row-major\n",
           (long long)net->max_rows, tr__dtype_name(net->ctx->compute),
-          net->store.halves != NULL ? " with float32 parameters" : "");
+          net->store.values16 != NULL ? " with float32 parameters" : "");
   fprintf(stream, "%-20s %-18s %-18s %10s %12s %12s %12s\n", "node", "layer",
           "shape", "params", "output B", "saved B", "workspace B");
   for (int i = 0; i < net->num_nodes; i++) {
@@ -198,7 +198,7 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
   size_t size = tr_dtype_size(net->ctx->dtype);
   size_t values = (size_t)net->store.value_count * size;
   size_t halves =
-      net->store.halves != NULL ? tr__store_half_bytes(&net->store) : 0;
+      net->store.values16 != NULL ? tr__store_values16_bytes(&net->store) : 0;
   size_t grads = ((size_t)net->store.count + TR__TAIL_COUNT) * size;
   size_t numbers = sizeof(tr__step_block) + TR__TAIL_COUNT * size;
   fprintf(stream, "parameters %zu B, ", values);

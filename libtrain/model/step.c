@@ -4,28 +4,28 @@
 tr__shards tr__model_shards(const tr_model *net)
 {
   const tr__comm *comm = net->ctx->comm;
-  if (comm->cut.total == 0) {
+  if (comm->shards.total == 0) {
     return tr__one_shard(net->rows);
   }
-  int64_t first = comm->cut.first[comm->rank];
+  int64_t first = comm->shards.first[comm->rank];
   /* Of a batch that this rank could not read its shards are empty too. */
   return (tr__shards){.rows = net->rows > 0 ? net->global_rows : 0,
-                      .total = comm->cut.total,
+                      .total = comm->shards.total,
                       .first = first,
-                      .count = comm->cut.first[comm->rank + 1] - first};
+                      .count = comm->shards.first[comm->rank + 1] - first};
 }
 
-static tr__run make_run(tr_model *net, bool is_backward)
+static tr__pass make_run(tr_model *net, bool is_backward)
 {
   tr__backend *backend = net->ctx->backend;
-  return (tr__run){.net = net,
-                   .stream = &backend->stream,
-                   .ops = &backend->ops,
-                   .shards = net->shards,
-                   .rows = net->rows,
-                   .is_training = !net->is_evaluating,
-                   .is_backward = is_backward,
-                   .has_weights = net->has_weights};
+  return (tr__pass){.net = net,
+                    .stream = &backend->stream,
+                    .ops = &backend->ops,
+                    .shards = net->shards,
+                    .rows = net->rows,
+                    .is_training = !net->is_evaluating,
+                    .is_backward = is_backward,
+                    .has_weights = net->has_weights};
 }
 
 /* The first batch after an optimizer step fixes what all gradients up to the
@@ -53,7 +53,7 @@ static void upload_seed(tr_model *net)
 void tr__model_compute(tr_model *net, const tr_batch *batch)
 {
   tr__model_upload(net, batch);
-  const tr__run run = make_run(net, false);
+  const tr__pass run = make_run(net, false);
   tr__timeline *timeline = net->ctx->timeline;
   double all = tr__timeline_begin(timeline);
   for (int i = 0; i < net->num_nodes; i++) {
@@ -83,7 +83,7 @@ static tr_status forward(tr_model *net, const tr_batch *batch)
   net->has_weights = batch->weights != NULL;
   net->sums_are_known = false;
   upload_seed(net);
-  if (net->store.halves != NULL) {
+  if (net->store.values16 != NULL) {
     net->ctx->step_hooks->before_node(net, NULL);
   }
   tr__store_refresh(&net->store, &net->ctx->backend->stream);
@@ -96,7 +96,7 @@ static tr_status forward(tr_model *net, const tr_batch *batch)
 
 tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
 {
-  const tr__board *board = net->ctx->comm->board;
+  const tr__status_board *board = net->ctx->comm->board;
   tr__work before =
       tr__work_begin(board, TR__WORK_FORWARD, net->store.num_steps + 1);
   tr_status status = forward(net, batch);
@@ -107,7 +107,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
 /* grads.tail <- its sums plus those of this batch */
 static void add_sums(tr_model *net)
 {
-  const tr__run run = make_run(net, true);
+  const tr__pass run = make_run(net, true);
   tr__tensor tail = tr__store_tail(&net->store);
   if (net->store.grads_are_clear) {
     run.ops->fill(run.stream, &(tr__fill_args){.y = tail});
@@ -119,7 +119,7 @@ static void add_sums(tr_model *net)
 
 static void run_backward(tr_model *net)
 {
-  const tr__run run = make_run(net, true);
+  const tr__pass run = make_run(net, true);
   net->backward_rows = net->rows;
   if (net->store.grads_are_clear) {
     tr__model_clear_owners(net);
@@ -161,7 +161,7 @@ static tr_status backward(tr_model *net)
 
 tr_status tr_model_backward(tr_model *net)
 {
-  const tr__board *board = net->ctx->comm->board;
+  const tr__status_board *board = net->ctx->comm->board;
   tr__work before = tr__work_begin(board, TR__WORK_BACKWARD, 0);
   tr_status status = backward(net);
   tr__work_end(board, before);

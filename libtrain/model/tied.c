@@ -40,7 +40,7 @@ void tr__model_clear_owners(tr_model *net)
 {
   const tr__store *store = &net->store;
   tr__backend *backend = net->ctx->backend;
-  bool is_apart = net->ctx->comm->cut.total > 0;
+  bool is_apart = net->ctx->comm->shards.total > 0;
   for (int i = 0; i < store->num_trained && is_apart; i++) {
     const tr__param *p = &store->params[i];
     if (p->num_uses > 1 && !has_own_gradient(net, i)) {
@@ -54,7 +54,7 @@ void tr__store_add_uses(const tr__store *store)
 {
   const tr__ops *ops = &store->ctx->backend->ops;
   tr__stream *stream = &store->ctx->backend->stream;
-  bool is_apart = store->ctx->comm->cut.total > 0;
+  bool is_apart = store->ctx->comm->shards.total > 0;
   for (int i = 0; i < store->num_trained && is_apart; i++) {
     const tr__param *p = &store->params[i];
     tr__tensor sum = tr__store_flat(store, store->grads, p->offset, p->count);

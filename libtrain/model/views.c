@@ -2,7 +2,7 @@
  * arenas with this step's number of rows. */
 #include "model/node_impl.h"
 
-static tr__tensor view(const tr__run *run, const tr__slot *slot)
+static tr__tensor view(const tr__pass *run, const tr__slot *slot)
 {
   char *arena = run->net->activations;
   if (slot->is_single) {
@@ -17,48 +17,48 @@ static tr__tensor view(const tr__run *run, const tr__slot *slot)
                        dims);
 }
 
-tr__tensor tr__output(const tr__run *run, const tr__node *node)
+tr__tensor tr__output(const tr__pass *run, const tr__node *node)
 {
   return view(run, &node->output);
 }
 
-tr__tensor tr__input(const tr__run *run, const tr__node *node, int i)
+tr__tensor tr__input(const tr__pass *run, const tr__node *node, int i)
 {
   return view(run, &run->net->nodes[node->inputs[i]].output);
 }
 
-tr__tensor tr__saved(const tr__run *run, const tr__node *node, int i)
+tr__tensor tr__saved(const tr__pass *run, const tr__node *node, int i)
 {
   return view(run, &node->saved[i]);
 }
 
-tr__tensor tr__value(const tr__run *run, const tr__node *node, int i)
+tr__tensor tr__value(const tr__pass *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;
   return tr__store_tensor(store, store->values,
                           &store->params[node->params[i]]);
 }
 
-tr__tensor tr__weight(const tr__run *run, const tr__node *node, int i)
+tr__tensor tr__weight(const tr__pass *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;
   tr__tensor value = tr__value(run, node, i);
-  if (store->halves != NULL) {
+  if (store->values16 != NULL) {
     int64_t offset = store->params[node->params[i]].offset;
     value.dtype = store->ctx->compute;
-    value.data = (uint16_t *)store->halves + offset;
+    value.data = (uint16_t *)store->values16 + offset;
   }
   return value;
 }
 
-tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
+tr__tensor tr__grad(const tr__pass *run, const tr__node *node, int i)
 {
   const tr__store *store = &run->net->store;
   const tr__param *param = &store->params[node->params[i]];
   tr__tensor grad = tr__store_tensor(store, store->grads, param);
   if (!tr__param_is_trained(param)) {
     grad.data = NULL;
-  } else if (store->ctx->comm->cut.total > 0 &&
+  } else if (store->ctx->comm->shards.total > 0 &&
              tr__is_tied_param(run->net, node, i)) {
     grad.data = tr__model_tied_grad(run->net, node, i);
   }
@@ -66,11 +66,12 @@ tr__tensor tr__grad(const tr__run *run, const tr__node *node, int i)
 }
 
 /* A layer behind this one, where backward has been, uses the parameter too. */
-static bool is_used_behind(const tr__run *run, const tr__node *node, int i)
+static bool is_used_behind(const tr__pass *run, const tr__node *node, int i)
 {
   const tr_model *net = run->net;
   int param = node->params[i];
-  if (net->store.params[param].num_uses == 1 || net->ctx->comm->cut.total > 0) {
+  if (net->store.params[param].num_uses == 1 ||
+      net->ctx->comm->shards.total > 0) {
     return false;
   }
   for (int k = node->index + 1; k < net->num_nodes; k++) {
@@ -84,7 +85,7 @@ static bool is_used_behind(const tr__run *run, const tr__node *node, int i)
   return false;
 }
 
-int tr__grads_add(const tr__run *run, const tr__node *node)
+int tr__grads_add(const tr__pass *run, const tr__node *node)
 {
   bool is_begun[TR__MAX_NODE_PARAMS], adds = false;
   if (!run->net->store.grads_are_clear) {
@@ -103,7 +104,7 @@ int tr__grads_add(const tr__run *run, const tr__node *node)
   return adds;
 }
 
-tr__tensor tr__workspace(const tr__run *run, const tr__node *node)
+tr__tensor tr__workspace(const tr__pass *run, const tr__node *node)
 {
   size_t bytes = run->is_backward ? node->backward_bytes : node->forward_bytes;
   size_t offset =
@@ -113,7 +114,7 @@ tr__tensor tr__workspace(const tr__run *run, const tr__node *node)
   return tr__tensor_of(bytes > 0 ? arena + offset : NULL, TR_U8, 1, &count);
 }
 
-tr__tensor tr__sample_weights(const tr__run *run)
+tr__tensor tr__sample_weights(const tr__pass *run)
 {
   if (!run->has_weights) {
     return (tr__tensor){.data = NULL};
@@ -121,7 +122,7 @@ tr__tensor tr__sample_weights(const tr__run *run)
   return view(run, &run->net->weights);
 }
 
-tr__tensor tr__loss_sums(const tr__run *run)
+tr__tensor tr__loss_sums(const tr__pass *run)
 {
   int64_t count = TR__TAIL_COUNT;
   return tr__tensor_of(run->net->sums, run->net->ctx->dtype, 1, &count);
@@ -132,7 +133,7 @@ static double rows_of(const tr__node *loss)
   return loss->loss_rows == 0 ? 1 : (double)loss->loss_rows;
 }
 
-double tr__loss_scale(const tr__run *run, const tr__node *node)
+double tr__loss_scale(const tr__pass *run, const tr__node *node)
 {
   const tr__node *first = run->net->nodes;
   while (!(first->flags & TR__IS_LOSS)) {
@@ -141,12 +142,12 @@ double tr__loss_scale(const tr__run *run, const tr__node *node)
   return node->loss_weight * rows_of(first) / rows_of(node);
 }
 
-tr__tensor tr__output_grad(const tr__run *run, const tr__node *node)
+tr__tensor tr__output_grad(const tr__pass *run, const tr__node *node)
 {
   return view(run, &node->gradient);
 }
 
-tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i)
+tr__tensor tr__input_grad(const tr__pass *run, const tr__node *node, int i)
 {
   const tr__node *input = &run->net->nodes[node->inputs[i]];
   if (!input->wants_gradient) {
@@ -155,7 +156,7 @@ tr__tensor tr__input_grad(const tr__run *run, const tr__node *node, int i)
   return view(run, &input->gradient);
 }
 
-int tr__input_grad_adds(const tr__run *run, const tr__node *node, int i)
+int tr__input_grad_adds(const tr__pass *run, const tr__node *node, int i)
 {
   /* Backward runs from the last node to the first, so whoever uses the input
    * behind this node, or as an earlier input of it, has been there. */

@@ -24,7 +24,7 @@ static void write_ranks(const tr_context *ctx, char out[2 * PART_BYTES])
 {
   const tr__comm *comm = ctx->comm;
   char ranks[PART_BYTES] = "", cpus[PART_BYTES];
-  int threads = tr__pool_num_threads(ctx->pool), mine = tr__num_cpus();
+  int threads = tr__threads_count(ctx->pool), mine = tr__num_cpus();
   long all = sysconf(_SC_NPROCESSORS_ONLN);
   if (comm->local_size < comm->size) {
     snprintf(ranks, sizeof ranks, " (%d on rank 0's node)", comm->local_size);
@@ -111,7 +111,7 @@ void tr__announce(tr_context *ctx,
                           : 0,
       .batch = tr__loader_get_state(opts->loader).batch,
       .ranks = ctx->comm->size,
-      .threads = tr__pool_num_threads(ctx->pool)};
+      .threads = tr__threads_count(ctx->pool)};
   show(ctx, opts, &begin, progress);
   tr__joblog_start(log, &begin);
   free(optimizer);

@@ -128,7 +128,7 @@ static void release(context *ctx)
     base->backend->type->destroy(base->backend);
   }
   tr__queue_destroy(&base->queue);
-  tr__pool_destroy(&base->pool);
+  tr__threads_destroy(&base->pool);
   tr__trace_close(&ctx->trace);
   if (base->comm != NULL) {
     base->comm->type->destroy(base->comm);
@@ -152,7 +152,7 @@ make_context(tr__comm *comm, const tr_context_opts *opts, context **out)
   base->log_user = ctx;
   ctx->log = opts->log;
   ctx->log_user = opts->log_user;
-  TR_TRY(tr__pool_create(threads_of(comm, opts), &base->pool));
+  TR_TRY(tr__threads_create(threads_of(comm, opts), &base->pool));
   const tr__backend_type *type = tr__backend_find(device_of(opts));
   TR_TRY(type->create(base->pool, &base->backend));
   return TR_OK;
@@ -181,7 +181,7 @@ static tr_status create_on(tr__comm *comm,
   TR_TRY_GOTO(tr__agree(comm, status), failed);
   TR_TRY_GOTO(compare_opts(comm, opts), failed);
   TR_TRY_GOTO(tr__agree(comm, make_context(comm, opts, &ctx)), failed);
-  TR_TRY_GOTO(tr__agree(comm, tr__comm_set_cut(comm, opts->virtual_shards)),
+  TR_TRY_GOTO(tr__agree(comm, tr__comm_set_shards(comm, opts->virtual_shards)),
               failed);
   TR_TRY_GOTO(trace_and_queue(comm, opts, ctx), failed);
   ctx->base.comm = comm;
@@ -325,7 +325,7 @@ void tr_context_destroy(tr_context **ctx)
   /* A rank that others still wait for must be found here, where it is watched:
    * launchers hang where a job ends while a rank finalises. */
   tr__comm *comm = (*ctx)->comm;
-  tr__board *board = comm->board;
+  tr__status_board *board = comm->board;
   tr__work_begin(board, TR__WORK_LEFT, 0);
   (void)comm->type->barrier(comm);
   /* Finalising waits too, so the board outlives the communicator. */

@@ -75,9 +75,9 @@ static tr_status sum_batches(tr_model *net, tr_loader *loader, batch_sums *sums)
   while (tr_loader_next(loader, &batch)) {
     TR_TRY(make_room(sums));
     TR_TRY(tr_model_forward(net, &batch));
-    tr__work_tick(net->ctx->comm->board);
-    TR_TRY(tr__model_local_sums(net,
-                                sums->values + sums->count * TR__TAIL_FAILED));
+    tr__status_heartbeat(net->ctx->comm->board);
+    TR_TRY(
+        tr__loss_local_sums(net, sums->values + sums->count * TR__TAIL_FAILED));
     sums->count++;
   }
   return tr_loader_status(loader);
@@ -163,7 +163,7 @@ evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
 tr_status
 tr__evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
 {
-  const tr__board *board = net->ctx->comm->board;
+  const tr__status_board *board = net->ctx->comm->board;
   tr__work before = tr__work_begin(board, TR__WORK_EVALUATION, 0);
   tr_status status = evaluate(net, loader, loss, accuracy);
   tr__work_end(board, before);

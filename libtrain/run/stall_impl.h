@@ -2,7 +2,7 @@
 #ifndef TR_STALL_IMPL_H
 #define TR_STALL_IMPL_H
 
-#include "core/board_impl.h"
+#include "core/status_board_impl.h"
 
 /* What one rank's watchdog knows. */
 typedef struct tr__sight {
@@ -14,7 +14,7 @@ typedef struct tr__sight {
   double limit_s;
   int stopped;   /* where nobody can be seen: the rank, + 1, of a process of the
                     job that is stopped; 0: unknown */
-  long long now; /* tr__board_now() */
+  long long now; /* tr__status_now() */
   const char *host; /* said where there are several; may be NULL */
 } tr__sight;
 

@@ -266,8 +266,8 @@ try_step(tr_trainer *trainer, const tr_batch *batch, bool *is_back)
   tr_model *net = trainer->opts.model;
   *is_back = false;
   TR_TRY(tr_model_forward(net, batch));
-  TR_TRY(tr__model_backward_summed(net));
-  TR_TRY(tr__model_mean_loss(net, &trainer->report.train_loss));
+  TR_TRY(tr__sync_backward(net));
+  TR_TRY(tr__loss_mean(net, &trainer->report.train_loss));
   TR_TRY(check_loss(trainer, trainer->report.train_loss));
   tr_status status = tr_optimizer_step(trainer->opts.optimizer);
   if (status == TR_ENUMERIC && rolls_back(&trainer->opts)) {
@@ -472,7 +472,7 @@ static tr_status steps(tr_trainer *trainer, bool *is_epoch_over)
   }
   store->may_defer = false;
   TR_TRY(status);
-  return tr__overlap_settle(trainer->opts.model);
+  return tr__sync_wait_values(trainer->opts.model);
 }
 
 static tr_status train(tr_trainer *trainer)
@@ -607,7 +607,7 @@ static tr_status fit(tr_trainer *trainer, tr_report *report)
 
 tr_status tr_trainer_fit(tr_trainer *trainer, tr_report *report)
 {
-  const tr__board *board = trainer->ctx->comm->board;
+  const tr__status_board *board = trainer->ctx->comm->board;
   tr__work before = tr__work_begin(board, TR__WORK_TRAINER, 0);
   tr_status status = fit(trainer, report);
   tr__work_end(board, before);

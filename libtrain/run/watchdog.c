@@ -29,9 +29,9 @@ struct tr__watchdog {
   pthread_cond_t wake;
   bool is_over;
   double limit_s, look_s;
-  tr__board *first;       /* before the communicator has one */
-  const tr__board *board; /* NULL: none */
-  tr__seen *seen;         /* [board->count], as the last look saw them */
+  tr__status_board *first;       /* before the communicator has one */
+  const tr__status_board *board; /* NULL: none */
+  tr__seen *seen;                /* [board->count], as the last look saw them */
   char host[64];
   /* of the wait that is counted */
   long long last;  /* look */
@@ -66,9 +66,10 @@ static void write_line(const char *text)
 
 /* The first of the node to come here speaks; the others wait until it has, and
  * speak where it does not. */
-static _Noreturn void end_job(const tr__board *board, const tr__stall *stall)
+static _Noreturn void end_job(const tr__status_board *board,
+                              const tr__stall *stall)
 {
-  tr__line *first = tr__board_line(board, 0);
+  tr__rank_status *first = tr__rank_status_of(board, 0);
   bool is_mine = atomic_exchange(&first->claimed, 1) == 0;
   double held = 0;
   while (!is_mine && atomic_load(&first->spoken) == 0 && held < hold_s) {
@@ -91,7 +92,7 @@ static void read_board(tr__watchdog *dog, double passed)
 {
   for (int i = 0; i < dog->board->count; i++) {
     tr__seen *seen = &dog->seen[i], before = *seen;
-    tr__board_read(dog->board, i, seen);
+    tr__status_read(dog->board, i, seen);
     bool is_still = num_calls(seen) == num_calls(&before) &&
                     seen->polls == before.polls &&
                     seen->is_waiting == before.is_waiting;
@@ -110,9 +111,9 @@ static long long mark_of(const tr__watchdog *dog)
   return mark;
 }
 
-static void show_life(const tr__board *board, long long now)
+static void show_life(const tr__status_board *board, long long now)
 {
-  atomic_store(&tr__board_line(board, board->own)->alive, now);
+  atomic_store(&tr__rank_status_of(board, board->own)->alive, now);
 }
 
 /* Before ranks share a board, the processes of the job tell who is stopped, and
@@ -131,8 +132,8 @@ static void look_at_processes(tr__sight *sight, tr__stall *stall)
 /* One look. A judgement needs a wait that was there at the look before. */
 static void look(tr__watchdog *dog)
 {
-  const tr__board *board = dog->board;
-  long long now = tr__board_now();
+  const tr__status_board *board = dog->board;
+  long long now = tr__status_now();
   double passed = (double)(now - dog->last) * 1e-9;
   passed = passed < dog->look_s + late_s ? passed : dog->look_s;
   dog->last = now;
@@ -168,7 +169,7 @@ static void look(tr__watchdog *dog)
 
 static struct timespec next_look(const tr__watchdog *dog)
 {
-  long long at = tr__board_now() + (long long)(dog->look_s * 1e9);
+  long long at = tr__status_now() + (long long)(dog->look_s * 1e9);
   return (struct timespec){.tv_sec = (time_t)(at / 1000000000),
                            .tv_nsec = (long)(at % 1000000000)};
 }
@@ -222,10 +223,10 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out)
   look_s = look_s < longest_look_s ? look_s : longest_look_s;
   dog->look_s = look_s > shortest_look_s ? look_s : shortest_look_s;
   gethostname(dog->host, sizeof dog->host - 1);
-  dog->first = tr__board_create(rank, 1);
+  dog->first = tr__status_board_create(rank, 1);
   dog->seen = calloc(1, sizeof *dog->seen);
   dog->board = dog->first;
-  dog->last = tr__board_now();
+  dog->last = tr__status_now();
   bool has_memory = dog->first != NULL && dog->seen != NULL;
   tr__work_begin(dog->first, TR__WORK_SETUP, 0);
   tr__call_begin(dog->first, call, 0);
@@ -241,7 +242,7 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out)
   return TR_OK;
 }
 
-void tr__watchdog_see(tr__watchdog *dog, const tr__board *board)
+void tr__watchdog_see(tr__watchdog *dog, const tr__status_board *board)
 {
   if (dog == NULL) {
     return;
@@ -255,7 +256,7 @@ void tr__watchdog_see(tr__watchdog *dog, const tr__board *board)
   dog->waited_s = 0;
   dog->mark = -1;
   if (board != NULL) {
-    show_life(board, tr__board_now());
+    show_life(board, tr__status_now());
   }
   pthread_mutex_unlock(&dog->mutex);
 }

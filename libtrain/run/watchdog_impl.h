@@ -2,7 +2,7 @@
 #ifndef TR_WATCHDOG_IMPL_H
 #define TR_WATCHDOG_IMPL_H
 
-#include "core/board_impl.h"
+#include "core/status_board_impl.h"
 
 typedef struct tr__watchdog tr__watchdog;
 
@@ -19,7 +19,7 @@ tr__watchdog_start(double limit_s, int rank, tr__call call, tr__watchdog **out);
 
 /* tr__watchdog_see - look at this board from now on; NULL: at none, until the
  * next. The board stays the caller's. */
-void tr__watchdog_see(tr__watchdog *dog, const tr__board *board);
+void tr__watchdog_see(tr__watchdog *dog, const tr__status_board *board);
 
 /* tr__watchdog_stop - end the thread. dog may be NULL. */
 void tr__watchdog_stop(tr__watchdog **dog);

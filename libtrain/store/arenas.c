@@ -12,8 +12,8 @@ tr_status tr__store_alloc(tr__store *store)
   size_t bytes = (size_t)store->value_count * size;
   TR_TRY(backend->type->alloc(backend, bytes, &store->values));
   if (tr__is_half(ctx->compute)) {
-    bytes = tr__store_half_bytes(store);
-    TR_TRY(backend->type->alloc(backend, bytes, &store->halves));
+    bytes = tr__store_values16_bytes(store);
+    TR_TRY(backend->type->alloc(backend, bytes, &store->values16));
   }
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
   const tr__step_block block = {.loss_scale = tr__first_loss_scale(ctx)};
@@ -59,7 +59,7 @@ static size_t value_bytes(const tr__store *store)
   return (size_t)store->value_count * tr_dtype_size(store->ctx->dtype);
 }
 
-tr_status tr__store_share_values(tr__store *store, bool can)
+tr_status tr__store_use_shared_memory(tr__store *store, bool can)
 {
   tr__comm *comm = store->ctx->comm;
   tr__backend *backend = store->ctx->backend;
@@ -90,10 +90,12 @@ void tr__store_release(tr__store *store)
   if (store->ctx != NULL) {
     tr__backend *backend = store->ctx->backend;
     backend->type->free(backend, store->block, sizeof(tr__step_block));
-    backend->type->free(backend, store->earlier, tr__store_grad_bytes(store));
+    backend->type->free(backend, store->micro_batch_sums,
+                        tr__store_grad_bytes(store));
     release_arena(store, store->grads, store->grads_are_shared,
                   tr__store_grad_bytes(store));
-    backend->type->free(backend, store->halves, tr__store_half_bytes(store));
+    backend->type->free(backend, store->values16,
+                        tr__store_values16_bytes(store));
     release_arena(store, store->values, store->values_are_shared,
                   value_bytes(store));
   }

@@ -48,16 +48,16 @@ tr__tensor tr__store_flat(const tr__store *store,
 
 void tr__store_refresh(tr__store *store, tr__stream *stream)
 {
-  if (store->halves == NULL || !store->halves_are_stale) {
+  if (store->values16 == NULL || !store->values16_are_stale) {
     return;
   }
   const int64_t count = store->value_count;
   stream->backend->ops.cast(
       stream,
       &(tr__cast_args){
-          .y = tr__tensor_of(store->halves, store->ctx->compute, 1, &count),
+          .y = tr__tensor_of(store->values16, store->ctx->compute, 1, &count),
           .x = tr__store_flat(store, store->values, 0, count)});
-  store->halves_are_stale = false;
+  store->values16_are_stale = false;
 }
 
 tr__tensor

@@ -105,16 +105,16 @@ typedef struct tr__store {
   int64_t count;       /* elements of gradients and slots, without the tail */
   int64_t value_count; /* of values: what is not trained lies behind */
   void *values;        /* backend memory: value_count elements of ctx->dtype */
-  void *halves;        /* in mixed precision the values once more, as
+  void *values16;      /* in mixed precision the values once more, as
                           ctx->compute, for products; else NULL */
-  bool halves_are_stale;  /* the values have changed since */
-  void *grads;            /* count + TR__TAIL_COUNT elements */
-  bool values_are_shared; /* they are the communicator's memory */
+  bool values16_are_stale; /* the values have changed since */
+  void *grads;             /* count + TR__TAIL_COUNT elements */
+  bool values_are_shared;  /* they are the communicator's memory */
   bool grads_are_shared;
-  void *block;            /* one tr__step_block */
-  bool grads_are_clear;   /* the next backward sets instead of adding */
-  bool grads_are_reduced; /* they are the sums over all ranks */
-  bool grads_are_spread;  /* but on each rank only those of its share */
+  void *block;                /* one tr__step_block */
+  bool grads_are_clear;       /* the next backward sets instead of adding */
+  bool grads_are_reduced;     /* they are the sums over all ranks */
+  bool grads_are_partitioned; /* but on each rank only those of its share */
   const struct tr__partition
       *partition;     /* of the optimizer whose state is spread over
                                      the ranks; NULL: there is none */
@@ -122,9 +122,10 @@ typedef struct tr__store {
   size_t state_bytes; /* of optimizers on this rank */
   size_t whole_state_bytes; /* what that would be, were nothing spread */
   int64_t num_forwards;     /* in training, since the last step */
-  void *earlier; /* with virtual shards: gradients of batches before this one,
+  void *
+      micro_batch_sums; /* with virtual shards: gradients of batches before this one,
                     summed over ranks; NULL where there have been none */
-  bool has_earlier;
+  bool has_micro_batch_sums;
   double planned;      /* the weight that the seeds divided by */
   int64_t num_steps;   /* optimizer steps; rides in the tail */
   tr__bucket *buckets; /* owned */
@@ -143,8 +144,8 @@ static inline void tr__store_clear_grads(tr__store *store)
   store->grads_are_clear = true;
   store->num_forwards = 0;
   store->grads_are_reduced = false;
-  store->grads_are_spread = false;
-  store->has_earlier = false;
+  store->grads_are_partitioned = false;
+  store->has_micro_batch_sums = false;
 }
 
 /* tr__store_param - a parameter by name, or NULL. */
@@ -177,8 +178,8 @@ static inline double tr__first_loss_scale(const tr_context *ctx)
   return ctx->compute == TR_F16 ? 65536 : 1;
 }
 
-/* tr__store_half_bytes - of halves. */
-static inline size_t tr__store_half_bytes(const tr__store *store)
+/* tr__store_values16_bytes - of halves. */
+static inline size_t tr__store_values16_bytes(const tr__store *store)
 {
   return (size_t)store->value_count * sizeof(uint16_t);
 }
@@ -187,7 +188,7 @@ static inline size_t tr__store_half_bytes(const tr__store *store)
  * tr__store_refresh - before they are computed with. */
 static inline void tr__store_changed(tr__store *store)
 {
-  store->halves_are_stale = true;
+  store->values16_are_stale = true;
 }
 
 void tr__store_refresh(tr__store *store, tr__stream *stream);
@@ -227,9 +228,9 @@ tr_status tr__store_alloc_grads(tr__store *store);
 size_t tr__store_grad_bytes(const tr__store *store); /* with the tail */
 void tr__store_release(tr__store *store);
 
-/* tr__store_share_values - move the values to memory that the ranks of a node
+/* tr__store_use_shared_memory - move the values to memory that the ranks of a node
  * share, where there is any and all of them `can`. Collective. */
-tr_status tr__store_share_values(tr__store *store, bool can);
+tr_status tr__store_use_shared_memory(tr__store *store, bool can);
 
 /* tr__store_hash - XXH3-64 of the values, with or without buffers: see
  * tr_model_params_hash(). */

@@ -3,7 +3,7 @@
 #include "sync/sync_impl.h"
 
 /* This rank's flags in the tail, behind the sums that backward put there. */
-void tr__model_upload_flags(tr_model *net)
+void tr__sync_upload_flags(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   /* Small, so that the sums of squares are exact in single precision for tens
@@ -67,14 +67,14 @@ static tr_status share_buffers(tr_model *net)
     ctx->backend->ops.fill(&ctx->backend->stream,
                            &(tr__fill_args){.y = buffers});
   }
-  return tr__allreduce_arena(ctx, buffers.data, count, ctx->dtype);
+  return tr__staged_allreduce(ctx, buffers.data, count, ctx->dtype);
 }
 
-tr_status tr__model_take_sums(tr_model *net)
+tr_status tr__sync_take_sums(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
-  tr__model_add_parts(net);
+  tr__micro_batch_finish(net);
   tr__store_add_uses(store);
   tr_status status = tr__read_tail(net, tr__store_tail(store).data);
   if (status != TR_OK && ctx->pending != TR_OK) {
@@ -83,7 +83,7 @@ tr_status tr__model_take_sums(tr_model *net)
   }
   TR_TRY(status);
   store->grads_are_reduced = true;
-  store->grads_are_spread = store->partition != NULL;
+  store->grads_are_partitioned = store->partition != NULL;
   net->sums_are_known = true;
   /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
@@ -106,11 +106,11 @@ tr_status tr_model_allreduce_grads(tr_model *net)
            "tr_model_allreduce_grads: called twice for one step");
   tr__work before =
       tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
-  tr__model_upload_flags(net);
-  tr__model_drop_empty(net, 0, store->count);
-  tr_status status = tr__store_reduce_grads(store);
+  tr__sync_upload_flags(net);
+  tr__micro_batch_drop_empty(net, 0, store->count);
+  tr_status status = tr__sync_reduce_grads(store);
   if (status == TR_OK) {
-    status = tr__model_take_sums(net);
+    status = tr__sync_take_sums(net);
   }
   tr__work_end(net->ctx->comm->board, before);
   return tr_error_push(status, __FILE__, __LINE__);

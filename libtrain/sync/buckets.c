@@ -70,13 +70,15 @@ static void add(tr__store *store, tr__bucket bucket, int64_t least)
   for (int64_t i = 0; i < parts; i++) {
     int64_t lines = count / TR__PARAM_ALIGN;
     store->buckets[store->num_buckets++] = (tr__bucket){
-        .begin = bucket.begin + TR__PARAM_ALIGN * tr__part(lines, i, parts),
-        .end = bucket.begin + TR__PARAM_ALIGN * tr__part(lines, i + 1, parts),
+        .begin =
+            bucket.begin + TR__PARAM_ALIGN * tr__even_split(lines, i, parts),
+        .end = bucket.begin +
+               TR__PARAM_ALIGN * tr__even_split(lines, i + 1, parts),
         .node = bucket.node};
   }
 }
 
-tr_status tr__store_cut_buckets(tr_model *net)
+tr_status tr__sync_make_buckets(tr_model *net)
 {
   tr__store *store = &net->store;
   int64_t element = (int64_t)tr_dtype_size(net->ctx->dtype);

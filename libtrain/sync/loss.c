@@ -23,7 +23,7 @@ tr_status tr__read_tail(tr_model *net, const void *tail)
   return TR_OK;
 }
 
-tr_status tr__model_local_sums(tr_model *net, double *sums)
+tr_status tr__loss_local_sums(tr_model *net, double *sums)
 {
   TR_TRY(tr__read_tail(net, net->sums));
   memcpy(sums, net->known, TR__TAIL_FAILED * sizeof *sums);
@@ -53,7 +53,7 @@ static double weighted_mean(const tr_model *net, double sum)
   return weight != 0 ? sum / weight : 0;
 }
 
-tr_status tr__model_mean_loss(tr_model *net, double *loss)
+tr_status tr__loss_mean(tr_model *net, double *loss)
 {
   *loss = 0;
   TR_TRY(know_sums(net, "tr_model_loss"));
@@ -63,7 +63,7 @@ tr_status tr__model_mean_loss(tr_model *net, double *loss)
 
 tr_status tr_model_loss(tr_model *net, double *loss)
 {
-  TR_TRY(tr__model_mean_loss(net, loss));
+  TR_TRY(tr__loss_mean(net, loss));
   if (!(fabs(*loss) < TR__SENSELESS_MEAN)) {
     tr__suspect_warn(net->ctx, "the loss has no sense");
   }

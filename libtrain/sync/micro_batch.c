@@ -10,10 +10,10 @@ static tr__tensor grads(const tr__store *store)
 
 static bool is_cut(const tr_context *ctx)
 {
-  return ctx->comm->cut.total > 0 && ctx->comm->size > 1;
+  return ctx->comm->shards.total > 0 && ctx->comm->size > 1;
 }
 
-void tr__model_drop_empty(tr_model *net, int64_t begin, int64_t end)
+void tr__micro_batch_drop_empty(tr_model *net, int64_t begin, int64_t end)
 {
   tr_context *ctx = net->ctx;
   const tr__store *store = &net->store;
@@ -29,14 +29,15 @@ static tr_status make_room(tr__store *store)
 {
   tr__backend *backend = store->ctx->backend;
   size_t bytes = tr__store_grad_bytes(store);
-  if (store->earlier != NULL) {
+  if (store->micro_batch_sums != NULL) {
     return TR_OK;
   }
-  return tr__agree(store->ctx->comm,
-                   backend->type->alloc(backend, bytes, &store->earlier));
+  return tr__agree(
+      store->ctx->comm,
+      backend->type->alloc(backend, bytes, &store->micro_batch_sums));
 }
 
-tr_status tr__model_end_part(tr_model *net)
+tr_status tr__micro_batch_begin(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
@@ -44,36 +45,37 @@ tr_status tr__model_end_part(tr_model *net)
     return TR_OK;
   }
   TR_TRY(make_room(store));
-  tr__model_drop_empty(net, 0, store->count);
+  tr__micro_batch_drop_empty(net, 0, store->count);
   int64_t count = store->count + TR__TAIL_COUNT;
-  TR_TRY(tr__allreduce_arena(ctx, store->grads, count, ctx->dtype));
+  TR_TRY(tr__staged_allreduce(ctx, store->grads, count, ctx->dtype));
   tr__stream *stream = &ctx->backend->stream;
   tr__tensor all = tr__store_flat(store, store->grads, 0, count);
-  tr__tensor earlier = tr__store_flat(store, store->earlier, 0, count);
+  tr__tensor earlier = tr__store_flat(store, store->micro_batch_sums, 0, count);
   /* To -0 every number can be added, and is itself. */
-  if (!store->has_earlier) {
+  if (!store->has_micro_batch_sums) {
     ctx->backend->ops.fill(stream,
                            &(tr__fill_args){.y = earlier, .value = -0.0});
   }
   ctx->backend->ops.add(stream, &(tr__add_args){.y = earlier, .x = all});
-  store->has_earlier = true;
+  store->has_micro_batch_sums = true;
   ctx->backend->ops.fill(stream,
                          &(tr__fill_args){.y = grads(store), .value = -0.0});
   ctx->backend->ops.fill(stream, &(tr__fill_args){.y = tr__store_tail(store)});
   return TR_OK;
 }
 
-void tr__model_add_parts(tr_model *net)
+void tr__micro_batch_finish(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
-  if (!store->has_earlier) {
+  if (!store->has_micro_batch_sums) {
     return;
   }
-  store->has_earlier = false;
+  store->has_micro_batch_sums = false;
   int64_t count = store->count + TR__TAIL_FAILED;
   ctx->backend->ops.add(
       &ctx->backend->stream,
-      &(tr__add_args){.y = tr__store_flat(store, store->grads, 0, count),
-                      .x = tr__store_flat(store, store->earlier, 0, count)});
+      &(tr__add_args){
+          .y = tr__store_flat(store, store->grads, 0, count),
+          .x = tr__store_flat(store, store->micro_batch_sums, 0, count)});
 }

@@ -24,18 +24,18 @@ static void drop_empty(tr_model *net, const tr__transfer *sum)
 {
   size_t bytes = (size_t)((char *)sum->buf - (char *)net->store.grads);
   int64_t begin = (int64_t)(bytes / tr_dtype_size(sum->dtype));
-  tr__model_drop_empty(net, begin,
-                       tr__min(begin + sum->count, net->store.count));
+  tr__micro_batch_drop_empty(net, begin,
+                             tr__min(begin + sum->count, net->store.count));
 }
 
 static void release(tr_model *net, int number)
 {
   tr_context *ctx = net->ctx;
-  tr__transfer sum = tr__store_sum(&net->store, number);
+  tr__transfer sum = tr__sync_transfer(&net->store, number);
   void *data = sum.buf;
   drop_empty(net, &sum);
   sum.buf = on_host(net, data);
-  tr__ready_for_sum(ctx, data, &sum);
+  tr__stage_in(ctx, data, &sum);
   tr__queue_push(ctx->queue, &sum, number);
   net->overlap.num_released++;
 }
@@ -47,7 +47,7 @@ void tr__overlap_pass(tr_model *net, int node)
   if (!overlap->is_on) {
     return;
   }
-  while (overlap->num_released < tr__store_num_sums(store) - 1 &&
+  while (overlap->num_released < tr__sync_num_transfers(store) - 1 &&
          store->buckets[overlap->num_released].node >= node) {
     release(net, overlap->num_released);
   }
@@ -68,8 +68,8 @@ static void unstage(tr_model *net)
 static tr_status finish(tr_model *net)
 {
   tr_context *ctx = net->ctx;
-  tr__model_upload_flags(net);
-  release(net, tr__store_num_sums(&net->store) - 1);
+  tr__sync_upload_flags(net);
+  release(net, tr__sync_num_transfers(&net->store) - 1);
   tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   double begin = tr__timeline_begin(ctx->timeline);
   tr_status status = tr__queue_wait(ctx->queue);
@@ -77,10 +77,10 @@ static tr_status finish(tr_model *net)
   TR_TRY(status);
   tr__timeline_end(ctx->timeline, begin, "wait", "gradients");
   unstage(net);
-  return tr__model_take_sums(net);
+  return tr__sync_take_sums(net);
 }
 
-tr_status tr__model_backward_summed(tr_model *net)
+tr_status tr__sync_backward(tr_model *net)
 {
   tr__overlap *overlap = &net->overlap;
   if (net->ctx->comm->size == 1) {
@@ -119,13 +119,13 @@ void tr__overlap_await(tr_model *net, const tr__node *node)
   int64_t first = first_read(net, node);
   if (first < INT64_MAX && net->overlap.status == TR_OK) {
     double begin = tr__timeline_begin(net->ctx->timeline);
-    net->overlap.status = tr__store_await(&net->store, first);
+    net->overlap.status = tr__sync_wait_for(&net->store, first);
     tr__timeline_end(net->ctx->timeline, begin, "wait", "parameters");
   }
 }
 
 /* The queue tells its failure once more. */
-tr_status tr__overlap_settle(tr_model *net)
+tr_status tr__sync_wait_values(tr_model *net)
 {
   if (net->store.partition == NULL) {
     return TR_OK;
@@ -140,7 +140,7 @@ tr_status tr__overlap_create(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   const tr__store *store = &net->store;
-  TR_TRY(tr__store_cut_buckets(net));
+  TR_TRY(tr__sync_make_buckets(net));
   TR_TRY(tr__queue_reserve(ctx->queue, store->num_buckets + 1));
   bool is_visible =
       ctx->backend->type->host_view(ctx->backend, store->grads) != NULL;
@@ -166,8 +166,9 @@ const tr__step_hooks *tr__sync_hooks(void)
   static const tr__step_hooks hooks = {.create = tr__overlap_create,
                                        .release = tr__overlap_release,
                                        .before_node = tr__overlap_await,
-                                       .after_forward = tr__overlap_settle,
-                                       .begin_micro_batch = tr__model_end_part,
+                                       .after_forward = tr__sync_wait_values,
+                                       .begin_micro_batch =
+                                           tr__micro_batch_begin,
                                        .after_node = tr__overlap_pass};
   return &hooks;
 }

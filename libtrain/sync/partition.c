@@ -7,7 +7,7 @@
  * num_ranks of them as items allow, so that what one bucket could not give to a
  * rank the next one does. *item is the first of the bucket, and then of the
  * next one. */
-static void cut_bucket(const tr__cuts *cuts,
+static void cut_bucket(const tr__partition_spec *cuts,
                        tr__partition *out,
                        int bucket,
                        int64_t *item,
@@ -19,7 +19,7 @@ static void cut_bucket(const tr__cuts *cuts,
   for (int r = 0; r < out->num_ranks; r++) {
     bool is_last = r == out->num_ranks - 1;
     int64_t wanted = whole.begin - before[r + 1] +
-                     tr__part(whole.end, r + 1, out->num_ranks);
+                     tr__even_split(whole.end, r + 1, out->num_ranks);
     while (i < cuts->count && cuts->begins[i] < whole.end &&
            (is_last || 2 * wanted >= cuts->begins[i] + cuts->begins[i + 1])) {
       i++;
@@ -47,8 +47,9 @@ static tr__partition *allocate(size_t num_ranks, size_t num_buckets)
   return made;
 }
 
-tr_status
-tr__partition_create(const tr__cuts *cuts, int num_ranks, tr__partition **out)
+tr_status tr__partition_create(const tr__partition_spec *cuts,
+                               int num_ranks,
+                               tr__partition **out)
 {
   int64_t *before = calloc((size_t)num_ranks + 1, sizeof *before), item = 0;
   *out = allocate((size_t)num_ranks, (size_t)cuts->num_buckets);

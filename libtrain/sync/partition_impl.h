@@ -14,20 +14,21 @@ typedef struct tr__partition {
 } tr__partition;
 
 /* Where an arena may be cut. */
-typedef struct tr__cuts {
+typedef struct tr__partition_spec {
   const tr__range *buckets; /* [num_buckets], which begin where items do */
   int num_buckets;
   int64_t *begins; /* [count + 1], ascending: of the items that stay whole, and
                       the arena's end */
   int64_t count;
-} tr__cuts;
+} tr__partition_spec;
 
 /* tr__partition_create - the same on all ranks that give the same.
  *
  * A rank's range of a bucket is a run of items, in the order of ranks. No rank
  * has more than 1/num_ranks of the arena and two items. */
-tr_status
-tr__partition_create(const tr__cuts *cuts, int num_ranks, tr__partition **out);
+tr_status tr__partition_create(const tr__partition_spec *cuts,
+                               int num_ranks,
+                               tr__partition **out);
 
 void tr__partition_destroy(tr__partition **partition);
 

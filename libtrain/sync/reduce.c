@@ -13,7 +13,7 @@ transfer_of(const tr__store *store, void *arena, tr__range elements)
       .dtype = store->ctx->dtype};
 }
 
-int tr__store_num_sums(const tr__store *store)
+int tr__sync_num_transfers(const tr__store *store)
 {
   return store->num_buckets + tr__store_tail_is_apart(store);
 }
@@ -25,7 +25,7 @@ static tr__range elements_of(const tr__store *store, int bucket)
                                   : (tr__range){b->begin, b->end};
 }
 
-tr__transfer tr__store_sum(const tr__store *store, int i)
+tr__transfer tr__sync_transfer(const tr__store *store, int i)
 {
   const tr__partition *p = store->partition;
   bool is_bucket = i < store->num_buckets;
@@ -33,29 +33,29 @@ tr__transfer tr__store_sum(const tr__store *store, int i)
   if (!is_bucket) {
     elements.begin = elements.end;
   }
-  if (i == tr__store_num_sums(store) - 1) {
+  if (i == tr__sync_num_transfers(store) - 1) {
     elements.end = store->count + TR__TAIL_COUNT;
   }
   tr__transfer sum = transfer_of(store, store->grads, elements);
   sum.wire = is_bucket ? store->ctx->wire : 0;
   if (p != NULL && is_bucket) {
     sum.kind = TR__REDUCE_SCATTER;
-    sum.ends_later = true; /* with the tail's */
+    sum.skip_exit_barrier = true; /* with the tail's */
     sum.slices = p->slices + (int64_t)i * p->num_ranks;
   }
   return sum;
 }
 
-tr_status tr__store_reduce_grads(tr__store *store)
+tr_status tr__sync_reduce_grads(tr__store *store)
 {
   tr_context *ctx = store->ctx;
   if (!tr__store_tail_is_apart(store)) {
-    return tr__allreduce_arena(ctx, store->grads, store->count + TR__TAIL_COUNT,
-                               ctx->dtype);
+    return tr__staged_allreduce(ctx, store->grads,
+                                store->count + TR__TAIL_COUNT, ctx->dtype);
   }
-  for (int i = 0; i < tr__store_num_sums(store); i++) {
-    const tr__transfer sum = tr__store_sum(store, i);
-    TR_TRY(tr__transfer_arena(ctx, &sum));
+  for (int i = 0; i < tr__sync_num_transfers(store); i++) {
+    const tr__transfer sum = tr__sync_transfer(store, i);
+    TR_TRY(tr__staged_transfer(ctx, &sum));
   }
   return TR_OK;
 }
@@ -64,7 +64,7 @@ tr_status tr__store_reduce_grads(tr__store *store)
  * write into the others' values before these have read the old ones: they have
  * when the tail's sum has ended, if nothing comes between, or the first of
  * these transfers has begun. */
-tr_status tr__store_gather_values(tr__store *store)
+tr_status tr__sync_gather_values(tr__store *store)
 {
   tr_context *ctx = store->ctx;
   tr__backend *backend = ctx->backend;
@@ -77,20 +77,20 @@ tr_status tr__store_gather_values(tr__store *store)
   for (int b = p->num_buckets - 1; b >= 0; b--) {
     tr__transfer t = transfer_of(store, store->values, p->buckets[b]);
     t.kind = TR__ALLGATHER;
-    t.is_ready = is_deferred || has_begun;
-    t.ends_later = !is_deferred && b > 0;
+    t.skip_entry_barrier = is_deferred || has_begun;
+    t.skip_exit_barrier = !is_deferred && b > 0;
     t.slices = p->slices + (int64_t)b * p->num_ranks;
     has_begun |= t.count > 0;
     if (is_deferred) {
       tr__queue_push(ctx->queue, &t, b);
     } else {
-      TR_TRY(tr__transfer_arena(ctx, &t));
+      TR_TRY(tr__staged_transfer(ctx, &t));
     }
   }
   return TR_OK;
 }
 
-tr_status tr__store_await(tr__store *store, int64_t element)
+tr_status tr__sync_wait_for(tr__store *store, int64_t element)
 {
   const tr__partition *p = store->partition;
   if (p == NULL || tr__queue_is_empty(store->ctx->queue)) {

@@ -45,7 +45,7 @@ static void poison(void *values, int64_t count, tr_dtype dtype)
   }
 }
 
-void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to)
+void tr__stage_in(tr_context *ctx, void *data, const tr__transfer *to)
 {
   tr__backend *backend = ctx->backend;
   size_t bytes = (size_t)to->count * tr_dtype_size(to->dtype);
@@ -60,7 +60,7 @@ void tr__ready_for_sum(tr_context *ctx, void *data, const tr__transfer *to)
   }
 }
 
-tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer)
+tr_status tr__staged_transfer(tr_context *ctx, const tr__transfer *transfer)
 {
   static const char *const names[] = {[TR__ALLREDUCE] = "all-reduce",
                                       [TR__REDUCE_SCATTER] = "reduce-scatter",
@@ -74,7 +74,7 @@ tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer)
   /* Buckets that backward has handed on come first, on all ranks. */
   TR_TRY(tr__queue_wait(ctx->queue));
   TR_TRY(host_buffer(ctx, transfer->buf, bytes, &on_host.buf));
-  tr__ready_for_sum(ctx, transfer->buf, &on_host);
+  tr__stage_in(ctx, transfer->buf, &on_host);
   tr__request *request;
   double begin = tr__timeline_begin(ctx->timeline);
   TR_TRY(comm->type->start(comm, &on_host, &request));
@@ -88,8 +88,8 @@ tr_status tr__transfer_arena(tr_context *ctx, const tr__transfer *transfer)
 }
 
 tr_status
-tr__allreduce_arena(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
+tr__staged_allreduce(tr_context *ctx, void *data, int64_t count, tr_dtype dtype)
 {
-  return tr__transfer_arena(
+  return tr__staged_transfer(
       ctx, &(tr__transfer){.buf = data, .count = count, .dtype = dtype});
 }

@@ -225,7 +225,7 @@ one_step(manner how, tr_model *net, tr_optimizer *opt, const tr_batch *batch)
   double begin = now(), loss;
   TR_MUST(tr_model_forward(net, batch));
   if (how == OVERLAP) {
-    TR_MUST(tr__model_backward_summed(net));
+    TR_MUST(tr__sync_backward(net));
   } else {
     TR_MUST(tr_model_backward(net));
   }
@@ -361,7 +361,7 @@ static void report(const bench *b)
               "\"samples_per_s\":%.1f,\"peak_rss_mib\":%.1f,"
               "\"longest_poll_gap_ms\":%.4f}",
               b->s->workload->name, tr_context_size(b->ctx),
-              tr__pool_num_threads(b->ctx->pool), 1e3 * middle, 1e3 * times[0],
+              tr__threads_count(b->ctx->pool), 1e3 * middle, 1e3 * times[0],
               (double)b->s->batch / middle, (double)usage.ru_maxrss / 1024,
               1e3 * tr__queue_longest_gap(b->ctx->queue));
 }

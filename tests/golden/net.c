@@ -239,12 +239,12 @@ static void fill_samples(golden_net *net,
 tr_batch golden_batch(golden_net *net, const golden_batch_opts *opts)
 {
   int rank = tr_context_rank(net->ctx), size = tr_context_size(net->ctx);
-  tr_batch batch = {.first = tr__part(opts->count, rank, size),
+  tr_batch batch = {.first = tr__even_split(opts->count, rank, size),
                     .global_count = opts->count,
                     .inputs = {net->x},
                     .targets = {net->y},
                     .weights = opts->weighted ? net->w : NULL};
-  batch.count = tr__part(opts->count, rank + 1, size) - batch.first;
+  batch.count = tr__even_split(opts->count, rank + 1, size) - batch.first;
   fill_samples(net, opts, &batch);
   return batch;
 }

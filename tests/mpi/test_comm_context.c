@@ -153,7 +153,7 @@ static void test_threads_may_differ_between_ranks(void)
   tr_context *ctx;
   ASSERT_OK(tr_context_create(MPI_COMM_WORLD,
                               &(tr_context_opts){.threads = 1 + rank}, &ctx));
-  ASSERT_EQ(tr__pool_num_threads(ctx->pool), 1 + rank);
+  ASSERT_EQ(tr__threads_count(ctx->pool), 1 + rank);
   tr_context_destroy(&ctx);
 }
 
@@ -163,8 +163,7 @@ static void test_ranks_share_the_cpus_of_their_node(void)
   ASSERT_OK(tr_context_create(MPI_COMM_WORLD, NULL, &ctx));
   int sharers = ctx->comm->cpu_sharers;
   ASSERT(sharers >= 1 && sharers <= ctx->comm->size);
-  ASSERT_EQ(tr__pool_num_threads(ctx->pool),
-            tr__max(1, tr__num_cpus() / sharers));
+  ASSERT_EQ(tr__threads_count(ctx->pool), tr__max(1, tr__num_cpus() / sharers));
   tr_context_destroy(&ctx);
 }
 
@@ -180,7 +179,7 @@ static void sum_ones(tr_context *ctx, int count)
   size_t bytes = (size_t)count * sizeof *ones;
   ASSERT_OK(backend->type->alloc(backend, bytes, &data));
   backend->type->upload(&backend->stream, data, ones, bytes);
-  ASSERT_OK(tr__allreduce_arena(ctx, data, count, TR_F32));
+  ASSERT_OK(tr__staged_allreduce(ctx, data, count, TR_F32));
   ASSERT_OK(backend->type->download(&backend->stream, ones, data, bytes));
   for (int i = 0; i < count; i++) {
     ASSERT_EQ(ones[i], tr_context_size(ctx));
@@ -235,7 +234,7 @@ static void check_failed_device(const char *device)
   float values[5];
   ASSERT_OK(ctx->backend->type->alloc(ctx->backend, sizeof values, &data));
   const tr__backend_type *type = break_last_device(ctx);
-  ASSERT_OK(tr__allreduce_arena(ctx, data, 5, TR_F32));
+  ASSERT_OK(tr__staged_allreduce(ctx, data, 5, TR_F32));
   mend_device(ctx, type);
   ASSERT_OK(type->download(&ctx->backend->stream, values, data, sizeof values));
   if (ctx->comm->size > 1) {

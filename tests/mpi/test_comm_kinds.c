@@ -272,7 +272,7 @@ static bool keeps_order(const tr__comm *comm, const char *algorithm)
 static void check_cut(job *j, int64_t total)
 {
   tr__comm *comm = j->comm;
-  comm->cut = (tr__cut){total, j->first};
+  comm->shards = (tr__shard_map){total, j->first};
   for (int a = 0; a < NUM_ALGORITHMS; a++) {
     if (!keeps_order(comm, algorithms[a]) || !take(comm, algorithms[a])) {
       continue;
@@ -284,7 +284,7 @@ static void check_cut(job *j, int64_t total)
       run(j, 0);
     }
   }
-  comm->cut = (tr__cut){0, NULL};
+  comm->shards = (tr__shard_map){0, NULL};
 }
 
 static void test_a_cut_gives_the_bits_of_one_tree_over_all_shards(void)
@@ -325,12 +325,12 @@ static void test_an_algorithm_that_mixes_the_order_is_refused(void)
   for (int a = 2; a < 4; a++) {
     ASSERT_OK(tr__comm_set_algorithm(comm, algorithms[a]));
     cut_at_random(&j, 16, 0);
-    comm->cut = (tr__cut){16, j.first};
+    comm->shards = (tr__shard_map){16, j.first};
     ASSERT_FAILS(comm->type->start(comm, &sum, &request), TR_EUNSUPPORTED,
                  "cannot keep the order of sums");
     ASSERT_FAILS(tr__comm_set_algorithm(comm, algorithms[a]), TR_EUNSUPPORTED,
                  algorithms[a]);
-    comm->cut = (tr__cut){0, NULL};
+    comm->shards = (tr__shard_map){0, NULL};
   }
   ASSERT_OK(tr__comm_set_algorithm(comm, "direct"));
   move(comm, &sum);

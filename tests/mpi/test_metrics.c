@@ -87,8 +87,8 @@ static void add_rows(tr_class_metrics *metrics)
 {
   int rank = tr_context_rank(ctx), size = tr_context_size(ctx);
   for (int part = 0; part < 2; part++) {
-    int64_t begin = tr__part(ROWS, 2 * rank + part, 2 * size);
-    int64_t end = tr__part(ROWS, 2 * rank + part + 1, 2 * size);
+    int64_t begin = tr__even_split(ROWS, 2 * rank + part, 2 * size);
+    int64_t end = tr__even_split(ROWS, 2 * rank + part + 1, 2 * size);
     double logits[ROWS * CLASSES];
     int32_t targets[ROWS];
     fill(logits, (end - begin) * CLASSES, begin * CLASSES, 1);
@@ -176,8 +176,8 @@ static const double offset = 1e6;
 static void check_errors(void)
 {
   int rank = tr_context_rank(ctx), size = tr_context_size(ctx);
-  int64_t begin = tr__part(ROWS, rank, size);
-  int64_t end = tr__part(ROWS, rank + 1, size);
+  int64_t begin = tr__even_split(ROWS, rank, size);
+  int64_t end = tr__even_split(ROWS, rank + 1, size);
   double mean = 0, spread = 0, squared = 0, absolute = 0;
   for (int64_t i = 0; i < ROWS; i++) {
     double error = value(i, 2) - value(i, 3);

@@ -66,8 +66,9 @@ static void forward(job *j, int step, int64_t rows)
 {
   const int64_t row = CHANNELS * PLACES;
   int rank = j->ctx->comm->rank, size = j->ctx->comm->size;
-  tr_batch batch = {.first = tr__part(rows, rank, size), .global_count = rows};
-  batch.count = tr__part(rows, rank + 1, size) - batch.first;
+  tr_batch batch = {.first = tr__even_split(rows, rank, size),
+                    .global_count = rows};
+  batch.count = tr__even_split(rows, rank + 1, size) - batch.first;
   for (int64_t n = 0; n < batch.count; n++) {
     const tr__random random = {.seed = test_seed(),
                                .sample = batch.first + n,

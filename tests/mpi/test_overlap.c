@@ -125,7 +125,7 @@ static void train_step(run *r, const way *w, int number)
     ASSERT_OK(tr_model_backward(r->net));
     ASSERT_OK(tr_model_allreduce_grads(r->net));
   } else {
-    ASSERT_OK(tr__model_backward_summed(r->net));
+    ASSERT_OK(tr__sync_backward(r->net));
   }
   ASSERT_OK(tr_optimizer_step(r->opt));
 }

@@ -219,7 +219,7 @@ static void train(tr_context *ctx, const job_opts *opts, outcome *out)
     }
     ASSERT_OK(tr_model_loss(net, &out->loss[2 * step])); /* by itself */
     if (opts->overlaps) {
-      ASSERT_OK(tr__model_backward_summed(net));
+      ASSERT_OK(tr__sync_backward(net));
     } else {
       ASSERT_OK(tr_model_backward(net));
       ASSERT_OK(tr_model_allreduce_grads(net));

@@ -60,7 +60,7 @@ static double value_of(const trial *t, int rank, int64_t i)
 }
 
 /* Some ranks hold two shards and the others one, so that 2^k are cut. */
-static void make_cut(int size, int64_t *first, tr__cut *out)
+static void make_shards(int size, int64_t *first, tr__shard_map *out)
 {
   int64_t total = 1;
   while (total < size) {
@@ -70,7 +70,7 @@ static void make_cut(int size, int64_t *first, tr__cut *out)
     int64_t twice = tr__min(r, total - size);
     first[r] = r + twice;
   }
-  *out = (tr__cut){.total = total, .first = first};
+  *out = (tr__shard_map){.total = total, .first = first};
 }
 
 /* node(lo, hi) of backend/tree_impl.h by its definition, over the shards of the
@@ -78,7 +78,7 @@ static void make_cut(int size, int64_t *first, tr__cut *out)
 static double
 tree_sum(const tr__comm *comm, const trial *t, const int ranks[2], int64_t i)
 {
-  const int64_t *first = comm->cut.first;
+  const int64_t *first = comm->shards.first;
   int begin = ranks[0], end = ranks[1], mid = begin + 1;
   if (end - begin == 1) {
     return value_of(t, begin, i);
@@ -227,14 +227,14 @@ done:
 
 /* Sums in any order, or by the fixed tree, of both types. With many ranks only
  * the first and the last of these four. */
-static tr_status run_ways(tr__comm *comm, trial t, const tr__cut *cut)
+static tr_status run_ways(tr__comm *comm, trial t, const tr__shard_map *shards)
 {
   bool is_foreign = comm->algorithm == TR__ALGORITHM_MPI;
   int step = comm->size > FEW_RANKS ? 3 : 1;
   for (int way = 0; way < 4; way += step) {
     t.is_cut = way & 1;
     t.dtype = (t.count + way / 2) % 2 ? TR_F64 : TR_F32;
-    comm->cut = t.is_cut ? *cut : (tr__cut){.total = 0};
+    comm->shards = t.is_cut ? *shards : (tr__shard_map){.total = 0};
     /* Once in many segments. */
     comm->tr__int_limit =
         way == 3 && !is_foreign ? 1 + t.count / SEGMENTS : INT_MAX;
@@ -243,13 +243,13 @@ static tr_status run_ways(tr__comm *comm, trial t, const tr__cut *cut)
   return TR_OK;
 }
 
-static tr_status run_kinds(tr__comm *comm, const tr__cut *cut)
+static tr_status run_kinds(tr__comm *comm, const tr__shard_map *shards)
 {
   int num_counts = comm->size > FEW_RANKS ? 2 : NUM_COUNTS;
   for (int kind = TR__ALLREDUCE; kind <= TR__ALLGATHER; kind++) {
     for (int c = 0; c < num_counts; c++) {
       const trial t = {.kind = (tr__collective)kind, .count = counts[c]};
-      TR_TRY(run_ways(comm, t, cut));
+      TR_TRY(run_ways(comm, t, shards));
     }
   }
   return TR_OK;
@@ -273,9 +273,9 @@ static void report(const tr__comm *comm, const char *name, tr_status status)
 }
 
 static tr_status
-run_algorithm(tr__comm *comm, const char *name, const tr__cut *cut)
+run_algorithm(tr__comm *comm, const char *name, const tr__shard_map *shards)
 {
-  comm->cut = (tr__cut){.total = 0};
+  comm->shards = (tr__shard_map){.total = 0};
   tr_status status = tr__comm_set_algorithm(comm, name);
   if (status == TR_EUNSUPPORTED) {
     if (comm->rank == 0) {
@@ -284,7 +284,7 @@ run_algorithm(tr__comm *comm, const char *name, const tr__cut *cut)
     return TR_OK;
   }
   if (status == TR_OK) {
-    status = run_kinds(comm, cut);
+    status = run_kinds(comm, shards);
   }
   report(comm, name, status);
   TR_TRY(comm->type->barrier(comm));
@@ -303,16 +303,16 @@ static tr_status run_all(tr__comm *comm, const char *only)
     tr__mpi_abort(69);
     return TR_ENOMEM;
   }
-  tr__cut cut;
-  make_cut(comm->size, first, &cut);
+  tr__shard_map shards;
+  make_shards(comm->size, first, &shards);
   const char *name = "";
   for (int i = 1; name != NULL && status == TR_OK; i++) {
     name = tr__comm_algorithm_at(i);
     if (name != NULL && (only == NULL || strcmp(name, only) == 0)) {
-      status = run_algorithm(comm, name, &cut);
+      status = run_algorithm(comm, name, &shards);
     }
   }
-  comm->cut = (tr__cut){.total = 0};
+  comm->shards = (tr__shard_map){.total = 0};
   if (comm->rank == 0 && status == TR_OK) {
     printf("end ok\n");
   }

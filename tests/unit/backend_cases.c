@@ -424,7 +424,7 @@ void result_free(op_result *result)
 open_backend backend_open(const char *name, int threads)
 {
   open_backend b;
-  ASSERT_OK(tr__pool_create(threads, &b.pool));
+  ASSERT_OK(tr__threads_create(threads, &b.pool));
   ASSERT_OK(tr__backend_find(name)->create(b.pool, &b.backend));
   return b;
 }
@@ -432,5 +432,5 @@ open_backend backend_open(const char *name, int threads)
 void backend_close(open_backend *b)
 {
   b->backend->type->destroy(b->backend);
-  tr__pool_destroy(&b->pool);
+  tr__threads_destroy(&b->pool);
 }

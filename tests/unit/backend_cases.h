@@ -70,7 +70,7 @@ void call_op(tr__backend *backend, tr__op op, const void *args);
 
 /* backend_open - a backend with a pool of its own. */
 typedef struct open_backend {
-  tr__pool *pool;
+  tr__threads *pool;
   tr__backend *backend;
 } open_backend;
 open_backend backend_open(const char *name, int threads);

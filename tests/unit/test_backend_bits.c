@@ -155,8 +155,8 @@ static op_result sum_by_hand(const op_case *c,
   op_result sums[MAX_SHARDS];
   bool any[MAX_SHARDS];
   for (int64_t i = 0; i < total; i++) {
-    int64_t begin = tr__part(rows, i, total);
-    int64_t end = tr__part(rows, i + 1, total);
+    int64_t begin = tr__even_split(rows, i, total);
+    int64_t end = tr__even_split(rows, i + 1, total);
     op_case part = rows_of(c, s->first_row, begin, end);
     set_shards(
         &part, s,
@@ -185,7 +185,7 @@ static op_result sum_by_ranks(const op_case *c,
                          .total = total,
                          .first = total / ranks * r,
                          .count = total / ranks};
-    int64_t begin = tr__part(rows, shards.first, total);
+    int64_t begin = tr__even_split(rows, shards.first, total);
     op_case part = rows_of(c, s->first_row, begin,
                            begin + tr__shard_begin(&shards, shards.count));
     set_shards(&part, s, shards);

@@ -177,12 +177,12 @@ static void count_task(void *arg, int64_t task, int thread)
   }
 }
 
-static void check_pool_run(tr__pool *pool, int num_tasks)
+static void check_pool_run(tr__threads *pool, int num_tasks)
 {
   tally t;
   memset(&t, 0, sizeof t);
-  t.num_threads = tr__pool_num_threads(pool);
-  tr__pool_run(pool, num_tasks, count_task, &t);
+  t.num_threads = tr__threads_count(pool);
+  tr__threads_run(pool, num_tasks, count_task, &t);
   for (int i = 0; i < MAX_TASKS; i++) {
     ASSERT_EQ(atomic_load(&t.runs[i]), i < num_tasks);
   }
@@ -192,27 +192,27 @@ static void check_pool_run(tr__pool *pool, int num_tasks)
 static void test_the_pool_runs_every_task_exactly_once(void)
 {
   for (int threads = 1; threads <= 5; threads++) {
-    tr__pool *pool;
-    ASSERT_OK(tr__pool_create(threads, &pool));
-    ASSERT_EQ(tr__pool_num_threads(pool), threads);
+    tr__threads *pool;
+    ASSERT_OK(tr__threads_create(threads, &pool));
+    ASSERT_EQ(tr__threads_count(pool), threads);
     for (int i = 0; i < 2000; i++) {
       check_pool_run(pool, i % (MAX_TASKS + 1));
     }
-    tr__pool_destroy(&pool);
+    tr__threads_destroy(&pool);
     ASSERT(pool == NULL);
-    tr__pool_destroy(&pool);
+    tr__threads_destroy(&pool);
   }
 }
 
 static void test_pools_come_and_go(void)
 {
   for (int i = 0; i < 200; i++) {
-    tr__pool *pool;
-    ASSERT_OK(tr__pool_create(1 + i % 5, &pool));
+    tr__threads *pool;
+    ASSERT_OK(tr__threads_create(1 + i % 5, &pool));
     if (i % 3 == 0) {
       check_pool_run(pool, i % MAX_TASKS);
     }
-    tr__pool_destroy(&pool);
+    tr__threads_destroy(&pool);
   }
   ASSERT(tr__num_cpus() >= 1);
 }
@@ -375,10 +375,11 @@ static void test_deep_traces_and_long_messages_are_cut(void)
 static void test_parts_cover_the_whole(void)
 {
   const int64_t total = ((int64_t)1 << 62) + 5;
-  ASSERT_EQ(tr__part(total, 0, 7), 0);
-  ASSERT_EQ(tr__part(total, 7, 7), total);
+  ASSERT_EQ(tr__even_split(total, 0, 7), 0);
+  ASSERT_EQ(tr__even_split(total, 7, 7), total);
   for (int64_t i = 0; i < 7; i++) {
-    int64_t length = tr__part(total, i + 1, 7) - tr__part(total, i, 7);
+    int64_t length =
+        tr__even_split(total, i + 1, 7) - tr__even_split(total, i, 7);
     ASSERT(length == total / 7 || length == total / 7 + 1);
   }
 }

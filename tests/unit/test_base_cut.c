@@ -22,12 +22,12 @@ static bool is_node(int64_t first, int64_t end, int64_t lo, int64_t hi)
 static void check_cut(int64_t shards, int ranks)
 {
   tr__comm comm = {.size = ranks};
-  ASSERT_OK(tr__comm_set_cut(&comm, shards));
+  ASSERT_OK(tr__comm_set_shards(&comm, shards));
   ASSERT_EQ(tr__comm_num_shards(&comm), shards);
-  ASSERT_EQ(comm.cut.first[0], 0);
-  ASSERT_EQ(comm.cut.first[ranks], shards);
+  ASSERT_EQ(comm.shards.first[0], 0);
+  ASSERT_EQ(comm.shards.first[ranks], shards);
   for (int r = 0; r < ranks; r++) {
-    int64_t first = comm.cut.first[r], end = comm.cut.first[r + 1];
+    int64_t first = comm.shards.first[r], end = comm.shards.first[r + 1];
     ASSERT(first < end);
     ASSERT(is_node(first, end, 0, shards));
   }
@@ -36,7 +36,7 @@ static void check_cut(int64_t shards, int ranks)
   if (is_power) {
     ASSERT_EQ(tr__comm_most_shards(&comm), shards / ranks);
   }
-  free(comm.cut.first);
+  free(comm.shards.first);
 }
 
 static void test_every_rank_holds_one_node_of_the_tree(void)
@@ -58,31 +58,31 @@ static void test_ranks_share_the_load(void)
                {12, 2, 6}, {24, 8, 3}, {24, 4, 6}, {16, 8, 3}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     tr__comm comm = {.size = cases[i].ranks};
-    ASSERT_OK(tr__comm_set_cut(&comm, cases[i].shards));
+    ASSERT_OK(tr__comm_set_shards(&comm, cases[i].shards));
     ASSERT_EQ(tr__comm_most_shards(&comm), cases[i].most);
-    free(comm.cut.first);
+    free(comm.shards.first);
   }
 }
 
 static void test_rows_are_cut_at_shards(void)
 {
   tr__comm comm = {.size = 3};
-  ASSERT_OK(tr__comm_set_cut(&comm, 8)); /* 2, 2 and 4 */
+  ASSERT_OK(tr__comm_set_shards(&comm, 8)); /* 2, 2 and 4 */
   static const int64_t first[] = {0, 5, 11, 22};
   for (int r = 0; r <= 3; r++) {
     ASSERT_EQ(tr__comm_first_row(&comm, 22, r), first[r]);
   }
   ASSERT_EQ(tr__comm_first_row(&comm, 1, 2), 0);
   ASSERT_EQ(tr__comm_first_row(&comm, 1, 3), 1);
-  free(comm.cut.first);
+  free(comm.shards.first);
 }
 
 static void test_fewer_shards_than_ranks_are_refused(void)
 {
   tr__comm comm = {.size = 5};
-  ASSERT_FAILS(tr__comm_set_cut(&comm, 4), TR_EINVAL,
+  ASSERT_FAILS(tr__comm_set_shards(&comm, 4), TR_EINVAL,
                "virtual_shards is 4, expected at least the number of ranks, 5");
-  ASSERT_OK(tr__comm_set_cut(&comm, 0));
+  ASSERT_OK(tr__comm_set_shards(&comm, 0));
   ASSERT_EQ(tr__comm_num_shards(&comm), 5);
 }
 

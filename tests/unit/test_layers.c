@@ -126,7 +126,7 @@ static void check_gradient(layer_case *c, tensor *t, const tensor *gradient)
   int64_t probes = tr__min(t->count, MAX_PROBES);
   for (int64_t i = 0; i < probes; i++) {
     memset(direction, 0, (size_t)t->count * sizeof *direction);
-    direction[tr__part(t->count, i, probes)] = 1;
+    direction[tr__even_split(t->count, i, probes)] = 1;
     check_slope(c, t, gradient, direction);
   }
   free(direction);
@@ -296,7 +296,7 @@ static void check_no_rows(const tr__layer_type *type, int number)
     }
   }
   double sums[TR__TAIL_FAILED];
-  ASSERT_OK(tr__model_local_sums(c.net, sums));
+  ASSERT_OK(tr__loss_local_sums(c.net, sums));
   ASSERT(sums[TR__TAIL_LOSS] == 0 && sums[TR__TAIL_WEIGHT] == 0);
   outcome_free(&out);
   case_free(&c);

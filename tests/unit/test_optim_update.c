@@ -418,7 +418,7 @@ static void update_in_slices(subject *s)
   tr_optimizer *opt = s->opt;
   if (opt->type->grain != TR__GRAIN_ELEMENT) {
     for (int i = opt->num_slices - 1; i >= 0; i--) {
-      opt->type->update(opt, &opt->parts[i]);
+      opt->type->update(opt, &opt->own_slices[i]);
     }
     return;
   }

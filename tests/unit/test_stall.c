@@ -309,17 +309,17 @@ static void test_inference_is_named_and_a_sign_of_life(void)
          "libtrain: rank 3 has not come to all-reduce of step 17 for 10 s: it "
          "is in \"inference\" after step 17 (since 10 s); ranks 0, 1, 2 wait. "
          "Exit 71.");
-  tr__board *board = tr__board_create(5, 8);
+  tr__status_board *board = tr__status_board_create(5, 8);
   ASSERT(board != NULL);
   tr__seen before, seen;
   tr__work_begin(board, TR__WORK_SETUP, 0);
-  tr__board_read(board, 0, &before);
+  tr__status_read(board, 0, &before);
   tr__infer_begin(board);
-  tr__board_read(board, 0, &seen);
+  tr__status_read(board, 0, &seen);
   ASSERT(seen.is_inferring);
   ASSERT_EQ(seen.work, TR__WORK_OUTSIDE);
   tr__infer_end(board);
-  tr__board_read(board, 0, &seen);
+  tr__status_read(board, 0, &seen);
   ASSERT(!seen.is_inferring);
   ASSERT(seen.ticks > before.ticks);
   board->release(board);
@@ -452,12 +452,12 @@ static void test_many_late_ranks_fit_into_one_line(void)
 
 static void test_lines_say_phase_step_and_call(void)
 {
-  tr__board *board = tr__board_create(2, 4);
+  tr__status_board *board = tr__status_board_create(2, 4);
   ASSERT(board != NULL);
   tr__seen seen;
   tr__work outer = tr__work_begin(board, TR__WORK_EVALUATION, 0);
   tr__work inner = tr__work_begin(board, TR__WORK_FORWARD, 5);
-  tr__board_read(board, 0, &seen);
+  tr__status_read(board, 0, &seen);
   ASSERT_EQ(seen.rank, 2);
   ASSERT_EQ(seen.work, TR__WORK_EVALUATION);
   ASSERT_EQ(seen.step, 0);
@@ -466,7 +466,7 @@ static void test_lines_say_phase_step_and_call(void)
   outer = tr__work_begin(board, TR__WORK_FORWARD, 5);
   tr__call_begin(board, TR__CALL_ALLREDUCE, 64);
   tr__wait_begin(board, TR__TRANSFERS);
-  tr__board_read(board, 0, &seen);
+  tr__status_read(board, 0, &seen);
   const tr__seen_calls *calls = &seen.calls[TR__TRANSFERS];
   ASSERT_EQ(seen.step, 5);
   ASSERT(calls->is_open && seen.is_waiting && !seen.is_blocked);
@@ -475,7 +475,7 @@ static void test_lines_say_phase_step_and_call(void)
   tr__wait_end(board);
   tr__call_end(board, TR__TRANSFERS);
   tr__work_end(board, outer);
-  tr__board_read(board, 0, &seen);
+  tr__status_read(board, 0, &seen);
   ASSERT(!calls->is_open && !seen.is_waiting);
   ASSERT_EQ(calls->begun, 1);
   ASSERT_EQ(seen.calls[TR__MEETINGS].begun, 0);
@@ -491,7 +491,7 @@ static void test_a_watchdog_starts_stops_and_may_be_off(void)
   tr__watchdog_see(dog, NULL);
   tr__watchdog_stop(&dog);
   ASSERT(tr__watchdog_limit(0) == 120);
-  tr__board *board = tr__board_create(0, 2);
+  tr__status_board *board = tr__status_board_create(0, 2);
   ASSERT(board != NULL);
   ASSERT_EQ(tr__watchdog_start(120, 0, TR__CALL_CREATE, &dog), TR_OK);
   tr__watchdog_see(dog, board);

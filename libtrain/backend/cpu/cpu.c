@@ -45,9 +45,9 @@ static size_t workspace(tr__backend *backend, tr__op op, const void *args)
   return tr__cpu_conv_workspace(backend->pool, op, args);
 }
 
-static tr_status create(tr__pool *pool, tr__backend **out)
+static tr_status create(tr__threads *pool, tr__backend **out)
 {
-  size_t threads = (size_t)tr__pool_num_threads(pool);
+  size_t threads = (size_t)tr__threads_count(pool);
   tr__cpu_backend *self =
       calloc(1, sizeof *self + threads * sizeof *self->scratch);
   *out = self != NULL ? &self->base : NULL;
@@ -72,7 +72,7 @@ static tr_status create(tr__pool *pool, tr__backend **out)
 static void destroy(tr__backend *backend)
 {
   tr__cpu_backend *self = (tr__cpu_backend *)backend;
-  for (int i = 0; i < tr__pool_num_threads(backend->pool); i++) {
+  for (int i = 0; i < tr__threads_count(backend->pool); i++) {
     tr__cpu_release_memory(&self->scratch[i]);
   }
   if (self->has_blas) {

@@ -75,28 +75,28 @@ void tr__cpu_gemm(tr__cpu_matrix c,
                   const int64_t sizes[3],
                   int accumulate);
 
-/* tr__cpu_gemm_wide - the same for factors of any type: those of 16 bits are
+/* tr__cpu_gemm_mixed - the same for factors of any type: those of 16 bits are
  * widened block by block into scratch memory of tr__cpu_gemm_floats() floats,
  * which is not used where there are none. */
-void tr__cpu_gemm_wide(tr__cpu_matrix c,
-                       tr__cpu_factor a,
-                       tr__cpu_factor b,
-                       const int64_t sizes[3],
-                       int accumulate,
-                       float *scratch);
+void tr__cpu_gemm_mixed(tr__cpu_matrix c,
+                        tr__cpu_factor a,
+                        tr__cpu_factor b,
+                        const int64_t sizes[3],
+                        int accumulate,
+                        float *scratch);
 int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p);
 
-/* tr__cpu_open_tile - the part of an output that a task works on, `rows` rows
+/* tr__cpu_tile_to_fp32 - the part of an output that a task works on, `rows` rows
  * of `columns` elements from element `first` on, `stride` apart: where it lies
  * or, if it is of 16 bits, as a copy in `wide`, which begins with what is
- * there where the task adds to it. tr__cpu_close_tile - puts the copy back. */
+ * there where the task adds to it. tr__cpu_tile_from_fp32 - puts the copy back. */
 typedef struct tr__cpu_tile {
   const tr__tensor *whole;
   int64_t first, stride, rows, columns;
 } tr__cpu_tile;
 tr__cpu_matrix
-tr__cpu_open_tile(const tr__cpu_tile *tile, int accumulate, float *wide);
-void tr__cpu_close_tile(const tr__cpu_tile *tile, tr__cpu_matrix matrix);
+tr__cpu_tile_to_fp32(const tr__cpu_tile *tile, int accumulate, float *wide);
+void tr__cpu_tile_from_fp32(const tr__cpu_tile *tile, tr__cpu_matrix matrix);
 
 /* tr__cpu_floats - the elements first..first+count-1 of a tensor as floats:
  * where they lie or, if they are of 16 bits, as a copy in `wide`. */
@@ -115,10 +115,10 @@ tr__cpu_call tr__cpu_call_of(tr__stream *stream,
                              const void *args,
                              int64_t floats);
 
-/* tr__cpu_get_wide - memory of this thread for the call's wide copies, NULL
+/* tr__cpu_thread_scratch - memory of this thread for the call's wide copies, NULL
  * where it makes none. It is kept, and grows in the first step. False without
  * memory: then the backend has failed, and there is nothing to do. */
-bool tr__cpu_get_wide(const tr__cpu_call *call, int thread, float **wide);
+bool tr__cpu_thread_scratch(const tr__cpu_call *call, int thread, float **wide);
 
 static inline float *tr__cpu_behind(float *wide, int64_t floats)
 {
@@ -126,25 +126,27 @@ static inline float *tr__cpu_behind(float *wide, int64_t floats)
 }
 
 /* How an op is cut into parts that are calls of the same op. */
-typedef struct tr__cpu_cut {
+typedef struct tr__cpu_split {
   unsigned operands;   /* bit i: tensor i consists of the units, one after the
                           other */
   int64_t units, step; /* of all, and those of one task */
   /* adapt - what else the part's arguments need; NULL: nothing. */
   void (*adapt)(tr__any_args *part, const void *whole, int64_t begin);
   tr__op_fn run; /* on a part, in TR_F32 or TR_F64; NULL: the reference */
-} tr__cpu_cut;
+} tr__cpu_split;
 
-/* tr__cpu_share - work on an op part by part on all threads. */
-void tr__cpu_share(tr__stream *stream,
-                   tr__op op,
-                   const void *args,
-                   const tr__cpu_cut *cut);
+/* tr__cpu_parallel_for - work on an op part by part on all threads. */
+void tr__cpu_parallel_for(tr__stream *stream,
+                          tr__op op,
+                          const void *args,
+                          const tr__cpu_split *cut);
 
-/* tr__cpu_part - units begin..begin+count-1 of a tensor's `units`. Its extents
+/* tr__cpu_split_tensor - units begin..begin+count-1 of a tensor's `units`. Its extents
  * stay where the first is a multiple of them; otherwise it is a matrix. */
-tr__tensor
-tr__cpu_part(const tr__tensor *t, int64_t units, int64_t begin, int64_t count);
+tr__tensor tr__cpu_split_tensor(const tr__tensor *t,
+                                int64_t units,
+                                int64_t begin,
+                                int64_t count);
 
 /* tr__cpu_finish - y (m, n) <- activation(y); with column non-NULL first adds
  * column[j] to each element of column j. */
@@ -195,8 +197,10 @@ void tr__cpu_set_conv(tr__ops *ops);
 void tr__cpu_set_elementwise(tr__ops *ops);
 void tr__cpu_set_pool(tr__ops *ops);
 void tr__cpu_set_rows(tr__ops *ops);
-size_t tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *a);
-size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a);
+size_t
+tr__cpu_linear_workspace(const tr__threads *pool, tr__op op, const void *a);
+size_t
+tr__cpu_conv_workspace(const tr__threads *pool, tr__op op, const void *a);
 void tr__cpu_set_sequence(tr__ops *ops);
 void tr__cpu_set_attention(tr__ops *ops);
 void tr__cpu_set_norm(tr__ops *ops);
@@ -204,6 +208,6 @@ void tr__cpu_set_norm(tr__ops *ops);
 void tr__cpu_set_muon(tr__ops *ops);
 size_t tr__cpu_muon_workspace(const tr__muon_update_args *args);
 
-size_t tr__cpu_attention_workspace(const tr__pool *pool, tr__op op);
+size_t tr__cpu_attention_workspace(const tr__threads *pool, tr__op op);
 
 #endif

@@ -176,26 +176,27 @@ static void muon_update(tr__stream *stream, const tr__muon_update_args *args)
   if (((const tr__step_block *)args->block.data)->skip != 0) {
     return;
   }
-  tr__pool *pool = stream->backend->pool;
+  tr__threads *pool = stream->backend->pool;
   iteration it = start(args);
   int64_t slices = parts(it.R * it.C, SLICE);
   int64_t squares = parts(it.n, TILE) * parts(it.n, TILE);
   double sum = 0;
-  tr__pool_run(pool, slices, begin_task, &it);
+  tr__threads_run(pool, slices, begin_task, &it);
   for (int64_t i = 0; i < slices; i++) {
     sum += it.sums[i];
   }
   it.inverse = (float)(1 / fmax(sqrt(sum), TR__MUON_EPS));
-  tr__pool_run(pool, slices, scale_task, &it);
+  tr__threads_run(pool, slices, scale_task, &it);
   for (int step = 0; step < TR__MUON_STEPS; step++) {
-    tr__pool_run(pool, squares, gram_task, &it);
-    tr__pool_run(pool, squares, poly_task, &it);
-    tr__pool_run(pool, parts(it.R, TILE) * parts(it.C, WIDTH), next_task, &it);
+    tr__threads_run(pool, squares, gram_task, &it);
+    tr__threads_run(pool, squares, poly_task, &it);
+    tr__threads_run(pool, parts(it.R, TILE) * parts(it.C, WIDTH), next_task,
+                    &it);
     float *used = it.x;
     it.x = it.next;
     it.next = used;
   }
-  tr__pool_run(pool, slices, end_task, &it);
+  tr__threads_run(pool, slices, end_task, &it);
 }
 
 size_t tr__cpu_muon_workspace(const tr__muon_update_args *args)

@@ -4,15 +4,15 @@
 
 enum { SLICE = 1 << 13 };
 
-static tr__cpu_cut cut_of(unsigned operands, int64_t units, int64_t row)
+static tr__cpu_split cut_of(unsigned operands, int64_t units, int64_t row)
 {
-  return (tr__cpu_cut){.operands = operands,
-                       .units = units,
-                       .step = tr__max(1, SLICE / tr__max(row, 1))};
+  return (tr__cpu_split){.operands = operands,
+                         .units = units,
+                         .step = tr__max(1, SLICE / tr__max(row, 1))};
 }
 
 /* Groups that share their weights can be cut apart, others stay together. */
-static tr__cpu_cut
+static tr__cpu_split
 norm_cut(unsigned operands, const tr__tensor *x, const tr__norm *norm)
 {
   int64_t count = norm->channels * norm->inner;
@@ -35,9 +35,9 @@ static void adapt_forward(tr__any_args *part, const void *whole, int64_t begin)
 static void norm_forward(tr__stream *stream, const tr__norm_forward_args *args)
 {
   /* y, x and stats */
-  tr__cpu_cut cut = norm_cut(0x13, &args->x, &args->norm);
+  tr__cpu_split cut = norm_cut(0x13, &args->x, &args->norm);
   cut.adapt = adapt_forward;
-  tr__cpu_share(stream, TR__OP_norm_forward, args, &cut);
+  tr__cpu_parallel_for(stream, TR__OP_norm_forward, args, &cut);
 }
 
 static void adapt_backward(tr__any_args *part, const void *whole, int64_t begin)
@@ -51,24 +51,24 @@ static void norm_backward_input(tr__stream *stream,
                                 const tr__norm_backward_input_args *args)
 {
   /* dx, dy, x and stats */
-  tr__cpu_cut cut = norm_cut(0x17, &args->x, &args->norm);
+  tr__cpu_split cut = norm_cut(0x17, &args->x, &args->norm);
   cut.adapt = adapt_backward;
-  tr__cpu_share(stream, TR__OP_norm_backward_input, args, &cut);
+  tr__cpu_parallel_for(stream, TR__OP_norm_backward_input, args, &cut);
 }
 
 static void batchnorm_forward(tr__stream *stream,
                               const tr__batchnorm_forward_args *args)
 {
-  tr__cpu_cut cut = cut_of(0x3, args->x.dims[0], tr__tensor_row(&args->x));
-  tr__cpu_share(stream, TR__OP_batchnorm_forward, args, &cut);
+  tr__cpu_split cut = cut_of(0x3, args->x.dims[0], tr__tensor_row(&args->x));
+  tr__cpu_parallel_for(stream, TR__OP_batchnorm_forward, args, &cut);
 }
 
 static void
 batchnorm_backward_input(tr__stream *stream,
                          const tr__batchnorm_backward_input_args *args)
 {
-  tr__cpu_cut cut = cut_of(0x7, args->x.dims[0], tr__tensor_row(&args->x));
-  tr__cpu_share(stream, TR__OP_batchnorm_backward_input, args, &cut);
+  tr__cpu_split cut = cut_of(0x7, args->x.dims[0], tr__tensor_row(&args->x));
+  tr__cpu_parallel_for(stream, TR__OP_batchnorm_backward_input, args, &cut);
 }
 
 /* Sums over samples are shared in chunks of channels; `floats` are those of
@@ -81,7 +81,7 @@ batchnorm_backward_input(tr__stream *stream,
     float *wide;                                                               \
     if (args->working.dtype == TR_F64) {                                       \
       tr__ref_##op##_chunk_f64(args, task, NULL);                              \
-    } else if (tr__cpu_get_wide(call, thread, &wide)) {                        \
+    } else if (tr__cpu_thread_scratch(call, thread, &wide)) {                  \
       tr__ref_##op##_chunk_f32(args, task, wide);                              \
     }                                                                          \
   }                                                                            \
@@ -89,8 +89,8 @@ batchnorm_backward_input(tr__stream *stream,
   {                                                                            \
     tr__cpu_call call =                                                        \
         tr__cpu_call_of(stream, TR__OP_##op, args, 2 * (floats));              \
-    tr__pool_run(stream->backend->pool, tr__ref_chunks(channels), op##_task,   \
-                 &call);                                                       \
+    tr__threads_run(stream->backend->pool, tr__ref_chunks(channels),           \
+                    op##_task, &call);                                         \
   }
 
 #define PLANE (tr__tensor_row(&args->x) / args->x.dims[1])

@@ -49,9 +49,9 @@ static void adapt_three(tr__any_args *part, const void *whole, int64_t begin)
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
     const tr__tensor *t = &args->image;                                        \
-    tr__cpu_share(                                                             \
+    tr__cpu_parallel_for(                                                      \
         stream, TR__OP_##op, args,                                             \
-        &(tr__cpu_cut){                                                        \
+        &(tr__cpu_split){                                                      \
             .operands = (1u << (count)) - 1,                                   \
             .units = t->dims[0] * t->dims[1],                                  \
             .step = tr__max(1, TASK_ELEMENTS / tr__max(1, plane_size(t))),     \

@@ -8,11 +8,11 @@ enum { ONE = 1, TWO = 3, THREE = 7, FOUR = 15, FIVE = 31 };
 #define ELEMENTS(op, first)                                                    \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
-    tr__cpu_share(                                                             \
+    tr__cpu_parallel_for(                                                      \
         stream, TR__OP_##op, args,                                             \
-        &(tr__cpu_cut){.operands = first,                                      \
-                       .units = tr__tensor_count((const tr__tensor *)args),    \
-                       .step = SLICE});                                        \
+        &(tr__cpu_split){.operands = first,                                    \
+                         .units = tr__tensor_count((const tr__tensor *)args),  \
+                         .step = SLICE});                                      \
   }
 
 ELEMENTS(fill, ONE)
@@ -42,11 +42,11 @@ static void adapt_squares(tr__any_args *part, const void *whole, int64_t begin)
 
 static void sum_squares(tr__stream *stream, const tr__sum_squares_args *args)
 {
-  tr__cpu_share(stream, TR__OP_sum_squares, args,
-                &(tr__cpu_cut){.operands = ONE,
-                               .units = tr__tensor_count(&args->x),
-                               .step = SLICE,
-                               .adapt = adapt_squares});
+  tr__cpu_parallel_for(stream, TR__OP_sum_squares, args,
+                       &(tr__cpu_split){.operands = ONE,
+                                        .units = tr__tensor_count(&args->x),
+                                        .step = SLICE,
+                                        .adapt = adapt_squares});
 }
 
 /* Rounding is all there is to do. */
@@ -56,8 +56,9 @@ static void cast_task(void *arg, int64_t task, int thread)
   const tr__cast_args *a = arg;
   int64_t units = tr__tensor_count(&a->y), begin = task * SLICE;
   int64_t count = tr__min(SLICE, units - begin);
-  const tr__cast_args part = {.y = tr__cpu_part(&a->y, units, begin, count),
-                              .x = tr__cpu_part(&a->x, units, begin, count)};
+  const tr__cast_args part = {
+      .y = tr__cpu_split_tensor(&a->y, units, begin, count),
+      .x = tr__cpu_split_tensor(&a->x, units, begin, count)};
   if (tr__is_half(part.y.dtype) && part.x.dtype == TR_F32) {
     tr__narrow(part.y.data, part.x.data, part.y.dtype, count);
   } else if (tr__is_half(part.x.dtype) && part.y.dtype == TR_F32) {
@@ -71,8 +72,8 @@ static void cast(tr__stream *stream, const tr__cast_args *args)
 {
   tr__cast_args copy = *args;
   int64_t count = tr__tensor_count(&args->y);
-  tr__pool_run(stream->backend->pool, (count + SLICE - 1) / SLICE, cast_task,
-               &copy);
+  tr__threads_run(stream->backend->pool, (count + SLICE - 1) / SLICE, cast_task,
+                  &copy);
 }
 
 void tr__cpu_set_elementwise(tr__ops *ops)

@@ -33,12 +33,12 @@ static tr__cpu_factor widen_block(tr__cpu_factor f,
   return (tr__cpu_factor){wide, length, f.transposed, TR_F32};
 }
 
-void tr__cpu_gemm_wide(tr__cpu_matrix c,
-                       tr__cpu_factor a,
-                       tr__cpu_factor b,
-                       const int64_t sizes[3],
-                       int accumulate,
-                       float *scratch)
+void tr__cpu_gemm_mixed(tr__cpu_matrix c,
+                        tr__cpu_factor a,
+                        tr__cpu_factor b,
+                        const int64_t sizes[3],
+                        int accumulate,
+                        float *scratch)
 {
   int64_t m = sizes[0], n = sizes[1], p = sizes[2];
   if (a.dtype == TR_F32 && b.dtype == TR_F32) {
@@ -62,7 +62,7 @@ static char *element(const tr__tensor *t, int64_t i)
 }
 
 tr__cpu_matrix
-tr__cpu_open_tile(const tr__cpu_tile *tile, int accumulate, float *wide)
+tr__cpu_tile_to_fp32(const tr__cpu_tile *tile, int accumulate, float *wide)
 {
   const tr__tensor *t = tile->whole;
   if (t->dtype == TR_F32) {
@@ -76,7 +76,7 @@ tr__cpu_open_tile(const tr__cpu_tile *tile, int accumulate, float *wide)
   return (tr__cpu_matrix){wide, tile->columns};
 }
 
-void tr__cpu_close_tile(const tr__cpu_tile *tile, tr__cpu_matrix matrix)
+void tr__cpu_tile_from_fp32(const tr__cpu_tile *tile, tr__cpu_matrix matrix)
 {
   const tr__tensor *t = tile->whole;
   for (int64_t r = 0; t->dtype != TR_F32 && r < tile->rows; r++) {

@@ -4,8 +4,10 @@
 
 #include <string.h>
 
-tr__tensor
-tr__cpu_part(const tr__tensor *t, int64_t units, int64_t begin, int64_t count)
+tr__tensor tr__cpu_split_tensor(const tr__tensor *t,
+                                int64_t units,
+                                int64_t begin,
+                                int64_t count)
 {
   tr__tensor part = *t;
   int64_t row = tr__tensor_count(t) / units;
@@ -27,46 +29,46 @@ typedef struct job {
   tr__backend *backend;
   tr__op op;
   const void *args;
-  const tr__cpu_cut *cut;
+  const tr__cpu_split *split;
 } job;
 
 static void work(void *arg, int64_t task, int thread)
 {
   const job *j = arg;
-  const tr__cpu_cut *cut = j->cut;
-  int64_t begin = task * cut->step;
-  int64_t count = tr__min(cut->step, cut->units - begin);
+  const tr__cpu_split *split = j->split;
+  int64_t begin = task * split->step;
+  int64_t count = tr__min(split->step, split->units - begin);
   tr__any_args part;
   memcpy(&part, j->args, tr__op_info_of(j->op)->bytes);
-  for (int i = 0; cut->operands >> i != 0; i++) {
-    if (cut->operands >> i & 1) {
+  for (int i = 0; split->operands >> i != 0; i++) {
+    if (split->operands >> i & 1) {
       part.tensors[i] =
-          tr__cpu_part(&part.tensors[i], cut->units, begin, count);
+          tr__cpu_split_tensor(&part.tensors[i], split->units, begin, count);
     }
   }
-  if (cut->adapt != NULL) {
-    cut->adapt(&part, j->args, begin);
+  if (split->adapt != NULL) {
+    split->adapt(&part, j->args, begin);
   }
-  tr__op_fn run = cut->run != NULL ? cut->run : tr__ref_run;
-  if (!tr__op_has_halves(j->op, &part)) {
+  tr__op_fn run = split->run != NULL ? split->run : tr__ref_run;
+  if (!tr__op_has_16bit(j->op, &part)) {
     run(j->op, &part);
     return;
   }
   float *wide;
-  size_t bytes = tr__wide_bytes(j->op, &part);
+  size_t bytes = tr__fp32_bytes(j->op, &part);
   const tr__cpu_call call = {.backend = j->backend,
                              .floats = (int64_t)(bytes / sizeof(float)) + 1};
-  if (tr__cpu_get_wide(&call, thread, &wide)) {
-    tr__wide_run(j->op, &part, wide, run);
+  if (tr__cpu_thread_scratch(&call, thread, &wide)) {
+    tr__fp32_run(j->op, &part, wide, run);
   }
 }
 
-void tr__cpu_share(tr__stream *stream,
-                   tr__op op,
-                   const void *args,
-                   const tr__cpu_cut *cut)
+void tr__cpu_parallel_for(tr__stream *stream,
+                          tr__op op,
+                          const void *args,
+                          const tr__cpu_split *split)
 {
-  job j = {stream->backend, op, args, cut};
-  tr__pool_run(stream->backend->pool, (cut->units + cut->step - 1) / cut->step,
-               work, &j);
+  job j = {stream->backend, op, args, split};
+  tr__threads_run(stream->backend->pool,
+                  (split->units + split->step - 1) / split->step, work, &j);
 }

@@ -15,10 +15,11 @@ static int64_t step_of(int64_t slice, int64_t row)
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
     const tr__tensor *t = (const tr__tensor *)args;                            \
-    tr__cpu_share(stream, TR__OP_##op, args,                                   \
-                  &(tr__cpu_cut){.operands = operands_,                        \
-                                 .units = t->dims[0],                          \
-                                 .step = step_of(slice, tr__tensor_row(t))});  \
+    tr__cpu_parallel_for(                                                      \
+        stream, TR__OP_##op, args,                                             \
+        &(tr__cpu_split){.operands = operands_,                                \
+                         .units = t->dims[0],                                  \
+                         .step = step_of(slice, tr__tensor_row(t))});          \
   }
 
 ROWS(copy, 3, LARGE_SLICE)
@@ -32,10 +33,10 @@ ROWS(position_forward, 3, LARGE_SLICE)
   {                                                                            \
     const tr__tensor *t = (const tr__tensor *)args;                            \
     int64_t row = t->dims[t->ndim - 1];                                        \
-    tr__cpu_share(stream, TR__OP_##op, args,                                   \
-                  &(tr__cpu_cut){.operands = operands_,                        \
-                                 .units = tr__tensor_count(t) / row,           \
-                                 .step = step_of(SLICE, row)});                \
+    tr__cpu_parallel_for(stream, TR__OP_##op, args,                            \
+                         &(tr__cpu_split){.operands = operands_,               \
+                                          .units = tr__tensor_count(t) / row,  \
+                                          .step = step_of(SLICE, row)});       \
   }
 
 LAST(softmax_forward, 3)
@@ -49,11 +50,12 @@ static void adapt_dropout(tr__any_args *part, const void *whole, int64_t begin)
 
 static void dropout(tr__stream *stream, const tr__dropout_args *args)
 {
-  tr__cpu_share(stream, TR__OP_dropout, args,
-                &(tr__cpu_cut){.operands = 3,
-                               .units = args->y.dims[0],
-                               .step = step_of(SLICE, tr__tensor_row(&args->y)),
-                               .adapt = adapt_dropout});
+  tr__cpu_parallel_for(
+      stream, TR__OP_dropout, args,
+      &(tr__cpu_split){.operands = 3,
+                       .units = args->y.dims[0],
+                       .step = step_of(SLICE, tr__tensor_row(&args->y)),
+                       .adapt = adapt_dropout});
 }
 
 /* A sample's rows, which share its weight, stay together. */
@@ -62,10 +64,10 @@ static void dropout(tr__stream *stream, const tr__dropout_args *args)
   {                                                                            \
     int64_t samples = units_;                                                  \
     int64_t row = tr__tensor_count(&args->x) / tr__max(samples, 1);            \
-    tr__cpu_share(stream, TR__OP_##op, args,                                   \
-                  &(tr__cpu_cut){.operands = operands_,                        \
-                                 .units = samples,                             \
-                                 .step = step_of(SLICE / 2, row)});            \
+    tr__cpu_parallel_for(stream, TR__OP_##op, args,                            \
+                         &(tr__cpu_split){.operands = operands_,               \
+                                          .units = samples,                    \
+                                          .step = step_of(SLICE / 2, row)});   \
   }
 
 #define WEIGHTED (args->weight.data != NULL ? args->weight.dims[0] : ROWS_OF)

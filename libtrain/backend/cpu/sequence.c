@@ -41,8 +41,8 @@ static void embedding_backward(tr__stream *stream,
     return;
   }
   tr__embedding_backward_args copy = *args;
-  tr__pool_run(stream->backend->pool, parts(args->dw.dims[1], STRIP),
-               scatter_task, &copy);
+  tr__threads_run(stream->backend->pool, parts(args->dw.dims[1], STRIP),
+                  scatter_task, &copy);
 }
 
 static void position_sum_task(void *arg, int64_t task, int thread)
@@ -70,8 +70,8 @@ static void position_backward(tr__stream *stream,
     return;
   }
   tr__position_backward_args copy = *args;
-  tr__pool_run(stream->backend->pool, parts(args->dw.dims[0], COLUMNS),
-               position_sum_task, &copy);
+  tr__threads_run(stream->backend->pool, parts(args->dw.dims[0], COLUMNS),
+                  position_sum_task, &copy);
 }
 
 void tr__cpu_set_sequence(tr__ops *ops)

@@ -6,7 +6,7 @@
 tr__cpu_call
 tr__cpu_call_of(tr__stream *stream, tr__op op, const void *args, int64_t floats)
 {
-  bool is_half = tr__op_has_halves(op, args);
+  bool is_half = tr__op_has_16bit(op, args);
   return (tr__cpu_call){stream->backend, args, is_half ? floats : 0};
 }
 
@@ -33,7 +33,7 @@ static bool grow(tr__cpu_memory *own, size_t bytes)
   return true;
 }
 
-bool tr__cpu_get_wide(const tr__cpu_call *call, int thread, float **wide)
+bool tr__cpu_thread_scratch(const tr__cpu_call *call, int thread, float **wide)
 {
   tr__cpu_backend *self = (tr__cpu_backend *)call->backend;
   tr__cpu_memory *own = &self->scratch[thread];

@@ -16,7 +16,7 @@ static bool is_widened(const tr__op_info *info, const tr__tensor *t, int i)
   return (info->halves >> i & 1) && tr__is_half(t[i].dtype);
 }
 
-size_t tr__wide_bytes(tr__op op, const void *args)
+size_t tr__fp32_bytes(tr__op op, const void *args)
 {
   const tr__op_info *info = tr__op_info_of(op);
   const tr__tensor *tensors = args;
@@ -37,7 +37,7 @@ static int first_at(const tr__tensor *tensors, int i)
   return k;
 }
 
-void tr__wide_run(tr__op op, const void *args, void *scratch, tr__op_fn run)
+void tr__fp32_run(tr__op op, const void *args, void *scratch, tr__op_fn run)
 {
   const tr__op_info *info = tr__op_info_of(op);
   const tr__tensor *given = args;

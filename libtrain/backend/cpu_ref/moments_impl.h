@@ -33,7 +33,7 @@ static inline void tr__moments_add(double *mean,
 /* tr__moments_merge - sums (2 C + 1) <- means, sums of squares and number of
  * values per channel of all ranks. parts (ranks, at least 2 C + 1) has each
  * rank's own, and is overwritten. They are merged in the order of the tree over
- * num_shards shards, which are dealt out to the ranks as tr__comm_set_cut()
+ * num_shards shards, which are dealt out to the ranks as tr__comm_set_shards()
  * does. sums may be the parts of one rank. */
 void tr__moments_merge(double *sums,
                        const tr__tensor *parts,

@@ -10,10 +10,10 @@
 /* Without memory the result is NaN, which the checks of a step find. */
 static void run_wide(tr__op which, const void *args)
 {
-  size_t bytes = tr__wide_bytes(which, args);
+  size_t bytes = tr__fp32_bytes(which, args);
   void *scratch = malloc(bytes > 0 ? bytes : 1);
   if (scratch != NULL) {
-    tr__wide_run(which, args, scratch, tr__ref_run);
+    tr__fp32_run(which, args, scratch, tr__ref_run);
   } else {
     const tr__tensor *first = args;
     memset(first->data, 0xff,
@@ -29,7 +29,7 @@ static void run_wide(tr__op which, const void *args)
     const tr__tensor *first = (const tr__tensor *)args;                        \
     if (first->dtype == TR_F64) {                                              \
       tr__ref_##op##_f64(args);                                                \
-    } else if (tr__op_has_halves(TR__OP_##op, args)) {                         \
+    } else if (tr__op_has_16bit(TR__OP_##op, args)) {                          \
       run_wide(TR__OP_##op, args);                                             \
     } else {                                                                   \
       TR_ASSERT(first->dtype == TR_F32);                                       \
@@ -95,10 +95,10 @@ int64_t tr__image_row(const tr__tensor *image,
   return is_inside ? d * image->dims[3] + h : -1;
 }
 
-int64_t tr__pool_span(int64_t span[2],
-                      const tr__avgpool_forward_args *args,
-                      int i,
-                      int64_t place)
+int64_t tr__threads_span(int64_t span[2],
+                         const tr__avgpool_forward_args *args,
+                         int i,
+                         int64_t place)
 {
   int64_t extent = args->x.dims[i + 2], places = args->y.dims[i + 2];
   if (args->average == TR__AVERAGE_ADAPTIVE) {
@@ -211,7 +211,7 @@ size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
   return 0;
 }
 
-static tr_status create(tr__pool *pool, tr__backend **out)
+static tr_status create(tr__threads *pool, tr__backend **out)
 {
   *out = calloc(1, sizeof **out);
   TR_CHECK(*out != NULL, TR_ENOMEM, "cannot allocate the reference backend");

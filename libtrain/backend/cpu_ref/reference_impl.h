@@ -19,10 +19,10 @@ void tr__ref_run(tr__op op, const void *args);
 
 typedef void (*tr__op_fn)(tr__op op, const void *args);
 
-/* tr__wide_run - an op some of whose operands are of 16 bits: `run` with copies
- * of these in scratch memory of tr__wide_bytes() bytes. */
-size_t tr__wide_bytes(tr__op op, const void *args);
-void tr__wide_run(tr__op op, const void *args, void *scratch, tr__op_fn run);
+/* tr__fp32_run - an op some of whose operands are of 16 bits: `run` with copies
+ * of these in scratch memory of tr__fp32_bytes() bytes. */
+size_t tr__fp32_bytes(tr__op op, const void *args);
+void tr__fp32_run(tr__op op, const void *args, void *scratch, tr__op_fn run);
 
 /* Sums per channel are made in chunks of channels, so that threads can share
  * them; the chunks do not depend on threads. */
@@ -123,12 +123,12 @@ int64_t tr__image_row(const tr__tensor *image,
                       const int64_t shift[3],
                       int64_t row);
 
-/* tr__pool_span - the elements of the image along extent i that the window at
+/* tr__threads_span - the elements of the image along extent i that the window at
  * `place` averages: span[0]..span[1]-1, and by how many to divide. */
-int64_t tr__pool_span(int64_t span[2],
-                      const tr__avgpool_forward_args *args,
-                      int i,
-                      int64_t place);
+int64_t tr__threads_span(int64_t span[2],
+                         const tr__avgpool_forward_args *args,
+                         int i,
+                         int64_t place);
 
 /* tr__ref_im2col - each column holds what one output place sees of the image.
  *

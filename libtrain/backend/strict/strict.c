@@ -217,7 +217,7 @@ static void *host_view(tr__backend *backend, void *data)
   return NULL;
 }
 
-static tr_status create(tr__pool *pool, tr__backend **out)
+static tr_status create(tr__threads *pool, tr__backend **out)
 {
   *out = NULL;
   strict_backend *self = calloc(1, sizeof *self);

@@ -53,7 +53,7 @@ head_of(const tr__tensor *qkv, const head_place *p, bool is_causal, float *wide)
   for (int i = 0; i < 3; i++) {
     tr__cpu_tile tile = rows_in(qkv, p->qkv + i * p->D, 3 * p->D, p);
     tr__cpu_matrix m =
-        tr__cpu_open_tile(&tile, 1, tr__cpu_behind(wide, i * p->T * p->E));
+        tr__cpu_tile_to_fp32(&tile, 1, tr__cpu_behind(wide, i * p->T * p->E));
     part[i] = m.data;
     stride = m.stride;
   }
@@ -224,17 +224,17 @@ static void forward_task(void *arg, int64_t n, int thread)
   const tr__attention_forward_args *a = call->args;
   head_place p = place_of(&a->qkv, a->heads, n);
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   const tr__cpu_tile out = rows_in(&a->y, p.y, p.D, &p);
-  tr__cpu_matrix y = tr__cpu_open_tile(&out, 0, wide);
+  tr__cpu_matrix y = tr__cpu_tile_to_fp32(&out, 0, wide);
   head h =
       head_of(&a->qkv, &p, a->is_causal != 0, tr__cpu_behind(wide, p.T * p.E));
   attend(a, &h, y.data, (float *)a->lse.data + n * h.T,
          tr__cpu_scratch(&a->workspace, scratch_bytes(TR__OP_attention_forward),
                          thread));
-  tr__cpu_close_tile(&out, y);
+  tr__cpu_tile_from_fp32(&out, y);
 }
 
 /* y, q, k and v of a head; in backward also dy and three gradients. */
@@ -252,8 +252,8 @@ static void attention_forward(tr__stream *stream,
   }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_attention_forward, args,
                                       wide_floats(&args->qkv, args->heads, 4));
-  tr__pool_run(stream->backend->pool, args->y.dims[0] * args->heads,
-               forward_task, &call);
+  tr__threads_run(stream->backend->pool, args->y.dims[0] * args->heads,
+                  forward_task, &call);
 }
 
 /* ds <- p (dp - inner) scale, where dp is; the part that is not seen is 0 as p
@@ -313,22 +313,22 @@ static void backward_task(void *arg, int64_t n, int thread)
   head_place place = place_of(&a->qkv, a->heads, n);
   int64_t part = place.T * place.E;
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   head h = head_of(&a->qkv, &place, a->is_causal != 0, wide);
   const tr__cpu_tile y = rows_in(&a->y, place.y, place.D, &place);
   const tr__cpu_tile dy = rows_in(&a->dy, place.y, place.D, &place);
   head_values values = {
-      .y = tr__cpu_open_tile(&y, 1, tr__cpu_behind(wide, 3 * part)).data,
-      .dy = tr__cpu_open_tile(&dy, 1, tr__cpu_behind(wide, 4 * part)).data,
+      .y = tr__cpu_tile_to_fp32(&y, 1, tr__cpu_behind(wide, 3 * part)).data,
+      .dy = tr__cpu_tile_to_fp32(&dy, 1, tr__cpu_behind(wide, 4 * part)).data,
       .lse = (const float *)a->lse.data + n * h.T};
   tr__cpu_tile out[3];
   tr__cpu_matrix grads[3];
   for (int i = 0; i < 3; i++) {
     out[i] = rows_in(&a->dqkv, place.qkv + i * place.D, 3 * place.D, &place);
-    grads[i] = tr__cpu_open_tile(&out[i], a->accumulate,
-                                 tr__cpu_behind(wide, (5 + i) * part));
+    grads[i] = tr__cpu_tile_to_fp32(&out[i], a->accumulate,
+                                    tr__cpu_behind(wide, (5 + i) * part));
     for (int64_t t = 0; t < h.T && !a->accumulate; t++) {
       memset(grads[i].data + t * grads[i].stride, 0,
              (size_t)h.E * sizeof(float));
@@ -345,10 +345,10 @@ static void backward_task(void *arg, int64_t n, int thread)
       block b = block_at(&h, i, j);
       add_block(&h, &b, &values, p, p + QUERIES * KEYS);
     }
-    tr__pool_poll(call->backend->pool, thread);
+    tr__threads_poll(call->backend->pool, thread);
   }
   for (int i = 0; i < 3; i++) {
-    tr__cpu_close_tile(&out[i], grads[i]);
+    tr__cpu_tile_from_fp32(&out[i], grads[i]);
   }
 }
 
@@ -361,13 +361,13 @@ static void attention_backward(tr__stream *stream,
   }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_attention_backward, args,
                                       wide_floats(&args->qkv, args->heads, 8));
-  tr__pool_run(stream->backend->pool, args->y.dims[0] * args->heads,
-               backward_task, &call);
+  tr__threads_run(stream->backend->pool, args->y.dims[0] * args->heads,
+                  backward_task, &call);
 }
 
-size_t tr__cpu_attention_workspace(const tr__pool *pool, tr__op op)
+size_t tr__cpu_attention_workspace(const tr__threads *pool, tr__op op)
 {
-  return (size_t)tr__pool_num_threads(pool) * scratch_bytes(op);
+  return (size_t)tr__threads_count(pool) * scratch_bytes(op);
 }
 
 void tr__cpu_set_attention(tr__ops *ops)

@@ -43,7 +43,7 @@ typedef struct weight_tile {
   float *col;
   int64_t stride; /* of the sum's rows */
   float *wide;    /* for copies of columns and dy */
-  const tr__pool *pool;
+  const tr__threads *pool;
   int thread;
 } weight_tile;
 
@@ -66,7 +66,7 @@ static void add_image(const weight_tile *w, int64_t n, float *sum, bool adds)
       tr__conv_unroll(w->col, &a->x, n, &a->dy, &a->window, &patch);
       right = (tr__cpu_factor){w->col, places, true, a->x.dtype};
     }
-    tr__cpu_gemm_wide(
+    tr__cpu_gemm_mixed(
         (tr__cpu_matrix){sum, w->stride},
         tr__cpu_factor_in(&a->dy, dy + row * s->R, s->places, false), right,
         (int64_t[3]){w->rows, w->columns, places}, adds || row > 0, w->wide);
@@ -79,7 +79,7 @@ weight_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
   const weight_tile *w = arg;
   for (int64_t n = begin; n < end; n++) {
     add_image(w, n, sum, accumulate || n > begin);
-    tr__pool_poll(w->pool, w->thread);
+    tr__threads_poll(w->pool, w->thread);
   }
 }
 
@@ -220,7 +220,7 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
   const tr__cpu_call *call = arg;
   const tr__conv_backward_weight_args *a = call->args;
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   tr__conv_sizes s = tr__conv_sizes_of(&a->x, &a->dy, &a->window);
@@ -274,15 +274,15 @@ static void conv_backward_weight(tr__stream *stream,
   tr__conv_sizes s = tr__conv_sizes_of(&args->x, &args->dy, &args->window);
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_conv_backward_weight, args,
                                       weight_floats(&s));
-  tr__pool_run(stream->backend->pool, weight_tiles(&args->dw, &s) + sums,
-               backward_weight_task, &call);
+  tr__threads_run(stream->backend->pool, weight_tiles(&args->dw, &s) + sums,
+                  backward_weight_task, &call);
 }
 
-size_t tr__cpu_conv_weight_workspace(const tr__pool *pool,
+size_t tr__cpu_conv_weight_workspace(const tr__threads *pool,
                                      const tr__conv_backward_weight_args *args)
 {
   tr__conv_sizes s = tr__conv_sizes_of(&args->x, &args->dy, &args->window);
-  return (size_t)tr__pool_num_threads(pool) *
+  return (size_t)tr__threads_count(pool) *
          weight_scratch_of(&s, &args->shards).total;
 }
 

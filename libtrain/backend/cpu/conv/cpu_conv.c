@@ -70,7 +70,7 @@ static void forward_task(void *arg, int64_t task, int thread)
   tr__cpu_factor right = tr__cpu_factor_in(
       &a->x, n * s.image + g * s.C * s.plane + row * s.R, s.plane, false);
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   if (!tr__conv_is_pointwise(&a->x, &a->y, &a->window)) {
@@ -80,13 +80,13 @@ static void forward_task(void *arg, int64_t task, int thread)
   }
   const tr__cpu_tile out = {&a->y, n * s.output + k * s.places + row * s.R,
                             s.places, s.K, columns};
-  tr__cpu_matrix y = tr__cpu_open_tile(&out, a->accumulate, wide);
-  tr__cpu_gemm_wide(y, tr__cpu_factor_in(&a->w, k * unrolled, unrolled, false),
-                    right, (int64_t[3]){s.K, columns, unrolled}, a->accumulate,
-                    tr__cpu_behind(wide, s.K * columns));
+  tr__cpu_matrix y = tr__cpu_tile_to_fp32(&out, a->accumulate, wide);
+  tr__cpu_gemm_mixed(y, tr__cpu_factor_in(&a->w, k * unrolled, unrolled, false),
+                     right, (int64_t[3]){s.K, columns, unrolled}, a->accumulate,
+                     tr__cpu_behind(wide, s.K * columns));
   const float *b = a->b.data != NULL ? (const float *)a->b.data + k : NULL;
   finish_planes(y, b, (int64_t[2]){s.K, columns}, a->activation);
-  tr__cpu_close_tile(&out, y);
+  tr__cpu_tile_from_fp32(&out, y);
 }
 
 static void conv_forward(tr__stream *stream, const tr__conv_forward_args *args)
@@ -104,8 +104,8 @@ static void conv_forward(tr__stream *stream, const tr__conv_forward_args *args)
       tr__cpu_call_of(stream, TR__OP_conv_forward, args, forward_floats(&s));
   int64_t bands =
       tr__cpu_blocks(s.rows, tr__conv_rows_per_block(&s, s.C * s.taps));
-  tr__pool_run(stream->backend->pool, args->x.dims[0] * s.groups * bands,
-               forward_task, &call);
+  tr__threads_run(stream->backend->pool, args->x.dims[0] * s.groups * bands,
+                  forward_task, &call);
 }
 
 /* Of the channels of a task: the image, and what the product wants. */
@@ -133,15 +133,15 @@ static void backward_input_task(void *arg, int64_t task, int thread)
       &a->dy, n * s.output + g * s.K * s.places, s.places, false);
   int64_t extents[3] = {most * s.taps, s.places, s.K};
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   float *scratch = tr__cpu_behind(wide, most * s.plane);
   const tr__cpu_tile out = {&a->dx, n * s.image + first * s.plane, s.plane,
                             most, s.plane};
-  tr__cpu_matrix planes = tr__cpu_open_tile(&out, a->accumulate, wide);
+  tr__cpu_matrix planes = tr__cpu_tile_to_fp32(&out, a->accumulate, wide);
   if (tr__conv_is_pointwise(&a->dx, &a->dy, &a->window)) {
-    tr__cpu_gemm_wide(planes, left, right, extents, a->accumulate, scratch);
+    tr__cpu_gemm_mixed(planes, left, right, extents, a->accumulate, scratch);
     if (b != NULL) {
       finish_planes(planes, b, (int64_t[2]){most, s.plane},
                     TR__ACTIVATION_NONE);
@@ -150,13 +150,13 @@ static void backward_input_task(void *arg, int64_t task, int thread)
     float *col = tr__cpu_scratch(
         &a->workspace, tr__cpu_aligned_floats(channels * s.taps * s.places),
         thread);
-    tr__cpu_gemm_wide((tr__cpu_matrix){col, s.places}, left, right, extents, 0,
-                      scratch);
+    tr__cpu_gemm_mixed((tr__cpu_matrix){col, s.places}, left, right, extents, 0,
+                       scratch);
     tr__cpu_start_planes(planes, b, most, a->accumulate);
     tr__patch patch = {{0, most}, {0, s.rows}};
     tr__ref_col2im_f32(planes.data, col, &a->dx, &a->dy, &a->window, &patch);
   }
-  tr__cpu_close_tile(&out, planes);
+  tr__cpu_tile_from_fp32(&out, planes);
 }
 
 static void conv_backward_input(tr__stream *stream,
@@ -174,13 +174,13 @@ static void conv_backward_input(tr__stream *stream,
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_conv_backward_input, args,
                                       backward_floats(&s));
   int64_t across = tr__cpu_blocks(s.C, channels_per_block(&s));
-  tr__pool_run(stream->backend->pool, args->dx.dims[0] * s.groups * across,
-               backward_input_task, &call);
+  tr__threads_run(stream->backend->pool, args->dx.dims[0] * s.groups * across,
+                  backward_input_task, &call);
 }
 
-size_t tr__cpu_conv_workspace(const tr__pool *pool, tr__op op, const void *a)
+size_t tr__cpu_conv_workspace(const tr__threads *pool, tr__op op, const void *a)
 {
-  size_t threads = (size_t)tr__pool_num_threads(pool);
+  size_t threads = (size_t)tr__threads_count(pool);
   if (op == TR__OP_conv_forward) {
     const tr__conv_forward_args *args = a;
     tr__conv_sizes s = tr__conv_sizes_of(&args->x, &args->y, &args->window);

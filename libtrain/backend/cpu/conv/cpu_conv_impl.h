@@ -74,7 +74,7 @@ void tr__conv_unroll(void *col,
 /* tr__cpu_set_conv_weight - the op that conv_weight.c has; its scratch memory,
  * of all threads. */
 void tr__cpu_set_conv_weight(tr__ops *ops);
-size_t tr__cpu_conv_weight_workspace(const tr__pool *pool,
+size_t tr__cpu_conv_weight_workspace(const tr__threads *pool,
                                      const tr__conv_backward_weight_args *args);
 
 #endif

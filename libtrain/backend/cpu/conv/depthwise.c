@@ -129,7 +129,7 @@ static void forward_task(void *arg, int64_t task, int thread)
   const tr__cpu_call *call = arg;
   const tr__conv_forward_args *a = call->args;
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   int64_t K = a->y.dims[1], places = tr__places(&a->y);
@@ -144,14 +144,14 @@ static void forward_task(void *arg, int64_t task, int thread)
         &a->x, n * tr__tensor_row(&a->x) + k / multiplier * plane, plane,
         for_x);
     const tr__cpu_tile out = {&a->y, (n * K + k) * places, places, 1, places};
-    tr__cpu_matrix y = tr__cpu_open_tile(&out, a->accumulate, wide);
+    tr__cpu_matrix y = tr__cpu_tile_to_fp32(&out, a->accumulate, wide);
     const float *b = a->b.data;
     channels pair = {&a->x, &a->y, &a->window,
                      tr__cpu_floats(&a->w, k * taps, taps, for_w)};
     tr__cpu_start_planes(y, b != NULL ? b + k : NULL, 1, a->accumulate);
     add_forward(&pair, y.data, image);
     tr__cpu_finish(y, NULL, 1, places, a->activation);
-    tr__cpu_close_tile(&out, y);
+    tr__cpu_tile_from_fp32(&out, y);
   }
 }
 
@@ -161,10 +161,10 @@ void tr__cpu_depthwise_forward(tr__stream *stream,
   tr__cpu_call call =
       tr__cpu_call_of(stream, TR__OP_conv_forward, args,
                       wide_floats(&args->x, &args->y, &args->window));
-  tr__pool_run(stream->backend->pool,
-               args->y.dims[0] *
-                   num_tasks(args->y.dims[1], tr__places(&args->y)),
-               forward_task, &call);
+  tr__threads_run(stream->backend->pool,
+                  args->y.dims[0] *
+                      num_tasks(args->y.dims[1], tr__places(&args->y)),
+                  forward_task, &call);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)
@@ -172,7 +172,7 @@ static void backward_input_task(void *arg, int64_t task, int thread)
   const tr__cpu_call *call = arg;
   const tr__conv_backward_input_args *a = call->args;
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   int64_t C = a->dx.dims[1], plane = tr__places(&a->dx);
@@ -184,7 +184,7 @@ static void backward_input_task(void *arg, int64_t task, int thread)
   float *for_w = tr__cpu_behind(for_y, places);
   for (int64_t c = first; c < tr__min(C, first + part); c++) {
     const tr__cpu_tile out = {&a->dx, (n * C + c) * plane, plane, 1, plane};
-    tr__cpu_matrix dx = tr__cpu_open_tile(&out, a->accumulate, wide);
+    tr__cpu_matrix dx = tr__cpu_tile_to_fp32(&out, a->accumulate, wide);
     const float *b = a->b.data;
     tr__cpu_start_planes(dx, b != NULL ? b + c : NULL, 1, a->accumulate);
     for (int64_t k = c * multiplier; k < (c + 1) * multiplier; k++) {
@@ -195,7 +195,7 @@ static void backward_input_task(void *arg, int64_t task, int thread)
                                   n * tr__tensor_row(&a->dy) + k * places,
                                   places, for_y));
     }
-    tr__cpu_close_tile(&out, dx);
+    tr__cpu_tile_from_fp32(&out, dx);
   }
 }
 
@@ -205,8 +205,8 @@ void tr__cpu_depthwise_backward_input(tr__stream *stream,
   tr__cpu_call call =
       tr__cpu_call_of(stream, TR__OP_conv_backward_input, args,
                       wide_floats(&args->dx, &args->dy, &args->window));
-  tr__pool_run(stream->backend->pool,
-               args->dx.dims[0] *
-                   num_tasks(args->dx.dims[1], tr__places(&args->dx)),
-               backward_input_task, &call);
+  tr__threads_run(stream->backend->pool,
+                  args->dx.dims[0] *
+                      num_tasks(args->dx.dims[1], tr__places(&args->dx)),
+                  backward_input_task, &call);
 }

@@ -82,15 +82,15 @@ forward_tile(const tr__linear_forward_args *a, const tile *t, float *wide)
   int64_t K = a->w.dims[0], D = tr__tensor_row(&a->x);
   const tr__cpu_tile out = {&a->y, t->row * K + t->column, K, t->rows,
                             t->columns};
-  tr__cpu_matrix y = tr__cpu_open_tile(&out, 0, wide);
-  tr__cpu_gemm_wide(y, tr__cpu_factor_in(&a->x, t->row * D, D, false),
-                    tr__cpu_factor_in(&a->w, t->column * D, D, true),
-                    (int64_t[3]){t->rows, t->columns, D}, 0,
-                    tr__cpu_behind(wide, TILE_FLOATS));
+  tr__cpu_matrix y = tr__cpu_tile_to_fp32(&out, 0, wide);
+  tr__cpu_gemm_mixed(y, tr__cpu_factor_in(&a->x, t->row * D, D, false),
+                     tr__cpu_factor_in(&a->w, t->column * D, D, true),
+                     (int64_t[3]){t->rows, t->columns, D}, 0,
+                     tr__cpu_behind(wide, TILE_FLOATS));
   const float *b = a->b.data;
   tr__cpu_finish(y, b != NULL ? b + t->column : NULL, t->rows, t->columns,
                  a->activation);
-  tr__cpu_close_tile(&out, y);
+  tr__cpu_tile_from_fp32(&out, y);
 }
 
 static void forward_task(void *arg, int64_t task, int thread)
@@ -99,7 +99,7 @@ static void forward_task(void *arg, int64_t task, int thread)
   const tr__linear_forward_args *a = call->args;
   bands b = bands_of(&a->shards, a->w.dims[0]);
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   tile t;
@@ -118,15 +118,15 @@ static void linear_forward(tr__stream *stream,
     return;
   }
   if (has_few_rows(&args->shards) &&
-      !tr__op_has_halves(TR__OP_linear_forward, args)) {
+      !tr__op_has_16bit(TR__OP_linear_forward, args)) {
     tr__cpu_linear_few_forward(stream->backend->pool, args);
     return;
   }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_forward, args,
                                       wide_floats(tr__tensor_row(&args->x)));
-  tr__pool_run(stream->backend->pool,
-               bands_of(&args->shards, args->w.dims[0]).tasks, forward_task,
-               &call);
+  tr__threads_run(stream->backend->pool,
+                  bands_of(&args->shards, args->w.dims[0]).tasks, forward_task,
+                  &call);
 }
 
 static void backward_input_tile(const tr__linear_backward_input_args *a,
@@ -136,12 +136,12 @@ static void backward_input_tile(const tr__linear_backward_input_args *a,
   int64_t K = a->w.dims[0], D = tr__tensor_row(&a->dx);
   const tr__cpu_tile out = {&a->dx, t->row * D + t->column, D, t->rows,
                             t->columns};
-  tr__cpu_matrix dx = tr__cpu_open_tile(&out, a->accumulate, wide);
-  tr__cpu_gemm_wide(dx, tr__cpu_factor_in(&a->dy, t->row * K, K, false),
-                    tr__cpu_factor_in(&a->w, t->column, D, false),
-                    (int64_t[3]){t->rows, t->columns, K}, a->accumulate,
-                    tr__cpu_behind(wide, TILE_FLOATS));
-  tr__cpu_close_tile(&out, dx);
+  tr__cpu_matrix dx = tr__cpu_tile_to_fp32(&out, a->accumulate, wide);
+  tr__cpu_gemm_mixed(dx, tr__cpu_factor_in(&a->dy, t->row * K, K, false),
+                     tr__cpu_factor_in(&a->w, t->column, D, false),
+                     (int64_t[3]){t->rows, t->columns, K}, a->accumulate,
+                     tr__cpu_behind(wide, TILE_FLOATS));
+  tr__cpu_tile_from_fp32(&out, dx);
 }
 
 static void backward_input_task(void *arg, int64_t task, int thread)
@@ -151,7 +151,7 @@ static void backward_input_task(void *arg, int64_t task, int thread)
   int64_t D = tr__tensor_row(&a->dx);
   bands b = bands_of(&a->shards, D);
   float *wide;
-  if (!tr__cpu_get_wide(call, thread, &wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &wide)) {
     return;
   }
   tile t;
@@ -170,15 +170,15 @@ static void linear_backward_input(tr__stream *stream,
     return;
   }
   if (has_few_rows(&args->shards) &&
-      !tr__op_has_halves(TR__OP_linear_backward_input, args)) {
+      !tr__op_has_16bit(TR__OP_linear_backward_input, args)) {
     tr__cpu_linear_few_backward_input(stream->backend->pool, args);
     return;
   }
   tr__cpu_call call = tr__cpu_call_of(stream, TR__OP_linear_backward_input,
                                       args, wide_floats(args->w.dims[0]));
-  tr__pool_run(stream->backend->pool,
-               bands_of(&args->shards, tr__tensor_row(&args->dx)).tasks,
-               backward_input_task, &call);
+  tr__threads_run(stream->backend->pool,
+                  bands_of(&args->shards, tr__tensor_row(&args->dx)).tasks,
+                  backward_input_task, &call);
 }
 
 /* A batch may always be smaller than the plan's, and then have few rows. */
@@ -187,13 +187,13 @@ static size_t forward_workspace(const tr__linear_forward_args *a)
   tr__tensor x = a->x;
   bool may_be_few = a->shards.total > 1 || x.dims[0] >= FEW_FROM;
   x.dims[0] = tr__min(x.dims[0], FEW_ROWS * a->shards.total);
-  return may_be_few && !tr__op_has_halves(TR__OP_linear_forward, a)
+  return may_be_few && !tr__op_has_16bit(TR__OP_linear_forward, a)
              ? tr__cpu_linear_few_bytes(&x)
              : 0;
 }
 
 size_t
-tr__cpu_linear_workspace(const tr__pool *pool, tr__op op, const void *args)
+tr__cpu_linear_workspace(const tr__threads *pool, tr__op op, const void *args)
 {
   return op == TR__OP_linear_forward
              ? forward_workspace(args)

@@ -106,15 +106,15 @@ static void forward_task(void *arg, int64_t task, int thread)
                  a->activation);
 }
 
-void tr__cpu_linear_few_forward(tr__pool *pool,
+void tr__cpu_linear_few_forward(tr__threads *pool,
                                 const tr__linear_forward_args *args)
 {
   few_call call = {.args = args, .run = tr__cpu_outer_best()};
   int64_t N = args->x.dims[0], D = tr__tensor_row(&args->x);
-  tr__pool_run(pool, num_pieces(N, PANEL, D, TRANSPOSED), transpose_task,
-               &call);
-  tr__pool_run(pool, num_pieces(N, PANEL, args->w.dims[0], STRIP), forward_task,
-               &call);
+  tr__threads_run(pool, num_pieces(N, PANEL, D, TRANSPOSED), transpose_task,
+                  &call);
+  tr__threads_run(pool, num_pieces(N, PANEL, args->w.dims[0], STRIP),
+                  forward_task, &call);
 }
 
 /* A whole strip: D is a multiple of its columns. */
@@ -158,10 +158,10 @@ static void backward_input_task(void *arg, int64_t task, int thread)
 }
 
 void tr__cpu_linear_few_backward_input(
-    tr__pool *pool, const tr__linear_backward_input_args *args)
+    tr__threads *pool, const tr__linear_backward_input_args *args)
 {
   few_call call = {.args = args, .run = tr__cpu_outer_best()};
-  tr__pool_run(
+  tr__threads_run(
       pool,
       num_pieces(args->dx.dims[0], STRIP, tr__tensor_row(&args->dx), STRIP),
       backward_input_task, &call);

@@ -6,17 +6,17 @@
 
 /* tr__cpu_linear_few_forward, _backward_input - for TR_F32. The first one's
  * workspace has tr__cpu_linear_few_bytes(x). */
-void tr__cpu_linear_few_forward(tr__pool *pool,
+void tr__cpu_linear_few_forward(tr__threads *pool,
                                 const tr__linear_forward_args *args);
 void tr__cpu_linear_few_backward_input(
-    tr__pool *pool, const tr__linear_backward_input_args *args);
+    tr__threads *pool, const tr__linear_backward_input_args *args);
 size_t tr__cpu_linear_few_bytes(const tr__tensor *x);
 
 /* What linear_weight.c has. */
 void tr__cpu_linear_backward_weight(
     tr__stream *stream, const tr__linear_backward_weight_args *args);
 size_t
-tr__cpu_linear_weight_workspace(const tr__pool *pool,
+tr__cpu_linear_weight_workspace(const tr__threads *pool,
                                 const tr__linear_backward_weight_args *args);
 
 #endif

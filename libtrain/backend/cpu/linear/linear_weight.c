@@ -26,7 +26,7 @@ typedef struct weight_tile {
   int64_t stride; /* of the sum's rows */
   float *wide;    /* for copies of x and dy */
   char *scratch;
-  const tr__pool *pool;
+  const tr__threads *pool;
   int thread;
 } weight_tile;
 
@@ -63,7 +63,7 @@ static bool is_summed_in_registers(const tr__linear_backward_weight_args *args)
   const tr__shards *shards = &args->shards;
   return shards->total > 1 &&
          shards->rows * tr__max(shards->times, 1) <= FEW_ROWS &&
-         !tr__op_has_halves(TR__OP_linear_backward_weight, args);
+         !tr__op_has_16bit(TR__OP_linear_backward_weight, args);
 }
 
 /* Scratch memory of sums in registers. */
@@ -127,7 +127,7 @@ static void sum_in_registers(const weight_tile *w)
       out.rows = tr__min(TR__OUTER_ROWS, w->rows - k);
       run(&sum, &out);
     }
-    tr__pool_poll(w->pool, w->thread);
+    tr__threads_poll(w->pool, w->thread);
   }
 }
 
@@ -140,12 +140,12 @@ weight_leaf(void *arg, int64_t begin, int64_t end, void *sum, int accumulate)
   int64_t n = begin;
   do {
     int64_t count = tr__min(POLL_ROWS, end - n);
-    tr__cpu_gemm_wide((tr__cpu_matrix){sum, w->stride},
-                      tr__cpu_factor_in(dy, n * K + w->row, K, true),
-                      tr__cpu_factor_in(x, n * D + w->column, D, false),
-                      (int64_t[3]){w->rows, w->columns, count},
-                      accumulate || n > begin, w->wide);
-    tr__pool_poll(w->pool, w->thread);
+    tr__cpu_gemm_mixed((tr__cpu_matrix){sum, w->stride},
+                       tr__cpu_factor_in(dy, n * K + w->row, K, true),
+                       tr__cpu_factor_in(x, n * D + w->column, D, false),
+                       (int64_t[3]){w->rows, w->columns, count},
+                       accumulate || n > begin, w->wide);
+    tr__threads_poll(w->pool, w->thread);
     n += POLL_ROWS;
   } while (n < end);
 }
@@ -226,7 +226,7 @@ static void weight_task(void *arg, int64_t task, int thread)
   weight_tile w = tile_of(a, task);
   w.pool = call->backend->pool;
   w.thread = thread;
-  if (!tr__cpu_get_wide(call, thread, &w.wide)) {
+  if (!tr__cpu_thread_scratch(call, thread, &w.wide)) {
     return;
   }
   w.scratch = (char *)tr__cpu_scratch(
@@ -253,16 +253,16 @@ void tr__cpu_linear_backward_weight(tr__stream *stream,
   tr__cpu_call call =
       tr__cpu_call_of(stream, TR__OP_linear_backward_weight, args,
                       tr__cpu_gemm_floats(TILE_K, TILE_D, args->x.dims[0]));
-  tr__pool_run(stream->backend->pool,
-               tr__cpu_blocks(args->dw.dims[0], TILE_K) *
-                   tr__cpu_blocks(tr__tensor_row(&args->x), TILE_D),
-               weight_task, &call);
+  tr__threads_run(stream->backend->pool,
+                  tr__cpu_blocks(args->dw.dims[0], TILE_K) *
+                      tr__cpu_blocks(tr__tensor_row(&args->x), TILE_D),
+                  weight_task, &call);
 }
 
 size_t
-tr__cpu_linear_weight_workspace(const tr__pool *pool,
+tr__cpu_linear_weight_workspace(const tr__threads *pool,
                                 const tr__linear_backward_weight_args *args)
 {
-  return (size_t)tr__pool_num_threads(pool) *
+  return (size_t)tr__threads_count(pool) *
          scratch_bytes(&args->shards, args->x.dims[0]);
 }

@@ -1,5 +1,5 @@
 /* Writing and reading the lines of a board. */
-#include "core/board_impl.h"
+#include "core/status_board_impl.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -12,31 +12,32 @@
  * load and the store, and no bus is locked. */
 #define ADD(field, n) STORE(field, LOAD(field) + (n))
 
-static void release_own(tr__board *board)
+static void release_own(tr__status_board *board)
 {
   free(board->lines);
   free(board);
 }
 
-tr__board *tr__board_create(int rank, int size)
+tr__status_board *tr__status_board_create(int rank, int size)
 {
-  tr__board *board = calloc(1, sizeof *board);
-  tr__line *line = aligned_alloc(_Alignof(tr__line), sizeof *line);
+  tr__status_board *board = calloc(1, sizeof *board);
+  tr__rank_status *line =
+      aligned_alloc(_Alignof(tr__rank_status), sizeof *line);
   if (board == NULL || line == NULL) {
     free(board);
     free(line);
     return NULL;
   }
-  *line = (tr__line){.rank = rank};
-  *board = (tr__board){.lines = (char *)line,
-                       .stride = sizeof *line,
-                       .count = 1,
-                       .size = size,
-                       .release = release_own};
+  *line = (tr__rank_status){.rank = rank};
+  *board = (tr__status_board){.lines = (char *)line,
+                              .stride = sizeof *line,
+                              .count = 1,
+                              .size = size,
+                              .release = release_own};
   return board;
 }
 
-long long tr__board_now(void)
+long long tr__status_now(void)
 {
 #ifdef CLOCK_MONOTONIC_COARSE
   const clockid_t clock = CLOCK_MONOTONIC_COARSE; /* some ms are enough */
@@ -48,23 +49,24 @@ long long tr__board_now(void)
   return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static tr__line *own_line(const tr__board *board)
+static tr__rank_status *own_line(const tr__status_board *board)
 {
-  return tr__board_line(board, board->own);
+  return tr__rank_status_of(board, board->own);
 }
 
-static void set_work(tr__line *line, tr__work work)
+static void set_work(tr__rank_status *line, tr__work work)
 {
   STORE(line->work, (int)work);
-  STORE(line->since, tr__board_now());
+  STORE(line->since, tr__status_now());
 }
 
-tr__work tr__work_begin(const tr__board *board, tr__work work, int64_t step)
+tr__work
+tr__work_begin(const tr__status_board *board, tr__work work, int64_t step)
 {
   if (board == NULL) {
     return TR__WORK_OUTSIDE;
   }
-  tr__line *line = own_line(board);
+  tr__rank_status *line = own_line(board);
   tr__work before = (tr__work)LOAD(line->work);
   if (before <= TR__WORK_TRAINER) {
     if (step != 0) {
@@ -75,37 +77,37 @@ tr__work tr__work_begin(const tr__board *board, tr__work work, int64_t step)
   return before;
 }
 
-void tr__work_end(const tr__board *board, tr__work before)
+void tr__work_end(const tr__status_board *board, tr__work before)
 {
   if (board == NULL || before > TR__WORK_TRAINER) {
     return;
   }
-  tr__line *line = own_line(board);
+  tr__rank_status *line = own_line(board);
   bool is_set_up = before == TR__WORK_SETUP && LOAD(line->step) > 0;
   set_work(line, is_set_up ? TR__WORK_OUTSIDE : before);
 }
 
-void tr__work_tick(const tr__board *board)
+void tr__status_heartbeat(const tr__status_board *board)
 {
   if (board != NULL) {
     ADD(own_line(board)->ticks, 1);
   }
 }
 
-void tr__infer_begin(const tr__board *board)
+void tr__infer_begin(const tr__status_board *board)
 {
   if (board == NULL) {
     return;
   }
-  tr__line *line = own_line(board);
+  tr__rank_status *line = own_line(board);
   int set_up = TR__WORK_SETUP;
   if (atomic_compare_exchange_strong(&line->work, &set_up, TR__WORK_OUTSIDE)) {
-    STORE(line->since, tr__board_now());
+    STORE(line->since, tr__status_now());
   }
   atomic_fetch_add(&line->inferring, 1);
 }
 
-void tr__infer_end(const tr__board *board)
+void tr__infer_end(const tr__status_board *board)
 {
   if (board != NULL) {
     atomic_fetch_sub(&own_line(board)->inferring, 1);
@@ -115,12 +117,12 @@ void tr__infer_end(const tr__board *board)
 
 /* Whoever sees what this call writes sees that the one before has ended: so
  * read_calls() knows whether both numbers belong to one call. */
-void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes)
+void tr__call_begin(const tr__status_board *board, tr__call call, int64_t bytes)
 {
   if (board == NULL) {
     return;
   }
-  tr__line *line = own_line(board);
+  tr__rank_status *line = own_line(board);
   tr__calls *calls = &line->calls[tr__series_of(call)];
   atomic_thread_fence(memory_order_release);
   STORE(calls->call, (int)call);
@@ -130,14 +132,14 @@ void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes)
                         memory_order_release);
 }
 
-void tr__call_end(const tr__board *board, tr__series series)
+void tr__call_end(const tr__status_board *board, tr__series series)
 {
   if (board != NULL) {
     ADD(own_line(board)->calls[series].ended, 1);
   }
 }
 
-void tr__wait_begin(const tr__board *board, tr__series series)
+void tr__wait_begin(const tr__status_board *board, tr__series series)
 {
   if (board != NULL) {
     STORE(own_line(board)->series, (int)series);
@@ -145,21 +147,21 @@ void tr__wait_begin(const tr__board *board, tr__series series)
   }
 }
 
-void tr__wait_end(const tr__board *board)
+void tr__wait_end(const tr__status_board *board)
 {
   if (board != NULL) {
     ADD(own_line(board)->waiting, -1);
   }
 }
 
-void tr__wait_poll(const tr__board *board)
+void tr__wait_poll(const tr__status_board *board)
 {
   if (board != NULL) {
     ADD(own_line(board)->polls, 1);
   }
 }
 
-void tr__block_begin(const tr__board *board, tr__series series)
+void tr__block_begin(const tr__status_board *board, tr__series series)
 {
   if (board != NULL) {
     ADD(own_line(board)->blocked, 1);
@@ -167,7 +169,7 @@ void tr__block_begin(const tr__board *board, tr__series series)
   }
 }
 
-void tr__block_end(const tr__board *board)
+void tr__block_end(const tr__status_board *board)
 {
   if (board != NULL) {
     tr__wait_end(board);
@@ -175,7 +177,7 @@ void tr__block_end(const tr__board *board)
   }
 }
 
-void tr__wait_note(const tr__board *board, int awaited, int64_t moves)
+void tr__wait_note(const tr__status_board *board, int awaited, int64_t moves)
 {
   if (board != NULL) {
     STORE(own_line(board)->awaited, awaited + 1);
@@ -195,9 +197,9 @@ static tr__seen_calls read_calls(const tr__calls *calls)
 }
 
 /* Whether no call began meanwhile, so that all of it is of one moment. */
-static bool read_line(const tr__board *board, int i, tr__seen *out)
+static bool read_line(const tr__status_board *board, int i, tr__seen *out)
 {
-  const tr__line *line = tr__board_line(board, i);
+  const tr__rank_status *line = tr__rank_status_of(board, i);
   *out = (tr__seen){.calls = {read_calls(&line->calls[TR__TRANSFERS]),
                               read_calls(&line->calls[TR__MEETINGS])},
                     .rank = LOAD(line->rank),
@@ -220,7 +222,7 @@ static bool read_line(const tr__board *board, int i, tr__seen *out)
              out->calls[TR__MEETINGS].begun;
 }
 
-void tr__board_read(const tr__board *board, int i, tr__seen *out)
+void tr__status_read(const tr__status_board *board, int i, tr__seen *out)
 {
   while (!read_line(board, i, out)) {
   }

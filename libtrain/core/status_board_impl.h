@@ -4,8 +4,8 @@
  * written where the phase changes and around collective calls, a few plain
  * stores, and read by threads that make no MPI call (run/watchdog.c). A line
  * belongs to a rank, not to a thread: whoever runs its calls writes it. */
-#ifndef TR_BOARD_IMPL_H
-#define TR_BOARD_IMPL_H
+#ifndef TR_STATUS_BOARD_IMPL_H
+#define TR_STATUS_BOARD_IMPL_H
 
 #include "base/base_impl.h"
 
@@ -73,11 +73,11 @@ typedef struct tr__calls {
 } tr__calls;
 
 /* A rank's line. Zero: nothing has happened yet. */
-typedef struct tr__line {
+typedef struct tr__rank_status {
   _Alignas(128) atomic_int rank;
   atomic_int work;    /* tr__work */
   atomic_llong step;  /* that it works on, from 1 */
-  atomic_llong since; /* when its phase began, ns of tr__board_now() */
+  atomic_llong since; /* when its phase began, ns of tr__status_now() */
   tr__calls calls[TR__SERIES_COUNT];
   atomic_int waiting;         /* threads that wait for the end of one */
   atomic_int series;          /* of what they wait for */
@@ -89,66 +89,70 @@ typedef struct tr__line {
   atomic_int inferring;       /* threads in tr_inference_forward() */
   atomic_llong alive;         /* when its watchdog last looked; 0: none */
   atomic_int claimed, spoken; /* of the first line: see run/watchdog.c */
-} tr__line;
+} tr__rank_status;
 
 /* The lines of one node. */
-typedef struct tr__board tr__board;
-struct tr__board {
+typedef struct tr__status_board tr__status_board;
+struct tr__status_board {
   char *lines;
   size_t stride;
   int count, own; /* lines, and which one is this rank's */
   int size;       /* ranks of the job; more than count: they are elsewhere */
-  void (*release)(tr__board *board); /* itself too */
+  void (*release)(tr__status_board *board); /* itself too */
 };
 
-static inline tr__line *tr__board_line(const tr__board *board, int i)
+static inline tr__rank_status *tr__rank_status_of(const tr__status_board *board,
+                                                  int i)
 {
-  return (tr__line *)(void *)(board->lines + (size_t)i * board->stride);
+  return (tr__rank_status *)(void *)(board->lines + (size_t)i * board->stride);
 }
 
-/* tr__board_create - a board of this rank alone; NULL where there is no memory.
+/* tr__status_board_create - a board of this rank alone; NULL where there is no memory.
  */
-tr__board *tr__board_create(int rank, int size);
+tr__status_board *tr__status_board_create(int rank, int size);
 
-/* tr__board_now - ns of a clock that all ranks of a node share. */
-long long tr__board_now(void);
+/* tr__status_now - ns of a clock that all ranks of a node share. */
+long long tr__status_now(void);
 
 /* In all of the following a board of NULL is nobody's: nothing happens.
  *
  * tr__work_begin - this rank's phase from now on; returns the one before, for
  * tr__work_end(). A phase within another one is that one. A step of 0 leaves
  * the step as it is. */
-tr__work tr__work_begin(const tr__board *board, tr__work work, int64_t step);
-void tr__work_end(const tr__board *board, tr__work before);
+tr__work
+tr__work_begin(const tr__status_board *board, tr__work work, int64_t step);
+void tr__work_end(const tr__status_board *board, tr__work before);
 
-/* tr__work_tick - work between messages gets on: nobody counts the time that he
+/* tr__status_heartbeat - work between messages gets on: nobody counts the time that he
  * waits for it. For what has an end, as the batches of an evaluation. */
-void tr__work_tick(const tr__board *board);
+void tr__status_heartbeat(const tr__status_board *board);
 
 /* tr__infer_begin, tr__infer_end - around an inference, of any thread. Each is
  * a sign that the rank gets on, and says that its set-up is over. */
-void tr__infer_begin(const tr__board *board);
-void tr__infer_end(const tr__board *board);
+void tr__infer_begin(const tr__status_board *board);
+void tr__infer_end(const tr__status_board *board);
 
 /* tr__call_begin, tr__call_end - around a collective call of all ranks. */
-void tr__call_begin(const tr__board *board, tr__call call, int64_t bytes);
-void tr__call_end(const tr__board *board, tr__series series);
+void tr__call_begin(const tr__status_board *board,
+                    tr__call call,
+                    int64_t bytes);
+void tr__call_end(const tr__status_board *board, tr__series series);
 
 /* tr__wait_begin, tr__wait_end - around what ends when others have come.
  * tr__wait_poll - between its polls, once it takes long: a rank that waits and
  * does not poll hangs. */
-void tr__wait_begin(const tr__board *board, tr__series series);
-void tr__wait_end(const tr__board *board);
-void tr__wait_poll(const tr__board *board);
+void tr__wait_begin(const tr__status_board *board, tr__series series);
+void tr__wait_end(const tr__status_board *board);
+void tr__wait_poll(const tr__status_board *board);
 
 /* tr__block_begin, tr__block_end - the same around a foreign call that waits,
  * of whose polls nobody knows. */
-void tr__block_begin(const tr__board *board, tr__series series);
-void tr__block_end(const tr__board *board);
+void tr__block_begin(const tr__status_board *board, tr__series series);
+void tr__block_end(const tr__status_board *board);
 
 /* tr__wait_note - where a long wait stands: whose message it needs (-1:
  * unknown), and a number that changes as it gets on. */
-void tr__wait_note(const tr__board *board, int awaited, int64_t moves);
+void tr__wait_note(const tr__status_board *board, int awaited, int64_t moves);
 
 /* tr__series_of - of a call. */
 static inline tr__series tr__series_of(tr__call call)
@@ -180,6 +184,6 @@ typedef struct tr__seen {
                      knowledge */
 } tr__seen;
 
-void tr__board_read(const tr__board *board, int i, tr__seen *out);
+void tr__status_read(const tr__status_board *board, int i, tr__seen *out);
 
 #endif

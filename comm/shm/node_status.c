@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 typedef struct node_board {
-  tr__board base; /* first, so that a tr__board is one of these */
+  tr__status_board base; /* first, so that a tr__status_board is one of these */
   tr__segment segment;
 } node_board;
 
-static void release(tr__board *base)
+static void release(tr__status_board *base)
 {
   node_board *board = (node_board *)base;
   tr__segment_release(&board->segment);
@@ -17,16 +17,18 @@ static void release(tr__board *base)
 
 /* Where ranks share no memory each has a board of its own; where this rank has
  * no memory for that, none. */
-tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out)
+tr_status tr__node_status_create(const tr__comm_mpi *comm,
+                                 tr__status_board **out)
 {
   *out = NULL;
   tr__segment segment;
-  TR_TRY(tr__segment_create(comm->node, sizeof(tr__line), &segment));
+  TR_TRY(tr__segment_create(comm->node, sizeof(tr__rank_status), &segment));
   if (segment.base == NULL) {
-    *out = tr__board_create(comm->base.rank, comm->base.size);
+    *out = tr__status_board_create(comm->base.rank, comm->base.size);
     return TR_OK;
   }
-  tr__line *own = (tr__line *)(void *)tr__segment_part(&segment, segment.rank);
+  tr__rank_status *own =
+      (tr__rank_status *)(void *)tr__segment_part(&segment, segment.rank);
   atomic_store(&own->rank, comm->base.rank);
   /* Nobody reads a line that does not say whose it is. */
   int code = MPI_Barrier(comm->node);
@@ -38,12 +40,12 @@ tr_status tr__node_board_create(const tr__comm_mpi *comm, tr__board **out)
     return TR_OK;
   }
   board->segment = segment;
-  board->base = (tr__board){.lines = segment.base,
-                            .stride = segment.stride,
-                            .count = segment.size,
-                            .own = segment.rank,
-                            .size = comm->base.size,
-                            .release = release};
+  board->base = (tr__status_board){.lines = segment.base,
+                                   .stride = segment.stride,
+                                   .count = segment.size,
+                                   .own = segment.rank,
+                                   .size = comm->base.size,
+                                   .release = release};
   *out = &board->base;
   return TR_OK;
 }

@@ -18,7 +18,7 @@ deal(int64_t *to, int64_t first, int64_t end, int64_t begin, int64_t last)
   deal(to, first + left, end, begin + mine, last);
 }
 
-tr_status tr__comm_set_cut(tr__comm *comm, int64_t shards)
+tr_status tr__comm_set_shards(tr__comm *comm, int64_t shards)
 {
   if (shards == 0) {
     return TR_OK;
@@ -31,25 +31,25 @@ tr_status tr__comm_set_cut(tr__comm *comm, int64_t shards)
            comm->size);
   deal(first, 0, shards, 0, comm->size);
   first[comm->size] = shards;
-  free(comm->cut.first);
-  comm->cut = (tr__cut){.total = shards, .first = first};
+  free(comm->shards.first);
+  comm->shards = (tr__shard_map){.total = shards, .first = first};
   return TR_OK;
 }
 
 int64_t tr__comm_num_shards(const tr__comm *comm)
 {
-  return comm->cut.total > 0 ? comm->cut.total : comm->size;
+  return comm->shards.total > 0 ? comm->shards.total : comm->size;
 }
 
 int64_t tr__comm_first_shard(const tr__comm *comm, int rank)
 {
-  return comm->cut.total > 0 ? comm->cut.first[rank] : rank;
+  return comm->shards.total > 0 ? comm->shards.first[rank] : rank;
 }
 
 int64_t tr__comm_first_row(const tr__comm *comm, int64_t rows, int rank)
 {
-  return tr__part(rows, tr__comm_first_shard(comm, rank),
-                  tr__comm_num_shards(comm));
+  return tr__even_split(rows, tr__comm_first_shard(comm, rank),
+                        tr__comm_num_shards(comm));
 }
 
 int64_t tr__comm_most_shards(const tr__comm *comm)
@@ -84,7 +84,7 @@ static void to_doubles(tr_dtype dtype, double *to, const void *from, int count)
 tr_status
 tr__comm_sum(tr__comm *comm, tr_dtype dtype, double *values, int count)
 {
-  if (comm->cut.total == 0) {
+  if (comm->shards.total == 0) {
     return comm->type->sum_f64(comm, values, count);
   }
   size_t bytes = (size_t)count * tr_dtype_size(dtype);
