@@ -1,7 +1,7 @@
 /* Reading one IDX file, plain or compressed, with every size checked.
  *
  *   bytes 0..3   0, 0, 8 (unsigned bytes), number of extents
- *   then         each extent as 4 bytes, the highest first
+ *   then         each axis as 4 bytes, the highest first
  *   then         the product of the extents bytes, and nothing more
  *
  * Source: LeCun, Cortes, Burges: the MNIST database, file formats */

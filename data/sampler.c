@@ -2,10 +2,10 @@
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 
-void tr_batch_part(const tr_context *ctx,
-                   int64_t global_count,
-                   int64_t *first,
-                   int64_t *count)
+void tr_batch_range(const tr_context *ctx,
+                    int64_t global_count,
+                    int64_t *first,
+                    int64_t *count)
 {
   const tr__comm *comm = ctx->comm;
   *first = tr__comm_first_row(comm, global_count, comm->rank);

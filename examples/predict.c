@@ -15,7 +15,7 @@ static tr_node build_model(tr_context *ctx, tr_model **net)
   x = tr_tanh(*net, tr_linear(*net, x, &(tr_linear_opts){.out = 32}));
   x = tr_tanh(*net, tr_linear(*net, x, &(tr_linear_opts){.out = 32}));
   x = tr_linear(*net, x, &(tr_linear_opts){.out = 1});
-  TR_MUST(tr_model_build(*net, &(tr_build_opts){.batch = 1}));
+  TR_MUST(tr_model_build(*net, &(tr_build_opts){.max_local_batch = 1}));
   return x;
 }
 

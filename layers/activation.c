@@ -6,8 +6,8 @@
  * Where f' is a function of y, the layer runs in place wherever nobody else
  * reads x; else x is kept, and only the gradient is computed in place.
  * Source: torch.nn.LeakyReLU, GELU, SiLU, Sigmoid, Tanh */
+#include <train/activation.h>
 #include <train/layers.h>
-#include <train/norm.h>
 
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"

@@ -11,6 +11,8 @@
 #include "layers/layer_table_impl.h"
 #include "layers/window_impl.h"
 
+#include <train/layers.h>
+
 static tr_status infer(tr_model *net, tr__node *node)
 {
   const tr_adaptive_pool_opts *opts = node->opts;

@@ -10,6 +10,8 @@
 #include "layers/layer_table_impl.h"
 #include "layers/window_impl.h"
 
+#include <train/layers.h>
+
 static tr_status infer(tr_model *net, tr__node *node)
 {
   return tr__infer_pool(net, node);

@@ -1,9 +1,9 @@
-/* Concatenate: values side by side along one extent.
+/* Concatenate: values side by side along one axis.
  *
  *   forward   y = [a, b, ...]       equal extents but for the one along which
  *   backward  da, db, ... = the parts of dy
  *
- * To the ops, what lies before the extent is rows, and the rest a row's parts.
+ * To the ops, what lies before the axis is rows, and the rest a row's parts.
  * Source: torch.cat */
 #include <train/layers.h>
 #include <train/shape.h>
@@ -12,23 +12,23 @@
 #include "model/node_impl.h"
 
 typedef struct concat_opts {
-  int extent;
+  int axis;
 } concat_opts;
 
-static tr_status check_input(tr_model *net, tr__node *node, int i, int extent)
+static tr_status check_input(tr_model *net, tr__node *node, int i, int axis)
 {
   const tr_shape *first = tr__input_shape(net, node, 0);
   const tr_shape *x = tr__input_shape(net, node, i);
   char text[2][TR__SHAPE_BYTES];
   tr_shape other = *x;
-  TR__CHECK_NODE(extent >= 0 && extent < x->ndim, node, TR_EINVAL,
-                 "extent is %d, expected 0 to %d of %s", extent, x->ndim - 1,
+  TR__CHECK_NODE(axis >= 0 && axis < x->ndim, node, TR_EINVAL,
+                 "axis is %d, expected 0 to %d of %s", axis, x->ndim - 1,
                  tr__shape_text(x, text[0]));
-  other.dims[extent] = first->dims[extent];
+  other.dims[axis] = first->dims[axis];
   TR__CHECK_NODE(tr__shape_equal(first, &other), node, TR_ESHAPE,
                  "inputs are %s and %s, expected equal extents but for %d",
                  tr__shape_text(first, text[0]), tr__shape_text(x, text[1]),
-                 extent);
+                 axis);
   return TR_OK;
 }
 
@@ -40,21 +40,21 @@ static tr_status infer(tr_model *net, tr__node *node)
   node->shape = *tr__input_shape(net, node, 0);
   int64_t sum = 0;
   for (int i = 0; i < node->num_inputs; i++) {
-    TR_TRY(check_input(net, node, i, opts->extent));
+    TR_TRY(check_input(net, node, i, opts->axis));
     bool overflows = tr__add_overflows(
-        sum, tr__input_shape(net, node, i)->dims[opts->extent], &sum);
+        sum, tr__input_shape(net, node, i)->dims[opts->axis], &sum);
     TR__CHECK_NODE(!overflows, node, TR_ESHAPE, "%s", "output is too large");
   }
-  node->shape.dims[opts->extent] = sum;
+  node->shape.dims[opts->axis] = sum;
   return TR_OK;
 }
 
-/* Rows of the extent and what lies behind it; N is before the sample's. */
+/* Rows of the axis and what lies behind it; N is before the sample's. */
 static tr__tensor parts(const tr__node *node, tr__tensor t)
 {
   const concat_opts *opts = node->opts;
   int64_t width = 1;
-  for (int i = opts->extent + 1; i < t.ndim; i++) {
+  for (int i = opts->axis + 1; i < t.ndim; i++) {
     width *= t.dims[i];
   }
   return tr__tensor_as_rows(t, width);
@@ -99,17 +99,17 @@ static tr_node random_build(tr_model *net, const tr__random *random)
                  {1 + tr__random_u32(random, 0) % 4,
                   1 + tr__random_u32(random, 1) % 3,
                   1 + tr__random_u32(random, 2) % 4}};
-  int extent = (int)(tr__random_u32(random, 3) % 3);
+  int axis = (int)(tr__random_u32(random, 3) % 3);
   int num_inputs = 1 + (int)(tr__random_u32(random, 4) % TR_MAX_INPUTS);
   tr_node inputs[TR__MAX_NODE_INPUTS];
   for (int i = 0; i < num_inputs; i++) {
-    in.dims[extent] = 1 + tr__random_u32(random, 5 + i) % 5;
+    in.dims[axis] = 1 + tr__random_u32(random, 5 + i) % 5;
     inputs[i] = tr_input(net, in);
   }
   if (tr__random_u32(random, 20) % 4 == 0) {
     inputs[num_inputs++] = inputs[0];
   }
-  return tr_concat(net, inputs, num_inputs, extent);
+  return tr_concat(net, inputs, num_inputs, axis);
 }
 
 const tr__layer_type tr__concat_type = {
@@ -122,9 +122,9 @@ const tr__layer_type tr__concat_type = {
 };
 
 tr_node
-tr_concat(tr_model *net, const tr_node *inputs, int num_inputs, int extent)
+tr_concat(tr_model *net, const tr_node *inputs, int num_inputs, int axis)
 {
-  const concat_opts opts = {extent};
+  const concat_opts opts = {axis};
   return tr__add_node(net, &(tr__node_spec){.type = &tr__concat_type,
                                             .inputs = inputs,
                                             .num_inputs = num_inputs,

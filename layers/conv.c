@@ -3,6 +3,7 @@
 #include "layers/conv_impl.h"
 
 #include <math.h>
+#include <train/conv.h>
 
 enum { WEIGHT, BIAS };
 

@@ -12,6 +12,9 @@
 #include "layers/conv_impl.h"
 #include "layers/layer_table_impl.h"
 
+#include <train/conv.h>
+#include <train/layers.h>
+
 static tr_node random_build(tr_model *net, const tr__random *random)
 {
   tr_shape in;

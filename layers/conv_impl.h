@@ -4,6 +4,8 @@
 
 #include "layers/window_impl.h"
 
+#include <train/conv.h>
+
 /* The options of all of them. */
 typedef struct tr__conv_opts {
   int ndim;

@@ -14,6 +14,9 @@
 #include "layers/conv_impl.h"
 #include "layers/layer_table_impl.h"
 
+#include <train/conv.h>
+#include <train/layers.h>
+
 enum { WEIGHT, BIAS };
 
 /* The extent of the output along i, 0 where none fits. */

@@ -11,7 +11,7 @@
  * over the global batch. Label smoothing, ignored targets and class weights:
  * see xent_rule_forward. Source: torch.nn.CrossEntropyLoss */
 #include <train/layers.h>
-#include <train/losses.h>
+#include <train/loss.h>
 
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"

@@ -6,8 +6,8 @@
  * In evaluation y = x. The mask is computed again in backward, from counters:
  * it is a function of (seed; element, place in the global batch, step, layer)
  * and so the same on any number of ranks. Source: torch.nn.Dropout */
+#include <train/activation.h>
 #include <train/layers.h>
-#include <train/norm.h>
 
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"

@@ -7,7 +7,6 @@
  *
  * Source: torch.nn.Embedding; first values normal with deviation 1, as there.
  */
-#include <train/layers.h>
 #include <train/sequence.h>
 
 #include "layers/layer_table_impl.h"

@@ -4,8 +4,8 @@
  *   backward  dx[n,c,h,w] = dy[n,c] / (H W)
  *
  *   x (N, C, H, W), y (N, C). Source: torch.nn.AdaptiveAvgPool2d(1) */
-#include <train/conv.h>
 #include <train/layers.h>
+#include <train/pool.h>
 
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"

@@ -1,10 +1,10 @@
-/* Linear: an affine map of the last extent.
+/* Linear: an affine map of the last axis.
  *
  *   forward   y = x W^T + b
  *             x (N, ..., D), W (K, D), b (K), y (N, ..., K)
  *   backward  dx = dy W,  dW += dy^T x,  db += sum over rows n of dy[n,:]
  *
- * What lies before the last extent is rows to the ops.
+ * What lies before the last axis is rows to the ops.
  * Source: torch.nn.Linear; first values uniform in +-1/sqrt(D), as there. */
 #include <train/layers.h>
 

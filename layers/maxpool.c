@@ -11,6 +11,7 @@
 #include "layers/window_impl.h"
 
 #include <limits.h>
+#include <train/layers.h>
 
 enum { INDEX };
 

@@ -5,7 +5,7 @@
  *   backward  dw = sum of dy xhat,  db = sum of dy,  g = dy w
  *             dx = r (g - mean(g) - xhat mean(g xhat))
  *
- * Means are over the last extent (LayerNorm, RMSNorm) or over a group of
+ * Means are over the last axis (LayerNorm, RMSNorm) or over a group of
  * channels and their places (GroupNorm). RMSNorm takes the mean of x, and the
  * mean of g in backward, as 0. Statistics are kept for backward.
  *

@@ -8,7 +8,7 @@
  *   none; l: see tr__regression. scale as in cross_entropy.c.
  *   Source: torch.nn.MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss */
 #include <train/layers.h>
-#include <train/losses.h>
+#include <train/loss.h>
 
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"

@@ -5,6 +5,7 @@
  *
  * Runs in place, or as part of the layer before it, wherever nobody else
  * reads x. Source: torch.nn.ReLU; the gradient at 0 is 0, as there. */
+#include <train/activation.h>
 #include <train/layers.h>
 
 #include "layers/layer_table_impl.h"

@@ -1,11 +1,11 @@
-/* Softmax over the last extent.
+/* Softmax over the last axis.
  *
  *   forward   y[k] = exp(x[k]) / sum over j of exp(x[j])
  *   backward  dx[k] = y[k] (dy[k] - sum over j of dy[j] y[j])
  *
  *   x, y (N, ..., K). Source: torch.nn.Softmax(dim=-1) */
+#include <train/activation.h>
 #include <train/layers.h>
-#include <train/norm.h>
 
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"

@@ -22,7 +22,7 @@ static tr_status infer(tr_model *net, tr__node *node)
     char text[TR__SHAPE_BYTES];
     TR__CHECK_NODE(from >= 0 && from < x->ndim && !(seen & 1u << from), node,
                    TR_EINVAL,
-                   "order[%d] is %d, expected each extent of %s once, counted "
+                   "order[%d] is %d, expected each axis of %s once, counted "
                    "from 0",
                    i, from, tr__shape_text(x, text));
     seen |= 1u << from;

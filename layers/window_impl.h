@@ -6,8 +6,7 @@
 #include "base/random_impl.h"
 #include "model/node_impl.h"
 
-#include <train/conv.h>
-#include <train/layers.h>
+#include <train/pool.h>
 
 /* One option: a number for all extents, and an array (or NULL) whose numbers
  * hold instead where they are not 0. */

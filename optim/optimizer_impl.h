@@ -109,16 +109,16 @@ tr_status tr__optimizer_create(tr_model *net,
 tr_status tr__optimizer_make_slices(tr_optimizer *opt,
                                     const tr_update_opts *update);
 
-/* tr__optimizer_partition - the slices that this rank updates, into opt: all, or
- * its share. With `shards` collective on the model's communicator. */
+/* tr__optimizer_partition - the slices that this rank updates, into opt: all,
+ * or its share. With `shards` collective on the model's communicator. */
 tr_status
 tr__optimizer_partition(tr_model *net, tr_optimizer *opt, bool shards);
 
 /* tr__optimizer_unpartition - forget them. */
 void tr__optimizer_unpartition(tr_optimizer *opt);
 
-/* tr__optimizer_next_slice - what part *at of this rank has of a parameter, without
- * padding; *at goes on. False: there is no more. Start from 0. */
+/* tr__optimizer_next_slice - what part *at of this rank has of a parameter,
+ * without padding; *at goes on. False: there is no more. Start from 0. */
 bool tr__optimizer_next_slice(const tr_optimizer *opt,
                               const tr__param *param,
                               int *at,

@@ -258,8 +258,8 @@ static inline void case_build_rounded(layer_case *c,
   c->net->wants_input_gradients = true;
   c->rows = 1 + tr__random_u32(&random, 100) % 5;
   c->global_rows = c->rows + tr__random_u32(&random, 101) % 3;
-  if (tr_model_build(c->net, &(tr_build_opts){.batch = c->rows + spare}) !=
-      TR_OK) {
+  if (tr_model_build(c->net, &(tr_build_opts){.max_local_batch =
+                                                  c->rows + spare}) != TR_OK) {
     test_fail(__FILE__, __LINE__, "%s, case %d: %s", type->name, number,
               tr_error_message());
   }

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <train/run.h>
+#include <train/context.h>
 
 typedef struct tr_test {
   const char *name;

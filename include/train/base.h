@@ -73,7 +73,7 @@ typedef enum tr_dtype {
 #define TR_ZERO (-0.0)
 
 /* The extents of one sample, without the batch: (C, H, W) for an image, (D)
- * for a vector. ndim 0 is a scalar. Row-major, the last extent varies
+ * for a vector. ndim 0 is a scalar. Row-major, the last axis varies
  * fastest. */
 typedef struct tr_shape {
   int ndim;

@@ -38,7 +38,7 @@ typedef struct tr_batch {
   size_t target_bytes[TR_MAX_INPUTS];
 } tr_batch;
 
-/* tr_batch_part - which samples of a global batch are this rank's.
+/* tr_batch_range - which samples of a global batch are this rank's.
  *
  * Loaders cut their batches like this. Programs that fill a tr_batch by hand
  * may cut theirs as they like, but with virtual shards (tr_context_opts) only
@@ -51,10 +51,10 @@ typedef struct tr_batch {
  * Errors:    none
  * Ownership: none
  * Threads:   any */
-TR_API void tr_batch_part(const tr_context *ctx,
-                          int64_t global_count,
-                          int64_t *first,
-                          int64_t *count);
+TR_API void tr_batch_range(const tr_context *ctx,
+                           int64_t global_count,
+                           int64_t *first,
+                           int64_t *count);
 
 /* A numbered set of samples, read in parts: the same on every rank, but for
  * distributed arrays (tr_array_open()). */

@@ -58,7 +58,7 @@ typedef struct tr_init_opts {
  *            all ranks
  * Errors:    TR_ESTATE before tr_model_build(); TR_EINVAL for a pattern without
  *            a match, an unknown kind or numbers out of range; TR_ESHAPE where
- *            a parameter has too few extents for the kind; TR_ENOMEM; agreed.
+ *            a parameter has too few axes for the kind; TR_ENOMEM; agreed.
  *            Of these, all but TR_ENOMEM leave every parameter unchanged.
  * Ownership: nothing is kept
  * Threads:   one thread per context

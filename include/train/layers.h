@@ -1,4 +1,4 @@
-/* The layers and losses that models are written in. Each call adds one node;
+/* The inputs and layers that models are written in. Each call adds one node;
  * the first error is remembered and returned by tr_model_build(), with the
  * layer's name. Option structs: zero-initialise, every zero is the default;
  * TR_ZERO is the number 0. */
@@ -29,27 +29,18 @@ typedef struct tr_linear_opts {
   const char *name; /* of the layer; NULL: "linear_1", "linear_2", ... */
 } tr_linear_opts;
 
-/* tr_linear - an affine map of the last extent.
+/* tr_linear - an affine map of the last axis.
  *
  *   y = x W^T + b        x (N, ..., in), W (out, in), b (out), y (N, ..., out)
  *
  * W and b start uniform in +-1/sqrt(in). Images want tr_flatten() before.
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x has no extent
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x has no axis
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
  * Source:    torch.nn.Linear */
 TR_API tr_node tr_linear(tr_model *net, tr_node x, const tr_linear_opts *opts);
-
-/* tr_relu - y = max(x, 0); the gradient at 0 is 0.
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.ReLU */
-TR_API tr_node tr_relu(tr_model *net, tr_node x);
 
 /* tr_flatten - the same values as one vector per sample: (N, ...) -> (N, D).
  *
@@ -59,22 +50,6 @@ TR_API tr_node tr_relu(tr_model *net, tr_node x);
  * Threads:   one thread per context
  * Source:    torch.nn.Flatten */
 TR_API tr_node tr_flatten(tr_model *net, tr_node x);
-
-/* tr_cross_entropy - softmax and negative log-likelihood of the target class.
- *
- *   l_i = log(sum over k of exp(x[i,k])) - x[i, t_i]     x (N, K), t (N)
- *   loss = sum of w_i l_i / sum of w_i                   over all ranks
- *
- * With x (N, T, K) and t (N, T), or more extents, each of the N T rows counts
- * as one, with its sample's weight. The k-th loss of a model reads
- * tr_batch.targets[k].
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_ESHAPE where x has no extent
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.CrossEntropyLoss */
-TR_API tr_node tr_cross_entropy(tr_model *net, tr_node x);
 
 #ifdef __cplusplus
 }

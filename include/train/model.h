@@ -18,8 +18,8 @@ typedef struct tr_node {
 
 /* Zero-initialise; every zero is the default. */
 typedef struct tr_build_opts {
-  int64_t batch; /* largest number of samples of this rank in one step; 0: what
-                    the context's loaders deliver */
+  int64_t max_local_batch; /* largest number of samples of this rank in one
+                              step; 0: what the context's loaders deliver */
 } tr_build_opts;
 
 /* tr_model_create - an empty model.

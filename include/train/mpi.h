@@ -3,7 +3,7 @@
 #define TRAIN_MPI_H
 
 #include <mpi.h>
-#include <train/run.h>
+#include <train/context.h>
 
 #ifdef __cplusplus
 extern "C" {

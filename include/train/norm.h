@@ -1,6 +1,6 @@
-/* Activations, softmax, dropout and normalisation. As in train/layers.h: each
- * call adds one node, the first error is returned by tr_model_build(), and a
- * zero in an option struct is the default. */
+/* Normalisation. As in train/layers.h: each call adds one node, the first error
+ * is returned by tr_model_build(), and a zero in an option struct is the
+ * default. */
 #ifndef TRAIN_NORM_H
 #define TRAIN_NORM_H
 
@@ -10,98 +10,6 @@
 extern "C" {
 #endif
 
-typedef struct tr_leaky_relu_opts {
-  double negative_slope; /* 0: 0.01; TR_ZERO: 0; at most 1 */
-} tr_leaky_relu_opts;
-
-/* tr_leaky_relu - y = x where x >= 0, else negative_slope x.
- *
- * The gradient at 0 is negative_slope dy. opts may be NULL.
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL
- * Ownership: opts is borrowed for the call
- * Threads:   one thread per context
- * Source:    torch.nn.LeakyReLU */
-TR_API tr_node tr_leaky_relu(tr_model *net,
-                             tr_node x,
-                             const tr_leaky_relu_opts *opts);
-
-typedef struct tr_gelu_opts {
-  int tanh; /* 1: the approximation by tanh */
-} tr_gelu_opts;
-
-/* tr_gelu - y = x Phi(x), Phi the standard normal distribution.
- *
- *   Phi(x) = (1 + erf(x / sqrt(2))) / 2
- *   tanh:    (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
- *
- * opts may be NULL.
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered
- * Ownership: opts is borrowed for the call
- * Threads:   one thread per context
- * Source:    torch.nn.GELU; Hendrycks and Gimpel 2016, arXiv:1606.08415 */
-TR_API tr_node tr_gelu(tr_model *net, tr_node x, const tr_gelu_opts *opts);
-
-/* tr_silu - y = x / (1 + exp(-x)).
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.SiLU */
-TR_API tr_node tr_silu(tr_model *net, tr_node x);
-
-/* tr_sigmoid - y = 1 / (1 + exp(-x)).
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.Sigmoid */
-TR_API tr_node tr_sigmoid(tr_model *net, tr_node x);
-
-/* tr_tanh - y = tanh(x).
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.Tanh */
-TR_API tr_node tr_tanh(tr_model *net, tr_node x);
-
-/* tr_softmax - over the last extent: x, y (N, ..., K).
- *
- *   y[k] = exp(x[k]) / sum over j of exp(x[j])
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_ESHAPE for samples that are one number
- * Ownership: nothing is created or kept
- * Threads:   one thread per context
- * Source:    torch.nn.Softmax(dim=-1) */
-TR_API tr_node tr_softmax(tr_model *net, tr_node x);
-
-typedef struct tr_dropout_opts {
-  double p; /* probability of an element to become 0; 0: none */
-} tr_dropout_opts;
-
-/* tr_dropout - in training y = x / (1 - p), or 0 with probability p; in
- * evaluation y = x.
- *
- * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL
- * Ownership: opts is borrowed for the call
- * Threads:   one thread per context
- * Exact:     which elements become 0 follows from the seed, the place in the
- *            global batch, the step, the number of forwards in training since
- *            then and the layer: not from ranks or threads
- * Source:    torch.nn.Dropout */
-TR_API tr_node tr_dropout(tr_model *net,
-                          tr_node x,
-                          const tr_dropout_opts *opts);
-
 typedef struct tr_layernorm_opts {
   double eps;       /* 0: 1e-5; TR_ZERO: 0 */
   int no_bias;      /* 1: without bias */
@@ -109,7 +17,7 @@ typedef struct tr_layernorm_opts {
   const char *name; /* of the layer; NULL: "layernorm_1", ... */
 } tr_layernorm_opts;
 
-/* tr_layernorm - over the last extent of each sample: x, y (N, ..., D).
+/* tr_layernorm - over the last axis of each sample: x, y (N, ..., D).
  *
  *   y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
  *
@@ -132,7 +40,7 @@ typedef struct tr_rmsnorm_opts {
   const char *name; /* of the layer; NULL: "rmsnorm_1", ... */
 } tr_rmsnorm_opts;
 
-/* tr_rmsnorm - over the last extent of each sample: x, y (N, ..., D).
+/* tr_rmsnorm - over the last axis of each sample: x, y (N, ..., D).
  *
  *   y = x / sqrt(mean(x^2) + eps) * weight
  *

@@ -60,7 +60,7 @@ typedef struct tr_schedule {
 /* Parameters with numbers of their own. */
 typedef struct tr_param_group {
   const char *pattern; /* of names as in a shell, "*.bias"; NULL: all */
-  int max_dims;        /* only parameters with at most so many extents: 1
+  int max_dims;        /* only parameters with at most so many axes: 1
                           takes biases and what normalisation trains; 0: any */
   double lr_scale;     /* times the rate; 0: 1; TR_ZERO: 0 */
   double decay_scale;  /* times weight_decay; 0: 1; TR_ZERO: 0 */
@@ -329,9 +329,9 @@ TR_API tr_muon_opts tr_muon_defaults(void);
  *
  * |u| is the root of the sum of squares; where R > C, x^T takes the place of x.
  * The singular values of x end between 0.68 and 1.21, but those that begin
- * below 0.003 |u|; where u is 0, x is 0. A parameter with two extents or more
- * is the matrix of its first extent R by all others, C: the filters of a
- * convolution are its rows. Those with one extent, and those in groups with
+ * below 0.003 |u|; where u is 0, x is 0. A parameter with two axes or more
+ * is the matrix of its first axis R by all others, C: the filters of a
+ * convolution are its rows. Those with one axis, and those in groups with
  * by_adamw, are updated as tr_adamw_create() does. Everything is in the
  * context's precision; PyTorch iterates in bfloat16.
  *

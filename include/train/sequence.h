@@ -53,7 +53,7 @@ typedef struct tr_position_opts {
 
 /* tr_position - a learned number for each place of a sample is added.
  *
- *   y[n, :] = x[n, :] + W       x, y (N, T, D), W (T, D), or any extents
+ *   y[n, :] = x[n, :] + W       x, y (N, T, D), W (T, D), or any shape
  *
  * W starts normal with mean 0.
  *

@@ -31,10 +31,10 @@ TR_API tr_node tr_add(tr_model *net, tr_node a, tr_node b);
  * Source:    torch.mul */
 TR_API tr_node tr_mul(tr_model *net, tr_node a, tr_node b);
 
-/* tr_concat - values side by side along one extent.
+/* tr_concat - values side by side along one axis.
  *
- * inputs  [in]  (num_inputs) 1 to 8 nodes, of equal extents but for the one
- * extent  [in]  of a sample, counted from 0: 0 is the channels of an image
+ * inputs  [in]  (num_inputs) 1 to 8 nodes, of equal extents but along the axis
+ * axis    [in]  of a sample, counted from 0: 0 is the channels of an image
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -44,7 +44,7 @@ TR_API tr_node tr_mul(tr_model *net, tr_node a, tr_node b);
 TR_API tr_node tr_concat(tr_model *net,
                          const tr_node *inputs,
                          int num_inputs,
-                         int extent);
+                         int axis);
 
 /* tr_reshape - the same values under other extents.
  *
@@ -58,11 +58,11 @@ TR_API tr_node tr_concat(tr_model *net,
 TR_API tr_node tr_reshape(tr_model *net, tr_node x, tr_shape shape);
 
 typedef struct tr_transpose_opts {
-  int order[TR_MAX_DIMS]; /* extent i of the output is the input's order[i], of
-                             a sample, counted from 0; each once */
+  int order[TR_MAX_DIMS]; /* axis i of the output is the input's order[i], of a
+                             sample, counted from 0; each once */
 } tr_transpose_opts;
 
-/* tr_transpose - a sample's extents in another order.
+/* tr_transpose - a sample's axes in another order.
  *
  *   {{1, 0}} transposes the matrix of each sample: (N, A, B) -> (N, B, A)
  *

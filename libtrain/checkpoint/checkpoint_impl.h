@@ -7,7 +7,7 @@
 #include "model/access_impl.h"
 #include "optim/optimizer_impl.h"
 
-#include <train/run.h>
+#include <train/checkpoint.h>
 
 /* What rank 0 keeps with a model between saves: the image that was laid out,
  * and the lock of the directory. */
@@ -131,8 +131,8 @@ int tr__num_arenas(const tr_checkpoint *run);
 void *tr__arena_of(const tr_checkpoint *run, int k);
 const char *tr__arena_slot(const tr_checkpoint *run, int k);
 
-/* tr__arena_is_partitioned - each rank has its share of it only: a file has all of
- * it, in any case. */
+/* tr__arena_is_partitioned - each rank has its share of it only: a file has all
+ * of it, in any case. */
 bool tr__arena_is_partitioned(const tr_checkpoint *run, int k);
 
 /* tr__first_not_finite - the index of the first Inf or NaN, -1 where all

@@ -59,12 +59,10 @@ typedef struct tr__transfer {
 
   /* Meetings in shared memory that other transfers of these ranks make
    * needless, equal on all ranks. */
-  bool
-      skip_entry_barrier; /* an earlier one has ended since any rank read or wrote what
-                      this one overwrites */
-  bool
-      skip_exit_barrier; /* until a later one has ended no rank reads what this one
-                      gives it, or writes its buffer */
+  bool skip_entry_barrier; /* an earlier one has ended since any rank read or
+                             wrote what this one overwrites */
+  bool skip_exit_barrier; /* until a later one has ended no rank reads what this
+                            one gives it, or writes its buffer */
 } tr__transfer;
 
 /* Which part of the fixed tree over virtual shards each rank holds. Sums then

@@ -107,8 +107,8 @@ static inline tr__rank_status *tr__rank_status_of(const tr__status_board *board,
   return (tr__rank_status *)(void *)(board->lines + (size_t)i * board->stride);
 }
 
-/* tr__status_board_create - a board of this rank alone; NULL where there is no memory.
- */
+/* tr__status_board_create - a board of this rank alone; NULL where there is no
+ * memory. */
 tr__status_board *tr__status_board_create(int rank, int size);
 
 /* tr__status_now - ns of a clock that all ranks of a node share. */
@@ -123,8 +123,9 @@ tr__work
 tr__work_begin(const tr__status_board *board, tr__work work, int64_t step);
 void tr__work_end(const tr__status_board *board, tr__work before);
 
-/* tr__status_heartbeat - work between messages gets on: nobody counts the time that he
- * waits for it. For what has an end, as the batches of an evaluation. */
+/* tr__status_heartbeat - work between messages gets on: nobody counts the time
+ * that he waits for it. For what has an end, as the batches of an evaluation.
+ */
 void tr__status_heartbeat(const tr__status_board *board);
 
 /* tr__infer_begin, tr__infer_end - around an inference, of any thread. Each is

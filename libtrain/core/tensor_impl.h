@@ -21,10 +21,10 @@ typedef struct tr__tensor {
 
 /* The fixed cut of a batch that ops which reduce over samples are told:
  * shard s of `total` covers the rows [tr__even_split(rows, s, total),
- * tr__even_split(rows, s + 1, total)) of the global batch, and this rank holds the
- * shards first..first+count-1. The op sums each shard on its own and combines
- * the sums by the fixed binary tree over 0..total-1. Fast mode is one shard
- * that is the whole local batch. */
+ * tr__even_split(rows, s + 1, total)) of the global batch, and this rank holds
+ * the shards first..first+count-1. The op sums each shard on its own and
+ * combines the sums by the fixed binary tree over 0..total-1. Fast mode is one
+ * shard that is the whole local batch. */
 typedef struct tr__shards {
   int64_t rows;  /* of the global batch; in fast mode of this rank */
   int64_t total; /* 1 in fast mode */

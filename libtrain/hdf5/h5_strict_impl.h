@@ -27,7 +27,7 @@ tr_status tr__h5_has(tr__h5_file *file, const char *name, bool *out);
  *
  * TR_EMISMATCH where it is missing, TR_ESHAPE where its extents differ,
  * TR_EDATA for everything that is not accepted: all but float16, float32 and
- * float64, and int64 for a number without extents. */
+ * float64, and int64 for a number without axes. */
 tr_status tr__h5_read(tr__h5_file *file,
                       const char *name,
                       const tr_shape *shape,

@@ -199,7 +199,7 @@ static tr_status check_compact(tr__hdf5_header *h, tr__hdf5_array *array)
   return TR_OK;
 }
 
-/* Extents of chunks, and how many there are along each extent of the array. */
+/* Extents of chunks, and how many there are along each axis of the array. */
 static tr_status check_chunks(const tr__hdf5_file *file,
                               const tr__hdf5_header *h,
                               const tr_shape *shape,

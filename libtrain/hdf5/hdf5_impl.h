@@ -79,7 +79,7 @@ typedef struct tr__hdf5_array {
   tr__hdf5_chunk *chunks; /* owned; NULL: no chunks */
   int64_t num_chunks;
   int64_t chunk_dims[TR_MAX_DIMS];
-  int64_t grid[TR_MAX_DIMS]; /* chunks along each extent */
+  int64_t grid[TR_MAX_DIMS]; /* chunks along each axis */
   int64_t chunk_bytes;       /* expanded */
   int num_filters;
   tr__hdf5_filter filters[TR__HDF5_MAX_FILTERS];
@@ -102,7 +102,7 @@ typedef struct tr__hdf5_want {
  *
  * Only what cannot surprise is let through: hard links, numbers of a fixed
  * size, values in this file, known filters, extents that the stored bytes can
- * fill, and no chunk that was never written. A number without extents has ndim
+ * fill, and no chunk that was never written. A number without axes has ndim
  * 0. tr__hdf5_close_array() also after failure. */
 tr_status tr__hdf5_open_array(tr__hdf5_file *file,
                               const char *name,
@@ -118,7 +118,7 @@ typedef enum tr__hdf5_as {
 } tr__hdf5_as;
 
 /* tr__hdf5_read - samples first..first+count-1 of an array; of a number
- * without extents sample 0. Any number of threads at once. */
+ * without axes sample 0. Any number of threads at once. */
 tr_status tr__hdf5_read(const tr__hdf5_array *array,
                         int64_t first,
                         int64_t count,

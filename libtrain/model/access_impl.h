@@ -10,9 +10,9 @@ tr__store *tr__model_store(tr_model *net);
 /* tr__model_context - the context that a model was created on. */
 tr_context *tr__model_context(const tr_model *net);
 
-/* tr__model_use_shared_memory - move the values to memory that the ranks of a node
- * share, where there is any, and nobody reads them where they are. Collective.
- */
+/* tr__model_use_shared_memory - move the values to memory that the ranks of a
+ * node share, where there is any, and nobody reads them where they are.
+ * Collective. */
 tr_status tr__model_use_shared_memory(tr_model *net);
 
 /* tr__model_text - names, shapes and types. Allocated with malloc; NULL without

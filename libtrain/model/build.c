@@ -6,17 +6,17 @@
 
 static tr_status choose_rows(tr_model *net, const tr_build_opts *opts)
 {
-  int64_t wanted = opts != NULL ? opts->batch : 0;
+  int64_t wanted = opts != NULL ? opts->max_local_batch : 0;
   if (wanted == 0) {
     wanted = net->max_rows; /* of the build before this one */
   }
   TR_CHECK(wanted >= 0, TR_EINVAL,
-           "tr_model_build: batch is %lld, expected at least 1",
+           "tr_model_build: max_local_batch is %lld, expected at least 1",
            (long long)wanted);
   net->max_rows = wanted > 0 ? wanted : net->ctx->loader_rows;
   TR_CHECK(net->max_rows > 0, TR_EINVAL,
            "tr_model_build: no batch size is known: create the loader first "
-           "or give .batch");
+           "or give .max_local_batch");
   return TR_OK;
 }
 

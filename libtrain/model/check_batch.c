@@ -15,7 +15,7 @@ static tr_status check_cut(const tr_model *net, const tr_batch *batch)
       batch->first == first && batch->count == end - first, TR_EINVAL,
       "tr_model_forward: the batch holds the samples %lld to %lld of %lld, "
       "with %lld virtual shards expected %lld to %lld: see "
-      "tr_batch_part()",
+      "tr_batch_range()",
       (long long)batch->first, (long long)(batch->first + batch->count),
       (long long)rows, (long long)comm->shards.total, (long long)first,
       (long long)end);

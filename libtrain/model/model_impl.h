@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <train/init.h>
 
 /* Where a model stands in a step. */
 typedef enum tr__phase {

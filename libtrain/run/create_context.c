@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <train/run.h>
+#include <train/context.h>
 
 enum { MAX_THREADS = 4096, MAX_SHARDS = 1 << 20 };
 

@@ -4,7 +4,7 @@
 
 #include "base/base_impl.h"
 
-#include <train/run.h>
+#include <train/trainer.h>
 
 typedef struct tr__joblog {
   FILE *file;       /* NULL: no log */

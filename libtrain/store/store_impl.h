@@ -21,7 +21,7 @@ typedef enum tr__init_kind {
   TR__INIT_VALUES,       /* values, which live as long as the model */
   TR__INIT_TRUNC_NORMAL, /* as normal, but within [low, high] */
   TR__INIT_ORTHOGONAL    /* a times a matrix with orthonormal rows or columns:
-                            the first extent by all others */
+                            the first axis by all others */
 } tr__init_kind;
 
 typedef struct tr__init {
@@ -123,8 +123,9 @@ typedef struct tr__store {
   size_t whole_state_bytes; /* what that would be, were nothing spread */
   int64_t num_forwards;     /* in training, since the last step */
   void *
-      micro_batch_sums; /* with virtual shards: gradients of batches before this one,
-                    summed over ranks; NULL where there have been none */
+      micro_batch_sums; /* with virtual shards: gradients of batches before this
+                           one, summed over ranks; NULL where there have been
+                           none */
   bool has_micro_batch_sums;
   double planned;      /* the weight that the seeds divided by */
   int64_t num_steps;   /* optimizer steps; rides in the tail */
@@ -228,8 +229,8 @@ tr_status tr__store_alloc_grads(tr__store *store);
 size_t tr__store_grad_bytes(const tr__store *store); /* with the tail */
 void tr__store_release(tr__store *store);
 
-/* tr__store_use_shared_memory - move the values to memory that the ranks of a node
- * share, where there is any and all of them `can`. Collective. */
+/* tr__store_use_shared_memory - move the values to memory that the ranks of a
+ * node share, where there is any and all of them `can`. Collective. */
 tr_status tr__store_use_shared_memory(tr__store *store, bool can);
 
 /* tr__store_hash - XXH3-64 of the values, with or without buffers: see

@@ -9,8 +9,8 @@
 /* tr__sync_hooks - for tr_context.step_hooks. */
 const tr__step_hooks *tr__sync_hooks(void);
 
-/* tr__sync_num_transfers - transfers that make gradients and tail the sums over the
- * ranks: all of the gradients, or with a partition this rank's share.
+/* tr__sync_num_transfers - transfers that make gradients and tail the sums over
+ * the ranks: all of the gradients, or with a partition this rank's share.
  * tr__sync_transfer - one of them; buf is backend memory. A bucket's has its
  * number; the last one brings the tail, alone or with the last bucket. */
 int tr__sync_num_transfers(const tr__store *store);
@@ -27,10 +27,10 @@ tr_status tr__sync_gather_values(tr__store *store);
 tr_status tr__sync_wait_for(tr__store *store, int64_t element);
 
 /* With virtual shards a step of several batches sums each over ranks before it
- * adds the next. tr__micro_batch_drop_empty - before the elements begin..end-1 of the
- * gradients are summed: a rank without rows has none. tr__micro_batch_begin -
- * before the next batch's backward; collective. tr__micro_batch_finish - behind
- * the last one's sum. */
+ * adds the next. tr__micro_batch_drop_empty - before the elements begin..end-1
+ * of the gradients are summed: a rank without rows has none.
+ * tr__micro_batch_begin - before the next batch's backward; collective.
+ * tr__micro_batch_finish - behind the last one's sum. */
 void tr__micro_batch_drop_empty(tr_model *net, int64_t begin, int64_t end);
 tr_status tr__micro_batch_begin(tr_model *net);
 void tr__micro_batch_finish(tr_model *net);

@@ -194,7 +194,7 @@ static void fill_sample(const settings *s, void *x, int64_t sample, int64_t i)
 static void fill_batch(const settings *s, tr_context *ctx, tr_batch *batch)
 {
   int64_t begin, count;
-  tr_batch_part(ctx, s->batch, &begin, &count);
+  tr_batch_range(ctx, s->batch, &begin, &count);
   int64_t end = begin + count;
   int64_t row = tr_shape_count(&s->workload->shape);
   int64_t targets = s->workload->targets > 0 ? s->workload->targets : 1;
@@ -375,7 +375,8 @@ static void build(bench *b)
   s->workload->build(b->net, s->workload->shape, s->workload->classes);
   int size = tr_context_size(b->ctx);
   TR_MUST(tr_model_build(
-      b->net, &(tr_build_opts){.batch = (s->batch + size - 1) / size}));
+      b->net,
+      &(tr_build_opts){.max_local_batch = (s->batch + size - 1) / size}));
   tr_adam_opts adam = s->workload->create == tr_adam_create
                           ? tr_adam_defaults()
                           : tr_adamw_defaults();

@@ -82,7 +82,8 @@ static void build(resnet *net, const char *device, int64_t rows)
   net->ctx = golden_context(net->dtype, device);
   ASSERT_OK(tr_model_create(net->ctx, &net->model));
   example_resnet(net->model, tr_shape_of(3, n->shape), CLASSES, &opts);
-  ASSERT_OK(tr_model_build(net->model, &(tr_build_opts){.batch = rows}));
+  ASSERT_OK(
+      tr_model_build(net->model, &(tr_build_opts){.max_local_batch = rows}));
   net->names = recording_text(net->rec, "%s/names", net->run);
   ASSERT_OK(tr_model_visit(net->model, set_param, net));
   ASSERT_EQ(net->num_names, count_words(net->names));

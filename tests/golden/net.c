@@ -190,7 +190,8 @@ void golden_net_create(tr_context *ctx,
   } else {
     build_from_text(out, opts);
   }
-  ASSERT_OK(tr_model_build(out->model, &(tr_build_opts){.batch = opts->rows}));
+  ASSERT_OK(tr_model_build(out->model,
+                           &(tr_build_opts){.max_local_batch = opts->rows}));
   ASSERT_OK(tr_model_visit(out->model, note_param, out));
   if (!opts->own_init) {
     set_params(out);

@@ -197,7 +197,8 @@ static void open_case(conv_case *c, const char *device, bool is_training)
     tr_cross_entropy(c->net, x);
   }
   c->net->wants_input_gradients = !is_training;
-  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.batch = ROWS + 1}));
+  ASSERT_OK(
+      tr_model_build(c->net, &(tr_build_opts){.max_local_batch = ROWS + 1}));
   ASSERT_OK(tr_model_visit(c->net, set_param, c));
 }
 

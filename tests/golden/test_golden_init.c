@@ -150,7 +150,7 @@ static void check_resnet(const example_resnet_opts *opts, int convs)
                        (double)opts->width * (opts->is_bottleneck ? 32 : 8)};
   ASSERT_OK(tr_model_create(ctx, &r.net));
   example_resnet(r.net, (tr_shape){3, {3, 32, 32}}, 10, opts);
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = 1}));
   ASSERT_OK(example_resnet_init(r.net));
   ASSERT_OK(tr_model_visit(r.net, note_resnet_param, &r));
   ASSERT_EQ(r.convs, convs);

@@ -187,7 +187,8 @@ static void build(norm_case *c, bool keeps)
   tr_linear_opts back = {.out = CLASSES, .name = "back"};
   tr_cross_entropy(c->net, tr_linear(c->net, x, &back));
   c->net->wants_input_gradients = true;
-  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.batch = c->rows + 1}));
+  ASSERT_OK(
+      tr_model_build(c->net, &(tr_build_opts){.max_local_batch = c->rows + 1}));
   set_values(c);
 }
 

@@ -137,7 +137,8 @@ static void open_subject(subject *g, const recording *rec, const char *device)
   g->ctx = golden_context(g->dtype, device);
   ASSERT_OK(tr_model_create(g->ctx, &g->model));
   g->build(g);
-  ASSERT_OK(tr_model_build(g->model, &(tr_build_opts){.batch = g->batches[0]}));
+  ASSERT_OK(tr_model_build(g->model,
+                           &(tr_build_opts){.max_local_batch = g->batches[0]}));
   ASSERT_OK(tr_model_visit(g->model, note_param, g));
   set_params(g);
 }

@@ -52,7 +52,7 @@ start_on(job *j, const char *device, tr_dtype dtype, bool is_bounded)
   x = is_bounded ? tr_tanh(j->net, x) : x;
   x = tr_linear(j->net, x, &(tr_linear_opts){.out = 1});
   tr_mse(j->net, x, NULL);
-  ASSERT_OK(tr_model_build(j->net, &(tr_build_opts){.batch = COUNT}));
+  ASSERT_OK(tr_model_build(j->net, &(tr_build_opts){.max_local_batch = COUNT}));
 }
 
 static void start(job *j, tr_dtype dtype)
@@ -233,7 +233,7 @@ static void test_doubles_beyond_float_are_named_as_they_were(void)
   ASSERT_OK(tr_model_create(j.ctx, &j.net));
   tr_node in = tr_input(j.net, (tr_shape){1, {FEATURES}});
   tr_cross_entropy(j.net, tr_linear(j.net, in, &(tr_linear_opts){.out = 2}));
-  ASSERT_OK(tr_model_build(j.net, &(tr_build_opts){.batch = COUNT}));
+  ASSERT_OK(tr_model_build(j.net, &(tr_build_opts){.max_local_batch = COUNT}));
   ASSERT_OK(tr_array_open(j.ctx, &arrays, &j.data));
   ASSERT_OK(tr_loader_create(j.ctx, j.data, &(tr_loader_opts){.batch = BATCH},
                              &j.loader));

@@ -182,7 +182,7 @@ static void test_gradients_lie_in_shared_memory(void)
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node x = tr_input(net, (tr_shape){1, {40}});
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 10}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 4}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 4}));
   const tr__comm *comm = ctx->comm;
   bool expected = comm->size > 1 && (comm->has_shm || comm->has_nodes);
   ASSERT_EQ(net->store.grads_are_shared, expected);

@@ -28,7 +28,7 @@ static run begin(MPI_Comm comm, int seed)
   x = tr_relu(r.net, tr_linear(r.net, x, &(tr_linear_opts){.out = 300}));
   x = tr_linear(r.net, x, &(tr_linear_opts){.out = CLASSES});
   tr_cross_entropy(r.net, x);
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = BATCH}));
   tr_adamw_opts adamw = tr_adamw_defaults();
   ASSERT_OK(tr_adamw_create(r.net, &adamw, &r.opt));
   return r;

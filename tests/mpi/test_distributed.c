@@ -192,7 +192,7 @@ static tr_node build(tr_context *ctx, tr_model **net, tr_optimizer **opt)
   x = tr_linear(*net, x, &(tr_linear_opts){.out = 5});
   x = tr_linear(*net, tr_tanh(*net, x), &(tr_linear_opts){.out = 1});
   tr_mse(*net, x, NULL);
-  ASSERT_OK(tr_model_build(*net, &(tr_build_opts){.batch = 300}));
+  ASSERT_OK(tr_model_build(*net, &(tr_build_opts){.max_local_batch = 300}));
   ASSERT_OK(tr_sgd_create(*net, &(tr_sgd_opts){.lr = 1e-4}, opt));
   return x;
 }

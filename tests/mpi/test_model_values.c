@@ -31,7 +31,8 @@ static void test_ranks_that_freeze_differently_are_refused(void)
   int last = tr_context_size(ctx) - 1;
   bool is_other = tr_context_rank(ctx) == last && last > 0;
   ASSERT_OK(tr_model_freeze(net, is_other ? "fc.bias" : "fc.weight", 1));
-  tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
+  tr_status status =
+      tr_model_build(net, &(tr_build_opts){.max_local_batch = 1});
   if (last > 0) {
     ASSERT_EQ(status, TR_EMISMATCH);
     ASSERT(strstr(tr_error_message(), "fc.bias is trained") != NULL);
@@ -53,7 +54,8 @@ static void test_ranks_with_other_options_are_refused_with_both_sides(void)
   bool is_causal = tr_context_rank(ctx) == 0;
   tr_attention(net, tr_input(net, (tr_shape){2, {4, 12}}),
                &(tr_attention_opts){.heads = 2, .causal = is_causal});
-  tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
+  tr_status status =
+      tr_model_build(net, &(tr_build_opts){.max_local_batch = 1});
   ASSERT_EQ(status, last > 0 ? TR_EMISMATCH : TR_OK);
   if (last > 0) {
     ASSERT_STR_EQ(tr_error_message(),
@@ -72,7 +74,7 @@ static void test_one_ranks_workspace_stops_a_second_build_on_all(void)
   tr_context *ctx;
   tr_model *net = make_net(&ctx);
   tr_inference *plan = NULL;
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   if (tr_context_rank(ctx) == tr_context_size(ctx) - 1) {
     ASSERT_OK(tr_inference_create(net, NULL, &plan));
   }
@@ -96,7 +98,7 @@ static void test_initialisers_give_all_ranks_the_values_of_one(void)
   tr_linear(single, x, &(tr_linear_opts){.out = 2, .name = "fc"});
   tr_model *both[2] = {net, single};
   for (int i = 0; i < 2; i++) {
-    ASSERT_OK(tr_model_build(both[i], &(tr_build_opts){.batch = 1}));
+    ASSERT_OK(tr_model_build(both[i], &(tr_build_opts){.max_local_batch = 1}));
     ASSERT_OK(tr_model_init_param(both[i], "fc.weight",
                                   &(tr_init_opts){.kind = "orthogonal"}));
     ASSERT_OK(tr_model_init_param(

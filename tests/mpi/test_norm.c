@@ -50,7 +50,8 @@ static void start(job *j, const job_opts *opts)
   x = tr_dropout(j->net, x, &(tr_dropout_opts){.p = opts->dropout});
   tr_cross_entropy(j->net,
                    tr_linear(j->net, x, &(tr_linear_opts){.out = CLASSES}));
-  ASSERT_OK(tr_model_build(j->net, &(tr_build_opts){.batch = MOST_ROWS}));
+  ASSERT_OK(
+      tr_model_build(j->net, &(tr_build_opts){.max_local_batch = MOST_ROWS}));
   ASSERT_OK(tr_sgd_create(j->net, &(tr_sgd_opts){.lr = 0.1}, &j->opt));
 }
 

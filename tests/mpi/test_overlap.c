@@ -73,7 +73,7 @@ static run begin(const way *w, build_fn build)
   ASSERT_OK(tr__queue_set_thread(r.ctx->queue, w->by_thread));
   ASSERT_OK(tr_model_create(r.ctx, &r.net));
   build(r.net);
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = BATCH}));
   const tr_sgd_opts sgd = {.lr = 0.05, .momentum = 0.9};
   ASSERT_OK(tr_sgd_create(r.net, &sgd, &r.opt));
   return r;
@@ -435,7 +435,7 @@ static void test_a_trace_has_the_names_of_layers_and_all_ranks(void)
   tr_node x = tr_input(r.net, (tr_shape){1, {WIDTH}});
   const tr_linear_opts named = {.out = CLASSES, .name = "a \"b\" \\"};
   tr_cross_entropy(r.net, tr_linear(r.net, x, &named));
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = BATCH}));
   ASSERT_OK(tr_sgd_create(r.net, &(tr_sgd_opts){.lr = 0.1}, &r.opt));
   train_step(&r, &(way){.is_loop = true}, 0);
   int size = tr_context_size(r.ctx);

@@ -177,7 +177,7 @@ static tr_batch part_of(const tr_context *ctx,
 {
   tr_batch batch = {.global_count = rows,
                     .target_values = {type->target_values}};
-  tr_batch_part(ctx, rows, &batch.first, &batch.count);
+  tr_batch_range(ctx, rows, &batch.first, &batch.count);
   int64_t values = tr_shape_count(&type->shape);
   batch.inputs[0] = type->has_ids
                         ? (const void *)(s->ids + batch.first * values)
@@ -204,7 +204,7 @@ static void train(tr_context *ctx, const job_opts *opts, outcome *out)
   tr_optimizer *opt;
   ASSERT_OK(tr_model_create(ctx, &net));
   opts->type->build(net);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = BATCH}));
   opt = make_optimizer(net, opts->optimizer, opts->number);
   samples *s = malloc(sizeof *s);
   for (int step = 0; step < STEPS; step++) {
@@ -389,7 +389,7 @@ static void test_a_batch_that_is_cut_otherwise_is_refused(void)
                               &(tr_context_opts){.virtual_shards = 8}, &ctx));
   ASSERT_OK(tr_model_create(ctx, &net));
   mlp.build(net);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = BATCH}));
   opt = make_optimizer(net, find_optimizer("sgd"), 0);
   samples *s = malloc(sizeof *s);
   draw_samples(s, 0);

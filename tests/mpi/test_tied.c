@@ -44,7 +44,7 @@ static run begin(MPI_Comm comm, const char *device, tr_dtype dtype)
                               &r.ctx));
   ASSERT_OK(tr_model_create(r.ctx, &r.net));
   add_layers(r.net);
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = BATCH}));
   tr_adamw_opts adamw = tr_adamw_defaults();
   adamw.lr = 0.01;
   ASSERT_OK(tr_adamw_create(r.net, &adamw, &r.opt));
@@ -171,7 +171,8 @@ static void test_ranks_that_tie_to_other_layers_are_refused(void)
     a = nodes[i] = tr_linear(net, a, &(tr_linear_opts){.out = 4});
   }
   tr_model_tie(net, nodes[2], nodes[is_other]);
-  tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
+  tr_status status =
+      tr_model_build(net, &(tr_build_opts){.max_local_batch = 1});
   ASSERT_EQ(status, tr_context_size(ctx) > 1 ? TR_EMISMATCH : TR_OK);
   if (status != TR_OK) {
     ASSERT(strstr(tr_error_message(), "with linear_1.weight") != NULL);

@@ -627,7 +627,8 @@ static void test_different_models_are_refused_with_both_sides(void)
   bool is_other = world_size() > 1 && world_rank() == world_size() - 1;
   tr_linear(net, x, &(tr_linear_opts){.out = is_other ? 3 : 2, .name = "fc"});
   for (int attempt = 0; attempt < 2 && world_size() > 1; attempt++) {
-    tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 1});
+    tr_status status =
+        tr_model_build(net, &(tr_build_opts){.max_local_batch = 1});
     ASSERT_EQ(status, TR_EMISMATCH);
     ASSERT(strstr(tr_error_message(), "gives (2)") != NULL);
     ASSERT(strstr(tr_error_message(), "gives (3)") != NULL);
@@ -672,8 +673,8 @@ static void test_one_ranks_bad_model_is_refused_on_all(void)
   int64_t out = world_rank() == world_size() - 1 ? -1 : 2;
   tr_linear(net, x, &(tr_linear_opts){.out = out, .name = "fc"});
   for (int attempt = 0; attempt < 2; attempt++) {
-    ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 1}), TR_EINVAL,
-                 "linear \"fc\": out is -1");
+    ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}),
+                 TR_EINVAL, "linear \"fc\": out is -1");
   }
   tr_model_destroy(&net);
   tr_context_destroy(&ctx);

@@ -23,7 +23,7 @@ typedef struct plan {
   const char *link; /* how /train/x is reached */
   int first_label;
   double add;        /* to each label */
-  hsize_t columns;   /* of y: 1, or K with one 1 in each row; 0: no extent */
+  hsize_t columns;   /* of y: 1, or K with one 1 in each row; 0: no axis */
   bool rows_of_ones; /* every column is 1 */
   int form;          /* of images: 0 (1, H, W), 3 (H, W, 3), 2 (H, W) */
   size_t stored;     /* /train/x is one chunk that expands to so many bytes */

@@ -110,7 +110,7 @@ void make_adagrad_update(op_case *c, draws *d, bool large)
   set_block(c, d, 4);
 }
 
-/* Square, wide and tall; large ones have several tiles in each extent. */
+/* Square, wide and tall; large ones have several tiles in each axis. */
 void make_muon_update(op_case *c, draws *d, bool large)
 {
   int64_t dims[2] = {1 + draw(d, large ? 200 : 20),

@@ -32,7 +32,7 @@ open_chain(chain *c, layer_fn add, tr_shape shape, int64_t rows)
   c->out = add(c->net, tr_input(c->net, shape));
   c->net->wants_input_gradients = true;
   c->rows = rows;
-  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.batch = rows}));
+  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.max_local_batch = rows}));
   /* Single values would overflow with the scale that training begins with. */
   const double one = 1;
   tr__backend *backend = c->ctx->backend;

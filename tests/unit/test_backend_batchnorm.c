@@ -141,7 +141,7 @@ static void check(const job *j, const values *v)
   const tr_batchnorm_opts norm = {.momentum = 1, .eps = eps, .name = "norm"};
   tr_node y = tr_batchnorm(net, x, &norm);
   net->wants_input_gradients = true;
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = ROWS}));
   void *in = to_host(j->dtype, v->x), *dy = to_host(j->dtype, v->dy);
   void *out = malloc(COUNT * sizeof(double));
   const tr_batch batch = {.count = ROWS, .global_count = ROWS, .inputs = {in}};

@@ -90,7 +90,7 @@ static void test_what_ranks_compare_has_a_decimal_point(void)
   x = tr_dropout(net, x, &(tr_dropout_opts){.p = 0.25});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 2});
   tr_cross_entropy(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   ASSERT_OK(tr_sgd_create(net, &(tr_sgd_opts){.lr = 0.125}, &opt));
   char *options = tr__model_options_text(net);
   char *rate = tr__optimizer_text(opt);

@@ -4,7 +4,7 @@
 #include "core/comm_impl.h"
 #include "test.h"
 
-#include <train/run.h>
+#include <train/context.h>
 
 static tr__comm *create_self(void)
 {

@@ -159,8 +159,8 @@ static void test_impossible_options_name_the_layer(void)
     tr_model *net;
     ASSERT_OK(tr_model_create(ctx, &net));
     bad->add(net);
-    ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 3}), bad->status,
-                 bad->texts[0]);
+    ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.max_local_batch = 3}),
+                 bad->status, bad->texts[0]);
     if (strstr(tr_error_message(), bad->texts[1]) == NULL) {
       test_fail(__FILE__, __LINE__, "\"%s\", expected \"...%s...\"",
                 tr_error_message(), bad->texts[1]);

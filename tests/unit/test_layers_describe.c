@@ -29,7 +29,7 @@ static void describe_all(described *d)
     const tr__random shape = case_random(i, 0);
     ASSERT_OK(tr_model_create(d->ctx, &net));
     tr_node node = d->type->random_build(net, &shape);
-    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
     d->text[i] = tr__model_options_text(net);
     d->options[i] = hex_of(&net->nodes[node.index]);
     ASSERT(d->text[i] != NULL);

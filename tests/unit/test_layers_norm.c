@@ -21,7 +21,7 @@ static chain *open_chain(tr_node (*add)(tr_model *net, tr_node x),
   ASSERT_OK(tr_model_create(c->ctx, &c->net));
   c->out = add(c->net, tr_input(c->net, shape));
   c->net->wants_input_gradients = true;
-  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.max_local_batch = ROWS}));
   return c;
 }
 
@@ -172,7 +172,7 @@ static void check_masks(const char *device, bool learns)
   tr_node y = quarter(net, tr_input(net, (tr_shape){1, {DRAWS}}));
   tr_model_keep(net, y);
   tr_mse(net, tr_linear(net, y, &(tr_linear_opts){.out = 1}), NULL);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   ASSERT_OK(tr_sgd_create(net, &(tr_sgd_opts){.lr = 0.1}, &opt));
   for (int i = 0; i < 2 * FORWARDS; i++) {
     masks[i] = next_mask(net, y, learns || i == FORWARDS - 1);
@@ -275,7 +275,8 @@ static tr_status build_with(tr_node (*add)(tr_model *net, tr_node x))
   tr_model *net;
   ASSERT_OK(tr_model_create(ctx, &net));
   add(net, tr_input(net, (tr_shape){1, {6}}));
-  tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 2});
+  tr_status status =
+      tr_model_build(net, &(tr_build_opts){.max_local_batch = 2});
   tr_model_destroy(&net);
   tr_context_destroy(&ctx);
   return status;

@@ -43,7 +43,7 @@ static void write_text(tr_context *ctx, int number, char out[TEXT_BYTES])
   const tr__node *unused;
   tr_model *net = add_case(ctx, number, &unused);
   out[0] = '\0';
-  if (tr_model_build(net, &(tr_build_opts){.batch = 6}) == TR_OK) {
+  if (tr_model_build(net, &(tr_build_opts){.max_local_batch = 6}) == TR_OK) {
     char *text = tr__model_options_text(net);
     ASSERT(text != NULL);
     snprintf(out, TEXT_BYTES, "%s", text);
@@ -223,7 +223,7 @@ static void test_options_are_written_for_people(void)
     ASSERT_OK(tr_model_create(ctx, &net));
     tr_node x = tr_input(net, (tr_shape){3, {2, 4, 6}});
     tr_node node = described[i].add(net, x);
-    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
     char *text = tr__node_options_text(&net->nodes[node.index]);
     ASSERT_STR_EQ(text, described[i].text);
     free(text);
@@ -250,7 +250,7 @@ static void test_checkpoints_match_without_options(void)
     tr_node x = tr_input(net, (tr_shape){1, {6}});
     x = tr_dropout(net, x, &(tr_dropout_opts){.p = 0.1 * i});
     tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 3}));
-    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
     tr_checkpoint checkpoint = {.model = net};
     ASSERT_OK(i == 0 ? tr_checkpoint_save(ctx, path, &checkpoint)
                      : tr_checkpoint_resume(ctx, path, &checkpoint));

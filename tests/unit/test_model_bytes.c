@@ -41,7 +41,7 @@ static built build(tr_context *ctx)
   tr_model_keep(m.net, m.ids);
   ASSERT(tr_model_param_bytes(m.net, "fc.weight") == 0);
   tr_mse(m.net, m.y, NULL);
-  ASSERT_OK(tr_model_build(m.net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(m.net, &(tr_build_opts){.max_local_batch = ROWS}));
   ASSERT(tr_model_output_bytes(m.net, m.y) == 0);
   return m;
 }

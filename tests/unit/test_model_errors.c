@@ -419,7 +419,7 @@ static const bad_model bad_models[] = {
     {mul_of_unequal, TR_ESHAPE, {"mul_1", "(3, 2, 2) and (4)", "equal"}},
     {concat_of_nothing, TR_EINVAL, {"concat_1", "no inputs"}},
     {concat_of_nine, TR_EINVAL, {"concat_1", "9 inputs", "at most 8"}},
-    {concat_of_no_extent, TR_EINVAL, {"concat_1", "extent is 3", "0 to 2"}},
+    {concat_of_no_extent, TR_EINVAL, {"concat_1", "axis is 3", "0 to 2"}},
     {concat_of_unequal, TR_ESHAPE, {"concat_1", "(3, 2, 2)", "(3, 2, 4)"}},
     {reshape_of_other_count, TR_ESHAPE, {"reshape_1", "(7)", "(2, 3)"}},
     {reshape_of_two_open, TR_ESHAPE, {"reshape_1", "(7)", "(-1, -1)"}},
@@ -477,7 +477,8 @@ static void check_bad_model(tr_context *ctx, int number)
   ASSERT_OK(tr_model_create(ctx, &net));
   bad->add(net);
   for (int attempt = 0; attempt < 2; attempt++) {
-    tr_status status = tr_model_build(net, &(tr_build_opts){.batch = 3});
+    tr_status status =
+        tr_model_build(net, &(tr_build_opts){.max_local_batch = 3});
     for (int i = 0; i < 3; i++) {
       const char *text = bad->texts[i] != NULL ? bad->texts[i] : "";
       if (status != bad->status || strstr(tr_error_message(), text) == NULL) {
@@ -516,10 +517,11 @@ static void test_a_batch_size_must_be_known(void)
   ASSERT_OK(tr_model_create(ctx, &net));
   vector(net, 3);
   ASSERT_FAILS(tr_model_build(net, NULL), TR_EINVAL, "no batch size is known");
-  ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = -1}), TR_EINVAL,
-               "batch is -1");
-  ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = INT64_MAX / 2}),
-               TR_ESHAPE, "too large");
+  ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.max_local_batch = -1}),
+               TR_EINVAL, "batch is -1");
+  ASSERT_FAILS(
+      tr_model_build(net, &(tr_build_opts){.max_local_batch = INT64_MAX / 2}),
+      TR_ESHAPE, "too large");
   tr_model_destroy(&net);
   tr_context_destroy(&ctx);
 }
@@ -545,7 +547,7 @@ static void test_too_little_memory_is_refused_with_the_bytes(void)
   tr_model *net;
   ASSERT_OK(tr_model_create(ctx, &net));
   vector(net, 1024);
-  tr_build_opts opts = {.batch = 1024};
+  tr_build_opts opts = {.max_local_batch = 1024};
   for (int attempt = 0; attempt < 2; attempt++) {
     ASSERT_FAILS(tr_model_build(net, &opts), TR_ENOMEM,
                  "no memory for 8396800 bytes of activations for 1024 samples");
@@ -615,7 +617,7 @@ static void test_calls_out_of_order_are_refused(void)
   tr_model *net = small_model(ctx, true);
   tr_optimizer *opt;
   double values[4];
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   ASSERT_FAILS(tr_model_build(net, NULL), TR_ESTATE, "called twice");
   ASSERT_OK(tr_sgd_create(net, &(tr_sgd_opts){.lr = 0.1}, &opt));
   ASSERT_FAILS(tr_model_backward(net), TR_ESTATE, "before tr_model_forward()");
@@ -650,7 +652,7 @@ static void test_a_model_without_loss_only_goes_forward(void)
   tr_context *ctx = make_context("reference", TR_F64);
   tr_model *net = small_model(ctx, false);
   double loss;
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   ASSERT_OK(tr_model_forward(net, &one));
   ASSERT_FAILS(tr_model_backward(net), TR_ESTATE, "has no loss");
   ASSERT_FAILS(tr_model_loss(net, &loss), TR_ESTATE, "without a loss");
@@ -662,7 +664,7 @@ static void test_bad_batches_are_refused(void)
 {
   tr_context *ctx = make_context("reference", TR_F64);
   tr_model *net = small_model(ctx, true);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   tr_batch batch = one;
   batch.count = batch.global_count = 3;
   ASSERT_FAILS(tr_model_forward(net, &batch), TR_EINVAL,
@@ -708,7 +710,7 @@ static void check_wild_ids(const char *device)
   x = tr_embedding(net, x,
                    &(tr_embedding_opts){.num = 3, .out = 2, .name = "tok"});
   tr_cross_entropy(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   const int32_t ids[4] = {INT32_MIN, 3, INT32_MAX, 1},
                 targets[4] = {0, 1, 0, 1};
   const tr_batch batch = {.count = 1,

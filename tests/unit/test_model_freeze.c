@@ -50,7 +50,7 @@ static run begin(const char *device, tr_dtype dtype, const char *pattern)
   if (pattern != NULL) {
     ASSERT_OK(tr_model_freeze(r.net, pattern, 1));
   }
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = ROWS}));
   make_optimizer(&r);
   const layer_case c = {.number = 3};
   tensor t = random_tensor(&c, "x", 7, ROWS * tr_shape_count(&shape));
@@ -334,14 +334,16 @@ static void test_freezing_refuses_what_it_cannot_do(void)
                "1 workspaces use the parameters");
   tr_inference_destroy(&plan);
   /* A build that fails leaves the model as it was. */
-  ASSERT_FAILS(tr_model_build(r.net, &(tr_build_opts){.batch = INT64_MAX / 8}),
-               TR_ESHAPE, "too large");
+  ASSERT_FAILS(
+      tr_model_build(r.net, &(tr_build_opts){.max_local_batch = INT64_MAX / 8}),
+      TR_ESHAPE, "too large");
   char values[MAX_BYTES];
   ASSERT_OK(tr_model_get_param(r.net, "fc1.bias", values));
   ASSERT_OK(tr_model_build(r.net, NULL));
   tr_model *net = make_net(r.ctx);
   ASSERT_OK(tr_model_freeze(net, "conf*", 1));
-  ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 1}), TR_EINVAL,
+  ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}),
+               TR_EINVAL,
                "no parameter matches \"conf*\"; there are conv1.weight");
   tr_model_destroy(&net);
   end(&r);
@@ -458,7 +460,7 @@ static two_heads make_heads(const char *device, told *t, bool has_idle_loss)
   } else {
     tr_batchnorm(h.net, idle, &(tr_batchnorm_opts){.name = "norm"});
   }
-  ASSERT_OK(tr_model_build(h.net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(h.net, &(tr_build_opts){.max_local_batch = 2}));
   tr_adamw_opts opts = tr_adamw_defaults();
   opts.weight_decay = 0.5;
   opts.lr = 0.1;

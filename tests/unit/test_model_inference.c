@@ -32,7 +32,7 @@ static net make_net(const char *device, tr_dtype dtype, int number)
   n.loss = tr_cross_entropy(m, n.logits);
   tr_model_keep(m, n.pooled);
   tr_model_keep(m, n.other);
-  ASSERT_OK(tr_model_build(m, &(tr_build_opts){.batch = MAX_ROWS}));
+  ASSERT_OK(tr_model_build(m, &(tr_build_opts){.max_local_batch = MAX_ROWS}));
   return n;
 }
 

@@ -247,7 +247,7 @@ static tr_model *make_net(tr_context *ctx)
   x = tr_linear(net, tr_flatten(net, x),
                 &(tr_linear_opts){.out = 4, .name = "fc"});
   tr_cross_entropy(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   return net;
 }
 

@@ -150,7 +150,7 @@ static tr_model *make_net(tr_context *ctx, const sample_set *set)
   tr_node x = tr_input(net, (tr_shape){1, {INPUTS}});
   x = tr_linear(net, x, &(tr_linear_opts){.out = set->out, .name = "fc"});
   set->loss(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = ROWS}));
   return net;
 }
 
@@ -273,7 +273,7 @@ static result step_two(tr_context *ctx, const int32_t *ids, arrays a)
   tr_mse(net, y, &(tr_loss_opts){.weight = 0.5});
   tr_cross_entropy(
       net, tr_linear(net, x, &(tr_linear_opts){.out = CLASSES, .name = "c"}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = ROWS}));
   narrow(ctx->dtype, a.x, ROWS * INPUTS);
   narrow(ctx->dtype, a.t, ROWS * 2);
   narrow(ctx->dtype, a.w, ROWS);
@@ -320,7 +320,7 @@ static double running_mean(tr_context *ctx, const double *weights, double x1)
   tr_node y = tr_batchnorm(net, tr_input(net, (tr_shape){1, {1}}),
                            &(tr_batchnorm_opts){.momentum = 1, .name = "bn"});
   tr_mse(net, y, NULL);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   const tr_batch batch = {.count = 2,
                           .global_count = 2,
                           .inputs = {x},

@@ -28,7 +28,7 @@ static tr_model *make_net(tr_context *ctx, int64_t classes)
   x = tr_global_avgpool2d(net, x);
   tr_cross_entropy(
       net, tr_linear(net, x, &(tr_linear_opts){.out = classes, .name = "fc"}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   return net;
 }
 
@@ -125,7 +125,7 @@ static void test_what_is_missing_is_refused_or_left_alone(void)
   tr_node x = tr_input(net, tr_shape_of(1, (int64_t[]){3}));
   x = tr_linear(net, x, &(tr_linear_opts){.out = 5, .name = "fc"});
   tr_linear(net, x, &(tr_linear_opts){.out = 4, .name = "fc2"});
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   float fc2 = first_value(net, "fc2.weight");
   int num_loaded;
   ASSERT_FAILS(tr_model_load_matching(net, path, NULL, &num_loaded),

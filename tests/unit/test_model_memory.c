@@ -49,7 +49,7 @@ static tr_model *build_convnet(tr_context *ctx)
   x = tr_maxpool2d(net, block(net, x, 128), &pool);
   x = tr_global_avgpool2d(net, block(net, x, 256));
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = CLASSES}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = BATCH}));
   return net;
 }
 

@@ -27,7 +27,7 @@ static run open_run(const char *device, tr_dtype dtype)
   r.logits =
       tr_linear(r.net, x, &(tr_linear_opts){.out = CLASSES, .name = "fc2"});
   tr_cross_entropy(r.net, r.logits);
-  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.batch = BATCH}));
+  ASSERT_OK(tr_model_build(r.net, &(tr_build_opts){.max_local_batch = BATCH}));
   tr_adam_opts adam = tr_adam_defaults();
   adam.lr = 1e-2;
   ASSERT_OK(tr_adam_create(r.net, &adam, &r.opt));

@@ -193,7 +193,7 @@ static void run_random_net(random_net *net, bool keeps_all, outcome *out)
   for (int i = 0; keeps_all && i < net->num_nodes; i++) {
     tr_model_keep(c->net, net->nodes[i]);
   }
-  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.batch = 4}));
+  ASSERT_OK(tr_model_build(c->net, &(tr_build_opts){.max_local_batch = 4}));
   ASSERT(c->net->store.num_params <= TR__MAX_NODE_PARAMS * MAX_NODES);
   case_draw_inputs(c);
   c->dy = (tensor){.count = c->rows};
@@ -331,7 +331,7 @@ static void test_targets_outlive_the_layers_before_the_loss(void)
   x = tr_conv2d(net, x, &(tr_conv2d_opts){.out = 1, .kernel = 3});
   tr_node logits = tr_flatten(net, x);
   tr_cross_entropy(net, logits);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   double image[64], values[36], sum = 0, loss;
   for (int i = 0; i < 64; i++) {
     image[i] = 0.01 * i;
@@ -364,7 +364,7 @@ static void test_a_late_input_outlives_the_layers_before_it(void)
                      &(tr_pool2d_opts){.kernel = 3, .stride = 1, .padding = 1});
   }
   tr_node late = tr_relu(net, tr_input(net, shape));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   double first[64], second[64], out[64];
   for (int i = 0; i < 64; i++) {
     first[i] = -1;
@@ -392,7 +392,7 @@ static void test_only_kept_nodes_can_be_read(void)
   tr_node logits = tr_linear(net, active, &opts);
   tr_node loss = tr_cross_entropy(net, logits);
   tr_model_keep(net, kept);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   double out[2] = {0, 0}, in[2] = {1, -1};
   ASSERT_FAILS(tr_model_get_output(net, kept, out), TR_ESTATE, "forward");
   const int32_t target = 0;
@@ -438,7 +438,7 @@ static void check_printed_bytes(tr_dtype dtype)
   ctx->backend->type = &counting;
   random_net net;
   build_random_net(&net, ctx, 1);
-  ASSERT_OK(tr_model_build(net.c.net, &(tr_build_opts){.batch = 4}));
+  ASSERT_OK(tr_model_build(net.c.net, &(tr_build_opts){.max_local_batch = 4}));
   char *text = NULL;
   size_t length, values, grads, activations, numbers, total, sum = 0;
   size_t halves = 0;

@@ -28,7 +28,7 @@ static tr_model *build_net(tr_context *ctx)
   x = tr_flatten(net, tr_relu(net, x));
   x = tr_linear(net, x, &(tr_linear_opts){.out = 5, .name = "last"});
   tr_cross_entropy(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 7}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 7}));
   return net;
 }
 
@@ -164,7 +164,7 @@ static void check_counted(tr_context *ctx, const counted *layer, bool is_frozen)
   if (is_frozen) {
     ASSERT_OK(tr_model_freeze(net, "*", 1));
   }
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 7}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 7}));
   const tr__node *node = &net->nodes[added.index];
   const tr__flops flops = node->type->flops(net, node);
   double backward = is_frozen ? 0 : 2 * layer->backward;

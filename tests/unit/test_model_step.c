@@ -37,7 +37,7 @@ static learner make_learner(tr_context *ctx)
   x = tr_linear(l.net, tr_relu(l.net, x),
                 &(tr_linear_opts){.out = CLASSES, .name = "alpha"});
   tr_cross_entropy(l.net, x);
-  ASSERT_OK(tr_model_build(l.net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(l.net, &(tr_build_opts){.max_local_batch = ROWS}));
   tr_sgd_opts opts = {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01};
   ASSERT_OK(tr_sgd_create(l.net, &opts, &l.opt));
   return l;
@@ -275,7 +275,7 @@ static void test_first_values_are_uniform_within_the_bound(void)
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node x = tr_input(net, (tr_shape){1, {100}});
   tr_linear(net, x, &(tr_linear_opts){.out = 100, .name = "fc"});
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   static double w[100 * 100];
   double sum = 0, squares = 0, largest = 0;
   ASSERT_OK(tr_model_get_param(net, "fc.weight", w));
@@ -402,7 +402,7 @@ static void test_bad_targets_of_a_regression_are_refused(void)
   tr_model *net;
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_mse(net, tr_input(net, (tr_shape){2, {1, 3}}), NULL);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   const double numbers[3] = {1, 2, 3};
   tr_batch batch = {.count = 1,
                     .global_count = 1,

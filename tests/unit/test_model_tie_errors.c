@@ -110,8 +110,9 @@ static void test_bad_ties_are_refused_by_name(void)
     bad_ties[i].add(net);
     for (int attempt = 0; attempt < 2; attempt++) {
       for (int k = 0; k < 2; k++) {
-        ASSERT_FAILS(tr_model_build(net, &(tr_build_opts){.batch = 3}),
-                     bad_ties[i].status, bad_ties[i].texts[k]);
+        ASSERT_FAILS(
+            tr_model_build(net, &(tr_build_opts){.max_local_batch = 3}),
+            bad_ties[i].status, bad_ties[i].texts[k]);
       }
     }
     tr_model_destroy(&net);
@@ -125,7 +126,7 @@ static void test_a_built_model_cannot_be_tied(void)
   tr_model *net;
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node a = dense(net, vector(net, 3), 3), b = dense(net, a, 3);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 3}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 3}));
   tr_model_tie(net, b, a);
   ASSERT_EQ(tr_model_num_params(net), 24);
   ASSERT_OK(tr_model_freeze(net, "*bias", 1));

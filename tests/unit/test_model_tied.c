@@ -155,7 +155,7 @@ static run begin(const tied_net *net, const char *device, bool is_tied)
   ASSERT_OK(tr_model_create(r.ctx, &r.model));
   r.logits = net->build(r.model, is_tied);
   tr_cross_entropy(r.model, r.logits);
-  ASSERT_OK(tr_model_build(r.model, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(r.model, &(tr_build_opts){.max_local_batch = ROWS}));
   draw_batch(&r);
   return r;
 }
@@ -322,7 +322,7 @@ static void test_three_layers_may_share_a_weight(void)
   tr_model_tie(r.model, b, a);
   tr_model_tie(r.model, c, b);
   tr_cross_entropy(r.model, c);
-  ASSERT_OK(tr_model_build(r.model, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(r.model, &(tr_build_opts){.max_local_batch = ROWS}));
   ASSERT_EQ(tr_model_num_params(r.model), CLASSES * CLASSES + 2 * CLASSES);
   draw_batch(&r);
   compute_gradients(&r);
@@ -426,7 +426,7 @@ static void check_one_use(const char *device, const char *name)
     node.index++;
   }
   tr_model_keep(r.model, node);
-  ASSERT_OK(tr_model_build(r.model, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(r.model, &(tr_build_opts){.max_local_batch = ROWS}));
   draw_batch(&r);
   ASSERT_OK(tr_model_forward(r.model, &r.batch));
   double expected[ROWS * CLASSES], got[ROWS * CLASSES];

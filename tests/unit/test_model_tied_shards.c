@@ -43,7 +43,7 @@ static void open_model(tr_node (*build)(tr_node x))
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node x = build(tr_input(net, (tr_shape){1, {WIDTH}}));
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = CLASSES}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = ROWS}));
 }
 
 static void close_model(void)

@@ -18,7 +18,7 @@ static void open_model(const char *device, tr_dtype dtype)
          tr_linear(net, x,
                    &(tr_linear_opts){.out = 1, .no_bias = 1, .name = "fc"}),
          NULL);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
 }
 
 static void close_model(void)

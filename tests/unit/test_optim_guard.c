@@ -26,7 +26,7 @@ static void build_model(const char *device)
   x = tr_linear(net, x, &(tr_linear_opts){.out = 4, .name = "fc1"});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 2, .name = "fc2"});
   tr_cross_entropy(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
 }
 
 static void open_model(const char *device, const tr_sgd_opts *opts)
@@ -155,7 +155,7 @@ static void open_squares(const char *device, tr_dtype dtype, tr_nonfinite what)
   tr_node x = tr_input(net, (tr_shape){1, {1}});
   tr_mse(net, tr_linear(net, x, &(tr_linear_opts){.out = 1, .no_bias = 1}),
          NULL);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
   ASSERT_OK(tr_sgd_create(
       net, &(tr_sgd_opts){.lr = 0.1, .update = {.on_nonfinite = what}}, &opt));
 }
@@ -231,7 +231,7 @@ static void test_a_skipped_step_leaves_no_trace_in_running_statistics(void)
     tr_node x = tr_input(net, (tr_shape){1, {3}});
     x = tr_batchnorm(net, x, &(tr_batchnorm_opts){.name = "norm"});
     tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 2}));
-    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
     ASSERT_OK(tr_sgd_create(
         net,
         &(tr_sgd_opts){.lr = 0.1,
@@ -397,10 +397,10 @@ static void test_averages_belong_to_one_build(void)
   tr_ema *ema;
   open_model("cpu", &(tr_sgd_opts){.lr = 0.1});
   ASSERT_OK(tr_model_freeze(net, "fc1.*", 1));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   ASSERT_OK(tr_ema_create(net, 0.9, &ema));
   ASSERT_OK(tr_model_freeze(net, "fc1.*", 0));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   uint64_t before = hash();
   ASSERT_FAILS(tr_ema_update(ema), TR_ESTATE, "built again");
   tr_ema_swap(ema);

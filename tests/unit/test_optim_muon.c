@@ -24,7 +24,7 @@ static void open_model(const char *device, tr_dtype dtype)
   x = tr_linear(net, x, &(tr_linear_opts){.out = 5, .name = "wide"});
   x = tr_linear(net, x, &(tr_linear_opts){.out = 9, .name = "tall"});
   tr_cross_entropy(net, x);
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = ROWS}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = ROWS}));
 }
 
 static void close_model(void)

@@ -69,7 +69,7 @@ static void open_model(void)
   ASSERT_OK(tr_model_create(ctx, &net));
   tr_node x = tr_input(net, (tr_shape){1, {2}});
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 2}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
 }
 
 static void close_model(void)

@@ -25,7 +25,7 @@ make_subject(tr_context *ctx, const tr__optimizer_type *type, int number)
   tr_node x = tr_input(s.net, (tr_shape){1, {1 + number % 7}});
   x = tr_linear(s.net, x, &(tr_linear_opts){.out = 1 + number % 11});
   tr_cross_entropy(s.net, x);
-  ASSERT_OK(tr_model_build(s.net, &(tr_build_opts){.batch = 3}));
+  ASSERT_OK(tr_model_build(s.net, &(tr_build_opts){.max_local_batch = 3}));
   ASSERT_OK(type->random_create(s.net, &random, &(tr_update_opts){0}, &s.opt));
   s.count = s.net->store.count;
   ASSERT(s.count <= MAX_COUNT);

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <train/run.h>
+#include <train/context.h>
 #include <unistd.h>
 
 enum { LIVES = 42, NUM_TRIED = 3 };

@@ -104,7 +104,7 @@ static tr_model *small_net(tr_context *ctx)
   tr_node x = tr_input(net, (tr_shape){1, {4}});
   x = tr_relu(net, tr_linear(net, x, &(tr_linear_opts){.out = 5}));
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = 3}));
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 2}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 2}));
   return net;
 }
 
@@ -223,7 +223,7 @@ static void run_attention(tr_context *ctx, const char *device, tr_dtype dtype)
     x = tr_attention(net, x,
                      &(tr_attention_opts){.heads = 2, .causal = causal});
     net->wants_input_gradients = true;
-    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+    ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
     int64_t count = 300 * 24;
     tensor t = {.count = count,
                 .values = malloc((size_t)count * sizeof(double))};

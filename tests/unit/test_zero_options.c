@@ -28,7 +28,7 @@ static void forward(const double *x, const double *t0, const double *t1)
 
 static void build(void)
 {
-  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.batch = 1}));
+  ASSERT_OK(tr_model_build(net, &(tr_build_opts){.max_local_batch = 1}));
 }
 
 static void test_a_slope_of_zero_is_relu(void)

@@ -86,10 +86,11 @@ void tr__cpu_gemm_mixed(tr__cpu_matrix c,
                         float *scratch);
 int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p);
 
-/* tr__cpu_tile_to_fp32 - the part of an output that a task works on, `rows` rows
- * of `columns` elements from element `first` on, `stride` apart: where it lies
- * or, if it is of 16 bits, as a copy in `wide`, which begins with what is
- * there where the task adds to it. tr__cpu_tile_from_fp32 - puts the copy back. */
+/* tr__cpu_tile_to_fp32 - the part of an output that a task works on, `rows`
+ * rows of `columns` elements from element `first` on, `stride` apart: where it
+ * lies or, if it is of 16 bits, as a copy in `wide`, which begins with what is
+ * there where the task adds to it. tr__cpu_tile_from_fp32 - puts the copy back.
+ */
 typedef struct tr__cpu_tile {
   const tr__tensor *whole;
   int64_t first, stride, rows, columns;
@@ -115,9 +116,9 @@ tr__cpu_call tr__cpu_call_of(tr__stream *stream,
                              const void *args,
                              int64_t floats);
 
-/* tr__cpu_thread_scratch - memory of this thread for the call's wide copies, NULL
- * where it makes none. It is kept, and grows in the first step. False without
- * memory: then the backend has failed, and there is nothing to do. */
+/* tr__cpu_thread_scratch - memory of this thread for the call's wide copies,
+ * NULL where it makes none. It is kept, and grows in the first step. False
+ * without memory: then the backend has failed, and there is nothing to do. */
 bool tr__cpu_thread_scratch(const tr__cpu_call *call, int thread, float **wide);
 
 static inline float *tr__cpu_behind(float *wide, int64_t floats)
@@ -141,8 +142,9 @@ void tr__cpu_parallel_for(tr__stream *stream,
                           const void *args,
                           const tr__cpu_split *cut);
 
-/* tr__cpu_split_tensor - units begin..begin+count-1 of a tensor's `units`. Its extents
- * stay where the first is a multiple of them; otherwise it is a matrix. */
+/* tr__cpu_split_tensor - units begin..begin+count-1 of a tensor's `units`. Its
+ * extents stay where the first is a multiple of them; otherwise it is a matrix.
+ */
 tr__tensor tr__cpu_split_tensor(const tr__tensor *t,
                                 int64_t units,
                                 int64_t begin,

@@ -27,7 +27,7 @@ ROWS(permute, 3, LARGE_SLICE)
 ROWS(embedding_forward, 5, LARGE_SLICE)
 ROWS(position_forward, 3, LARGE_SLICE)
 
-/* Along the last extent. */
+/* Along the last axis. */
 #define LAST(op, operands_)                                                    \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \

@@ -107,7 +107,7 @@ void tr__valid_places(int64_t range[2],
                       int64_t shift);
 
 /* tr__taps - elements of a window; tr__tap_shift - where element number `tap`
- * lies against output place 0 in the image, along each extent. */
+ * lies against output place 0 in the image, along each axis. */
 static inline int64_t tr__taps(const tr__window *w)
 {
   return w->kernel[0] * w->kernel[1] * w->kernel[2];
@@ -123,8 +123,8 @@ int64_t tr__image_row(const tr__tensor *image,
                       const int64_t shift[3],
                       int64_t row);
 
-/* tr__threads_span - the elements of the image along extent i that the window at
- * `place` averages: span[0]..span[1]-1, and by how many to divide. */
+/* tr__threads_span - the elements of the image along extent i that the window
+ * at `place` averages: span[0]..span[1]-1, and by how many to divide. */
 int64_t tr__threads_span(int64_t span[2],
                          const tr__avgpool_forward_args *args,
                          int i,

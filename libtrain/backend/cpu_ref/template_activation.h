@@ -1,4 +1,4 @@
-/* Activations, softmax over the last extent, dropout. */
+/* Activations, softmax over the last axis, dropout. */
 
 /* Nothing here overflows where the result does not: in a vector both sides of a
  * choice are computed, and hosts trap overflows. What is Inf or NaN gives what
@@ -252,7 +252,7 @@ static TR__CLONES void TR_FN(softmax_numbers)(TR_REAL *y,
   }
 }
 
-/* Rows of the last extent. */
+/* Rows of the last axis. */
 static inline int64_t TR_FN(last_extent)(const tr__tensor *t, int64_t *rows)
 {
   int64_t extent = t->dims[t->ndim - 1];

@@ -1,7 +1,7 @@
 /* Ops that slide a window: convolution and pooling.
  *
  * Images are volumes (N, C, D, H, W): a layer with fewer spatial extents gives
- * 1 for those in front. Along each extent the window at output place p reads
+ * 1 for those in front. Along each axis the window at output place p reads
  * the input at p * stride + i * dilation - padding, i in 0..kernel-1. */
 #ifndef TR_OPS_CONV_IMPL_H
 #define TR_OPS_CONV_IMPL_H

@@ -28,12 +28,12 @@ typedef struct tr__activation_backward_args {
   int accumulate;
 } tr__activation_backward_args;
 
-/* y <- exp(x) / sum of exp(x) over the last extent; y may be x */
+/* y <- exp(x) / sum of exp(x) over the last axis; y may be x */
 typedef struct tr__softmax_forward_args {
   tr__tensor y, x;
 } tr__softmax_forward_args;
 
-/* dx <- y (dy - sum of dy y over the last extent); dx may be dy (then
+/* dx <- y (dy - sum of dy y over the last axis); dx may be dy (then
  * accumulate is 0) */
 typedef struct tr__softmax_backward_args {
   tr__tensor dx, dy, y;

@@ -1,4 +1,4 @@
-/* Losses beyond the plain cross-entropy. A model may have several:
+/* Losses. A model may have several:
  *
  *   loss = sum over losses k of weight_k * mean_k
  *
@@ -6,14 +6,30 @@
  * what the loss says. The k-th loss reads tr_batch.targets[k]. Accuracy is
  * that of the first loss. Option structs: zero-initialise, every zero is the
  * default; where a function takes them, NULL does as well. */
-#ifndef TRAIN_LOSSES_H
-#define TRAIN_LOSSES_H
+#ifndef TRAIN_LOSS_H
+#define TRAIN_LOSS_H
 
 #include <train/model.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* tr_cross_entropy - softmax and negative log-likelihood of the target class.
+ *
+ *   l_i = log(sum over k of exp(x[i,k])) - x[i, t_i]     x (N, K), t (N)
+ *   loss = sum of w_i l_i / sum of w_i                   over all ranks
+ *
+ * With x (N, T, K) and t (N, T), or more extents, each of the N T rows counts
+ * as one, with its sample's weight. The k-th loss of a model reads
+ * tr_batch.targets[k].
+ *
+ * Calls:     local, before tr_model_build()
+ * Errors:    remembered: TR_ESHAPE where x has no axis
+ * Ownership: nothing is created or kept
+ * Threads:   one thread per context
+ * Source:    torch.nn.CrossEntropyLoss */
+TR_API tr_node tr_cross_entropy(tr_model *net, tr_node x);
 
 typedef struct tr_cross_entropy_opts {
   double label_smoothing;      /* 0..1 */
