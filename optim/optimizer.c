@@ -143,7 +143,9 @@ static tr_status create(tr_model *net,
   tr_optimizer *opt = malloc(sizeof *opt);
   TR_CHECK(opt != NULL, TR_ENOMEM, "no memory for an optimizer");
   *opt = *wanted;
+  opt->net = net;
   opt->store = tr__model_store(net);
+  opt->step = tr__model_step(net);
   opt->generation = opt->store->generation;
   opt->clip_norm = update->clip_norm;
   opt->on_nonfinite = update->on_nonfinite;
@@ -286,7 +288,7 @@ int64_t tr_optimizer_num_steps(const tr_optimizer *opt)
 void tr__optimizer_set_steps(tr_optimizer *opt, int64_t num_steps)
 {
   opt->num_steps = num_steps;
-  opt->store->num_steps = num_steps;
+  opt->step->num_steps = num_steps;
 }
 
 /* The numbers of this step, behind those that forward wrote, in front of those
@@ -467,7 +469,7 @@ void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
 }
 
 /* This rank's parts, and from the others theirs. */
-static tr_status update(tr_optimizer *opt)
+static tr_status update(tr_optimizer *opt, bool may_defer)
 {
   for (int i = 0; i < opt->num_own_slices; i++) {
     opt->type->update(opt, &opt->own_slices[i]);
@@ -475,23 +477,20 @@ static tr_status update(tr_optimizer *opt)
   if (opt->partition == NULL) {
     return TR_OK;
   }
-  tr_status status = tr__sync_gather_values(opt->store);
+  tr_status status = tr__sync_gather_values(opt->net, may_defer);
   opt->store->ctx->torn |= status != TR_OK;
   return tr_error_push(status, __FILE__, __LINE__);
 }
 
-static tr_status step(tr_optimizer *opt)
+static tr_status step(tr_optimizer *opt, bool may_defer)
 {
   tr__store *store = opt->store;
   tr_context *ctx = store->ctx;
+  bool is_local = opt->step->gradients == TR__GRADIENTS_LOCAL;
   TR_TRY(tr__optimizer_check(opt));
-  TR_CHECK(!store->grads_are_clear, TR_ESTATE,
-           "tr_optimizer_step before tr_model_backward()");
-  TR_CHECK(store->grads_are_reduced || ctx->comm->size == 1, TR_ESTATE,
-           "tr_optimizer_step before tr_model_allreduce_grads()");
-  TR_CHECK(!store->grads_are_partitioned || opt->partition != NULL, TR_ESTATE,
-           "tr_optimizer_step: another optimizer of the model has shard_state, "
-           "and every rank the gradients of its share only");
+  TR_TRY(
+      tr__step_check(opt->step, TR__STEP_UPDATE,
+                     is_local ? ctx->comm->size == 1 : opt->partition != NULL));
   if (ctx->pending != TR_OK) {
     return TR_FAIL(ctx->pending, "%s", ctx->pending_message);
   }
@@ -501,7 +500,7 @@ static tr_status step(tr_optimizer *opt)
   if (may_stop) {
     TR_TRY(tr__optimizer_get_scaler(opt, &before));
   }
-  if (!store->grads_are_reduced) {
+  if (is_local) {
     tr__store_add_uses(store);
   }
   upload_numbers(opt);
@@ -512,27 +511,32 @@ static tr_status step(tr_optimizer *opt)
     tr_status status = check_finite(opt);
     if (status != TR_OK) {
       tr__optimizer_set_scaler(opt, &before); /* as if it had not been */
-      tr__store_clear_grads(store);
+      tr__step_clear(opt->step);
       return tr_error_push(status, __FILE__, __LINE__);
     }
   }
   if (opt->on_nonfinite == TR_NONFINITE_SKIP && tr__suspect_is_new(ctx)) {
     TR_TRY(warn_of_sample(opt));
   }
-  TR_TRY(update(opt));
+  TR_TRY(update(opt, may_defer));
   tr__store_changed(store);
   opt->num_steps++;
-  store->num_steps++;
-  tr__store_clear_grads(store);
+  opt->step->num_steps++;
+  tr__step_clear(opt->step);
   tr__timeline_end(ctx->timeline, begin, "optimizer", opt->type->name);
   return TR_OK;
 }
 
-tr_status tr_optimizer_step(tr_optimizer *opt)
+tr_status tr__optimizer_step(tr_optimizer *opt, bool may_defer)
 {
   const tr__status_board *board = opt->store->ctx->comm->board;
   tr__work before = tr__work_begin(board, TR__WORK_UPDATE, 0);
-  tr_status status = step(opt);
+  tr_status status = step(opt, may_defer);
   tr__work_end(board, before);
   return status;
+}
+
+tr_status tr_optimizer_step(tr_optimizer *opt)
+{
+  return tr__optimizer_step(opt, false);
 }

@@ -3,7 +3,7 @@
 #define TR_OPTIMIZER_IMPL_H
 
 #include "base/random_impl.h"
-#include "store/store_impl.h"
+#include "model/access_impl.h"
 #include "sync/partition_impl.h"
 
 #include <train/optim.h>
@@ -70,7 +70,9 @@ typedef struct tr__plateau {
 
 struct tr_optimizer {
   const tr__optimizer_type *type;
-  tr__store *store; /* borrowed */
+  tr_model *net; /* borrowed, as what follows of it */
+  tr__store *store;
+  tr__step_state *step;
   tr__hyper hyper;
   tr_schedule schedule;
   tr__plateau plateau;
@@ -166,6 +168,10 @@ _Static_assert(offsetof(tr__step_block, good_steps) -
                "a tr__scaler is copied into the step block");
 tr_status tr__optimizer_get_scaler(const tr_optimizer *opt, tr__scaler *out);
 void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler);
+
+/* tr__optimizer_step - tr_optimizer_step(); may_defer: see
+ * tr__sync_gather_values(). */
+tr_status tr__optimizer_step(tr_optimizer *opt, bool may_defer);
 
 /* tr__optimizer_set_steps - continue at a step of an earlier run. */
 void tr__optimizer_set_steps(tr_optimizer *opt, int64_t num_steps);

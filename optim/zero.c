@@ -44,45 +44,48 @@ static tr_status find_items(const tr_optimizer *opt, tr__partition_spec *cuts)
 
 /* Buckets end where items do; what is cut off goes to the next one, which is
  * final later. */
-static void move_buckets(tr__store *store, const tr__partition_spec *cuts)
+static void move_buckets(tr__buckets *buckets,
+                         int64_t count,
+                         const tr__partition_spec *cuts)
 {
   int64_t begin = 0, item = 0;
   int kept = 0;
-  for (int b = 0; b < store->num_buckets; b++) {
-    tr__bucket bucket = store->buckets[b];
+  for (int b = 0; b < buckets->count; b++) {
+    tr__bucket bucket = buckets->all[b];
     while (item < cuts->count && cuts->begins[item + 1] <= bucket.end) {
       item++;
     }
-    bool is_last = b == store->num_buckets - 1;
+    bool is_last = b == buckets->count - 1;
     bucket.begin = begin;
-    bucket.end = is_last ? store->count : cuts->begins[item];
+    bucket.end = is_last ? count : cuts->begins[item];
     if (bucket.end > begin || is_last) {
-      store->buckets[kept++] = bucket;
+      buckets->all[kept++] = bucket;
     }
     begin = bucket.end;
   }
-  store->num_buckets = kept;
+  buckets->count = kept;
 }
 
 static tr_status make_partition(tr_optimizer *opt)
 {
-  tr__store *store = opt->store;
+  const tr__store *store = opt->store;
+  tr__buckets *of_net = tr__model_buckets(opt->net);
   tr__partition_spec cuts = {0};
   TR_TRY(find_items(opt, &cuts));
-  move_buckets(store, &cuts);
-  size_t count = (size_t)store->num_buckets;
+  move_buckets(of_net, store->count, &cuts);
+  size_t count = (size_t)of_net->count;
   tr__range *buckets = calloc(count, sizeof *buckets);
   tr_status status = TR_OK;
   if (buckets == NULL) {
     status = TR_FAIL(TR_ENOMEM, "no memory for %zu buckets", count);
   }
   for (size_t b = 0; b < count && buckets != NULL; b++) {
-    const tr__bucket *bucket = &store->buckets[b];
+    const tr__bucket *bucket = &of_net->all[b];
     buckets[b] = (tr__range){bucket->begin,
                              tr__min(bucket->end, cuts.begins[cuts.count])};
   }
   cuts.buckets = buckets;
-  cuts.num_buckets = store->num_buckets;
+  cuts.num_buckets = of_net->count;
   if (status == TR_OK) {
     status =
         tr__partition_create(&cuts, store->ctx->comm->size, &opt->partition);
@@ -130,9 +133,9 @@ static tr_status make_parts(tr_optimizer *opt)
 
 static tr_status spread(tr_model *net, tr_optimizer *opt)
 {
-  tr__store *store = opt->store;
-  tr__comm *comm = store->ctx->comm;
-  TR_CHECK(store->partition == NULL, TR_ESTATE,
+  tr__buckets *buckets = tr__model_buckets(net);
+  tr__comm *comm = opt->store->ctx->comm;
+  TR_CHECK(buckets->partition == NULL, TR_ESTATE,
            "%s: the model has an optimizer with shard_state already: destroy "
            "it first",
            opt->type->name);
@@ -145,7 +148,7 @@ static tr_status spread(tr_model *net, tr_optimizer *opt)
   }
   TR_TRY(tr__agree(comm, status));
   TR_TRY(tr__model_use_shared_memory(net));
-  store->partition = opt->partition;
+  buckets->partition = opt->partition;
   return TR_OK;
 }
 
@@ -156,8 +159,9 @@ tr_status tr__optimizer_partition(tr_model *net, tr_optimizer *opt, bool shards)
 
 void tr__optimizer_unpartition(tr_optimizer *opt)
 {
-  if (opt->store->partition == opt->partition) {
-    opt->store->partition = NULL;
+  tr__buckets *buckets = tr__model_buckets(opt->net);
+  if (buckets->partition == opt->partition) {
+    buckets->partition = NULL;
   }
   tr__partition_destroy(&opt->partition);
   free(opt->own_slices);

@@ -309,7 +309,7 @@ static inline void case_forward(layer_case *c)
   void *weights = c->has_weights ? narrowed(c->ctx, &c->weights) : NULL;
   batch.weights = weights;
   /* Random layers draw the same numbers in every forward of a case. */
-  c->net->store.num_forwards = 0;
+  c->net->step.num_forwards = 0;
   ASSERT_OK(tr_model_forward(c->net, &batch));
   for (int i = 0; i < c->num_inputs; i++) {
     free(inputs[i]);

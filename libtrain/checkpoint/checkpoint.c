@@ -16,22 +16,23 @@ static void release_cache(void *user)
   free(cache);
 }
 
-tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out)
+tr_status tr__checkpoint_cache_of(tr_model *net, tr__checkpoint_cache **out)
 {
-  if (store->checkpoint_cache == NULL) {
+  tr__attachment *attachment = tr__model_attachment(net);
+  if (attachment->data == NULL) {
+    const tr_context *ctx = tr__model_context(net);
     tr__checkpoint_cache *cache = calloc(1, sizeof *cache);
     TR_CHECK(cache != NULL, TR_ENOMEM, "checkpoint: no memory");
-    store->checkpoint_cache = cache;
-    store->release_checkpoint_cache = release_cache;
+    *attachment = (tr__attachment){cache, release_cache};
     /* A run that resumes replaces this by the identity of what it continues. */
     tr__identity *identity = &cache->identity;
-    identity->seed = store->ctx->seed;
-    identity->shards = store->ctx->comm->shards.total;
+    identity->seed = ctx->seed;
+    identity->shards = ctx->comm->shards.total;
     ssize_t got = getrandom(identity->run_id, sizeof identity->run_id, 0);
     TR_CHECK(got == (ssize_t)sizeof identity->run_id, TR_ESYSTEM,
              "checkpoint: no random bytes for the identity of the run");
   }
-  *out = store->checkpoint_cache;
+  *out = attachment->data;
   return TR_OK;
 }
 

@@ -19,7 +19,7 @@ typedef struct tr__checkpoint_cache {
 } tr__checkpoint_cache;
 
 /* tr__checkpoint_cache_of - a model's cache, made at the first call. */
-tr_status tr__checkpoint_cache_of(tr__store *store, tr__checkpoint_cache **out);
+tr_status tr__checkpoint_cache_of(tr_model *net, tr__checkpoint_cache **out);
 
 /* A job that was killed has gone within so many seconds; a job that still
  * trains has not. */

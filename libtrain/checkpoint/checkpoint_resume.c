@@ -228,7 +228,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
     tr__model_set_seed(run->model, (uint64_t)p->numbers.seed);
     status = tr__resume_optimizer(run->optimizer, &p->numbers);
     /* All of the state is whole again, whatever a failed step left. */
-    tr__store_clear_grads(store);
+    tr__step_clear(tr__model_step(run->model));
     ctx->torn = false;
     ctx->pending = TR_OK;
   }
@@ -248,7 +248,7 @@ static tr_status search(tr_context *ctx,
   }
   tr__checkpoint_cache *cache;
   tr__run_dir reading = {.lock = -1};
-  TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
+  TR_TRY(tr__checkpoint_cache_of(run->model, &cache));
   memcpy(out->run_id, cache->identity.run_id, sizeof out->run_id);
   if (out->whose == TR__THIS_RUN) {
     TR_TRY(tr__checkpoint_lock(cache, out->ops, dir));
@@ -275,9 +275,8 @@ static tr_status go_on(const char *dir,
                        const tr__found *f,
                        const tr__run_numbers *numbers)
 {
-  tr__store *store = tr__model_store(run->model);
   tr__checkpoint_cache *cache;
-  TR_TRY(tr__checkpoint_cache_of(store, &cache));
+  TR_TRY(tr__checkpoint_cache_of(run->model, &cache));
   const tr__identity before = cache->identity;
   if (numbers != NULL) {
     cache->identity = tr__found_identity(f, numbers);

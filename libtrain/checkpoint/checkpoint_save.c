@@ -189,7 +189,7 @@ static tr_status update_image(save *s)
 static tr_status
 prepare_root(save *s, const tr__file_ops *ops, const char *dir, int64_t world)
 {
-  TR_TRY(tr__checkpoint_cache_of(s->store, &s->cache));
+  TR_TRY(tr__checkpoint_cache_of(s->run->model, &s->cache));
   TR_TRY(tr__checkpoint_begin(ops, dir, s->run));
   TR_TRY(tr__run_texts_make(s->run, &s->texts));
   TR_TRY(collect_numbers(s, world));

@@ -21,7 +21,7 @@ tr_status tr__checkpoint_claim(const tr__file_ops *ops,
                                const tr_checkpoint *run)
 {
   tr__checkpoint_cache *cache;
-  TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
+  TR_TRY(tr__checkpoint_cache_of(run->model, &cache));
   TR_TRY(tr__checkpoint_lock(cache, ops, dir));
   return try_to_write(&cache->dir);
 }
@@ -50,7 +50,7 @@ tr_status tr__checkpoint_begin(const tr__file_ops *ops,
   tr__checkpoint_cache *cache;
   tr__identity there;
   char whose[TR__WHOSE_BYTES];
-  TR_TRY(tr__checkpoint_cache_of(tr__model_store(run->model), &cache));
+  TR_TRY(tr__checkpoint_cache_of(run->model, &cache));
   TR_TRY(tr__checkpoint_lock(cache, ops, dir));
   tr_status status = tr__identity_read(ops, dir, &there);
   bool is_same = status == TR_OK && memcmp(there.run_id, cache->identity.run_id,

@@ -2,10 +2,26 @@
 #ifndef TR_ACCESS_IMPL_H
 #define TR_ACCESS_IMPL_H
 
+#include "store/step_state_impl.h"
 #include "store/store_impl.h"
 
 /* tr__model_store - the store of a built model, NULL before. */
 tr__store *tr__model_store(tr_model *net);
+
+/* tr__model_step - where the model stands in a step.
+ * tr__model_buckets - how its gradients are divided into transfers. Both stay
+ * where they are as long as the model. */
+tr__step_state *tr__model_step(tr_model *net);
+tr__buckets *tr__model_buckets(tr_model *net);
+
+/* What another room keeps with a model; released with it. */
+typedef struct tr__attachment {
+  void *data; /* NULL: nothing yet */
+  void (*release)(void *data);
+} tr__attachment;
+
+/* tr__model_attachment - what checkpoint/ keeps from one save to the next. */
+tr__attachment *tr__model_attachment(tr_model *net);
 
 /* tr__model_context - the context that a model was created on. */
 tr_context *tr__model_context(const tr_model *net);

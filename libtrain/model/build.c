@@ -158,8 +158,8 @@ static tr_status forget_plan(tr_model *net)
   net->activations = net->sums = NULL;
   net->activation_bytes = 0;
   net->overlap = (tr__overlap){0};
-  net->phase = TR__PHASE_IDLE;
-  net->sums_are_known = false;
+  net->buckets = (tr__buckets){0};
+  net->step = (tr__step_state){0};
   net->is_begun = net->is_built = false;
   return TR_OK;
 }
@@ -177,9 +177,6 @@ static tr_status build_again(tr_model *net, const tr_build_opts *opts)
   }
   bool is_new = status == TR_OK;
   if (is_new) {
-    net->store.checkpoint_cache = old.store.checkpoint_cache;
-    net->store.release_checkpoint_cache = old.store.release_checkpoint_cache;
-    old.store.checkpoint_cache = NULL;
     net->is_built = true;
     net->is_stale = false;
   }

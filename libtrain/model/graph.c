@@ -30,6 +30,7 @@ void tr__model_release_plan(tr_model *net)
   backend->type->free(backend, net->sums,
                       TR__TAIL_COUNT * tr_dtype_size(net->ctx->dtype));
   net->ctx->step_hooks->release(net);
+  free(net->buckets.all);
   tr__store_release(&net->store);
 }
 
@@ -39,6 +40,9 @@ void tr_model_destroy(tr_model **net)
     return;
   }
   tr_model *m = *net;
+  if (m->attachment.data != NULL) {
+    m->attachment.release(m->attachment.data);
+  }
   tr__model_release_plan(m);
   for (int i = 0; i < m->num_nodes; i++) {
     free(m->nodes[i].opts);
@@ -234,4 +238,19 @@ void tr__model_set_seed(tr_model *net, uint64_t seed)
 tr__store *tr__model_store(tr_model *net)
 {
   return net->is_built ? &net->store : NULL;
+}
+
+tr__step_state *tr__model_step(tr_model *net)
+{
+  return &net->step;
+}
+
+tr__buckets *tr__model_buckets(tr_model *net)
+{
+  return &net->buckets;
+}
+
+tr__attachment *tr__model_attachment(tr_model *net)
+{
+  return &net->attachment;
 }

@@ -50,7 +50,7 @@ void tr__model_look_at(tr_model *net, const tr_batch *batch)
   for (int i = 0; i < net->num_nodes && count < 2 * TR_MAX_INPUTS; i++) {
     count += array_of(&net->nodes[i], batch, &arrays[count]);
   }
-  int64_t step = net->store.num_steps + 1;
+  int64_t step = net->step.num_steps + 1;
   if (has_sense(net)) {
     tr__suspect_glance(net->ctx, batch, arrays, count, step);
   } else {

@@ -9,13 +9,6 @@
 #include <stdatomic.h>
 #include <train/init.h>
 
-/* Where a model stands in a step. */
-typedef enum tr__phase {
-  TR__PHASE_IDLE,     /* nothing computed */
-  TR__PHASE_FORWARD,  /* forward of the current batch is done */
-  TR__PHASE_BACKWARD, /* its gradients are added */
-} tr__phase;
-
 /* One call of tr_model_freeze(). */
 typedef struct tr__freeze {
   char pattern[TR__NAME_BYTES];
@@ -88,18 +81,29 @@ struct tr_model {
   void *sums;       /* tail of the last forward: loss, weight, correct */
 
   /* The current step. */
-  tr__phase phase;
+  tr__step_state step;
   int64_t rows, global_rows, first_row;
   tr__shards shards;     /* of its rows */
   int64_t backward_rows; /* of this rank in the last backward */
   bool is_evaluating;
   bool has_weights;
-  bool sums_are_known;          /* `known` holds the global sums */
-  double known[TR__TAIL_COUNT]; /* of the last forward or all-reduce */
+  double known[TR__TAIL_COUNT]; /* sums of the last forward or all-reduce */
   tr__overlap overlap;
+  tr__buckets buckets;
 
   tr__workspaces *workspaces; /* owned */
+  tr__attachment attachment;
 };
+
+/* tr__tail_is_apart - the tail has a transfer of its own.
+ *
+ * It says how large the batch was and which rank has failed, so it is never
+ * rounded, and all ranks need all of it. They also need the gradients in front
+ * of it that belong to no parameter, see tr__param's uses_offset. */
+static inline bool tr__tail_is_apart(const tr_model *net)
+{
+  return net->buckets.partition != NULL || net->ctx->wire != 0;
+}
 
 /* tr__arena_item - bytes that are needed from step `begin` to step `end`. */
 typedef struct tr__arena_item {

@@ -35,7 +35,8 @@ static tr_status add_uses(tr_model *net, const tr__param *param, void *values)
 {
   tr__backend *backend = net->ctx->backend;
   const tr__store *store = &net->store;
-  bool is_apart = net->ctx->comm->shards.total > 0 && !store->grads_are_reduced;
+  bool is_apart = net->ctx->comm->shards.total > 0 &&
+                  net->step.gradients == TR__GRADIENTS_LOCAL;
   if (!is_apart || param->num_uses == 1) {
     return TR_OK;
   }
@@ -100,11 +101,9 @@ tr_status tr_model_get_param(tr_model *net, const char *name, void *values)
 
 tr_status tr_model_get_grad(tr_model *net, const char *name, void *values)
 {
-  TR_CHECK(net->is_built && !net->store.grads_are_clear, TR_ESTATE,
-           "tr_model_get_grad before tr_model_backward()");
-  TR_CHECK(!net->store.grads_are_partitioned, TR_ESTATE,
-           "tr_model_get_grad after tr_model_allreduce_grads(): the optimizer "
-           "has shard_state, and every rank the sums of its share only");
+  TR_CHECK(net->is_built, TR_ESTATE,
+           "tr_model_get_grad before tr_model_build()");
+  TR_TRY(tr__step_check(&net->step, TR__STEP_READ_GRADIENT, false));
   return read_param(net, "tr_model_get_grad", name, true, values);
 }
 

@@ -159,7 +159,7 @@ static void print_state(const tr_model *net, FILE *stream)
   const tr__store *store = &net->store;
   if (store->whole_state_bytes > 0) {
     fprintf(stream, "optimizer state %zu B", store->state_bytes);
-    if (store->partition != NULL) {
+    if (net->buckets.partition != NULL) {
       fprintf(stream, " on this rank, of %zu B spread over %d",
               store->whole_state_bytes, store->ctx->comm->size);
     }
@@ -170,12 +170,10 @@ static void print_state(const tr_model *net, FILE *stream)
 /* One line per bucket, in the order in which backward finishes them. */
 static void print_buckets(const tr_model *net, FILE *stream)
 {
-  const tr__store *store = &net->store;
   long long size = (long long)tr_dtype_size(net->ctx->dtype);
-  for (int i = 0; i < store->num_buckets; i++) {
-    const tr__bucket *b = &store->buckets[i];
-    bool is_last =
-        i == store->num_buckets - 1 && !tr__store_tail_is_apart(store);
+  for (int i = 0; i < net->buckets.count; i++) {
+    const tr__bucket *b = &net->buckets.all[i];
+    bool is_last = i == net->buckets.count - 1 && !tr__tail_is_apart(net);
     fprintf(stream, "bucket %d: %lld B, final after %s%s\n", i,
             size *
                 (long long)(b->end - b->begin + (is_last ? TR__TAIL_COUNT : 0)),
@@ -206,7 +204,7 @@ tr_status tr_model_print_plan(const tr_model *net, FILE *stream)
     fprintf(stream, "their copy of 16 bits %zu B, ", halves);
   }
   fprintf(stream, "gradients %zu B in %d bucket%s, activations %zu B\n", grads,
-          net->store.num_buckets, net->store.num_buckets > 1 ? "s" : "",
+          net->buckets.count, net->buckets.count > 1 ? "s" : "",
           net->activation_bytes);
   print_state(net, stream);
   fprintf(stream, "numbers of a step %zu B, total %zu B\n", numbers,

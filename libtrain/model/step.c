@@ -34,20 +34,18 @@ static tr__pass make_run(tr_model *net, bool is_backward)
  * behind it. */
 static void upload_seed(tr_model *net)
 {
-  tr__store *store = &net->store;
-  if (store->grads_are_clear) {
-    store->planned = (double)net->global_rows;
-  }
-  int64_t i = net->is_evaluating ? 0 : store->num_forwards++;
-  const tr__step_block block = {.seed_scale = 1.0 / store->planned,
-                                .planned = store->planned,
+  tr__step_state *step = &net->step;
+  tr__step_begin_forward(step, (double)net->global_rows);
+  int64_t i = net->is_evaluating ? 0 : step->num_forwards++;
+  const tr__step_block block = {.seed_scale = 1.0 / step->planned,
+                                .planned = step->planned,
                                 .rng_step =
-                                    (double)(store->num_steps * 256 + i % 256),
+                                    (double)(step->num_steps * 256 + i % 256),
                                 .rng_first = (double)net->first_row,
                                 .rng_round = (double)(i / 256)};
   size_t bytes = offsetof(tr__step_block, lr);
   tr__backend *backend = net->ctx->backend;
-  backend->type->upload(&backend->stream, store->block, &block, bytes);
+  backend->type->upload(&backend->stream, net->store.block, &block, bytes);
 }
 
 void tr__model_compute(tr_model *net, const tr_batch *batch)
@@ -81,7 +79,6 @@ static tr_status forward(tr_model *net, const tr_batch *batch)
   net->shards = tr__model_shards(net);
   net->first_row = batch->first;
   net->has_weights = batch->weights != NULL;
-  net->sums_are_known = false;
   upload_seed(net);
   if (net->store.values16 != NULL) {
     net->ctx->step_hooks->before_node(net, NULL);
@@ -90,7 +87,7 @@ static tr_status forward(tr_model *net, const tr_batch *batch)
   tr__model_compute(net, batch);
   TR_TRY(net->ctx->step_hooks->after_forward(net));
   tr__model_look_at(net, batch);
-  net->phase = TR__PHASE_FORWARD;
+  tr__step_end_forward(&net->step);
   return TR_OK;
 }
 
@@ -98,7 +95,7 @@ tr_status tr_model_forward(tr_model *net, const tr_batch *batch)
 {
   const tr__status_board *board = net->ctx->comm->board;
   tr__work before =
-      tr__work_begin(board, TR__WORK_FORWARD, net->store.num_steps + 1);
+      tr__work_begin(board, TR__WORK_FORWARD, net->step.num_steps + 1);
   tr_status status = forward(net, batch);
   tr__work_end(board, before);
   return status;
@@ -109,7 +106,7 @@ static void add_sums(tr_model *net)
 {
   const tr__pass run = make_run(net, true);
   tr__tensor tail = tr__store_tail(&net->store);
-  if (net->store.grads_are_clear) {
+  if (net->step.gradients == TR__GRADIENTS_CLEAR) {
     run.ops->fill(run.stream, &(tr__fill_args){.y = tail});
   }
   int64_t count = TR__TAIL_COUNT;
@@ -121,7 +118,7 @@ static void run_backward(tr_model *net)
 {
   const tr__pass run = make_run(net, true);
   net->backward_rows = net->rows;
-  if (net->store.grads_are_clear) {
+  if (net->step.gradients == TR__GRADIENTS_CLEAR) {
     tr__model_clear_owners(net);
   }
   tr__timeline *timeline = net->ctx->timeline;
@@ -136,22 +133,15 @@ static void run_backward(tr_model *net)
     net->ctx->step_hooks->after_node(net, i);
   }
   tr__timeline_end(timeline, all, "backward", "backward");
-  net->store.grads_are_clear = false;
-  net->store.grads_are_reduced = false;
-  net->phase = TR__PHASE_BACKWARD;
+  tr__step_end_backward(&net->step);
 }
 
 static tr_status backward(tr_model *net)
 {
-  TR_CHECK(net->phase == TR__PHASE_FORWARD, TR_ESTATE,
-           "tr_model_backward before tr_model_forward()");
+  TR_TRY(tr__step_check(&net->step, TR__STEP_BACKWARD, false));
   TR_CHECK(net->num_losses > 0, TR_ESTATE,
            "tr_model_backward: the model has no loss");
-  TR_CHECK(!net->store.grads_are_reduced || net->store.grads_are_clear,
-           TR_ESTATE,
-           "tr_model_backward after tr_model_allreduce_grads(): call "
-           "tr_optimizer_step() first");
-  if (!net->store.grads_are_clear) {
+  if (net->step.gradients != TR__GRADIENTS_CLEAR) {
     TR_TRY(net->ctx->step_hooks->begin_micro_batch(net));
   }
   add_sums(net);
@@ -170,7 +160,9 @@ tr_status tr_model_backward(tr_model *net)
 
 tr_status tr__model_backward_from(tr_model *net, const void *gradient)
 {
-  TR_CHECK(net->phase == TR__PHASE_FORWARD && net->num_losses == 0, TR_ESTATE,
+  TR_CHECK(net->step.activations == TR__ACTIVATIONS_FORWARD &&
+               net->num_losses == 0,
+           TR_ESTATE,
            "tr__model_backward_from: no forward, or the model has a loss");
   TR_TRY(
       tr__write_rows(net, &net->nodes[net->num_nodes - 1].gradient, gradient));
@@ -187,14 +179,14 @@ static bool is_readable(const tr_model *net, tr_node node)
 
 size_t tr_model_output_bytes(const tr_model *net, tr_node node)
 {
-  return net->phase != TR__PHASE_IDLE && is_readable(net, node)
+  return net->step.activations != TR__ACTIVATIONS_NONE && is_readable(net, node)
              ? tr__rows_bytes(net, &net->nodes[node.index].output)
              : 0;
 }
 
 tr_status tr_model_get_output(tr_model *net, tr_node node, void *values)
 {
-  TR_CHECK(net->phase != TR__PHASE_IDLE, TR_ESTATE,
+  TR_CHECK(net->step.activations != TR__ACTIVATIONS_NONE, TR_ESTATE,
            "tr_model_get_output before tr_model_forward()");
   TR_CHECK(is_readable(net, node), TR_EINVAL,
            "tr_model_get_output: the node's memory is used again; call "
@@ -205,7 +197,7 @@ tr_status tr_model_get_output(tr_model *net, tr_node node, void *values)
 tr_status tr__model_get_node_gradient(tr_model *net, int node, void *values)
 {
   const tr__slot *slot = &net->nodes[node].gradient;
-  TR_CHECK(net->phase == TR__PHASE_BACKWARD && slot->bytes > 0, TR_ESTATE,
-           "tr__model_get_node_gradient: there is none");
+  TR_CHECK(net->step.activations == TR__ACTIVATIONS_BACKWARD && slot->bytes > 0,
+           TR_ESTATE, "tr__model_get_node_gradient: there is none");
   return tr__read_rows(net, slot, values);
 }

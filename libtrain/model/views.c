@@ -88,7 +88,7 @@ static bool is_used_behind(const tr__pass *run, const tr__node *node, int i)
 int tr__grads_add(const tr__pass *run, const tr__node *node)
 {
   bool is_begun[TR__MAX_NODE_PARAMS], adds = false;
-  if (!run->net->store.grads_are_clear) {
+  if (run->net->step.gradients != TR__GRADIENTS_CLEAR) {
     return 1;
   }
   for (int i = 0; i < node->num_params; i++) {

@@ -29,6 +29,7 @@ struct tr_trainer {
   int64_t evaluated_step; /* of test_loss and test_accuracy; -1: none */
   double train_seconds;   /* spent in steps */
   int64_t train_samples;
+  bool may_defer;        /* another step follows: see tr__optimizer_step() */
   tr__patience patience; /* the launcher's */
   tr_report report;
 };
@@ -254,7 +255,7 @@ static tr_status check_loss(const tr_trainer *trainer, double loss)
   tr_status status = is_finite ? tr__suspect_blame(trainer->ctx, &found)
                                : tr__suspect_fail(trainer->ctx, &found);
   if (status != TR_OK) {
-    tr__store_clear_grads(opt->store);
+    tr__step_clear(opt->step);
   }
   return tr_error_push(status, __FILE__, __LINE__);
 }
@@ -269,7 +270,8 @@ try_step(tr_trainer *trainer, const tr_batch *batch, bool *is_back)
   TR_TRY(tr__sync_backward(net));
   TR_TRY(tr__loss_mean(net, &trainer->report.train_loss));
   TR_TRY(check_loss(trainer, trainer->report.train_loss));
-  tr_status status = tr_optimizer_step(trainer->opts.optimizer);
+  tr_status status =
+      tr__optimizer_step(trainer->opts.optimizer, trainer->may_defer);
   if (status == TR_ENUMERIC && rolls_back(&trainer->opts)) {
     *is_back = true;
     return roll_back(trainer, false);
@@ -459,10 +461,9 @@ static bool wants_save(const tr_trainer *trainer)
  * may be on their way from rank to rank. */
 static tr_status steps(tr_trainer *trainer, bool *is_epoch_over)
 {
-  tr__store *store = trainer->opts.optimizer->store;
   tr_status status = TR_OK;
   bool goes_on = true;
-  store->may_defer = true;
+  trainer->may_defer = true;
   while (goes_on) {
     tr_batch batch;
     *is_epoch_over = !tr_loader_next(trainer->opts.loader, &batch);
@@ -470,7 +471,7 @@ static tr_status steps(tr_trainer *trainer, bool *is_epoch_over)
     goes_on = !*is_epoch_over && status == TR_OK && !is_done(trainer) &&
               !trainer->ctx->stop_agreed && !wants_save(trainer);
   }
-  store->may_defer = false;
+  trainer->may_defer = false;
   TR_TRY(status);
   return tr__sync_wait_values(trainer->opts.model);
 }

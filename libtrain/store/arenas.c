@@ -18,7 +18,6 @@ tr_status tr__store_alloc(tr__store *store)
   TR_TRY(backend->type->alloc(backend, sizeof(tr__step_block), &store->block));
   const tr__step_block block = {.loss_scale = tr__first_loss_scale(ctx)};
   backend->type->upload(&backend->stream, store->block, &block, sizeof block);
-  store->grads_are_clear = true;
   return TR_OK;
 }
 
@@ -84,9 +83,6 @@ tr_status tr__store_use_shared_memory(tr__store *store, bool can)
 
 void tr__store_release(tr__store *store)
 {
-  if (store->checkpoint_cache != NULL) {
-    store->release_checkpoint_cache(store->checkpoint_cache);
-  }
   if (store->ctx != NULL) {
     tr__backend *backend = store->ctx->backend;
     backend->type->free(backend, store->block, sizeof(tr__step_block));
@@ -99,7 +95,6 @@ void tr__store_release(tr__store *store)
     release_arena(store, store->values, store->values_are_shared,
                   value_bytes(store));
   }
-  free(store->buckets);
   free(store->by_name);
   free(store->params);
 }

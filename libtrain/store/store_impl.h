@@ -81,9 +81,8 @@ static inline bool tr__param_is_trained(const tr__param *param)
 
 /* A slice of the arenas whose gradients are summed over the ranks together.
  *
- * store->buckets[0 .. num_buckets - 1] are in arena order and without gaps: the
- * first begins at 0, each where the one before it ends, the last ends at
- * store->count; where nothing is trained it is empty. They begin and end at
+ * All of a model are in arena order and without gaps: the first begins at 0, each
+ * where the one before it ends, the last ends at store->count; where nothing is trained it is empty. They begin and end at
  * multiples of TR__PARAM_ALIGN elements, at a parameter's bounds but where one
  * parameter is larger than a bucket may be. They follow from the plan and the
  * communicator, so they are the same on all ranks, and stay until the model is
@@ -96,8 +95,19 @@ typedef struct tr__bucket {
 
 struct tr__partition;
 
+/* How the gradient arena is divided into transfers. */
+typedef struct tr__buckets {
+  tr__bucket *all;                       /* in arena order; owned */
+  int count;                             /* at least 1 */
+  const struct tr__partition *partition; /* of the optimizer whose state is
+                                            partitioned over the ranks; NULL:
+                                            there is none */
+} tr__buckets;
+
+/* Names and memory. Which call may use what when is step_state_impl.h. */
 typedef struct tr__store {
   tr_context *ctx;
+  int generation;    /* builds of the model: an optimizer belongs to one */
   tr__param *params; /* in arena order: the trained ones first */
   int num_params;
   int num_trained;     /* that have gradients and optimizer slots */
@@ -107,47 +117,17 @@ typedef struct tr__store {
   void *values;        /* backend memory: value_count elements of ctx->dtype */
   void *values16;      /* in mixed precision the values once more, as
                           ctx->compute, for products; else NULL */
+  void *grads;         /* count + TR__TAIL_COUNT elements */
+  void *micro_batch_sums;  /* with virtual shards: gradients of this step's
+                             earlier micro-batches, summed over the ranks; NULL
+                             until a step has several */
+  void *block;             /* one tr__step_block */
   bool values16_are_stale; /* the values have changed since */
-  void *grads;             /* count + TR__TAIL_COUNT elements */
   bool values_are_shared;  /* they are the communicator's memory */
   bool grads_are_shared;
-  void *block;                /* one tr__step_block */
-  bool grads_are_clear;       /* the next backward sets instead of adding */
-  bool grads_are_reduced;     /* they are the sums over all ranks */
-  bool grads_are_partitioned; /* but on each rank only those of its share */
-  const struct tr__partition
-      *partition;     /* of the optimizer whose state is spread over
-                                     the ranks; NULL: there is none */
-  bool may_defer;     /* nothing but forward, on all ranks, follows a step */
-  size_t state_bytes; /* of optimizers on this rank */
-  size_t whole_state_bytes; /* what that would be, were nothing spread */
-  int64_t num_forwards;     /* in training, since the last step */
-  void *
-      micro_batch_sums; /* with virtual shards: gradients of batches before this
-                           one, summed over ranks; NULL where there have been
-                           none */
-  bool has_micro_batch_sums;
-  double planned;      /* the weight that the seeds divided by */
-  int64_t num_steps;   /* optimizer steps; rides in the tail */
-  tr__bucket *buckets; /* owned */
-  int num_buckets;     /* at least 1 */
-  int generation;      /* builds of the model: an optimizer belongs to one */
-
-  /* What run/ keeps with a model from one checkpoint to the next; released
-   * with the store. NULL: nothing yet. */
-  void *checkpoint_cache;
-  void (*release_checkpoint_cache)(void *cache);
+  size_t state_bytes;       /* of optimizers on this rank */
+  size_t whole_state_bytes; /* what that would be, were nothing partitioned */
 } tr__store;
-
-/* tr__store_clear_grads - forget the gradients: a step begins anew. */
-static inline void tr__store_clear_grads(tr__store *store)
-{
-  store->grads_are_clear = true;
-  store->num_forwards = 0;
-  store->grads_are_reduced = false;
-  store->grads_are_partitioned = false;
-  store->has_micro_batch_sums = false;
-}
 
 /* tr__store_param - a parameter by name, or NULL. */
 tr__param *tr__store_param(const tr__store *store, const char *name);
@@ -204,16 +184,6 @@ tr__tensor tr__store_flat(const tr__store *store,
  * from 0, of those that are tied to a weight. */
 tr__tensor
 tr__store_use_grad(const tr__store *store, const tr__param *param, int use);
-
-/* tr__store_tail_is_apart - the tail has a transfer of its own.
- *
- * It says how large the batch was and which rank has failed, so it is never
- * rounded, and all ranks need all of it. They also need the gradients in front
- * of it that belong to no parameter, see tr__param's uses_offset. */
-static inline bool tr__store_tail_is_apart(const tr__store *store)
-{
-  return store->partition != NULL || store->ctx->wire != 0;
-}
 
 /* tr__store_tail - the tail behind the gradients. */
 tr__tensor tr__store_tail(const tr__store *store);

@@ -8,7 +8,7 @@ void tr__sync_upload_flags(tr_model *net)
   tr_context *ctx = net->ctx;
   /* Small, so that the sums of squares are exact in single precision for tens
    * of thousands of ranks. */
-  double step = (double)(net->store.num_steps % 16);
+  double step = (double)(net->step.num_steps % 16);
   const double flags[] = {
       ctx->pending != TR_OK,
       atomic_load(&ctx->stop_requested) != 0,
@@ -44,7 +44,7 @@ static tr_status check_steps(const tr_model *net)
       TR_FAIL(TR_EMISMATCH,
               "tr_model_allreduce_grads: ranks are at different steps; rank %d "
               "is at step %lld",
-              net->ctx->comm->rank, (long long)net->store.num_steps));
+              net->ctx->comm->rank, (long long)net->step.num_steps));
 }
 
 /* Buffers that ranks update from their own samples become rank 0's, so that
@@ -82,9 +82,7 @@ tr_status tr__sync_take_sums(tr_model *net)
     return tr__context_agree_pending(ctx); /* it has given NaN to the others */
   }
   TR_TRY(status);
-  store->grads_are_reduced = true;
-  store->grads_are_partitioned = store->partition != NULL;
-  net->sums_are_known = true;
+  tr__step_end_allreduce(&net->step, net->buckets.partition != NULL);
   /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
     ctx->torn = true; /* loaders and statistics have gone on */
@@ -100,15 +98,12 @@ tr_status tr__sync_take_sums(tr_model *net)
 tr_status tr_model_allreduce_grads(tr_model *net)
 {
   tr__store *store = &net->store;
-  TR_CHECK(net->is_built && !store->grads_are_clear, TR_ESTATE,
-           "tr_model_allreduce_grads before tr_model_backward()");
-  TR_CHECK(!store->grads_are_reduced, TR_ESTATE,
-           "tr_model_allreduce_grads: called twice for one step");
+  TR_TRY(tr__step_check(&net->step, TR__STEP_ALLREDUCE, false));
   tr__work before =
       tr__work_begin(net->ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   tr__sync_upload_flags(net);
   tr__micro_batch_drop_empty(net, 0, store->count);
-  tr_status status = tr__sync_reduce_grads(store);
+  tr_status status = tr__sync_reduce_grads(net);
   if (status == TR_OK) {
     status = tr__sync_take_sums(net);
   }

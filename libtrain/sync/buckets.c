@@ -63,13 +63,13 @@ static int64_t last_begin(const tr_model *net, int64_t element)
 }
 
 /* In parts of no more than four times the least. */
-static void add(tr__store *store, tr__bucket bucket, int64_t least)
+static void add(tr__buckets *buckets, tr__bucket bucket, int64_t least)
 {
   int64_t count = bucket.end - bucket.begin, most = 4 * least;
   int64_t parts = tr__max(1, (count + most - 1) / most);
   for (int64_t i = 0; i < parts; i++) {
     int64_t lines = count / TR__PARAM_ALIGN;
-    store->buckets[store->num_buckets++] = (tr__bucket){
+    buckets->all[buckets->count++] = (tr__bucket){
         .begin =
             bucket.begin + TR__PARAM_ALIGN * tr__even_split(lines, i, parts),
         .end = bucket.begin +
@@ -80,25 +80,26 @@ static void add(tr__store *store, tr__bucket bucket, int64_t least)
 
 tr_status tr__sync_make_buckets(tr_model *net)
 {
-  tr__store *store = &net->store;
+  const tr__store *store = &net->store;
+  tr__buckets *buckets = &net->buckets;
   int64_t element = (int64_t)tr_dtype_size(net->ctx->dtype);
   int64_t least = least_bytes(net->ctx->comm) / element;
   int64_t room = net->num_nodes + store->count / least + 2;
-  store->buckets = calloc((size_t)room, sizeof *store->buckets);
-  TR_CHECK(store->buckets != NULL, TR_ENOMEM, "no memory for %lld buckets",
+  buckets->all = calloc((size_t)room, sizeof *buckets->all);
+  TR_CHECK(buckets->all != NULL, TR_ENOMEM, "no memory for %lld buckets",
            (long long)room);
   int64_t last = last_begin(net, element), begin = 0, end = 0;
   for (int i = net->num_nodes - 1; i >= 0; i--) {
     int64_t next = final_after(net, i, end);
     bool is_full = next - begin >= least && next <= last;
     if (next > begin && (is_full || next == last || next == store->count)) {
-      add(store, (tr__bucket){begin, next, i}, least);
+      add(buckets, (tr__bucket){begin, next, i}, least);
       begin = next;
     }
     end = next;
   }
-  if (store->num_buckets == 0) {
-    add(store, (tr__bucket){0, 0, 0}, least); /* nothing but the tail */
+  if (buckets->count == 0) {
+    add(buckets, (tr__bucket){0, 0, 0}, least); /* nothing but the tail */
   }
   return TR_OK;
 }

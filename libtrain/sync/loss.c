@@ -27,7 +27,7 @@ tr_status tr__loss_local_sums(tr_model *net, double *sums)
 {
   TR_TRY(tr__read_tail(net, net->sums));
   memcpy(sums, net->known, TR__TAIL_FAILED * sizeof *sums);
-  net->sums_are_known = false;
+  net->step.has_global_sums = false;
   return TR_OK;
 }
 
@@ -35,15 +35,15 @@ tr_status tr__loss_local_sums(tr_model *net, double *sums)
  * all-reduce of gradients has brought them. */
 static tr_status know_sums(tr_model *net, const char *call)
 {
-  TR_CHECK(net->phase != TR__PHASE_IDLE && net->num_losses > 0, TR_ESTATE,
-           "%s before tr_model_forward(), or without a loss", call);
-  if (net->sums_are_known) {
+  TR_CHECK(net->step.activations != TR__ACTIVATIONS_NONE && net->num_losses > 0,
+           TR_ESTATE, "%s before tr_model_forward(), or without a loss", call);
+  if (net->step.has_global_sums) {
     return TR_OK;
   }
   tr__comm *comm = net->ctx->comm;
   TR_TRY(tr__agree(comm, tr__read_tail(net, net->sums)));
   TR_TRY(tr__comm_sum(comm, net->ctx->dtype, net->known, TR__TAIL_FAILED));
-  net->sums_are_known = true;
+  net->step.has_global_sums = true;
   return TR_OK;
 }
 

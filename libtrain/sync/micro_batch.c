@@ -52,12 +52,12 @@ tr_status tr__micro_batch_begin(tr_model *net)
   tr__tensor all = tr__store_flat(store, store->grads, 0, count);
   tr__tensor earlier = tr__store_flat(store, store->micro_batch_sums, 0, count);
   /* To -0 every number can be added, and is itself. */
-  if (!store->has_micro_batch_sums) {
+  if (!net->step.has_micro_batch_sums) {
     ctx->backend->ops.fill(stream,
                            &(tr__fill_args){.y = earlier, .value = -0.0});
   }
   ctx->backend->ops.add(stream, &(tr__add_args){.y = earlier, .x = all});
-  store->has_micro_batch_sums = true;
+  net->step.has_micro_batch_sums = true;
   ctx->backend->ops.fill(stream,
                          &(tr__fill_args){.y = grads(store), .value = -0.0});
   ctx->backend->ops.fill(stream, &(tr__fill_args){.y = tr__store_tail(store)});
@@ -68,10 +68,10 @@ void tr__micro_batch_finish(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__store *store = &net->store;
-  if (!store->has_micro_batch_sums) {
+  if (!net->step.has_micro_batch_sums) {
     return;
   }
-  store->has_micro_batch_sums = false;
+  net->step.has_micro_batch_sums = false;
   int64_t count = store->count + TR__TAIL_FAILED;
   ctx->backend->ops.add(
       &ctx->backend->stream,

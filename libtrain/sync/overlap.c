@@ -31,7 +31,7 @@ static void drop_empty(tr_model *net, const tr__transfer *sum)
 static void release(tr_model *net, int number)
 {
   tr_context *ctx = net->ctx;
-  tr__transfer sum = tr__sync_transfer(&net->store, number);
+  tr__transfer sum = tr__sync_transfer(net, number);
   void *data = sum.buf;
   drop_empty(net, &sum);
   sum.buf = on_host(net, data);
@@ -43,12 +43,11 @@ static void release(tr_model *net, int number)
 void tr__overlap_pass(tr_model *net, int node)
 {
   tr__overlap *overlap = &net->overlap;
-  const tr__store *store = &net->store;
   if (!overlap->is_on) {
     return;
   }
-  while (overlap->num_released < tr__sync_num_transfers(store) - 1 &&
-         store->buckets[overlap->num_released].node >= node) {
+  while (overlap->num_released < tr__sync_num_transfers(net) - 1 &&
+         net->buckets.all[overlap->num_released].node >= node) {
     release(net, overlap->num_released);
   }
   tr__queue_poll(net->ctx->queue);
@@ -69,7 +68,7 @@ static tr_status finish(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   tr__sync_upload_flags(net);
-  release(net, tr__sync_num_transfers(&net->store) - 1);
+  release(net, tr__sync_num_transfers(net) - 1);
   tr__work before = tr__work_begin(ctx->comm->board, TR__WORK_ALLREDUCE, 0);
   double begin = tr__timeline_begin(ctx->timeline);
   tr_status status = tr__queue_wait(ctx->queue);
@@ -113,13 +112,13 @@ static int64_t first_read(const tr_model *net, const tr__node *node)
 
 void tr__overlap_await(tr_model *net, const tr__node *node)
 {
-  if (net->store.partition == NULL || tr__queue_is_empty(net->ctx->queue)) {
+  if (net->buckets.partition == NULL || tr__queue_is_empty(net->ctx->queue)) {
     return;
   }
   int64_t first = first_read(net, node);
   if (first < INT64_MAX && net->overlap.status == TR_OK) {
     double begin = tr__timeline_begin(net->ctx->timeline);
-    net->overlap.status = tr__sync_wait_for(&net->store, first);
+    net->overlap.status = tr__sync_wait_for(net, first);
     tr__timeline_end(net->ctx->timeline, begin, "wait", "parameters");
   }
 }
@@ -127,7 +126,7 @@ void tr__overlap_await(tr_model *net, const tr__node *node)
 /* The queue tells its failure once more. */
 tr_status tr__sync_wait_values(tr_model *net)
 {
-  if (net->store.partition == NULL) {
+  if (net->buckets.partition == NULL) {
     return TR_OK;
   }
   tr_status status = tr__queue_wait(net->ctx->queue);
@@ -141,7 +140,7 @@ tr_status tr__overlap_create(tr_model *net)
   tr_context *ctx = net->ctx;
   const tr__store *store = &net->store;
   TR_TRY(tr__sync_make_buckets(net));
-  TR_TRY(tr__queue_reserve(ctx->queue, store->num_buckets + 1));
+  TR_TRY(tr__queue_reserve(ctx->queue, net->buckets.count + 1));
   bool is_visible =
       ctx->backend->type->host_view(ctx->backend, store->grads) != NULL;
   if (is_visible || ctx->comm->size == 1) {

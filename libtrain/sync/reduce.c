@@ -13,27 +13,28 @@ transfer_of(const tr__store *store, void *arena, tr__range elements)
       .dtype = store->ctx->dtype};
 }
 
-int tr__sync_num_transfers(const tr__store *store)
+int tr__sync_num_transfers(const tr_model *net)
 {
-  return store->num_buckets + tr__store_tail_is_apart(store);
+  return net->buckets.count + tr__tail_is_apart(net);
 }
 
-static tr__range elements_of(const tr__store *store, int bucket)
+static tr__range elements_of(const tr__buckets *buckets, int i)
 {
-  const tr__bucket *b = &store->buckets[bucket];
-  return store->partition != NULL ? store->partition->buckets[bucket]
-                                  : (tr__range){b->begin, b->end};
+  const tr__bucket *b = &buckets->all[i];
+  return buckets->partition != NULL ? buckets->partition->buckets[i]
+                                    : (tr__range){b->begin, b->end};
 }
 
-tr__transfer tr__sync_transfer(const tr__store *store, int i)
+tr__transfer tr__sync_transfer(const tr_model *net, int i)
 {
-  const tr__partition *p = store->partition;
-  bool is_bucket = i < store->num_buckets;
-  tr__range elements = elements_of(store, is_bucket ? i : i - 1);
+  const tr__store *store = &net->store;
+  const tr__partition *p = net->buckets.partition;
+  bool is_bucket = i < net->buckets.count;
+  tr__range elements = elements_of(&net->buckets, is_bucket ? i : i - 1);
   if (!is_bucket) {
     elements.begin = elements.end;
   }
-  if (i == tr__sync_num_transfers(store) - 1) {
+  if (i == tr__sync_num_transfers(net) - 1) {
     elements.end = store->count + TR__TAIL_COUNT;
   }
   tr__transfer sum = transfer_of(store, store->grads, elements);
@@ -46,15 +47,16 @@ tr__transfer tr__sync_transfer(const tr__store *store, int i)
   return sum;
 }
 
-tr_status tr__sync_reduce_grads(tr__store *store)
+tr_status tr__sync_reduce_grads(tr_model *net)
 {
-  tr_context *ctx = store->ctx;
-  if (!tr__store_tail_is_apart(store)) {
+  const tr__store *store = &net->store;
+  tr_context *ctx = net->ctx;
+  if (!tr__tail_is_apart(net)) {
     return tr__staged_allreduce(ctx, store->grads,
                                 store->count + TR__TAIL_COUNT, ctx->dtype);
   }
-  for (int i = 0; i < tr__sync_num_transfers(store); i++) {
-    const tr__transfer sum = tr__sync_transfer(store, i);
+  for (int i = 0; i < tr__sync_num_transfers(net); i++) {
+    const tr__transfer sum = tr__sync_transfer(net, i);
     TR_TRY(tr__staged_transfer(ctx, &sum));
   }
   return TR_OK;
@@ -64,13 +66,14 @@ tr_status tr__sync_reduce_grads(tr__store *store)
  * write into the others' values before these have read the old ones: they have
  * when the tail's sum has ended, if nothing comes between, or the first of
  * these transfers has begun. */
-tr_status tr__sync_gather_values(tr__store *store)
+tr_status tr__sync_gather_values(tr_model *net, bool may_defer)
 {
-  tr_context *ctx = store->ctx;
+  const tr__store *store = &net->store;
+  tr_context *ctx = net->ctx;
   tr__backend *backend = ctx->backend;
-  const tr__partition *p = store->partition;
+  const tr__partition *p = net->buckets.partition;
   bool is_visible = backend->type->host_view(backend, store->values) != NULL;
-  bool is_deferred = is_visible && store->may_defer, has_begun = false;
+  bool is_deferred = is_visible && may_defer, has_begun = false;
   if (is_deferred) {
     TR_TRY(backend->type->wait(&backend->stream));
   }
@@ -90,15 +93,15 @@ tr_status tr__sync_gather_values(tr__store *store)
   return TR_OK;
 }
 
-tr_status tr__sync_wait_for(tr__store *store, int64_t element)
+tr_status tr__sync_wait_for(tr_model *net, int64_t element)
 {
-  const tr__partition *p = store->partition;
-  if (p == NULL || tr__queue_is_empty(store->ctx->queue)) {
+  const tr__partition *p = net->buckets.partition;
+  if (p == NULL || tr__queue_is_empty(net->ctx->queue)) {
     return TR_OK;
   }
   int bucket = p->num_buckets - 1;
   while (bucket > 0 && element < p->buckets[bucket].begin) {
     bucket--;
   }
-  return tr__queue_wait_for(store->ctx->queue, p->num_buckets - bucket);
+  return tr__queue_wait_for(net->ctx->queue, p->num_buckets - bucket);
 }

@@ -13,18 +13,20 @@ const tr__step_hooks *tr__sync_hooks(void);
  * the ranks: all of the gradients, or with a partition this rank's share.
  * tr__sync_transfer - one of them; buf is backend memory. A bucket's has its
  * number; the last one brings the tail, alone or with the last bucket. */
-int tr__sync_num_transfers(const tr__store *store);
-tr__transfer tr__sync_transfer(const tr__store *store, int i);
+int tr__sync_num_transfers(const tr_model *net);
+tr__transfer tr__sync_transfer(const tr_model *net, int i);
 
 /* tr__sync_reduce_grads - all of them at once. As tr__staged_allreduce(). */
-tr_status tr__sync_reduce_grads(tr__store *store);
+tr_status tr__sync_reduce_grads(tr_model *net);
 
-/* tr__sync_gather_values - all ranks get the values of every rank's share.
- * Collective, as tr__staged_allreduce(). Where store->may_defer it only begins:
- * whoever reads a value then calls tr__sync_wait_for() first, which waits for
- * those from an element on, or waits for the context's queue. */
-tr_status tr__sync_gather_values(tr__store *store);
-tr_status tr__sync_wait_for(tr__store *store, int64_t element);
+/* tr__sync_gather_values - all-gather of the values: every rank gets the slices
+ * that the others have updated. Collective, as tr__staged_allreduce().
+ *
+ * may_defer: nothing but forward follows on any rank. Then the transfers only
+ * begin, and whoever reads a value first calls tr__sync_wait_for(), which waits
+ * for the values from an element on, or waits for the context's queue. */
+tr_status tr__sync_gather_values(tr_model *net, bool may_defer);
+tr_status tr__sync_wait_for(tr_model *net, int64_t element);
 
 /* With virtual shards a step of several batches sums each over ranks before it
  * adds the next. tr__micro_batch_drop_empty - before the elements begin..end-1

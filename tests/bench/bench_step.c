@@ -232,7 +232,7 @@ one_step(manner how, tr_model *net, tr_optimizer *opt, const tr_batch *batch)
   if (how == IN_TURN) {
     TR_MUST(tr_model_allreduce_grads(net));
   } else if (how == APART) {
-    net->store.grads_are_reduced = true; /* the optimizer insists */
+    net->step.gradients = TR__GRADIENTS_REDUCED; /* the optimizer insists */
   }
   TR_MUST(tr_optimizer_step(opt));
   if (how != APART) {

@@ -248,7 +248,8 @@ static double correction_of(golden_net *net)
   ASSERT_OK(backend->type->download(
       &backend->stream, tail, tr__store_tail(store).data,
       TR__TAIL_COUNT * tr_dtype_size(net->dtype)));
-  return store->planned / golden_double(net->dtype, tail, TR__TAIL_WEIGHT);
+  return tr__model_step(net->model)->planned /
+         golden_double(net->dtype, tail, TR__TAIL_WEIGHT);
 }
 
 static void run_case(tr_dtype dtype, const char *device, const loss_case *c)

@@ -171,12 +171,12 @@ static int node_of(const tr_model *net, int param)
 static void check_buckets(const tr_model *net)
 {
   const tr__store *store = &net->store;
-  ASSERT(store->num_buckets >= 1);
-  for (int i = 0; i < store->num_buckets; i++) {
-    const tr__bucket *b = &store->buckets[i];
-    ASSERT_EQ(b->begin, i == 0 ? 0 : store->buckets[i - 1].end);
+  ASSERT(net->buckets.count >= 1);
+  for (int i = 0; i < net->buckets.count; i++) {
+    const tr__bucket *b = &net->buckets.all[i];
+    ASSERT_EQ(b->begin, i == 0 ? 0 : net->buckets.all[i - 1].end);
     ASSERT_EQ(b->begin % TR__PARAM_ALIGN, 0);
-    ASSERT(i == 0 || b->node <= store->buckets[i - 1].node);
+    ASSERT(i == 0 || b->node <= net->buckets.all[i - 1].node);
     for (int p = 0; p < store->num_trained; p++) {
       const tr__param *param = &store->params[p];
       bool is_inside =
@@ -184,7 +184,7 @@ static void check_buckets(const tr_model *net)
       ASSERT(!is_inside || node_of(net, p) >= b->node);
     }
   }
-  ASSERT_EQ(store->buckets[store->num_buckets - 1].end, store->count);
+  ASSERT_EQ(net->buckets.all[net->buckets.count - 1].end, store->count);
 }
 
 static void test_buckets_hold_what_is_final_in_order(void)
@@ -195,8 +195,8 @@ static void test_buckets_hold_what_is_final_in_order(void)
   for (int i = 0; i < 3; i++) {
     run r = begin(&w, builds[i]);
     check_buckets(r.net);
-    ASSERT_EQ(r.net->store.num_buckets, buckets[i]);
-    int64_t first = r.net->store.buckets[0].end, all = first;
+    ASSERT_EQ(r.net->buckets.count, buckets[i]);
+    int64_t first = r.net->buckets.all[0].end, all = first;
     MPI_Bcast(&all, 1, MPI_INT64_T, 0, MPI_COMM_WORLD);
     ASSERT_EQ(first, all);
     end(&r);
@@ -215,7 +215,7 @@ static void test_a_large_parameter_is_cut_into_buckets(void)
   const way w = {"cpu", "auto", false, false, false};
   run r = begin(&w, build_large);
   check_buckets(r.net);
-  ASSERT_EQ(r.net->store.num_buckets, 3); /* 12 MB of at most 4 MiB */
+  ASSERT_EQ(r.net->buckets.count, 3); /* 12 MB of at most 4 MiB */
   end(&r);
 }
 
@@ -227,11 +227,11 @@ static void check_early(const way *w)
     train_step(&r, w, i);
     const tr__overlap *overlap = &r.net->overlap;
     bool is_alone = tr_context_size(r.ctx) == 1;
-    ASSERT_EQ(overlap->num_early, is_alone ? 0 : r.net->store.num_buckets - 1);
-    ASSERT_EQ(overlap->num_released, is_alone ? 0 : r.net->store.num_buckets);
+    ASSERT_EQ(overlap->num_early, is_alone ? 0 : r.net->buckets.count - 1);
+    ASSERT_EQ(overlap->num_released, is_alone ? 0 : r.net->buckets.count);
     /* How many of them depends on when the others come; the first does not. */
     ASSERT(is_alone || overlap->num_started > 0);
-    started += is_alone ? 0 : r.net->store.num_buckets;
+    started += is_alone ? 0 : r.net->buckets.count;
   }
   ASSERT_EQ(tr__queue_num_started(r.ctx->queue), started);
   end(&r);

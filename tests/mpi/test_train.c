@@ -416,7 +416,7 @@ static void check_failed_device(const char *device, bool overlaps)
   ASSERT_OK(tr_model_backward(j.net));
   const tr__backend_type *type = NULL;
   if (overlaps) {
-    tr__store_clear_grads(tr__model_store(j.net));
+    tr__step_clear(&j.net->step);
     type = break_last_device(j.ctx);
     ASSERT_FAILS(tr_trainer_step(trainer, &batch), TR_EDEVICE,
                  "the device is gone");
@@ -603,7 +603,7 @@ static void test_ranks_at_different_steps_are_found(void)
         true);
   for (int64_t ahead = 1; ahead < 16 && world_size() > 1; ahead += 7) {
     tr_batch batch;
-    j.net->store.num_steps =
+    j.net->step.num_steps =
         256 + (world_rank() == world_size() - 1 ? ahead : 0);
     ASSERT(next_batch(&j, &batch));
     ASSERT_OK(tr_model_forward(j.net, &batch));
@@ -611,8 +611,7 @@ static void test_ranks_at_different_steps_are_found(void)
     ASSERT_FAILS(tr_model_allreduce_grads(j.net), TR_EMISMATCH,
                  "ranks are at different steps; rank 0 is at step 256");
     ASSERT(tr__error_origin()->agreed);
-    j.net->store.grads_are_clear = true;
-    j.net->store.grads_are_reduced = false;
+    j.net->step.gradients = TR__GRADIENTS_CLEAR;
   }
   end(&j);
 }

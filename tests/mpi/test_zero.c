@@ -528,7 +528,7 @@ static void test_a_model_has_one_such_optimizer_at_a_time(void)
     ASSERT_OK(tr_model_forward(r.net, &batch));
     ASSERT_OK(tr_model_backward(r.net));
     ASSERT_OK(tr_model_allreduce_grads(r.net));
-    ASSERT_FAILS(tr_optimizer_step(other), TR_ESTATE, "its share only");
+    ASSERT_FAILS(tr_optimizer_step(other), TR_ESTATE, "its slices only");
     tr_optimizer_destroy(&other);
     ASSERT_OK(tr_optimizer_step(r.opt));
   }

@@ -201,7 +201,7 @@ static inline bool is_later(const char *name)
 static inline void save_as_0_1(run *r, const char *dir)
 {
   ASSERT_OK(tr_checkpoint_save(r->ctx, dir, &r->checkpoint));
-  tr__checkpoint_cache *cache = r->net->store.checkpoint_cache;
+  tr__checkpoint_cache *cache = r->net->attachment.data;
   tr__image *all = cache->image, *image;
   tr__view *views = calloc((size_t)all->num_entries, sizeof *views);
   int count = 0;

@@ -282,7 +282,7 @@ static void check_no_rows(const tr__layer_type *type, int number)
   /* Not the zeros of fresh memory: gradients of an earlier step lie there. */
   case_forward(&c);
   case_backward(&c);
-  c.net->store.grads_are_clear = true;
+  c.net->step.gradients = TR__GRADIENTS_CLEAR;
   c.rows = c.dy.count = 0;
   for (int i = 0; i < c.num_inputs; i++) {
     c.inputs[i].count = 0;

@@ -103,11 +103,11 @@ static void test_dropout_masks_follow_seed_step_and_place(void)
   ASSERT(first != NULL);
   memcpy(first, c->y, sizeof c->y);
   /* The same rows as another rank's part of the same forward. */
-  c->net->store.num_forwards = 0;
+  c->net->step.num_forwards = 0;
   forward_part(c, 20, 7);
   ASSERT(memcmp(c->y, first + 20 * WIDTH, 7 * WIDTH * sizeof *first) == 0);
   ASSERT(memcmp(c->y, first, 7 * WIDTH * sizeof *first) != 0);
-  c->net->store.num_steps++;
+  c->net->step.num_steps++;
   forward(c);
   ASSERT(memcmp(c->y, first, sizeof c->y) != 0);
   free(first);
@@ -207,7 +207,7 @@ static void test_dropout_does_not_count_evaluations(void)
   double *second = malloc(sizeof c->y);
   ASSERT(second != NULL);
   memcpy(second, c->y, sizeof c->y);
-  c->net->store.num_forwards = 0;
+  c->net->step.num_forwards = 0;
   forward(c);
   tr_model_set_training(c->net, 0);
   forward(c);

@@ -229,7 +229,7 @@ static void test_a_user_block_of_another_program_is_told(void)
   tr_model *net = make_net(ctx, 5);
   ASSERT_OK(tr_checkpoint_save(ctx, path_of("foreign"),
                                &(tr_checkpoint){.model = net}));
-  const tr__checkpoint_cache *cache = net->store.checkpoint_cache;
+  const tr__checkpoint_cache *cache = net->attachment.data;
   contents c = {cache->image->bytes, cache->image->length};
   strcpy((char *)c.bytes, "MATLAB 7.3 MAT-file");
   ASSERT_OK(tr_model_load(net, write_contents("matlab.h5", c)));

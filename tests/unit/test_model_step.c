@@ -382,7 +382,7 @@ static void test_many_ranks_at_one_step_are_not_lost(void)
   float x[INPUTS] = {0};
   const int32_t y = 0;
   for (int step = 0; step < 300; step++) {
-    l.net->store.num_steps = step;
+    l.net->step.num_steps = step;
     ASSERT_OK(tr_model_forward(l.net, &(tr_batch){.count = 1,
                                                   .global_count = MANY_RANKS,
                                                   .inputs = {x},

@@ -277,10 +277,10 @@ static void check_later_batches(run *r, const char *name)
 {
   double once[MAX_COUNT], again[MAX_COUNT];
   r->batch.count = ROWS;
-  r->model->store.grads_are_clear = true;
+  r->model->step.gradients = TR__GRADIENTS_CLEAR;
   compute_gradients(r);
   int64_t count = get_gradient(r, name, once);
-  r->model->store.grads_are_clear = true;
+  r->model->step.gradients = TR__GRADIENTS_CLEAR;
   compute_gradients(r);
   get_gradient(r, name, again);
   ASSERT(memcmp(once, again, (size_t)count * sizeof *once) == 0);
@@ -290,7 +290,7 @@ static void check_later_batches(run *r, const char *name)
     once[i] *= 2;
   }
   ASSERT_TENSOR_NEAR(name, TR_F64, again, once, count, 1e-14);
-  r->model->store.grads_are_clear = true;
+  r->model->step.gradients = TR__GRADIENTS_CLEAR;
   r->batch.count = 0;
   compute_gradients(r);
   get_gradient(r, name, again);

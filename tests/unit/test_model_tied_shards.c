@@ -121,7 +121,7 @@ static void test_a_weight_whose_own_layer_has_no_loss_begins_anew(void)
     ASSERT_OK(tr_model_allreduce_grads(net));
     ASSERT_OK(tr_model_get_grad(net, "a.weight", step == 0 ? first : later));
     ASSERT(step == 0 || memcmp(first, later, sizeof first) == 0);
-    tr__store_clear_grads(&net->store);
+    tr__step_clear(&net->step);
   }
   close_model();
 }

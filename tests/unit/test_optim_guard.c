@@ -374,8 +374,8 @@ static void test_a_resume_forgets_what_came_after_the_save(void)
   gather(1);
   ASSERT_OK(tr_checkpoint_resume(ctx, dir, &run));
   ASSERT_NEAR(tr_optimizer_lr(opt), 0.1, 1e-16);
-  ASSERT_EQ(opt->store->num_forwards, 0);
-  ASSERT(opt->store->grads_are_clear);
+  ASSERT_EQ(opt->step->num_forwards, 0);
+  ASSERT_EQ(opt->step->gradients, TR__GRADIENTS_CLEAR);
   close_model();
   char command[64];
   snprintf(command, sizeof command, "rm -r %s", dir);

@@ -95,7 +95,7 @@ int64_t tr__image_row(const tr__tensor *image,
   return is_inside ? d * image->dims[3] + h : -1;
 }
 
-int64_t tr__threads_span(int64_t span[2],
+int64_t tr__pool_span(int64_t span[2],
                          const tr__avgpool_forward_args *args,
                          int i,
                          int64_t place)

@@ -123,9 +123,9 @@ int64_t tr__image_row(const tr__tensor *image,
                       const int64_t shift[3],
                       int64_t row);
 
-/* tr__threads_span - the elements of the image along extent i that the window
+/* tr__pool_span - the elements of the image along extent i that the window
  * at `place` averages: span[0]..span[1]-1, and by how many to divide. */
-int64_t tr__threads_span(int64_t span[2],
+int64_t tr__pool_span(int64_t span[2],
                          const tr__avgpool_forward_args *args,
                          int i,
                          int64_t place);

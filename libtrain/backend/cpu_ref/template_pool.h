@@ -110,7 +110,7 @@ static inline double TR_FN(box_of)(int64_t box[3][2],
 {
   int64_t divisor = 1;
   for (int i = 2; i >= 0; i--) {
-    divisor *= tr__threads_span(box[i], args, i, place % args->y.dims[i + 2]);
+    divisor *= tr__pool_span(box[i], args, i, place % args->y.dims[i + 2]);
     place /= args->y.dims[i + 2];
   }
   return (double)divisor;
