@@ -1,4 +1,5 @@
-/* The algorithms of transfers: names, and which one serves which. */
+/* The algorithms of transfers: their names, and which one serves which
+ * transfer. */
 #include "comm/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 
@@ -15,10 +16,10 @@ static const char *const algorithm_names[] = {
     [TR__ALGORITHM_HIERARCHICAL] = "hierarchical",
 };
 
-/* Which algorithm serves up to so many bytes over messages, from
- * `bench_allreduce --tune` with 2 ranks, and with 3 and 4. MPI's own is not
- * taken, though it was up to 5 % faster at some sizes: it waits, so nothing can
- * be hidden behind it. */
+/* The algorithm for at most max_bytes over messages, measured by
+ * `bench_allreduce --tune` with 2 ranks, and with 3 and 4. MPI's own all-reduce
+ * is not chosen, although it was up to 5 % faster at some sizes: it blocks, so
+ * no computation can hide it. */
 typedef struct choice {
   int64_t max_bytes;
   tr__algorithm algorithm;
@@ -34,10 +35,10 @@ static const choice choices[] = {
     {INT64_MAX, TR__ALGORITHM_RING},
 };
 
-/* A ring of many ranks takes as many messages one after the other: with smaller
- * slices than this they cost more than what they carry. Where halving sends no
- * more than a ring, between a power of two of ranks, it is the faster one
- * earlier: by simulation, tests/bench/scale. */
+/* A ring of many ranks sends as many messages one after the other: with slices
+ * of fewer bytes than this their latency costs more than their bytes. On a
+ * power of two of ranks halving sends no more bytes than a ring, so its range
+ * is wider. Source: simulation, tests/bench/scale. */
 static int64_t least_ring_slice(int ranks)
 {
   bool is_power = (ranks & (ranks - 1)) == 0;
@@ -45,7 +46,7 @@ static int64_t least_ring_slice(int ranks)
   return ranks >= 16 && is_power ? with_many : 8 << 10;
 }
 
-/* Do sums come out as the fixed tree says? */
+/* Do the algorithm's sums follow the fixed tree? */
 static bool keeps_order(const tr__comm *comm, tr__algorithm algorithm)
 {
   switch (algorithm) {
@@ -128,7 +129,7 @@ tr__algorithm tr__comm_choose(const tr__comm *comm,
   bool is_ordered = comm->shards.total > 0 && transfer->kind != TR__ALLGATHER;
   int i = 0;
   while (is_ordered && !keeps_order(comm, wishes[i])) {
-    i++; /* the last one always does */
+    i++; /* the last wish always keeps the order */
   }
   return wishes[i];
 }

@@ -1,16 +1,18 @@
-/* What started this program, as its environment says, and whether MPI agrees.
+/* What the environment says about this process's launcher, and whether MPI
+ * agrees.
  *
- * The launcher of another MPI starts N processes of which each finds itself
- * alone: N trainings of one rank that overwrite each other's files. Only the
- * environment tells that there was to be one job. */
+ * The launcher of another MPI starts N processes, and each of them finds itself
+ * alone: N trainings of one rank overwrite each other's files. Only the
+ * environment tells that they were to be one job. */
 #include "comm/mpi/mpi_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Open MPI and PRRTE; MPICH, Intel MPI, Cray and Slurm's PMI; MVAPICH; jsrun;
- * Slurm. SLURM_NTASKS is a batch script's too, so it counts in a step only. */
+/* Set by Open MPI and PRRTE; MPICH, Intel MPI, Cray and Slurm's PMI; MVAPICH;
+ * jsrun; Slurm. SLURM_NTASKS is set in batch scripts too, so it counts in a
+ * Slurm step only. */
 static const char *const size_names[] = {
     "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE",
     "JSM_NAMESPACE_SIZE", "SLURM_STEP_NUM_TASKS"};
@@ -23,7 +25,7 @@ static const char *const rank_names[] = {
 
 static const char allow_name[] = "LIBTRAIN_ALLOW_SINGLE_RANK";
 
-/* A whole number that is not negative; -1: there is none. */
+/* The value of a variable that holds a whole number >= 0; else -1. */
 static int number_of(const char *name)
 {
   const char *text = getenv(name);
@@ -38,7 +40,7 @@ static bool is_in_slurm_step(void)
   return getenv("SLURM_STEP_ID") != NULL || getenv("SLURM_STEPID") != NULL;
 }
 
-/* The largest number of processes that a variable speaks of. */
+/* The largest number of processes that any variable gives, and its name. */
 static int largest_size(const char **name)
 {
   int largest = 0;
@@ -83,7 +85,7 @@ bool tr__mpi_is_launched(void)
     }
   }
   for (size_t i = 0; i < COUNT(size_names); i++) {
-    /* A batch script's own shell is a step of one task. */
+    /* The shell of a batch script is itself a step of one task. */
     int least = strncmp(size_names[i], "SLURM", 5) == 0 ? 2 : 1;
     if (number_of(size_names[i]) >= least) {
       return true;
@@ -107,7 +109,7 @@ double tr__launcher_patience(const char **option)
   return INFINITY;
 }
 
-/* Some have lines, Open MPI has one with commas. */
+/* Some libraries return several lines, Open MPI one line with commas. */
 const char *tr__mpi_name(char *out, size_t bytes)
 {
   char text[MPI_MAX_LIBRARY_VERSION_STRING + 1] = "";
@@ -133,8 +135,8 @@ static const char *advice(const char *version)
   return "the mpiexec that came with it";
 }
 
-/* All processes say so: launchers end the others when the first one fails, so
- * nobody can rely on another's line. */
+/* Every process says so: launchers end all processes when the first one fails,
+ * so no process can rely on the message of another. */
 static tr_status refuse(const char *claim)
 {
   char text[128];
@@ -165,7 +167,7 @@ static tr_status check(void)
     snprintf(claim, sizeof claim, "one of %d processes (%s)", size, name);
     return refuse(claim);
   }
-  /* Some launchers tell each process its number alone. */
+  /* Some launchers give a process its number alone. */
   int rank = tr__launcher_rank();
   if (rank > 0) {
     snprintf(claim, sizeof claim, "number %d of several processes", rank);

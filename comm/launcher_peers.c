@@ -1,5 +1,5 @@
-/* The other processes that the launcher started on this machine, as /proc shows
- * them: before MPI is initialised nothing else knows them. */
+/* The other processes that the launcher started on this machine, read from
+ * /proc: before MPI is initialised nothing else knows them. */
 #include "comm/mpi/comm_mpi_impl.h"
 
 #include <dirent.h>
@@ -11,9 +11,9 @@
 enum { ENVIRONMENT_BYTES = 256 << 10, STAT_BYTES = 512 };
 
 typedef struct process {
-  char state; /* as in /proc/N/stat: 'T' is stopped */
+  char state; /* as in /proc/N/stat: 'T' and 't' are stopped */
   long parent;
-  char *environment; /* strings, one behind the other, then an empty one */
+  char *environment; /* strings one behind the other, then an empty one */
 } process;
 
 static ssize_t
@@ -34,7 +34,7 @@ read_file(const char *number, const char *name, char *out, size_t bytes)
   return used;
 }
 
-/* "4711 (a name, with anything in it) S 4710 ..." */
+/* /proc/N/stat: "4711 (a name, with anything in it) S 4710 ..." */
 static bool read_process(const char *number, process *out)
 {
   char text[STAT_BYTES];
@@ -46,7 +46,7 @@ static bool read_process(const char *number, process *out)
          sscanf(behind + 1, " %c %ld", &out->state, &out->parent) == 2;
 }
 
-/* The value of a variable; NULL: it is not there. */
+/* The value of a variable; NULL: it is not set. */
 static const char *variable(const process *of, const char *name)
 {
   size_t length = strlen(name);
@@ -58,7 +58,8 @@ static const char *variable(const process *of, const char *name)
   return NULL;
 }
 
-/* PMIx gives each job a name; elsewhere its processes have one parent. */
+/* PMIx gives each job a name; without PMIx the processes of a job have the same
+ * parent. */
 static bool is_of_this_job(const process *other)
 {
   const char *mine = getenv("PMIX_NAMESPACE");

@@ -1,8 +1,7 @@
-/* The queue of transfers, see comm/queue_impl.h.
+/* The work queue of transfers of comm/queue_impl.h.
  *
- * The mutex guards who owns the collective, and is held for moments only: a
- * turn of a sum takes ten times as long as a push may. What the owner alone
- * touches is marked so. */
+ * The mutex guards who owns the collective. No thread holds it while it moves
+ * transfers: a turn of a sum takes ten times as long as a push may. */
 #include "base/thread_impl.h"
 #include "comm/queue_impl.h"
 
@@ -11,11 +10,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Between two polls: a turn of a sum takes about as long. */
+/* Least time between two polls: that of a turn of a sum. */
 static const double poll_s = 30e-6;
 
 /* The thread polls without rest for a medium transfer, then sleeps between
- * polls: a bucket's peers may be a whole layer behind. */
+ * polls: the ranks it waits for may be a whole layer behind. */
 static const double eager_s = 0.5e-3;
 static const struct timespec rest = {.tv_nsec = 50000};
 
@@ -33,16 +32,16 @@ struct tr__queue {
   tr__timeline *timeline;
   entry *entries;
   int capacity;
-  atomic_int num_pushed; /* entries are written before they are counted */
+  atomic_int num_pushed; /* grows after the entry is written */
 
-  /* The owner's. */
+  /* For the owner alone. */
   int num_begun, num_done;
-  tr__request *request; /* of the transfer that is begun and not done */
+  tr__request *request; /* of the transfer that has begun and is not done */
   atomic_llong num_started;
   tr_status status; /* the first failure */
   char message[TR__MESSAGE_BYTES];
 
-  /* The caller's. */
+  /* For the caller alone. */
   double polled, longest_gap, spent;
 
   bool by_thread;
@@ -50,7 +49,7 @@ struct tr__queue {
   pthread_mutex_t mutex;
   pthread_cond_t work, left;
   owner owner;
-  bool is_waited_for; /* the caller does the rest itself */
+  bool is_waited_for; /* the caller finishes the transfers itself */
   bool ends;
 };
 
@@ -94,7 +93,7 @@ static void end_this(tr__queue *queue)
   keep_event(queue, &queue->entries[queue->num_done++]);
 }
 
-/* As the owner, without waiting. */
+/* For the owner: moves transfers along without waiting. */
 static void advance(tr__queue *queue)
 {
   tr__comm *comm = queue->comm;
@@ -117,7 +116,7 @@ static void advance(tr__queue *queue)
   }
 }
 
-/* As the owner, until so many are done. */
+/* For the owner: waits until `count` transfers are done. */
 static void finish(tr__queue *queue, int count)
 {
   while (queue->status == TR_OK && queue->num_done < count) {
@@ -176,7 +175,7 @@ static void *work(void *arg)
   return NULL;
 }
 
-/* The collective is the caller's until give_up(). */
+/* Makes the caller the owner of the collective until give_up(). */
 static void take_over(tr__queue *queue)
 {
   pthread_mutex_lock(&queue->mutex);
@@ -202,7 +201,8 @@ static void look_in(void *arg)
   tr__queue_poll(arg);
 }
 
-/* A transfer that is under way keeps its thread; otherwise this one begins. */
+/* Where the thread owns the collective, it goes on to the new transfer itself.
+ */
 static void begin_at_once(tr__queue *queue)
 {
   pthread_mutex_lock(&queue->mutex);
@@ -248,7 +248,7 @@ void tr__queue_poll(tr__queue *queue)
   queue->spent += queue->polled - now;
 }
 
-/* As the caller. */
+/* Leaves the caller as the owner: give_up() must follow. */
 static tr_status finish_timed(tr__queue *queue, int count)
 {
   double begin = tr__now();
@@ -326,7 +326,7 @@ tr_status tr__queue_set_thread(tr__queue *queue, bool by_thread)
   return TR_OK;
 }
 
-/* A CPU for each thread of the ranks here, and one more. */
+/* A CPU for each thread of the ranks of this node, and one more. */
 static bool has_spare_cpu(const tr__comm *comm, const tr__threads *pool)
 {
   return tr__num_cpus() > comm->cpu_sharers * tr__threads_count(pool);

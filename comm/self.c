@@ -1,4 +1,4 @@
-/* One process: every sum is what it was. */
+/* The collective of a single rank: its numbers are the sums already. */
 #include "comm/mpi/comm_mpi_impl.h"
 
 #include <limits.h>
@@ -68,7 +68,7 @@ static tr_status self_barrier(tr__comm *comm)
   return TR_OK;
 }
 
-/* Nobody to share it with. */
+/* No other rank shares memory. */
 static tr_status self_alloc(tr__comm *comm, size_t bytes, void **out)
 {
   (void)comm;

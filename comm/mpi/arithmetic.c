@@ -1,4 +1,5 @@
-/* What the algorithms over messages share: sums of numbers, sizes of slices. */
+/* Helpers of the algorithms over messages: the sum of two arrays, and the size
+ * of the largest block. */
 #include "base/clones_impl.h"
 #include "comm/mpi/mpi_impl.h"
 

@@ -1,4 +1,6 @@
-/* Collectives on a duplicate of the caller's communicator. */
+/* The collective over MPI, on a duplicate of the caller's communicator:
+ * transfers by the algorithms of this folder, small collectives by MPI calls.
+ */
 #include "comm/mpi/mpi_impl.h"
 
 #include <limits.h>
@@ -20,7 +22,7 @@ static const tr__mpi_algorithm *const algorithms[] = {
     [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
 };
 
-/* Not all send numbers of 16 bits. */
+/* Not every algorithm can send 16-bit numbers; "shm" sends nothing. */
 static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
 {
   return transfer->wire == 0 || algorithm == TR__ALGORITHM_SHM ||
@@ -112,8 +114,8 @@ static bool mpi_sleep(tr__comm *base, tr__request *request)
          algorithm->sleep(mine(base), request);
 }
 
-/* What MPI does by itself, polled as tr__comm_wait() does: a wait in MPI would
- * keep a CPU busy, and show no life. */
+/* Polls MPI's request as tr__comm_wait() polls a transfer: a wait in MPI would
+ * keep a CPU busy and show watchdogs no progress. */
 static tr_status finish(tr__comm_mpi *comm, MPI_Request *request)
 {
   double begin = tr__now();

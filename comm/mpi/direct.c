@@ -1,17 +1,18 @@
 /* Direct exchange: each rank gets its slice from every other rank, adds all of
- * them along the fixed tree (rank_tree.c), and sends the sums to every other
- * rank. No byte more than needed on any link, and the order of sums is fixed
- * for every number of ranks; the price is a message to every rank.
+ * them by the fixed tree (rank_tree.c), and sends the sums to every other rank.
+ * No link carries a byte more than needed, and the order of sums is fixed for
+ * every number of ranks. The price is a message to every rank.
  *
- * The slices move in chunks. Item k is chunk k of all slices; a few items
- * are under way at once. On a wire of 16 bits a slot's first half is for what
- * comes in, its second for what goes out. */
+ * The slices move in chunks. Item k is chunk k of all slices, and a few items
+ * are under way at once. With a wire of 16 bits the first half of a slot
+ * receives and the second half sends. */
 #include "comm/mpi/mpi_impl.h"
 
-/* Whose requests. */
+/* The four groups of requests. */
 enum { PARTS_IN, PARTS_OUT, SUMS_IN, SUMS_OUT };
 
-/* All chunks of one item are in the caches when they are added. */
+/* The chunks of one item, of all ranks, fit in the caches when they are added.
+ */
 size_t tr__direct_chunk_bytes(const tr__comm_mpi *comm)
 {
   size_t bytes = TR__TURN_BYTES / (size_t)comm->base.size / 64 * 64;
@@ -51,7 +52,8 @@ static piece piece_of(const tr__request *request, int rank, int64_t k)
                  tr__int(tr__min(chunk, block.end - begin))};
 }
 
-/* What is sent of a piece: itself, or in 16 bits out of a slot. */
+/* The data to send for a piece: the piece itself, or its 16-bit copy in a slot.
+ */
 static const void *packed(const tr__comm_mpi *comm,
                           const tr__request *request,
                           int64_t k,
@@ -124,7 +126,8 @@ static void sum_item(tr__comm_mpi *comm, tr__request *request)
   }
 }
 
-/* What the others' sums overwrite has left before. */
+/* Incoming sums overwrite only what this rank has sent before: move_sums()
+ * waits until these messages have left. */
 static tr_status post_sums(tr__comm_mpi *comm, tr__request *request)
 {
   int size = comm->base.size, rank = comm->base.rank;
@@ -152,7 +155,7 @@ static tr_status post_sums(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
-/* Where they have come in 16 bits. */
+/* Converts sums that came as 16-bit numbers. */
 static void unpack_sums(const tr__comm_mpi *comm, const tr__request *request)
 {
   int64_t k = request->direct.done;
@@ -174,7 +177,8 @@ test_all(tr__comm_mpi *comm, int whose, int64_t k, bool *finished)
   return TR_OK;
 }
 
-/* The slots that parts come to are free: of a wire's sums, too. */
+/* Are the slots of the next item free? With a wire of 16 bits incoming sums use
+ * slots too. */
 static bool has_room(const tr__request *request)
 {
   const tr__direct *state = &request->direct;
@@ -184,7 +188,7 @@ static bool has_room(const tr__request *request)
          (!has_sums || state->posted - state->done < TR__DEPTH);
 }
 
-/* The first half: parts to whoever adds them. */
+/* The first half, reduce-scatter: operands go to the ranks that add them. */
 static tr_status
 move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
 {
@@ -212,7 +216,7 @@ move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
   return TR_OK;
 }
 
-/* The second half: sums to all. */
+/* The second half, all-gather: sums go to all ranks. */
 static tr_status
 move_sums(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
@@ -254,7 +258,7 @@ direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-/* The next rank whose message of an item has not come; -1: all have. */
+/* The next rank whose message of an item has not come; -1: all have come. */
 static int missing_of(const tr__comm_mpi *comm, int whose, int64_t k)
 {
   int size = comm->base.size;

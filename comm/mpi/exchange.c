@@ -1,5 +1,5 @@
-/* Recursive doubling and halving as a state machine: one exchange after the
- * other (pairwise.c), each in chunks of which a few are under way. */
+/* Recursive doubling and halving as a state machine: it does one exchange
+ * (pairwise.c) after the other, each in chunks of which a few are under way. */
 #include "comm/mpi/mpi_impl.h"
 
 static tr_status
@@ -94,8 +94,8 @@ static tr_status finish_send(tr__request *request, bool *moved)
   return TR_OK;
 }
 
-/* What is sent and added to is the same memory in doubling: it must have left
- * before its sum takes its place. */
+/* In doubling an exchange sends and adds to the same memory: a chunk must have
+ * left before its sum overwrites it. */
 static bool may_add(const tr__pairs *state)
 {
   bool is_same = state->now.in.begin == state->now.out.begin &&

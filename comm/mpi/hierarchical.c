@@ -1,10 +1,10 @@
-/* Transfers over several nodes of which each shares memory: sums inside the
- * nodes, messages between them, and the results inside the nodes again.
+/* Hierarchical transfers over several nodes of which each shares memory: sums
+ * inside the nodes, messages between them, then the results inside the nodes.
  *
- * A rank that carries a part of the numbers sums it over its node and exchanges
- * it with the ranks that carry the same part on the other nodes: all of a
- * node's carriers send at once, and no byte crosses to a node twice. A region
- * is the slices of one node's ranks.
+ * A carrier is a rank that sums one slice of the numbers over its node and
+ * exchanges it with the carriers of the same slice on the other nodes. All
+ * carriers of a node send at once, and no byte reaches a node twice. A region
+ * is the slices of all ranks of one node.
  *
  *   all-reduce      reduce-scatter inside, all-reduce across, all-gather inside
  *   reduce-scatter  reduce-scatter inside of each region, reduce-scatter of
@@ -12,15 +12,16 @@
  *   all-gather      all-gather of the own region inside, all-gather of regions
  *                   across, all-gather of each other region inside
  *
- * Each of these is a transfer on the communicator inside or across. Where each
- * node's ranks hold one node of the fixed tree, so do the sums. */
+ * Each of these is a transfer on the communicator `inside` or `across`. The
+ * sums follow the fixed tree where the ranks of each node hold one node of it.
+ */
 #include "comm/mpi/mpi_impl.h"
 
-/* Up to so many nodes exchange their parts directly: then the order of sums is
- * the tree's for every kind and size. */
+/* Up to this many nodes exchange directly. The order of sums is then that of
+ * the tree for every kind and size. */
 enum { MAX_DIRECT = 8 };
 
-/* Where part j of the carriers' parts of so many elements begins. */
+/* Where the slice of carrier j begins, of `count` elements. */
 static int64_t
 cut(const tr__comm_mpi *comm, const tr__request *request, int64_t count, int j)
 {
@@ -29,11 +30,11 @@ cut(const tr__comm_mpi *comm, const tr__request *request, int64_t count, int j)
   return tr__min(tr__even_split(lines, j, comm->nodes.carriers) * line, count);
 }
 
-/* Numbers of one transfer inside or across. */
+/* One transfer inside or across. */
 typedef struct part {
   tr__collective kind;
-  tr__range where; /* in the request's numbers */
-  bool is_sliced;  /* blocks are the ranks' slices, not the carriers' parts */
+  tr__range where; /* elements of the request's buffer */
+  bool is_sliced;  /* blocks are the ranks' slices, not those of the carriers */
 } part;
 
 static tr__range
@@ -44,7 +45,8 @@ region_of(const tr__comm_mpi *comm, const tr__request *request, int node)
                      request->blocks[first[node + 1] - 1].end};
 }
 
-/* The ranks that carry nothing have an empty block. */
+/* Sets the blocks of a transfer inside. Ranks that are no carriers have an
+ * empty block. */
 static void
 cut_inside(tr__comm_mpi *comm, const tr__request *request, const part *p)
 {
@@ -96,8 +98,8 @@ begin_inside(tr__comm_mpi *comm, tr__request *request, const part *p)
   return TR_OK;
 }
 
-/* An all-reduce of the part that is carried here; otherwise that of each
- * region. */
+/* Begins the transfer across: an all-reduce of this carrier's slice, or
+ * otherwise the collective of the regions. */
 static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
 {
   tr__comm_mpi *across = comm->nodes.across;
@@ -129,7 +131,8 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
-/* Inside, before (or after) what goes across; number `i` of these. */
+/* Begins transfer number `i` inside, of those before or after the one across.
+ */
 static tr_status begin_inside_step(tr__comm_mpi *comm,
                                    tr__request *request,
                                    bool is_before,
@@ -148,12 +151,12 @@ static tr_status begin_inside_step(tr__comm_mpi *comm,
     p.kind = TR__ALLGATHER;
     p.is_sliced = true;
   } else if (kind == TR__ALLGATHER && node == own) {
-    p.where.end = p.where.begin; /* it is there */
+    p.where.end = p.where.begin; /* the own region is there already */
   }
   return begin_inside(comm, request, &p);
 }
 
-/* Transfer number `step`; *is_last: there is none, all have been. */
+/* Begins transfer number `step`; *is_last: all transfers are done. */
 static tr_status
 begin_step(tr__comm_mpi *comm, tr__request *request, bool *is_last)
 {
@@ -170,7 +173,8 @@ begin_step(tr__comm_mpi *comm, tr__request *request, bool *is_last)
              : begin_inside_step(comm, request, false, step - before - 1);
 }
 
-/* The tree's nodes that the ranks inside, and the nodes, hold. */
+/* Tells the communicators `inside` and `across` which virtual shards their
+ * ranks hold. */
 static void set_cuts(tr__comm_mpi *comm)
 {
   const tr__nodes *nodes = &comm->nodes;
@@ -230,7 +234,8 @@ static bool hierarchical_sleep(tr__comm_mpi *comm, const tr__request *request)
          tr__mpi_shm.sleep(where, &where->request);
 }
 
-/* Across nodes their carriers of this rank's part are numbered as nodes are. */
+/* The communicator `across` numbers its ranks as the nodes: *awaited becomes
+ * the rank of that node that carries the same slice. */
 static int64_t hierarchical_look(const tr__comm_mpi *comm,
                                  const tr__request *request,
                                  int *awaited)
@@ -255,5 +260,5 @@ const tr__mpi_algorithm tr__mpi_hierarchical = {
     .advance = hierarchical_advance,
     .sleep = hierarchical_sleep,
     .look = hierarchical_look,
-    .has_wire = true, /* across */
+    .has_wire = true, /* only across */
 };

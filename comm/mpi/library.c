@@ -1,5 +1,6 @@
-/* What the MPI library itself offers, as the yardstick. It waits, so all of it
- * happens at the start: nothing can be hidden behind it. */
+/* The algorithm "mpi": the collectives of the MPI library, as a yardstick.
+ * Their calls block, so the whole transfer happens in start, and no computation
+ * can hide it. */
 #include "comm/mpi/mpi_impl.h"
 
 #include <string.h>
@@ -21,7 +22,7 @@ static tr_status allreduce(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
-/* One slice at a time: for more elements than an int can count. */
+/* One slice at a time, for more elements than an int can count. */
 static tr_status allgather_by_slice(tr__comm_mpi *comm, tr__request *request)
 {
   for (int r = 0; r < comm->base.size; r++) {
@@ -58,7 +59,7 @@ static tr_status all_slices(tr__comm_mpi *comm, tr__request *request)
 }
 
 /* MPI_Reduce_scatter moves a rank's slice to the front of the buffer, and MPICH
- * 4.0 ends the program where the two places overlap. */
+ * 4.0 ends the program where the old and the new place overlap. */
 static bool moves_onto_itself(const tr__comm_mpi *comm,
                               const tr__request *request)
 {
@@ -83,7 +84,7 @@ static tr_status all_of_it(tr__comm_mpi *comm, tr__request *request)
       !moves_onto_itself(comm, request)) {
     return all_slices(comm, request);
   }
-  /* The sums of all slices, of which each rank asked for its own. */
+  /* An all-reduce gives each rank more sums than the slice it asked for. */
   return request->kind == TR__REDUCE_SCATTER
              ? allreduce(comm, request)
              : allgather_by_slice(comm, request);

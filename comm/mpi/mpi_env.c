@@ -1,4 +1,4 @@
-/* How a job is joined and left: init, finalize, abort. */
+/* How a process joins and leaves a job: init, finalize, abort. */
 #include "comm/mpi/mpi_impl.h"
 
 #include <string.h>

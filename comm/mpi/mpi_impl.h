@@ -1,4 +1,5 @@
-/* The MPI collective's own: its struct, its algorithms and its errors. */
+/* Internals of the collective over MPI: its struct, the state of each
+ * algorithm, and its errors. */
 #ifndef TR_MPI_IMPL_H
 #define TR_MPI_IMPL_H
 
@@ -7,19 +8,19 @@
 
 #include <mpi.h>
 
-/* Chunks that may be on their way at once, in each direction. */
+/* Chunks that may be on their way at once in each direction. */
 #define TR__DEPTH 8
 
-/* Bytes of one chunk between ranks of one node: small enough to stay in the
- * caches between its arrival and its departure, large enough to hide a
- * message's latency. Between nodes it is what TCP sends at once: a larger
- * message waits for an answer, and the answers behind the chunks of the other
- * direction, which left a third of a link of 1 Gbit/s unused. */
+/* Bytes of one chunk. Between ranks of one node a chunk is small enough to stay
+ * in the caches between its arrival and its departure, and large enough to hide
+ * a message's latency. Between nodes a chunk is what TCP sends at once: a
+ * larger message waits for an answer, which queues behind the chunks of the
+ * other direction. That left a third of a link of 1 Gbit/s unused. */
 #define TR__CHUNK_BYTES     ((size_t)256 << 10)
 #define TR__FAR_CHUNK_BYTES ((size_t)60 << 10)
 
-/* About as many bytes are added or copied in one call of advance: some ten
- * microseconds. */
+/* One call of advance adds or copies about this many bytes, which takes some
+ * ten microseconds. */
 #define TR__TURN_BYTES ((size_t)256 << 10)
 
 enum {
@@ -31,26 +32,26 @@ enum {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-/* A ring's items are numbered (step, chunk), step-major. Item i is received
- * from the left and, num_chunks items later, sent to the right. */
+/* A ring's items are numbered (step, chunk), step-major. A rank receives item i
+ * from its left neighbour and sends it to the right num_chunks items later. */
 typedef struct tr__ring {
   int64_t chunk;      /* elements of a full chunk */
   int64_t num_chunks; /* of the largest block */
-  int64_t total;      /* the item after the last */
+  int64_t total;      /* the item behind the last one */
   int64_t recv_posted, recv_done, send_posted, send_done;
   MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
 } tr__ring;
 
-/* One exchange with other ranks: a block out, a block in. */
+/* One exchange with other ranks: one block goes out, one comes in. */
 typedef struct tr__exchange {
-  int to, from; /* MPI_PROC_NULL: none */
+  int to, from; /* MPI_PROC_NULL: no message */
   tr__range out, in;
-  bool adds; /* what comes in is added, not copied */
+  bool adds; /* the incoming block is added, not copied */
 } tr__exchange;
 
 /* A sequence of exchanges (pairwise.c), each in chunks. */
 typedef struct tr__pairs {
-  bool is_halving; /* the vector's half at each step, else all of it */
+  bool is_halving; /* a step moves half of what is left; false: all */
   int step;        /* the exchange under way, or the next one */
   bool is_under_way;
   tr__exchange now;
@@ -60,53 +61,58 @@ typedef struct tr__pairs {
   MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
 } tr__pairs;
 
-/* Item k is chunk k of all blocks. Its counters, in the order of its life. */
+/* Direct exchange: item k is chunk k of every block. The counters give the
+ * number of items that have reached each stage, in the order of the stages. */
 typedef struct tr__direct {
   int64_t chunk, num_items;
-  int64_t posted; /* parts are on their way, to and from all ranks */
-  int64_t left;   /* the parts that this rank sent are gone */
-  int64_t summed; /* those that it was to get are there, and added */
-  int64_t shared; /* the sums are on their way, to and from all ranks */
+  int64_t posted; /* messages with operands are posted, to and from all ranks */
+  int64_t left;   /* the operands that this rank sent have left */
+  int64_t summed; /* the operands for this rank have come and are added */
+  int64_t shared; /* messages with sums are posted, to and from all ranks */
   int64_t done;
 } tr__direct;
 
-/* Where an all-reduce in shared memory stands. */
+/* The stage of a transfer in shared memory. */
 typedef enum tr__shm_step {
-  TR__SHM_FEW,      /* all numbers are in the parts; every rank adds them */
-  TR__SHM_ARRIVING, /* waits until all ranks have their numbers there */
-  TR__SHM_SUMMING,  /* this rank's slice */
-  TR__SHM_LEAVING   /* waits until all slices are there */
+  TR__SHM_FEW,      /* few numbers: each rank waits until all have come, then
+                       adds all operands itself */
+  TR__SHM_ARRIVING, /* waits until the numbers of all ranks are there */
+  TR__SHM_SUMMING,  /* sums its slice, or copies in an all-gather */
+  TR__SHM_LEAVING   /* waits until all ranks have done so */
 } tr__shm_step;
 
 typedef struct tr__shm {
   tr__shm_step step;
-  const tr__segment *arena; /* the numbers lie in it; NULL: they go through the
-                               stage */
-  size_t offset;            /* of the numbers in each part of the arena */
+  const tr__segment *arena; /* holds the buffer; NULL: the numbers go through
+                               the stages */
+  size_t offset;            /* of the buffer in each rank's area of the arena */
   size_t piece;             /* most bytes of each slice that move at once */
-  size_t done;              /* bytes of each slice that have */
-  size_t largest;           /* slice */
-  size_t at, end; /* of this rank's piece, what it has to sum or to copy */
+  size_t done;              /* bytes of each slice that have moved */
+  size_t largest;           /* bytes of the largest slice */
+  size_t at, end; /* bytes of this rank's piece that are summed or copied, and
+                     all of them */
 } tr__shm;
 
-/* An arena that the ranks of the node share. */
+/* A list of the arenas that the ranks of the node share. */
 typedef struct tr__arena {
   struct tr__arena *next;
   tr__segment segment;
 } tr__arena;
 
-/* Where a transfer over several nodes stands: which of its parts is under way,
- * and on which communicator. */
+/* A transfer over several nodes is a sequence of transfers: which one is under
+ * way, and on which communicator. */
 typedef struct tr__hierarchical {
   int step;
-  tr__comm_mpi *where; /* NULL: none */
+  tr__comm_mpi *where; /* NULL: none is under way */
 } tr__hierarchical;
 
-/* start sets the state up; advance moves it along without waiting, and sets
- * *done, once, when it has finished. sleep: see tr__comm_type; NULL: it moves
- * only when somebody polls. look is for the watchdog, NULL where ranks of this
- * node are awaited: a number that changes as the call gets on, and the rank
- * whose message it needs; *awaited stays where that is none. */
+/* The functions of an algorithm. start sets up the state. advance moves the
+ * transfer along without waiting, and sets *done once when it has finished.
+ * sleep is that of tr__comm_type; NULL: the transfer moves only by polls. look
+ * is for the watchdog: it returns a number that changes as the transfer
+ * progresses, and sets *awaited to the rank whose message the transfer needs;
+ * where no message is awaited, *awaited stays. look is NULL where ranks wait
+ * for others of their node. */
 typedef struct tr__mpi_algorithm {
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
@@ -114,7 +120,7 @@ typedef struct tr__mpi_algorithm {
   int64_t (*look)(const tr__comm_mpi *comm,
                   const tr__request *request,
                   int *awaited);
-  bool has_wire; /* sends numbers of 16 bits where it is told to */
+  bool has_wire; /* can send 16-bit numbers on request */
 } tr__mpi_algorithm;
 
 extern const tr__mpi_algorithm tr__mpi_ring;
@@ -126,13 +132,13 @@ extern const tr__mpi_algorithm tr__mpi_shm;
 extern const tr__mpi_algorithm tr__mpi_hierarchical;
 
 struct tr__request {
-  const tr__mpi_algorithm *algorithm; /* NULL: nothing under way */
+  const tr__mpi_algorithm *algorithm; /* NULL: no transfer is under way */
   bool is_done;
   tr__collective kind;
   char *buf;
   int64_t count;
   tr_dtype dtype;
-  tr_dtype wire; /* 0 where the algorithm has none */
+  tr_dtype wire; /* 0 where the algorithm has no wire type */
   bool skip_entry_barrier, skip_exit_barrier;
   size_t element; /* bytes */
   MPI_Datatype type;
@@ -144,77 +150,83 @@ struct tr__request {
   tr__hierarchical hierarchical;
 };
 
-/* How the ranks lie on several nodes, of which each shares memory. */
+/* The communicators of a job on several nodes, of which each shares memory. */
 typedef struct tr__nodes {
-  int count, own; /* nodes; number of this rank's, in the order of their first
-                     ranks */
-  int carriers;   /* ranks of each node that carry a part of the numbers to the
-                     other nodes: as many as the smallest node has */
-  int *first; /* [count + 1] of their ranks, where these are numbered node by
-                 node */
+  int count, own; /* the number of nodes, and that of this rank's node, in the
+                     order of the nodes' first ranks */
+  int carriers;   /* ranks of each node that exchange a slice of the numbers
+                     with other nodes: as many as the smallest node has */
+  int *first;     /* [count + 1], the first rank of each node, where ranks are
+                     numbered node by node */
   tr__comm_mpi *inside; /* the ranks of this node */
-  tr__comm_mpi *across; /* the carriers of the same part; NULL: carries none */
-  tr__range *blocks;    /* [max(count, size)], of the part under way */
+  tr__comm_mpi *across; /* the carriers of the same slice on all nodes; NULL:
+                           this rank is no carrier */
+  tr__range *blocks;    /* [size], of the transfer under way */
 } tr__nodes;
 
 struct tr__comm_mpi {
-  tr__comm base; /* first, so that a tr__comm is one of these */
-  MPI_Comm comm; /* our duplicate; errors return */
+  tr__comm base; /* first: a pointer to it is one to this struct */
+  MPI_Comm comm; /* a duplicate of the caller's; errors return */
   tr__request request;
   tr__range *blocks;     /* [size], of the request */
-  size_t chunk;          /* bytes of one, at most TR__CHUNK_BYTES */
-  char *scratch;         /* of chunks under way */
+  size_t chunk;          /* of a chunk, at most TR__CHUNK_BYTES */
+  char *scratch;         /* buffers of the chunks under way */
   MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
   int *ints;             /* [2 size], arguments of MPI calls */
-  double *sums;          /* for sum_f64, grown only */
+  double *sums;          /* for sum_f64, only grows */
   int64_t num_sums;
 
   MPI_Comm node;   /* the ranks of this node */
-  tr__nodes nodes; /* inside NULL: one node, or no shared memory on some */
+  tr__nodes nodes; /* inside is NULL on one node, and where some node has no
+                      shared memory */
 
-  /* Where all ranks are on one node. */
-  tr__segment shared; /* counters and stages; base NULL: messages only */
+  /* Used where all ranks are on one node. */
+  tr__segment shared; /* counters and stages; base NULL: there is none */
   tr__arena *arenas;
-  const char **parts; /* [size], of the numbers that are being summed */
-  unsigned phase;     /* this rank's, as its counter says */
-  int few;            /* which of the two places of few numbers is in use */
+  const char **parts; /* [size], operands of the sum in progress: where each
+                         rank's numbers lie */
+  unsigned phase;     /* the one this rank has come to */
+  int few;            /* which of the two slots for few numbers is in use */
 };
 
-/* tr__mpi_bare_type - the mpi collective without notes on the board. */
+/* tr__mpi_bare_type - the collective over MPI without entries in the rank
+ * status. */
 extern const tr__comm_type tr__mpi_bare_type;
 
-/* tr__node_status_create - the board of this rank's node. Collective on
+/* tr__node_status_create - the status board of this rank's node. Collective on
  * comm->node. */
 tr_status tr__node_status_create(const tr__comm_mpi *comm,
                                  tr__status_board **out);
 
-/* tr__mpi_make - a communicator that knows nothing of nodes yet, on `own`,
- * which is taken. */
+/* tr__mpi_make - a communicator that does not know its nodes yet. It takes
+ * ownership of `own`. */
 tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out);
 
-/* tr__mpi_choose - the algorithm for a transfer; the same, or a refusal, on all
- * ranks. */
+/* tr__mpi_choose - the algorithm for a transfer. The result, or the refusal, is
+ * the same on all ranks. */
 tr_status tr__mpi_choose(const tr__comm_mpi *comm,
                          const tr__transfer *transfer,
                          const tr__mpi_algorithm **out);
 
-/* tr__mpi_begin - start a transfer in comm->request. blocks: [size] what
- * belongs to whom, NULL: slices; borrowed until it has finished. */
+/* tr__mpi_begin - start a transfer in comm->request. blocks: [size], each
+ * rank's elements, borrowed until the transfer has finished; NULL: the slices
+ * of the transfer. */
 tr_status tr__mpi_begin(tr__comm_mpi *comm,
                         const tr__mpi_algorithm *algorithm,
                         const tr__transfer *transfer,
                         const tr__range *blocks);
 
-/* tr__nodes_create - find out who is on this node, and share memory with them;
- * collective. tr__nodes_release - the communicators of nodes. tr__nodes_alloc,
- * tr__nodes_free - see tr__comm_type. */
+/* tr__nodes_create - find the ranks of each node and share memory with those of
+ * this one; collective. tr__nodes_release - free the communicators of nodes.
+ * tr__nodes_alloc, tr__nodes_free - see tr__comm_type. */
 tr_status tr__nodes_create(tr__comm_mpi *comm);
 void tr__nodes_release(tr__comm_mpi *comm);
 tr_status tr__nodes_alloc(tr__comm *base, size_t bytes, void **out);
 void tr__nodes_free(tr__comm *base, void *data);
 
 /* tr__shm_create - counters and stages for ranks that are all on one node, if
- * they can share memory. Collective. tr__shm_destroy - with all arenas. */
+ * they can share memory. Collective. tr__shm_destroy - free them and all
+ * arenas. */
 tr_status tr__shm_create(tr__comm_mpi *comm);
 void tr__shm_destroy(tr__comm_mpi *comm);
 
@@ -222,30 +234,30 @@ void tr__shm_destroy(tr__comm_mpi *comm);
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out);
 void tr__shm_free(tr__comm *base, void *data);
 
-/* tr__direct_chunk_bytes - of a direct exchange. */
+/* tr__direct_chunk_bytes - bytes of a chunk of a direct exchange. */
 size_t tr__direct_chunk_bytes(const tr__comm_mpi *comm);
 
 /* tr__mpi_pairs_exchange - exchange number `step` of this rank in recursive
- * doubling or halving; false: that was the last one. */
+ * doubling or halving; false: the one before was the last. */
 bool tr__mpi_pairs_exchange(const tr__comm_mpi *comm,
                             const tr__request *request,
                             int step,
                             tr__exchange *out);
 
-/* Ranks in recursive doubling and halving: the first `pairs` members are two
- * ranks each, the others one, `power` of them in all. tr__pairs_first_rank - of
- * a member; member = power: the end. */
+/* The members of recursive doubling and halving, `power` in all: the first
+ * `pairs` members are two ranks each, the others one rank. tr__pairs_first_rank
+ * - the first rank of a member; for member = power the number of ranks. */
 typedef struct tr__pairing {
   int power, pairs;
 } tr__pairing;
 tr__pairing tr__pairing_of(int size);
 int tr__pairs_first_rank(const tr__pairing *pairing, int member);
 
-/* tr__mpi_largest_block - elements of the largest slice. */
+/* tr__mpi_largest_block - elements of the largest block. */
 int64_t tr__mpi_largest_block(const tr__comm_mpi *comm,
                               const tr__request *request);
 
-/* tr__mpi_fail - TR_ECOMM with MPI's own text. */
+/* tr__mpi_fail - TR_ECOMM with the text of MPI_Error_string(). */
 tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);
 
 #define TR_TRY_MPI(call)                                                       \
@@ -259,22 +271,22 @@ tr_status tr__mpi_fail(int code, const char *call, const char *file, int line);
 /* tr__mpi_add - dst <- dst + src */
 void tr__mpi_add(tr_dtype dtype, void *dst, const void *src, int64_t count);
 
-/* Most bytes that tr__mpi_sum() takes: a block that stays in the first cache.
+/* Most bytes that one tr__mpi_sum() adds: they stay in the first-level cache.
  */
 enum { TR__SUM_BYTES = 8 << 10 };
 
 /* tr__mpi_sum - out <- the sum of comm->parts[rank] over ranks, by the fixed
- * tree; out may be one of the parts. Where the request's wire is bfloat16,
- * those of other ranks are of 16 bits, and this rank's and the sum are rounded.
- */
+ * tree. out may be one of these operands. Where the request's wire is bfloat16,
+ * the operands of other ranks are 16-bit numbers, and this rank's operand and
+ * the sum are rounded to bfloat16. */
 void tr__mpi_sum(const tr__comm_mpi *comm,
                  const tr__request *request,
                  size_t bytes,
                  void *out);
 
-/* A wire of bfloat16. tr__wire_pack - floats to 16 bits, to the nearest, ties
- * to even; tr__wire_unpack - the way back; tr__wire_round - both, out may be
- * in. */
+/* Conversion for a wire of bfloat16. tr__wire_pack - floats to 16 bits, to
+ * nearest, ties to even. tr__wire_unpack - 16 bits to floats. tr__wire_round -
+ * both, floats to floats; out may be in. */
 void tr__wire_pack(void *out, const void *in, int64_t count);
 void tr__wire_unpack(void *out, const void *in, int64_t count);
 void tr__wire_round(void *out, const void *in, int64_t count);

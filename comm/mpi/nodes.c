@@ -1,13 +1,14 @@
-/* Who is on this rank's node, and the communicators inside and across nodes. */
+/* Which ranks are on this rank's node, and the communicators inside and across
+ * nodes. */
 #include "comm/mpi/mpi_impl.h"
 
 #include <sched.h>
 #include <stdlib.h>
 
-/* A wait polls this long before it sleeps: a medium all-reduce. */
+/* A wait polls this long before it sleeps: the time of a medium all-reduce. */
 static const double spin_s = 1e-3;
 
-/* Compare the CPUs of the ranks of this node. */
+/* Counts the ranks of this node whose CPUs overlap with this rank's. */
 static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
 {
   cpu_set_t own;
@@ -22,7 +23,8 @@ static tr_status count_sharers(tr__comm *base, MPI_Comm node, cpu_set_t *sets)
     base->cpu_sharers += CPU_COUNT(&common) > 0;
   }
   base->cpu_sharers = base->cpu_sharers > 0 ? base->cpu_sharers : 1;
-  /* With more ranks than CPUs a poll keeps the awaited rank from running. */
+  /* With more ranks than CPUs, polls would keep the awaited rank from running.
+   */
   base->spin_s = base->cpu_sharers > CPU_COUNT(&own) ? 0 : spin_s;
   return TR_OK;
 }
@@ -43,7 +45,8 @@ done:
   return status;
 }
 
-/* For tests on one machine: as if each node had so many of the job's ranks. */
+/* For tests on one machine: LIBTRAIN_RANKS_PER_NODE divides a node into
+ * simulated nodes of so many ranks of the job. */
 static tr_status split_further(tr__comm_mpi *comm)
 {
   const char *text = getenv("LIBTRAIN_RANKS_PER_NODE");
@@ -59,7 +62,7 @@ static tr_status split_further(tr__comm_mpi *comm)
   return TR_OK;
 }
 
-/* The nodes, from the lowest rank on each rank's node. */
+/* Numbers the nodes. lowest: for each rank the lowest rank of its node. */
 static void number_nodes(tr__comm_mpi *comm, const int *lowest)
 {
   tr__nodes *nodes = &comm->nodes;
@@ -96,8 +99,8 @@ static tr_status look_at_nodes(tr__comm_mpi *comm, int *lowest)
   return TR_OK;
 }
 
-/* Whose parts of the tree the ranks inside and the nodes hold, filled in with
- * each transfer. */
+/* Memory for the virtual shards of the ranks of a communicator; each transfer
+ * fills it in. */
 static tr_status make_cut(tr__comm_mpi *comm)
 {
   size_t size = (size_t)comm->base.size;
@@ -131,7 +134,7 @@ static tr_status make_across(tr__comm_mpi *comm)
   return TR_OK;
 }
 
-/* Where one node's ranks share no memory, no node's are to. */
+/* Shares memory in all nodes, or in none where the ranks of one node cannot. */
 static tr_status share_memory(tr__comm_mpi *comm)
 {
   tr__comm_mpi *owner = comm->base.has_nodes ? comm->nodes.inside : comm;

@@ -1,17 +1,18 @@
-/* Recursive doubling and halving: the exchanges of each rank.
+/* Recursive doubling and halving: the sequence of exchanges of each rank.
  *
- * With 2^k ranks, in step s partners r and r ^ 2^s exchange: in doubling all
- * numbers, which both add; in halving the half that the partner goes on with,
- * so that each ends with one block of 2^-k, and the way back gathers them. What
- * a rank has after s steps is the sum over its group of 2^s neighbours, so the
- * order of sums is that of the fixed tree.
+ * With 2^k ranks, partners r and r ^ 2^s exchange in step s. In doubling both
+ * send all numbers and add what comes. In halving each sends the half that its
+ * partner continues with, so each rank ends with one block of 2^-k of the
+ * numbers; the same steps in reverse gather the blocks. After s steps a rank
+ * holds the sum over its group of 2^s neighbours, so the order of sums is that
+ * of the fixed tree.
  *
- * With other numbers of ranks the first 2 (size - power) work in pairs: the
- * even rank hands its numbers to the odd one and gets the result back. One that
- * takes part for itself or its pair is called a member.
+ * With other numbers of ranks the first 2 (size - power) ranks work in pairs:
+ * the even rank sends its numbers to the odd one and gets the result back. A
+ * member is a rank that takes part in the steps, for itself or for its pair.
  *
- * Halving leaves member m with block number "m with its bits reversed"; where
- * each rank has to have its own slice, partners swap them at the end.
+ * Halving leaves member m with block number "m with its bits reversed". Where
+ * each rank must get its own slice, partners swap these blocks at the end.
  * Source: Thakur et al. 2005, doi:10.1177/1094342005051521, sec. 4 */
 #include "comm/mpi/mpi_impl.h"
 
@@ -33,7 +34,7 @@ typedef struct group {
   const tr__request *request;
   tr__pairing all;
   int levels;
-  int rank, member; /* -1: the other one of the pair */
+  int rank, member; /* member: -1 for the even rank of a pair */
 } group;
 
 static group group_of(const tr__comm_mpi *comm, const tr__request *request)
@@ -51,7 +52,7 @@ static group group_of(const tr__comm_mpi *comm, const tr__request *request)
   return g;
 }
 
-/* The rank that works for a member: the last one that it stands for. */
+/* The rank that works for a member: the last of its ranks. */
 static int rank_of(const group *g, int member)
 {
   return tr__pairs_first_rank(&g->all, member + 1) - 1;
@@ -62,8 +63,9 @@ static tr__range whole(const group *g)
   return (tr__range){0, g->request->count};
 }
 
-/* The numbers of members' blocks begin..end-1. What each rank gets counts where
- * slices do; an all-reduce has equal blocks. */
+/* The numbers of the blocks of members begin..end-1. They are the slices of
+ * these members' ranks, or in an all-reduce, where slices do not matter, equal
+ * blocks. */
 static tr__range blocks(const group *g, int begin, int end)
 {
   const tr__request *request = g->request;
@@ -77,7 +79,7 @@ static tr__range blocks(const group *g, int begin, int end)
                      request->blocks[rank_of(g, end - 1)].end};
 }
 
-/* What a member still works on after so many steps of halving. */
+/* The numbers that a member still works on after so many steps of halving. */
 static tr__range halved(const group *g, int member, int steps)
 {
   int begin = 0, length = g->all.power;
@@ -100,7 +102,8 @@ static int reversed(const group *g, int member)
 static const tr__exchange nothing = {.to = MPI_PROC_NULL,
                                      .from = MPI_PROC_NULL};
 
-/* Into the pairs: numbers to add, or slices. */
+/* The exchange before the steps: the even rank of a pair sends numbers to add,
+ * or in an all-gather its slice. */
 static tr__exchange fold(const group *g)
 {
   tr__exchange e = nothing;
@@ -121,7 +124,7 @@ static tr__exchange fold(const group *g)
   return e;
 }
 
-/* Out of the pairs. */
+/* The exchange after the steps: the even rank of a pair gets its result. */
 static tr__exchange unfold(const group *g)
 {
   tr__exchange e = nothing;
@@ -141,7 +144,7 @@ static tr__exchange unfold(const group *g)
   return e;
 }
 
-/* One step of sums. */
+/* One step of adding. */
 static tr__exchange reduce(const group *g, int level)
 {
   int partner = g->member ^ 1 << level;
@@ -157,7 +160,7 @@ static tr__exchange reduce(const group *g, int level)
   return e;
 }
 
-/* From the block where halving ends to this member's own. */
+/* The swap after halving: from the block that a member ends with to its own. */
 static tr__exchange swap(const group *g)
 {
   int partner = reversed(g, g->member);
@@ -170,7 +173,7 @@ static tr__exchange swap(const group *g)
                         .in = blocks(g, g->member, g->member + 1)};
 }
 
-/* One step of passing on what is complete. */
+/* One step of the all-gather. */
 static tr__exchange gather(const group *g, int step)
 {
   bool is_way_back = g->request->kind == TR__ALLREDUCE;

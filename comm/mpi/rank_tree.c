@@ -1,8 +1,9 @@
 /* Sums over ranks by the fixed tree.
  *
- * Each rank's numbers are one node of the tree over virtual shards; without
- * such shards every rank counts as one. The tree says in which order they are
- * added, and so what the bits are: see backend/tree_impl.h. */
+ * The numbers of each rank are one node of the tree over virtual shards;
+ * without virtual shards each rank counts as one shard. The tree fixes the
+ * order of the additions, and so the bits of the sum: see backend/tree_impl.h.
+ */
 #include "comm/mpi/mpi_impl.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@ typedef struct sum {
   size_t bytes;
 } sum;
 
-/* The first rank of the node's second half. */
+/* The first rank of the second half of the node that begin..end-1 hold. */
 static int middle(const tr__comm *comm, int begin, int end)
 {
   int64_t lo = tr__comm_first_shard(comm, begin);
@@ -50,7 +51,7 @@ bool tr__nodes_keep_order(const tr__comm *base)
       int mid = end - begin > 1 ? middle(base, begin, end) : begin;
       bool is_left = nodes->first[i + 1] <= mid;
       if (!is_left && nodes->first[i] < mid) {
-        return false; /* in both halves */
+        return false; /* a node in both halves */
       }
       begin = is_left ? begin : mid;
       end = is_left ? mid : end;
@@ -59,8 +60,9 @@ bool tr__nodes_keep_order(const tr__comm *base)
   return true;
 }
 
-/* A rank's numbers; those that come off a wire of 16 bits, and this rank's own,
- * which are rounded like them, lie in `own` then. */
+/* The operand of a rank. With a wire of 16 bits it is converted into `own`:
+ * unpacked where it came from another rank, rounded to bfloat16 where it is
+ * this rank's. */
 static const char *leaf(const sum *s, int rank, char *own)
 {
   const char *part = s->comm->parts[rank];
@@ -76,8 +78,7 @@ static const char *leaf(const sum *s, int rank, char *own)
   return own;
 }
 
-/* The sum over ranks begin..end-1: where it lies, in `own` or in a rank's part.
- */
+/* The sum over ranks begin..end-1. It lies in `own`, or is a rank's operand. */
 static const char *node(const sum *s, int begin, int end, char *own)
 {
   if (end - begin == 1) {

@@ -1,13 +1,14 @@
 /* A pipelined ring of chunks as a state machine.
  *
- * Each rank's slice is a block, cut into chunks. In step s of the first half
- * rank r sends block r - s - 1 to the right and adds what comes from the left
- * to block r - s - 2; after size - 1 steps block r is complete on rank r: that
- * is reduce-scatter. The second half, all-gather, passes the complete blocks
- * round. Each block is summed along one path, so every rank gets the same bits.
+ * Each rank's slice is a block, divided into chunks. In step s of the first
+ * half, the reduce-scatter, rank r sends block r - s - 1 to the right and adds
+ * what comes from the left to block r - s - 2. After size - 1 steps block r is
+ * complete on rank r. The second half, the all-gather, passes the complete
+ * blocks round the ring. Each block is summed along one path, so every rank
+ * gets the same bits.
  *
- * A chunk that has arrived in one step leaves in the next without waiting
- * for the rest of its block. Messages between two ranks keep their order, so
+ * A chunk that arrives in one step leaves in the next without waiting for the
+ * rest of its block. MPI keeps the order of messages between two ranks, so
  * items need no tags of their own.
  * Source: Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002 */
 #include "comm/mpi/mpi_impl.h"
@@ -22,7 +23,7 @@ static int64_t half(const tr__comm_mpi *comm, const tr__ring *ring)
   return (comm->base.size - 1) * ring->num_chunks;
 }
 
-/* The part of the buffer that an item sends (shift 0) or receives (1). */
+/* The elements that an item sends (shift 0) or receives (shift 1). */
 static piece piece_of(const tr__comm_mpi *comm,
                       const tr__request *request,
                       int64_t item,
@@ -31,11 +32,13 @@ static piece piece_of(const tr__comm_mpi *comm,
   const tr__ring *ring = &request->ring;
   int64_t size = comm->base.size;
   int64_t step = item / ring->num_chunks;
-  /* The second half goes on where the first ends: block r - s - 1 again. */
+  /* The formula holds in the second half too, which continues where the first
+   * ends: it sends block r - s - 1. */
   int64_t number = (comm->base.rank - step - 1 - shift + 2 * size) % size;
   tr__range block = request->blocks[number];
   int64_t begin = block.begin + item % ring->num_chunks * ring->chunk;
-  begin = tr__min(begin, block.end); /* a short block's last ones are empty */
+  begin = tr__min(begin, block.end); /* the last chunks of a short block are
+                                        empty */
   return (piece){request->buf + begin * (int64_t)request->element,
                  tr__min(ring->chunk, block.end - begin)};
 }
@@ -68,8 +71,8 @@ post_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
   if (item == ring->total || item - ring->recv_done == TR__DEPTH) {
     return TR_OK;
   }
-  /* The second half overwrites what the first half sent: the same item, one
-   * half earlier, must have left. */
+  /* The second half overwrites what the first half sent: the item one half
+   * earlier must have left. */
   if (item >= first_half && ring->send_done <= item - first_half) {
     return TR_OK;
   }

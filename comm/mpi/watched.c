@@ -1,5 +1,6 @@
-/* The collectives of communicator.c with a note of each call on the board, so
- * that a watchdog knows who has come to which call, and who waits. */
+/* The collective of communicator.c with an entry in the rank status for each
+ * call, so that a watchdog knows which rank has come to which call and which
+ * ranks wait. */
 #include "comm/mpi/mpi_impl.h"
 
 static void enter(tr__comm *comm, tr__call call, int64_t bytes)

@@ -1,4 +1,4 @@
-/* Numbers of 16 bits between ranks. */
+/* Conversion of floats to and from bfloat16, for messages. */
 #include "base/clones_impl.h"
 #include "base/vector_half_impl.h"
 #include "comm/mpi/mpi_impl.h"

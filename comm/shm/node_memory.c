@@ -1,5 +1,6 @@
 /* Shared memory without a name that could outlive the job: one rank makes a
- * file that never has one, and the others open it by that rank's descriptor. */
+ * file without a name, and the others open it through that rank's descriptor.
+ */
 #include "base/file_impl.h"
 #include "comm/mpi/mpi_impl.h"
 #include "comm/shm/node_memory_impl.h"
@@ -13,7 +14,7 @@
 
 enum { PATH_BYTES = 64, HUGE_PAGE = 2 << 20 };
 
-/* A file beyond the limit of files would end the process with SIGXFSZ. */
+/* A file beyond the limit of file sizes would end the process with SIGXFSZ. */
 static bool is_within_limit(size_t bytes)
 {
   struct rlimit limit;
@@ -21,13 +22,13 @@ static bool is_within_limit(size_t bytes)
          limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur;
 }
 
-/* How the other ranks find the file. */
+/* How the other ranks find the file, and its device and inode number. */
 typedef struct place {
-  char path[PATH_BYTES]; /* "": there is none */
+  char path[PATH_BYTES]; /* "": there is no file */
   int64_t device, number;
 } place;
 
-/* Without a name, so that nothing stays where the process ends now. */
+/* A file without a name: nothing remains if the process ends now. */
 static int open_unnamed(place *at)
 {
 #ifdef O_TMPFILE
@@ -41,7 +42,7 @@ static int open_unnamed(place *at)
 #endif
 }
 
-/* For ranks that do not see each other's processes, as in containers. */
+/* For ranks that cannot see each other's processes, as in containers. */
 static int open_named(place *at)
 {
   struct timespec now;
@@ -52,8 +53,8 @@ static int open_named(place *at)
       shm_open(at->path, O_RDWR | O_CREAT | O_EXCL, 0600));
 }
 
-/* The blocks are reserved now: memory that runs out in a step would end the
- * process with SIGBUS. */
+/* posix_fallocate() reserves the memory now: if it ran out during a step,
+ * SIGBUS would end the process. */
 static int make_file(size_t bytes, bool is_named, place *at)
 {
   struct stat found;
@@ -78,7 +79,8 @@ static int make_file(size_t bytes, bool is_named, place *at)
   return file;
 }
 
-/* Another process may have that number where this one runs. */
+/* The process number in the path may be another process where this rank runs,
+ * so device and inode must match. */
 static int open_file(const place *at, bool is_named)
 {
   struct stat found;
@@ -102,12 +104,13 @@ static char *map_file(int file, size_t bytes)
     return NULL;
   }
 #ifdef MADV_HUGEPAGE
-  madvise(base, bytes, MADV_HUGEPAGE); /* a wish; refusal does no harm */
+  madvise(base, bytes, MADV_HUGEPAGE); /* a hint; a refusal does no harm */
 #endif
   return base;
 }
 
-/* One way to share; base stays NULL where it is none for any rank. */
+/* Shares memory in one of two ways. base stays NULL on all ranks where any rank
+ * cannot. */
 static tr_status share(MPI_Comm node, bool is_named, tr__segment *out)
 {
   size_t bytes = (size_t)out->size * out->stride;
@@ -126,7 +129,7 @@ static tr_status share(MPI_Comm node, bool is_named, tr__segment *out)
     shm_unlink(at.path);
   }
   if (file >= 0) {
-    close(file); /* the others have opened it */
+    close(file); /* the other ranks have opened it */
   }
   if (code != MPI_SUCCESS || !all) {
     tr__segment_release(out);

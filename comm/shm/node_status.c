@@ -1,10 +1,10 @@
-/* The board of a node, in memory that its ranks share. */
+/* The status board of a node, in a segment that its ranks share. */
 #include "comm/mpi/mpi_impl.h"
 
 #include <stdlib.h>
 
 typedef struct node_board {
-  tr__status_board base; /* first, so that a tr__status_board is one of these */
+  tr__status_board base; /* first: a pointer to it is one to this */
   tr__segment segment;
 } node_board;
 
@@ -15,8 +15,8 @@ static void release(tr__status_board *base)
   free(board);
 }
 
-/* Where ranks share no memory each has a board of its own; where this rank has
- * no memory for that, none. */
+/* Where the ranks share no memory, each gets a board of its own. Where this
+ * rank has no memory for a board, *out is NULL. */
 tr_status tr__node_status_create(const tr__comm_mpi *comm,
                                  tr__status_board **out)
 {
@@ -30,7 +30,8 @@ tr_status tr__node_status_create(const tr__comm_mpi *comm,
   tr__rank_status *own =
       (tr__rank_status *)(void *)tr__segment_part(&segment, segment.rank);
   atomic_store(&own->rank, comm->base.rank);
-  /* Nobody reads a line that does not say whose it is. */
+  /* No rank reads a rank status before its owner has written the rank into it.
+   */
   int code = MPI_Barrier(comm->node);
   node_board *board = calloc(1, sizeof *board);
   if (code != MPI_SUCCESS || board == NULL) {

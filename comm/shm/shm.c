@@ -1,15 +1,16 @@
-/* Collectives of ranks of one node, without messages.
+/* Collectives of the ranks of one node in shared memory, without messages.
  *
- * Each rank sums its slice of the numbers, by the tree of rank_tree.c, reading
- * the others' memory and writing the sums into it: the same bits on all ranks,
- * and for any size. Memory that is not shared goes through a stage, a piece of
- * each slice at a time. Few numbers are summed by every rank for itself, which
- * takes one meeting instead of two.
+ * Each rank sums its slice of the numbers by the tree of rank_tree.c: it reads
+ * the memory of the other ranks and writes the sums into it. All ranks get the
+ * same bits, for any size. Numbers outside shared memory go through a stage, a
+ * piece of each slice at a time. Few numbers are summed by every rank for
+ * itself, which takes one barrier instead of two.
  *
- * Ranks meet by counters: a rank raises its own, which says that it has come to
- * a phase, and looks at the others'. Between a rank's first and second phase of
- * an operation others read and write its memory; nobody does after it has seen
- * the second phase of all. Who waits long sleeps until the last one rings. */
+ * Barriers are counters. A rank raises its own counter when it comes to a
+ * phase, and reads those of the others. Between a rank's first and second phase
+ * of a transfer others read and write its memory; none does after it has seen
+ * the second phase of all ranks. A rank that waits long sleeps on a futex, the
+ * bell, until the last rank comes and rings it. */
 #include "base/clones_impl.h"
 #include "comm/mpi/mpi_impl.h"
 
@@ -21,22 +22,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Few numbers, and fewer of an arena's, which take no copies otherwise; the
- * stage. */
+/* FEW_BYTES: the most bytes of "few numbers". The limit is lower for an arena,
+ * since larger transfers need no copies there. STAGE_BYTES: a rank's stage. */
 enum {
   FEW_BYTES = 4 << 10,
   FEW_ARENA_BYTES = 2 << 10,
   STAGE_BYTES = 512 << 10
 };
 
-/* A rank's part of the segment. What is written often has a line of its own.
- * The bell of the node is that of its first rank. */
+/* A rank's area of the segment. Words that are written often have a cache line
+ * of their own. All ranks use the bell of the first rank. */
 typedef struct part {
   _Alignas(128) atomic_uint phase;
   _Alignas(128)
-      atomic_uint bell; /* rings when the last rank comes to a phase */
-  atomic_uint sleepers; /* ranks that wait for it */
-  _Alignas(128) char few[2][FEW_BYTES]; /* in turn */
+      atomic_uint bell; /* grows when the last rank comes to a phase */
+  atomic_uint sleepers; /* ranks that sleep until the bell rings */
+  _Alignas(128) char few[2][FEW_BYTES]; /* used alternately */
   _Alignas(128) char stage[STAGE_BYTES];
 } part;
 
@@ -63,8 +64,8 @@ static bool all_have_come(const tr__comm_mpi *comm)
   return true;
 }
 
-/* The kernel compares, so that no ring between a look and the sleep is missed.
- */
+/* FUTEX_WAIT compares the word with `value`: a ring between the caller's read
+ * and the sleep is not missed. */
 static void futex(atomic_uint *word, int operation, unsigned value)
 {
   const struct timespec limit = {.tv_nsec = 100000000};
@@ -72,10 +73,10 @@ static void futex(atomic_uint *word, int operation, unsigned value)
           operation == FUTEX_WAIT ? &limit : NULL, NULL, 0);
 }
 
-/* What has been written so far is seen by whoever sees this phase. The order of
- * all ranks' phases and sleepers is one: either a rank that goes to sleep sees
- * this phase, or it is seen here; and of two ranks that come at once one sees
- * that all have come. */
+/* A rank that sees this phase sees all that was written before. All ranks see
+ * phases and sleepers change in one order: either a rank that goes to sleep
+ * sees this phase, or this rank sees the sleeper; and of two ranks that come at
+ * once one sees that all have come. */
 static void come_to_next_phase(tr__comm_mpi *comm)
 {
   part *first = part_of(comm, 0);
@@ -92,7 +93,7 @@ static bool shm_sleep(tr__comm_mpi *comm, const tr__request *request)
   part *first = part_of(comm, 0);
   unsigned rings = atomic_load(&first->bell);
   if (request->shm.step == TR__SHM_SUMMING) {
-    return true; /* there is work to do */
+    return true; /* this rank has work to do */
   }
   atomic_fetch_add(&first->sleepers, 1);
   if (!all_have_come(comm)) {
@@ -102,7 +103,7 @@ static bool shm_sleep(tr__comm_mpi *comm, const tr__request *request)
   return true;
 }
 
-/* Two ranks, the most frequent case, in one pass. */
+/* The sum for two ranks, the most frequent case, in one loop. */
 static TR__CLONES void
 shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
 {
@@ -113,7 +114,7 @@ shm_add_both_f32(float *restrict a, float *restrict b, int64_t count)
   }
 }
 
-/* First byte of a rank's slice of the numbers, and the one after its last. */
+/* The first byte of a rank's slice of the numbers, and the byte behind it. */
 static size_t slice_begin(const tr__request *request, int rank)
 {
   return (size_t)request->blocks[rank].begin * request->element;
@@ -124,10 +125,10 @@ static size_t slice_end(const tr__request *request, int rank)
   return (size_t)request->blocks[rank].end * request->element;
 }
 
-/* The part of a slice that moves now. */
+/* The bytes of a slice that move now. */
 typedef struct piece {
-  size_t begin, bytes; /* in the numbers */
-  size_t staged;       /* where it begins in a stage */
+  size_t begin, bytes; /* in the buffer */
+  size_t staged;       /* offset in a stage */
 } piece;
 
 static piece piece_of(const tr__request *request, int slice)
@@ -140,7 +141,7 @@ static piece piece_of(const tr__request *request, int slice)
   return (piece){begin, bytes, (size_t)slice * state->piece};
 }
 
-/* Where the numbers of a piece lie for a rank. */
+/* The address of a piece's numbers in the memory of a rank. */
 static char *numbers_of(const tr__comm_mpi *comm,
                         const tr__request *request,
                         int rank,
@@ -179,7 +180,8 @@ static void sum_block(const tr__comm_mpi *comm,
   }
 }
 
-/* Between the buffer and this rank's stage: all pieces, or the own one. */
+/* Copies all pieces, or this rank's own, from the buffer to the stage or back.
+ */
 static void stage(const tr__comm_mpi *comm,
                   const tr__request *request,
                   bool is_own,
@@ -212,8 +214,8 @@ static void begin_piece(tr__comm_mpi *comm, tr__request *request)
   come_to_next_phase(comm);
 }
 
-/* Ranks sum the same part of the same arena: they made it together, and lay it
- * out alike. */
+/* Ranks allocate an arena together and lay it out alike, so the buffer has the
+ * same offset in each rank's area. */
 static const tr__segment *
 find_arena(const tr__comm_mpi *comm, const void *buf, size_t bytes)
 {
@@ -254,8 +256,8 @@ static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
   return TR_OK;
 }
 
-/* A slot is used again two operations later: whoever does has seen all ranks
- * begin the one between, so they have read it. */
+/* A slot is used again two transfers later. A rank that does so has seen all
+ * ranks begin the transfer between, so they have read the slot. */
 static void few_end(tr__comm_mpi *comm, tr__request *request)
 {
   int size = comm->base.size;
@@ -286,7 +288,7 @@ static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
   }
 }
 
-/* This rank's slice into the others' memory. */
+/* Copies this rank's slice into the memory of the others. */
 static void share_turn(const tr__comm_mpi *comm, tr__request *request)
 {
   tr__shm *state = &request->shm;
@@ -303,7 +305,7 @@ static void share_turn(const tr__comm_mpi *comm, tr__request *request)
   state->at += bytes;
 }
 
-/* The others' pieces out of their stages. */
+/* Copies the pieces of the others out of their stages. */
 static void collect(const tr__comm_mpi *comm, tr__request *request)
 {
   for (int r = 0; r < comm->base.size; r++) {
@@ -335,7 +337,7 @@ static void do_turn(tr__comm_mpi *comm, tr__request *request, bool *done)
   }
 }
 
-/* All sums of these pieces are there. */
+/* Called when the sums of all pieces are there: begins the next pieces. */
 static void end_piece(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
   tr__shm *state = &request->shm;

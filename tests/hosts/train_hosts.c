@@ -1,6 +1,7 @@
-/* Train the embedded digits with every all-reduce algorithm in turn. Each rank
- * prints a line "hash ALGORITHM RANK HASH" of its parameters at the end; rank 0
- * "skip ALGORITHM WHY" where the ranks cannot use one. */
+/* Trains on the embedded digits with every all-reduce algorithm in turn. After
+ * each training every rank prints "hash ALGORITHM RANK HASH" of its parameters.
+ * Where the ranks cannot use an algorithm, rank 0 prints "skip ALGORITHM WHY".
+ */
 #include "comm/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "core/comm_impl.h"

@@ -1,4 +1,4 @@
-/* A rank whose device is gone. */
+/* Test helper: a device that fails on one rank. */
 #ifndef TR_BROKEN_DEVICE_H
 #define TR_BROKEN_DEVICE_H
 
@@ -19,7 +19,8 @@ failing_download(tr__stream *stream, void *dst, const void *src, size_t bytes)
   return failing_wait(stream);
 }
 
-/* break_last_device - the last rank's; returns what mend_device() takes. */
+/* break_last_device - make the device of the last rank fail; returns the
+ * argument of mend_device(). */
 static const tr__backend_type *break_last_device(tr_context *ctx)
 {
   static tr__backend_type broken;

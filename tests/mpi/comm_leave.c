@@ -1,11 +1,12 @@
-/* A program that ends as its arguments say, for test_comm_exit.sh:
+/* A program whose arguments say how it ends, for test_comm_exit.sh; in brackets
+ * its exit code:
  *
  *   agreed RANK   that rank fails, all ranks agree, TR_MUST ends them (74)
  *   alone RANK    that rank fails alone while the others wait (65)
  *   device NAME   the context cannot be created (69)
  *   mismatch      ranks give different seeds (78)
- *   self, world, copy   the context is on this communicator, or on a copy of
- *                 MPI_COMM_WORLD, of an MPI that the program initialises
+ *   self, world, copy   the program initialises MPI, and the context is on this
+ *                 communicator, or on a copy of MPI_COMM_WORLD
  *   slow RANK     as agreed 0, and that rank never ends MPI_Finalize (74)
  *   well          nothing fails (0) */
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include <train/train.h>
 #include <unistd.h>
 
-/* In place of the library's own, wherever it is called from. */
+/* Replaces the function of the MPI library for all callers. */
 int MPI_Finalize(void)
 {
   const char *slow = getenv("SLOW_RANK");

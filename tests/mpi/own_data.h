@@ -1,4 +1,5 @@
-/* A data set of classes that a test makes up, with reads of its own. */
+/* Test helper: a classification data set whose read function the test supplies.
+ */
 #ifndef TR_OWN_DATA_H
 #define TR_OWN_DATA_H
 
@@ -6,15 +7,17 @@
 
 #include "core/dataset_impl.h"
 
-/* own_data_close - for a tr__dataset_type: the state was allocated. */
+/* own_data_close - the close function of a tr__dataset_type whose state
+ * own_data_open() allocated. */
 static void own_data_close(tr_dataset *data)
 {
   free(data->state);
 }
 
-/* own_data_open - a data set of a type; as: shape, num_samples and num_classes.
- * A copy of so many bytes of state is its own. All of it is released by
- * tr_dataset_destroy(), so allocated as the library does. */
+/* own_data_open - a data set of this type. as: its shape, num_samples and
+ * num_classes. The data set owns a copy of the `bytes` bytes of state.
+ * tr_dataset_destroy() releases all of it, so it is allocated as the library
+ * does. */
 static tr_dataset *own_data_open(tr_context *ctx,
                                  const tr__dataset_type *type,
                                  const tr_dataset *as,

@@ -1,4 +1,4 @@
-/* A place for checkpoints that all ranks name alike. */
+/* Test helper: a checkpoint directory with the same path on all ranks. */
 #ifndef TR_SHARED_DIR_H
 #define TR_SHARED_DIR_H
 
@@ -6,8 +6,8 @@
 
 #include <mpi.h>
 
-/* shared_dir - a directory of rank 0's, another one at each call, which ends
- * the name before. */
+/* shared_dir - a new directory of rank 0 at each call. The next call overwrites
+ * the returned path. */
 static const char *shared_dir(void)
 {
   static char path[300];

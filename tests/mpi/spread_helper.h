@@ -1,4 +1,5 @@
-/* Runs whose optimizer state is spread over the ranks, and the same without. */
+/* Trainings with ZeRO stage 1 ("spread": optimizer state partitioned over
+ * ranks), and the same without. */
 #ifndef TR_SPREAD_HELPER_H
 #define TR_SPREAD_HELPER_H
 
@@ -17,20 +18,20 @@
 
 enum { SAMPLES = 90, FEATURES = 70, CLASSES = 6, BATCH = 20, STEPS = 6 };
 
-/* How a run is made. The wide network has several buckets. */
+/* Options of a training. A wide network has several buckets. */
 typedef struct run_opts {
   MPI_Comm comm; /* MPI_COMM_NULL: all ranks */
   const char *device;
   tr_dtype dtype, wire;
   const tr__optimizer_type *type; /* NULL: AdamW */
-  int number;                     /* of the random options of the type */
+  int number;                     /* selects the random options of the type */
   int width;                      /* of the hidden layers; 0: 96 */
   tr_update_opts update;
   const char *freeze; /* a pattern; NULL: none */
   double lr;          /* of AdamW; 0: 0.003 */
   tr_rate_fn rate;
-  const char *algorithm; /* of sums; NULL: auto */
-  int64_t shards;        /* virtual ones */
+  const char *algorithm; /* of all-reduces; NULL: auto */
+  int64_t shards;        /* virtual shards */
 } run_opts;
 
 typedef struct run {
@@ -57,7 +58,7 @@ static void fill_samples(void)
   }
 }
 
-/* Two layers have one weight. */
+/* Two layers have a tied weight. */
 static void add_layers(tr_model *net, tr_shape shape, int width)
 {
   tr_node x = tr_input(net, shape);
@@ -164,7 +165,7 @@ static void train(run *r, int steps)
   }
 }
 
-/* The trainer's step, which overlaps. */
+/* Uses the trainer, whose step overlaps transfers. */
 static tr_report fit(run *r, tr_trainer_opts opts)
 {
   tr_trainer *trainer;
@@ -179,7 +180,7 @@ static tr_report fit(run *r, tr_trainer_opts opts)
   return report;
 }
 
-/* The same on all ranks of the context. */
+/* The parameters' hash; it must be equal on all ranks. */
 static uint64_t hash_of(run *r)
 {
   uint64_t hash, first;

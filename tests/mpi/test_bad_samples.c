@@ -1,5 +1,5 @@
-/* Samples that cannot be computed with are named, on all ranks alike, when a
- * loss has no sense. */
+/* Bad samples: when a loss is not finite, all ranks name the same sample that
+ * caused it. */
 #include "mpi_test.h"
 #include "shared_dir.h"
 
@@ -10,7 +10,7 @@
 
 enum { COUNT = 24, FEATURES = 3, BATCH = 6 };
 
-/* Sample i is read in step i / BATCH + 1. */
+/* The loader reads sample i in step i / BATCH + 1. */
 typedef struct job {
   tr_context *ctx;
   float x[COUNT][FEATURES], targets[COUNT];
@@ -18,7 +18,7 @@ typedef struct job {
   tr_loader *loader;
   tr_model *net;
   tr_optimizer *opt;
-  char warnings[8192]; /* of this rank */
+  char warnings[8192]; /* of this rank's log */
 } job;
 
 static void keep_warnings(void *user, tr_log_level level, const char *line)
@@ -103,7 +103,7 @@ static tr_status fit(job *j, const char *dir, tr_loader *test)
   return status;
 }
 
-/* Which rank has read sample i. */
+/* The rank that reads sample i. */
 static int reader_of(int i)
 {
   for (int r = 0; r < world_size(); r++) {
@@ -116,7 +116,7 @@ static int reader_of(int i)
 
 static const char bad_element[] = "array: sample 10, element 2 of x is nan";
 
-/* The loss of step 2; sample 10 is in it. */
+/* Sample 10 belongs to step 2, so the loss of step 2 is bad. */
 static void test_the_trainer_names_the_bad_sample(void)
 {
   static const tr_nonfinite policies[] = {TR_NONFINITE_IGNORE,
@@ -137,7 +137,7 @@ static void test_the_trainer_names_the_bad_sample(void)
   }
 }
 
-/* A tanh keeps the loss sensible, whatever comes in. */
+/* The tanh in this network keeps the loss finite for any input. */
 static void test_what_the_loss_does_not_show_is_warned_of(void)
 {
   static const char *const devices[] = {"cpu", "strict"};
@@ -161,7 +161,7 @@ static void test_what_the_loss_does_not_show_is_warned_of(void)
   }
 }
 
-/* In double they are numbers like others. */
+/* Double precision can hold the squares of these numbers. */
 static void test_large_numbers_in_double_are_no_fault(void)
 {
   job j;
@@ -176,8 +176,8 @@ static void test_large_numbers_in_double_are_no_fault(void)
   stop(&j);
 }
 
-/* What a solver holds: more than a float does, and what files have in the
- * place of a number. */
+/* Values from solvers: too large for single precision, or their square is; and
+ * fill values that files hold for missing numbers. */
 static void test_numbers_that_have_no_square_and_fill_values_are_named(void)
 {
   static const struct {
@@ -211,8 +211,8 @@ static void test_float16_names_what_it_cannot_hold(void)
   stop(&j);
 }
 
-/* The array that the caller gives is double, and the number too large is in
- * the message as it was. */
+/* The caller's array is double: the message shows the large number unchanged.
+ */
 static void test_doubles_beyond_float_are_named_as_they_were(void)
 {
   job j;
@@ -243,7 +243,7 @@ static void test_doubles_beyond_float_are_named_as_they_were(void)
   stop(&j);
 }
 
-/* No update has been made, so the rate can have no part in it. */
+/* Before the first update the learning rate cannot be the cause. */
 static void test_clean_data_blame_the_rate_only_after_an_update(void)
 {
   job j;
@@ -296,7 +296,8 @@ static void test_rolling_back_says_that_it_does_not_help(void)
   stop(&j);
 }
 
-/* The test's data, in the loader of a test; training is not lost. */
+/* The bad sample is in the loader of the evaluation: training is saved all the
+ * same. */
 static void test_evaluations_name_the_bad_sample_and_the_run_is_saved(void)
 {
   job j;
@@ -328,7 +329,7 @@ static void test_evaluations_name_the_bad_sample_and_the_run_is_saved(void)
   stop(&j);
 }
 
-/* A batch of the program's own, in a loop of its own. */
+/* The program makes its own batches, in its own loop. */
 static void test_own_batches_name_rank_and_place(void)
 {
   job j;
@@ -339,7 +340,7 @@ static void test_own_batches_name_rank_and_place(void)
   start(&j, TR_F32);
   create_optimizer(&j, TR_NONFINITE_STOP, 0.1);
   y[1] = world_rank() == rank ? NAN : 0;
-  x[0][0] = NAN; /* weighs nothing */
+  x[0][0] = NAN; /* a sample of weight 0 */
   const tr_batch batch = {.count = 2,
                           .first = 2 * world_rank(),
                           .global_count = 2 * world_size(),

@@ -1,4 +1,5 @@
-/* Saving and resuming a run on 1-4 ranks: the same bits, or a clear refusal. */
+/* Saving and resuming on 1-4 ranks: a resumed run has the same bits, or the
+ * resume is refused with a clear message. */
 #include "base/random_impl.h"
 #include "checkpoint/checkpoint_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
@@ -15,7 +16,7 @@
 
 enum { SAMPLES = 97, FEATURES = 12, CLASSES = 5, BATCH = 16 };
 
-/* One run: everything that a program holds. */
+/* A run: all objects that a program holds. */
 typedef struct run {
   tr_context *ctx;
   tr_dataset *data;
@@ -57,7 +58,7 @@ static double *random_values(int64_t count)
   return values;
 }
 
-/* The arrays stay for the whole program: a data set borrows them. */
+/* The arrays live as long as the program: a data set borrows them. */
 static tr_array_opts arrays(tr_dtype dtype, int64_t num_samples)
 {
   static float narrow[SAMPLES * FEATURES];
@@ -162,7 +163,8 @@ static const char *in_dir(const char *dir, const char *name)
   return path;
 }
 
-/* Flips a bit in the middle of a data set; all ranks wait for it. */
+/* Flips a bit in the middle of a data set of the file; all ranks wait until it
+ * is done. */
 static void damage(const char *path, const char *name)
 {
   MPI_Barrier(MPI_COMM_WORLD);
@@ -186,7 +188,7 @@ static void damage(const char *path, const char *name)
   MPI_Barrier(MPI_COMM_WORLD);
 }
 
-/* 7 steps are an epoch; saving after k of them, ending after 17. */
+/* Saves after k steps and ends after 17; an epoch has 7 steps. */
 static void resume_gives_the_same_bits(run_opts opts, int k)
 {
   const char *dir = shared_dir();
@@ -256,7 +258,7 @@ static void test_one_rank_saves_and_all_ranks_resume(void)
   ASSERT_EQ(hash_of(&r), hash);
   ASSERT_EQ(tr__loader_get_state(r.loader).done, done);
   ASSERT_EQ(tr_optimizer_num_steps(r.opt), 10);
-  /* The rest of the epoch, over all ranks: every sample once. */
+  /* The ranks together read as many samples as the epoch has left. */
   int64_t mine = 0, all = 0;
   tr_batch batch;
   while (tr_loader_next(r.loader, &batch)) {
@@ -286,7 +288,7 @@ static void test_an_empty_or_missing_directory_changes_no_state(void)
   end(&r);
 }
 
-/* Saves after 2, 4 and 6 steps, keeping three. */
+/* Saves after 2, 4 and 6 steps and keeps all three. */
 static void save_three(const char *dir)
 {
   run r = begin((run_opts){.comm = MPI_COMM_NULL});
@@ -314,7 +316,8 @@ static void test_a_damaged_checkpoint_is_named_and_the_one_before_taken(void)
     ASSERT(strstr(warnings, "step-00000004.h5: data set "
                             "/optim/fc2.bias/exp_avg_sq is damaged") != NULL);
   }
-  /* The damaged ones do not push out the good one that was taken. */
+  /* A save does not delete the good checkpoint that was resumed in favour of
+   * the damaged ones. */
   train(&r, 1);
   ASSERT_OK(tr_checkpoint_save(r.ctx, dir, &r.checkpoint));
   damage(in_dir(dir, "step-00000003.h5"), "/params/fc1.weight");
@@ -444,7 +447,7 @@ static void test_a_second_model_of_a_process_goes_on_but_never_saves(void)
   end(&other);
 }
 
-/* A run that is saved after 2 steps; the hash of its parameters. */
+/* Saves a run after 2 steps; returns the hash of its parameters. */
 static uint64_t save_two_steps(const char *dir, uint64_t seed)
 {
   run r = begin((run_opts){.comm = MPI_COMM_NULL, .seed = seed});
@@ -455,9 +458,9 @@ static uint64_t save_two_steps(const char *dir, uint64_t seed)
   return hash;
 }
 
-/* The seed 1 run saves after 2 steps; the seed 2 run starts, as
- * tr_trainer_fit() starts one that is not resumed, and ends before it has
- * saved. */
+/* A run of seed 1 saves after 2 steps. A run of seed 2 then starts as
+ * tr_trainer_fit() starts one that is not resumed, and ends before its first
+ * save. */
 static void one_saves_and_another_starts(const char *dir, uint64_t *hash)
 {
   *hash = save_two_steps(dir, 1);
@@ -504,7 +507,7 @@ static void test_a_run_that_is_taken_over_goes_on(void)
   ASSERT_EQ(tr_optimizer_num_steps(r.opt), 2);
   ASSERT_EQ(hash_of(&r), saved);
   end(&r);
-  /* From then on the directory is that run's, for every process. */
+  /* From here on the directory belongs to that run, for every process. */
   run again = begin((run_opts){.comm = MPI_COMM_NULL, .seed = 1});
   ASSERT_OK(tr_checkpoint_resume(again.ctx, dir, &again.checkpoint));
   ASSERT_EQ(hash_of(&again), saved);
@@ -584,7 +587,7 @@ static void test_what_is_not_finite_or_torn_is_never_saved(void)
   end(&r);
 }
 
-/* One bit of one parameter, as broken memory does it. */
+/* One bit of one parameter differs, as after a memory fault. */
 static void test_ranks_that_drift_apart_are_named_and_not_saved(void)
 {
   const char *dir = shared_dir();
@@ -626,7 +629,7 @@ static void test_parameters_load_from_a_checkpoint_as_from_any_file(void)
   end(&other);
   other = begin((run_opts){.comm = MPI_COMM_NULL, .width = 10});
   uint64_t hash = hash_of(&other);
-  /* Backward finishes fc2 first, and so it is the first to be read. */
+  /* Backward finishes fc2 first, so load reads fc2 first. */
   ASSERT_FAILS(tr_model_load(other.net, path), TR_ESHAPE,
                "/params/fc2.weight has (5, 9), the model expects (5, 10)");
   ASSERT_FAILS(tr_model_load(other.net, in_dir(dir, "none.h5")), TR_ENOINPUT,

@@ -1,4 +1,5 @@
-/* All-reduce on 1-4 ranks: right, the same bits everywhere, never waiting. */
+/* All-reduce on 1-4 ranks: correct sums, the same bits on all ranks, and calls
+ * that never wait. */
 #include "comm/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "core/comm_impl.h"
@@ -31,7 +32,7 @@ static bool take(tr__comm *comm, const char *algorithm)
   return is_there;
 }
 
-/* A small counter-based generator: any value from (seed, rank, i). */
+/* A small counter-based generator: the value follows from (seed, rank, i). */
 static uint64_t mixed(uint64_t rank, uint64_t i)
 {
   uint64_t x = test_seed() + (rank + 1) * 0x9e3779b97f4a7c15u + i;
@@ -135,7 +136,7 @@ static void test_allreduce_in_small_chunks_sums_exactly(void)
   comm->type->destroy(comm);
 }
 
-/* Rank 0's bytes, for comparison on all ranks. */
+/* Compares with the bytes of rank 0 on all ranks. */
 static void check_same_on_all(tr__comm *comm, const void *values, size_t bytes)
 {
   char *first = malloc(bytes + 1);
@@ -162,7 +163,8 @@ static void check_bits(tr__comm *comm, int64_t count, tr_dtype dtype)
 static void test_allreduce_gives_the_same_bits_on_all_ranks_every_time(void)
 {
   tr__comm *comm = create();
-  for (int a = 0; a < NUM_ALGORITHMS - 1; a++) { /* MPI's own need not */
+  for (int a = 0; a < NUM_ALGORITHMS - 1; a++) { /* not "mpi": MPI does not
+                                                    promise the same bits */
     if (!take(comm, algorithms[a])) {
       continue;
     }
@@ -174,7 +176,7 @@ static void test_allreduce_gives_the_same_bits_on_all_ranks_every_time(void)
   comm->type->destroy(comm);
 }
 
-/* Rank 0 begins late: the others' start and tests must return meanwhile. */
+/* Rank 0 begins late: until then start and test of the others must return. */
 static void test_allreduce_start_and_test_do_not_wait_for_others(void)
 {
   static const int64_t counts[] = {10, 300000};

@@ -1,4 +1,4 @@
-/* Agreement, sub-communicators and contexts on 1-4 ranks. */
+/* Agreement on errors, sub-communicators and contexts on 1-4 ranks. */
 #include "backend/backend_table_impl.h"
 #include "broken_device.h"
 #include "comm/mpi/comm_mpi_impl.h"
@@ -252,8 +252,8 @@ static void test_one_ranks_failed_device_reaches_all_ranks(void)
   check_failed_device("strict");
 }
 
-/* A handle that grows with every communicator alive: leaks would show. */
-/* Communicators that exist, counted by MPI's profiling interface. */
+/* The number of communicators that exist, counted through MPI's profiling
+ * interface: a leak would show. */
 static int num_communicators;
 
 int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *out)

@@ -1,5 +1,5 @@
-/* All-reduce, reduce-scatter and all-gather by every algorithm, along the fixed
- * tree, whoever is late. */
+/* All-reduce, reduce-scatter and all-gather by every algorithm: sums follow the
+ * fixed tree, whichever rank is late. */
 #include "base/random_impl.h"
 #include "comm/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
@@ -25,7 +25,7 @@ static tr__comm *create(void)
   return comm;
 }
 
-/* Random numbers of 40 binary orders of magnitude: their sums depend on the
+/* Random numbers over 40 binary orders of magnitude: their sums depend on the
  * order. */
 static double number(int64_t shard, int64_t i, int round)
 {
@@ -37,7 +37,7 @@ static double number(int64_t shard, int64_t i, int round)
   return ldexp(unit - 0.5, (int)(i * 7 % 40) - 20);
 }
 
-/* Numbers of one type, so that sums are rounded as the library's are. */
+/* Rounds to the type of the transfer, as the library does after each sum. */
 static double rounded(tr_dtype dtype, double value)
 {
   return dtype == TR_F64 ? value : (double)(float)value;
@@ -62,14 +62,14 @@ typedef struct job {
   tr__comm *comm;
   tr__collective kind;
   tr_dtype dtype;
-  int64_t count, offset; /* elements of the buffer; before it in the memory */
+  int64_t count, offset; /* elements of the buffer, and before it in memory */
   int round;
-  int64_t first[MAX_SHARDS + 1]; /* cut, also where the communicator has none:
-                                    then every rank is a shard */
-  char *memory;                  /* NULL: private memory is made */
+  int64_t first[MAX_SHARDS + 1]; /* first shard of each rank; without virtual
+                                    shards every rank is one shard */
+  char *memory;                  /* NULL: run() allocates private memory */
 } job;
 
-/* Element i of the node over shards lo..hi-1. */
+/* Element i of the node over shards lo..hi-1, by definition. */
 static double node(const job *j, int64_t lo, int64_t hi, int64_t i)
 {
   if (hi - lo == 1) {
@@ -83,13 +83,13 @@ static double node(const job *j, int64_t lo, int64_t hi, int64_t i)
                  node(j, lo, lo + power, i) + node(j, lo + power, hi, i));
 }
 
-/* What a rank brings. */
+/* Element i of what a rank contributes. */
 static double part(const job *j, int rank, int64_t i)
 {
   return node(j, j->first[rank], j->first[rank + 1], i);
 }
 
-/* The element after a transfer, on each rank that gets it. */
+/* Element i after a transfer, on each rank that gets it. */
 static double expected(const job *j, int64_t i)
 {
   int size = j->comm->size;
@@ -129,7 +129,7 @@ static void check_values(const job *j, const char *values, double tolerance)
     begin = tr__comm_slice(j->comm, j->count, j->dtype, j->comm->rank);
     end = tr__comm_slice(j->comm, j->count, j->dtype, j->comm->rank + 1);
   }
-  /* What moves at once is thousands of elements long: some of them are enough.
+  /* A chunk is thousands of elements long, so some elements of it are enough.
    */
   int64_t stride = j->count < 10000 ? 1 : 13;
   for (int64_t i = begin; i < end; i += stride) {
@@ -153,7 +153,7 @@ static void move(tr__comm *comm, const tr__transfer *transfer)
   ASSERT(request == NULL);
 }
 
-/* tolerance 0: the bits of the fixed tree. */
+/* tolerance 0: the bits must be those of the fixed tree. */
 static void run(const job *j, double tolerance)
 {
   size_t element = tr_dtype_size(j->dtype);
@@ -232,8 +232,8 @@ static void test_every_kind_works_in_chunks_of_any_limit(void)
   comm->type->destroy(comm);
 }
 
-/* Splits nodes of the tree over `total` shards at random until each rank has
- * one. */
+/* Splits random nodes of the tree over `total` shards until each rank has one
+ * node. */
 static void cut_at_random(job *j, int64_t total, int64_t draw)
 {
   const tr__random random = {.seed = test_seed(),
@@ -300,7 +300,8 @@ static void test_a_cut_gives_the_bits_of_one_tree_over_all_shards(void)
   comm->type->destroy(comm);
 }
 
-/* Shards 0-3, 4-5 and 6-7 on three ranks, as the cut by halves gives. */
+/* Three ranks hold shards 0-3, 4-5 and 6-7: nodes of the tree, split in halves.
+ */
 static void test_eight_shards_on_two_to_four_ranks_give_the_same_bits(void)
 {
   static const int64_t cuts[][5] = {
@@ -338,8 +339,9 @@ static void test_an_algorithm_that_mixes_the_order_is_refused(void)
   comm->type->destroy(comm);
 }
 
-/* Any kind, size, algorithm and memory in turn; whoever overwrites what another
- * has still to read, or takes one transfer's message for another's, is seen. */
+/* Transfers of random kind, size, algorithm and memory. The test fails where a
+ * rank overwrites what another has still to read, or takes the message of one
+ * transfer for that of another. */
 static void test_ranks_that_dawdle_get_their_own_transfers_numbers(void)
 {
   enum { ROUNDS = 150, COUNT = 50000 };

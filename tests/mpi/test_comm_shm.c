@@ -1,5 +1,5 @@
-/* All-reduce in memory that the ranks of a node share: nobody reads what is
- * being overwritten, whoever is late. */
+/* All-reduce in the shared memory of a node: no rank overwrites what another
+ * has still to read, whichever rank is late. */
 #include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"
@@ -30,7 +30,7 @@ static float *shared(tr__comm *comm, int64_t count)
   return values;
 }
 
-/* A small number that says who wrote it, where and when. */
+/* A small number that tells the rank, element and round. */
 static float mark(int rank, int64_t i, int round)
 {
   return (float)((rank + 1) * 1000 + (i * 7 + round * 13) % 997);
@@ -67,7 +67,7 @@ static void allreduce(tr__comm *comm, void *values, int64_t count)
   ASSERT_OK(tr__comm_wait(comm, &request));
 }
 
-/* Up to a millisecond, often none. */
+/* Sleeps for up to a millisecond, often not at all. */
 static void dawdle(const tr__comm *comm, int64_t at)
 {
   const tr__random random = {.seed = test_seed(),
@@ -79,8 +79,8 @@ static void dawdle(const tr__comm *comm, int64_t at)
   }
 }
 
-/* Small, staged and shared operations in turn, on two arenas, each overwritten
- * as soon as its sums have been read. */
+/* Small, staged and shared transfers in turn. Each of two arenas is overwritten
+ * as soon as its sums are read. */
 static void test_ranks_that_dawdle_never_see_another_rounds_numbers(void)
 {
   enum { ROUNDS = 120, COUNT = 70001, FEW = 100 };
@@ -103,7 +103,7 @@ static void test_ranks_that_dawdle_never_see_another_rounds_numbers(void)
   comm->type->destroy(comm);
 }
 
-/* Any part of an arena, of any size and place. */
+/* A range of an arena, of any size and at any place, can be summed alone. */
 static void test_parts_of_an_arena_are_summed_alone(void)
 {
   enum { COUNT = 50000 };
@@ -123,7 +123,7 @@ static void test_parts_of_an_arena_are_summed_alone(void)
     for (int64_t i = first + count; i < COUNT; i++) {
       ASSERT(values[i] == mark(comm->rank, i, 0));
     }
-    /* Nobody fills it again before all have looked. */
+    /* No rank fills the arena again before all have checked it. */
     ASSERT_OK(comm->type->barrier(comm));
   }
   comm->type->free(comm, values);
@@ -158,7 +158,7 @@ static void test_more_memory_than_there_is_is_no_failure(void)
   comm->type->destroy(comm);
 }
 
-/* Where an arena ends another one may begin. */
+/* The address where an arena ends may be the beginning of another one. */
 static void test_an_arena_is_freed_by_its_own_address_only(void)
 {
   enum { COUNT = 4096 };
@@ -190,7 +190,7 @@ static void test_gradients_lie_in_shared_memory(void)
   tr_context_destroy(&ctx);
 }
 
-/* A name would stay where a rank ends before all have opened the memory. */
+/* A name would remain if a rank ended before all have opened the memory. */
 static void test_shared_memory_never_has_a_name(void)
 {
   int watch = inotify_init1(IN_NONBLOCK);

@@ -1,4 +1,5 @@
-/* Transfers with slices of the caller's, and with 16 bits on the wire. */
+/* Transfers with slices that the caller chooses, and with 16-bit numbers in
+ * messages. */
 #include "base/half_impl.h"
 #include "base/random_impl.h"
 #include "comm/algorithm_table_impl.h"
@@ -10,7 +11,7 @@
 
 enum { MOST_RANKS = 16 };
 
-/* Few numbers, some more than a stage holds, and odd ones. */
+/* Few elements, more than a stage holds, and odd counts. */
 static const int64_t counts[] = {1, 100, 2049, 70001, 600011};
 enum { NUM_COUNTS = sizeof counts / sizeof counts[0] };
 
@@ -30,7 +31,7 @@ static uint32_t draw(int64_t at, int what)
   return tr__random_u32(&random, at);
 }
 
-/* Cut at random places; some are empty. */
+/* Random slices; some are empty. */
 static void cut(const tr__comm *comm, int64_t count, tr__range *slices)
 {
   int64_t begin = 0;
@@ -47,7 +48,7 @@ static void cut(const tr__comm *comm, int64_t count, tr__range *slices)
 
 enum { NUM_NUMBERS = 5003 };
 
-/* In [-1, 1), one table per rank. */
+/* A random number in [-1, 1), from one table per rank. */
 static float number(int rank, int64_t i)
 {
   static float *tables[MOST_RANKS];
@@ -64,7 +65,7 @@ static float number(int rank, int64_t i)
   return tables[rank][i % NUM_NUMBERS];
 }
 
-/* A rank's numbers, each with its own sign and size. */
+/* This rank's numbers, of different signs and sizes. */
 static void fill(const tr__comm *comm, float *values, int64_t count)
 {
   for (int64_t i = 0; i < count; i++) {
@@ -72,7 +73,7 @@ static void fill(const tr__comm *comm, float *values, int64_t count)
   }
 }
 
-/* Sums of these are exact in any order. */
+/* Whole numbers: their sums are exact in any order. */
 static void fill_exact(const tr__comm *comm, float *values, int64_t count)
 {
   for (int64_t i = 0; i < count; i++) {
@@ -99,7 +100,8 @@ static void run(tr__comm *comm, const tr__transfer *transfer)
   ASSERT_OK(tr__comm_wait(comm, &request));
 }
 
-/* In memory of the communicator where it has any, and in the caller's. */
+/* A check that runs in the communicator's memory, where it has any, and in the
+ * caller's. */
 typedef void (*body)(tr__comm *comm, float *values, int64_t count);
 
 static void for_every_memory(tr__comm *comm, body fn)
@@ -135,7 +137,7 @@ static void for_every_algorithm(body fn)
   comm->type->destroy(comm);
 }
 
-/* Shared memory is no wire. */
+/* In shared memory no number is sent, so none is rounded to 16 bits. */
 static bool is_wired(const tr__comm *comm)
 {
   return comm->size > 1 && strcmp(tr__comm_algorithm_name(comm, 1), "shm") != 0;
@@ -174,8 +176,8 @@ static void test_slices_of_the_callers_are_scattered_and_gathered(void)
   for_every_algorithm(check_slices);
 }
 
-/* Every number of a sum is rounded once, and the sum once more: each by at most
- * 2^-8 of itself. */
+/* Each operand is rounded once, and the sum once more: each time by at most
+ * 2^-8 of its size. */
 static void check_wire(tr__comm *comm, float *values, int64_t count)
 {
   double unit = is_wired(comm) ? 0x1p-8 : 0x1p-22;
@@ -202,9 +204,9 @@ static void test_16_bits_on_the_wire_round_within_their_bound(void)
 
 static float *numbers_by_wire;
 
-/* Whatever the algorithm is called, numbers of 16 bits go directly from rank to
- * rank: the same bits, and on all of them. Over several nodes those that travel
- * are the sums of each. */
+/* 16-bit numbers always travel by direct exchange, whatever algorithm is set:
+ * all algorithms give the same bits on all ranks. Over several nodes the
+ * operands are the sums of the nodes. */
 static void check_same_bits(tr__comm *comm, float *values, int64_t count)
 {
   size_t bytes = (size_t)count * sizeof *values;

@@ -1,4 +1,4 @@
-/* Several communicators, contexts and models in one job, at once. */
+/* Several communicators, contexts and models in one job at the same time. */
 #include "base/random_impl.h"
 #include "comm/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
@@ -24,7 +24,7 @@ static run begin(MPI_Comm comm, int seed)
       comm, &(tr_context_opts){.threads = 1, .seed = (uint64_t)seed}, &r.ctx));
   ASSERT_OK(tr_model_create(r.ctx, &r.net));
   tr_node x = tr_input(r.net, (tr_shape){1, {INPUTS}});
-  /* Several slices of several lines. */
+  /* Several slices of several cache lines. */
   x = tr_relu(r.net, tr_linear(r.net, x, &(tr_linear_opts){.out = 300}));
   x = tr_linear(r.net, x, &(tr_linear_opts){.out = CLASSES});
   tr_cross_entropy(r.net, x);
@@ -88,8 +88,9 @@ static uint64_t trained_alone(MPI_Comm comm, int seed)
   return hash;
 }
 
-/* Two on all ranks, and one on each half, whose ranks are numbered backwards:
- * one's sums between another's backward and its sums. */
+/* Two models on all ranks, and one on each half of them, whose ranks are
+ * numbered backwards. One model's all-reduce comes between backward and
+ * all-reduce of another. */
 static void test_models_on_several_communicators_train_as_if_alone(void)
 {
   int rank;
@@ -134,7 +135,8 @@ expect_sums(const tr__comm *comm, const float *values, int64_t count, int round)
   }
 }
 
-/* Both are under way together; each rank looks at them in another order. */
+/* Two transfers are under way together, and each rank polls them in another
+ * order. */
 static void move_both(tr__comm *const comms[2],
                       float *const values[2],
                       int64_t count,

@@ -1,4 +1,5 @@
-/* Loaders on real ranks: every sample once, one order, failures agreed. */
+/* Loaders on several ranks: every sample once, in an order that does not depend
+ * on the ranks, and failures on which all agree. */
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 #include "data/loader_impl.h"
@@ -8,7 +9,8 @@
 #include <train/mpi.h>
 #include <unistd.h>
 
-/* The ranks 0..size-1 of the world, with arrays of the numbers 0, 1, 2... */
+/* A loader on ranks 0..size-1 of the world, over arrays of the numbers 0, 1,
+ * 2... */
 typedef struct job {
   MPI_Comm comm;
   tr_context *ctx;
@@ -19,7 +21,7 @@ typedef struct job {
   tr_loader *loader;
 } job;
 
-/* The same number on all ranks, low..high. */
+/* A random number in low..high, the same on all ranks. */
 static int64_t pick(int64_t number, int64_t low, int64_t high)
 {
   tr__random random = {.seed = test_seed(),
@@ -28,7 +30,7 @@ static int64_t pick(int64_t number, int64_t low, int64_t high)
                          tr__random_uniform(&random, number));
 }
 
-/* False on the ranks that are not part of it. */
+/* Returns false on ranks that are not in the job. */
 static bool open_job(job *j, int size, int64_t count, const tr_loader_opts *o)
 {
   memset(j, 0, sizeof *j);
@@ -67,7 +69,8 @@ static void close_job(job *j)
   MPI_Comm_free(&j->comm);
 }
 
-/* One global batch into order, from all ranks; its size, 0 at the end. */
+/* Writes the samples of the next global batch into order; returns its size, 0
+ * at the end. */
 static int64_t step(job *j, int64_t *order)
 {
   tr_batch batch;
@@ -141,7 +144,7 @@ static void test_every_sample_once_in_the_order_of_one_rank(void)
   }
 }
 
-/* Some steps on `before` ranks, the rest of the epoch on `after`. */
+/* Reads some steps on `before` ranks and the rest of the epoch on `after`. */
 static void resume_once(int64_t trial, int before, int after)
 {
   int64_t count = pick(trial * 8, world_size(), 200);
@@ -218,7 +221,7 @@ static void test_fewer_samples_than_ranks_are_refused(void)
   close_job(&j);
 }
 
-/* /train/x and /train/y, both of these four values. */
+/* Writes /train/x and /train/y, each with these four values. */
 static void write_hdf5(const char *path, const int32_t values[4])
 {
   const hsize_t dims[1] = {4};
@@ -238,7 +241,7 @@ static void write_hdf5(const char *path, const int32_t values[4])
   H5Fclose(file);
 }
 
-/* The last rank sees something else at its path than the others do. */
+/* The last rank finds something else at the path than the others. */
 static void test_a_file_that_one_rank_cannot_open_fails_on_all(void)
 {
   job j;
@@ -267,7 +270,8 @@ static void write_bytes(const char *path, const void *bytes, size_t count)
   ASSERT(fclose(file) == 0);
 }
 
-/* Ten images of one pixel with labels 0, 1, 2, 0..., one of them another. */
+/* Writes ten images of one pixel with labels 0, 1, 2, 0..., where label `other`
+ * is changed. */
 static void write_idx(const char *dir, int other)
 {
   char path[600];
@@ -283,7 +287,7 @@ static void write_idx(const char *dir, int other)
   write_bytes(path, labels, sizeof labels);
 }
 
-/* As many samples of the same shape and classes, but not the same. */
+/* The last rank's data differ in labels alone. */
 static void test_other_labels_on_one_rank_are_refused(void)
 {
   if (world_size() == 1) {

@@ -1,4 +1,4 @@
-/* Distributed arrays: each rank trains on samples of its own. */
+/* Distributed arrays: each rank trains on the samples that it holds. */
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 #include "mpi_test.h"
@@ -9,10 +9,10 @@
 
 enum { FEATURES = 3 };
 
-/* Sums over ranks are in another order than sums over one rank's samples. */
+/* The ranks' sums are added in another order than one rank adds all samples. */
 static const double rank_tolerance = 1e-12;
 
-/* A rank's samples: number i of all of them has the target i and x (i, ...). */
+/* This rank's samples: sample i of all ranks has target i and x (i, ...). */
 typedef struct job {
   tr_context *ctx;
   int64_t counts[4], total;
@@ -80,7 +80,7 @@ static void open_job(job *j, const int64_t *counts, const tr_loader_opts *opts)
   ASSERT_EQ(tr_loader_num_samples(j->loader), j->total);
 }
 
-/* A loader reads ahead from the arrays until it ends. */
+/* A loader reads the arrays until it is destroyed. */
 static void release_arrays(job *j)
 {
   tr_loader_destroy(&j->loader);
@@ -97,8 +97,8 @@ static void close_job(job *j)
   tr_context_destroy(&j->ctx);
 }
 
-/* The next global batch on all ranks: the sample numbers in its order, -1 where
- * a place is nobody's. Its size, 0 at the end. */
+/* Reads the next global batch on all ranks. order: its sample numbers, -1 where
+ * no rank has a sample. Returns its size, 0 at the end. */
 static int64_t next_batch(job *j, tr_batch *batch, int64_t *order)
 {
   int64_t more = tr_loader_next(j->loader, batch), all = more, any = more;
@@ -135,8 +135,8 @@ static void assert_each_once(const int64_t *order, int64_t count)
   free(seen);
 }
 
-/* One epoch: its order; each rank's part of what has come is what it holds of
- * all, to within a few samples. */
+/* Reads one epoch. After each batch the samples of a rank so far are in
+ * proportion to what it holds, to within a few samples. */
 static void run_epoch(job *j, int64_t *order)
 {
   int64_t done = 0, count, mine = 0, steps = 0;
@@ -197,7 +197,7 @@ static tr_node build(tr_context *ctx, tr_model **net, tr_optimizer **opt)
   return x;
 }
 
-/* One rank's step on the samples with these numbers. */
+/* One rank computes the gradients of the samples with these numbers. */
 static void step_alone(tr_model *net, const int64_t *order, int64_t count)
 {
   double *x = malloc((size_t)(count * FEATURES) * sizeof *x);
@@ -231,7 +231,8 @@ static void assert_same_gradients(tr_model *a, tr_model *b)
   }
 }
 
-/* Beside a model of each rank's own that gets all samples of every batch. */
+/* Compares with a model that each rank trains alone on all samples of every
+ * batch. */
 static void test_gradients_are_the_mean_over_the_global_batch(void)
 {
   job j;
@@ -267,7 +268,7 @@ static void test_gradients_are_the_mean_over_the_global_batch(void)
   free(order);
 }
 
-/* As evaluations and metrics see it: every sample once. */
+/* An evaluation sees every sample once. */
 static void test_evaluation_is_that_of_all_samples(void)
 {
   job j;
@@ -309,7 +310,8 @@ static void need_two_ranks(void)
   }
 }
 
-/* The last rank has another number in x, in targets, or one sample less. */
+/* The last rank differs in one number of x, in one target, or has one sample
+ * less. */
 static void test_other_arrays_are_refused_unless_distributed(void)
 {
   need_two_ranks();
@@ -388,7 +390,7 @@ static void test_shards_and_samples_of_nobody_are_refused(void)
   tr_context_destroy(&ctx);
 }
 
-/* A run that can be saved. */
+/* A run that the tests save. */
 typedef struct saved_job {
   job data;
   tr_model *net;
@@ -413,7 +415,8 @@ static void close_saved(saved_job *s)
 
 static const int64_t equal[] = {60, 60, 60, 60};
 
-/* As many samples, but the last rank has twelve of the first one's. */
+/* The same number of samples in all, but the last rank holds twelve of the
+ * first rank's. */
 static void open_moved(saved_job *s)
 {
   int64_t counts[] = {48, 60, 60, 60};
@@ -421,7 +424,8 @@ static void open_moved(saved_job *s)
   open_saved(s, counts);
 }
 
-/* Saves a run behind so many batches at most; how many samples are done. */
+/* Saves a run after at most so many batches; returns the number of samples
+ * read. */
 static int64_t save_job(const char *dir, int64_t batches)
 {
   saved_job s;
@@ -436,7 +440,7 @@ static int64_t save_job(const char *dir, int64_t batches)
   return done;
 }
 
-/* How many samples still come in the epoch. */
+/* The number of samples that are left in the epoch. */
 static int64_t count_rest(saved_job *s)
 {
   int64_t rest = 0;
@@ -477,7 +481,7 @@ static void test_other_counts_go_on_between_two_epochs(void)
   saved_job s;
   open_moved(&s);
   ASSERT_OK(tr_checkpoint_resume(s.data.ctx, dir, &s.run));
-  ASSERT_EQ(count_rest(&s), 0); /* the end of the epoch is announced */
+  ASSERT_EQ(count_rest(&s), 0); /* first the end of the epoch is announced */
   ASSERT_EQ(count_rest(&s), total);
   close_saved(&s);
 }

@@ -1,4 +1,5 @@
-/* Metrics on any number of ranks against plain formulas on the whole. */
+/* Metrics on any number of ranks, compared with plain formulas over all rows.
+ */
 #include "base/random_impl.h"
 #include "core/context_impl.h"
 #include "mpi_test.h"
@@ -16,7 +17,7 @@ static void open_context(tr_dtype dtype)
       MPI_COMM_WORLD, &(tr_context_opts){.threads = 1, .dtype = dtype}, &ctx));
 }
 
-/* Numbers of few sizes, so that some are equal. */
+/* Few different numbers, so that some are equal. */
 static double value(int64_t i, int stream)
 {
   const tr__random random = {.seed = test_seed(),
@@ -33,7 +34,7 @@ static int32_t target_of(int64_t row)
   return drawn == CLASSES ? IGNORED : (int32_t)drawn;
 }
 
-/* All rows, in whatever type. */
+/* Fills in rows in the context's type. */
 static void fill(void *out, int64_t count, int64_t first, int stream)
 {
   for (int64_t i = 0; i < count; i++) {
@@ -45,7 +46,7 @@ static void fill(void *out, int64_t count, int64_t first, int stream)
   }
 }
 
-/* The place of the target in the order of the logits. */
+/* The rank of the target's logit among the logits of a row, from 0. */
 static int64_t place_of(int64_t row, int64_t target)
 {
   int64_t place = 0;
@@ -82,7 +83,7 @@ static void add_plain(plain *p, int64_t row)
   p->loss += log(sum) - value(row * CLASSES + target, 1);
 }
 
-/* This rank's rows, in two parts. */
+/* Adds this rank's rows in two calls. */
 static void add_rows(tr_class_metrics *metrics)
 {
   int rank = tr_context_rank(ctx), size = tr_context_size(ctx);
@@ -170,7 +171,8 @@ static void test_a_bad_target_fails_on_all_ranks(void)
   tr_context_destroy(&ctx);
 }
 
-/* Far from 0, where a difference of sums of squares would keep few digits. */
+/* A mean far from 0: the difference of sums of squares would lose its digits.
+ */
 static const double offset = 1e6;
 
 static void check_errors(void)
@@ -214,7 +216,8 @@ static void test_errors_are_those_of_the_whole(void)
   tr_context_destroy(&ctx);
 }
 
-/* Per rank: a right row, and one whose logits hold a NaN at place `nan`. */
+/* Each rank adds a correct row and one whose logits hold a NaN at index `nan`.
+ */
 static void check_nan(int nan, int32_t target)
 {
   tr_class_metrics *metrics;
@@ -250,7 +253,7 @@ static void test_a_row_with_a_nan_is_wrong(void)
   tr_context_destroy(&ctx);
 }
 
-/* What weighs 0 may be anything; 2 counts as two. */
+/* A row of weight 0 may hold anything; a row of weight 2 counts twice. */
 static void test_weighted_rows_are_left_out_or_repeated(void)
 {
   tr_class_metrics *metrics;
@@ -290,8 +293,8 @@ static void test_weighted_errors_are_left_out_or_repeated(void)
   tr_context_destroy(&ctx);
 }
 
-/* Targets about 1e9 that alternate by one, in parts of `part`: the spread is
- * known, and a mean that is rounded must not enter it. */
+/* Targets near 1e9 that alternate by one, added `part` rows at a time: their
+ * variance is known, and the rounding of their mean must not enter it. */
 static void check_far(int64_t part)
 {
   enum { COUNT = 60000 };

@@ -1,5 +1,5 @@
-/* What is done to a model's values is the same on all ranks, or refused on
- * all. */
+/* Changes of a model's values have the same result on all ranks, or are refused
+ * on all ranks. */
 #include "layer_helper.h"
 #include "mpi_test.h"
 
@@ -7,7 +7,7 @@
 
 #include <mpi.h>
 
-/* x (4) -> fc (2) */
+/* The network x (4) -> fc (2). */
 static tr_model *make_net(tr_context **ctx)
 {
   tr_model *net;
@@ -43,7 +43,7 @@ static void test_ranks_that_freeze_differently_are_refused(void)
   end(&ctx, &net);
 }
 
-/* Nothing but an option of one layer differs, and no shape shows it. */
+/* The ranks differ in one option of one layer, which no shape shows. */
 static void test_ranks_with_other_options_are_refused_with_both_sides(void)
 {
   tr_context *ctx;
@@ -68,7 +68,8 @@ static void test_ranks_with_other_options_are_refused_with_both_sides(void)
   tr_context_destroy(&ctx);
 }
 
-/* One rank cannot build again: the others learn of it, and all stay. */
+/* One rank cannot build again: all ranks fail with its error, and none hangs.
+ */
 static void test_one_ranks_workspace_stops_a_second_build_on_all(void)
 {
   tr_context *ctx;
@@ -85,7 +86,7 @@ static void test_one_ranks_workspace_stops_a_second_build_on_all(void)
   end(&ctx, &net);
 }
 
-/* The same on all ranks, and as on one rank alone. */
+/* All ranks have the same values as a single rank. */
 static void test_initialisers_give_all_ranks_the_values_of_one(void)
 {
   tr_context *ctx, *alone;
@@ -107,7 +108,7 @@ static void test_initialisers_give_all_ranks_the_values_of_one(void)
     ASSERT_OK(tr_model_params_hash(both[i], &hashes[i]));
   }
   ASSERT(hashes[0] == hashes[1]);
-  /* One rank's mistake is everybody's. */
+  /* All ranks fail where one rank's option is wrong. */
   bool is_last = tr_context_rank(ctx) == tr_context_size(ctx) - 1;
   const tr_init_opts opts = {.kind = is_last ? "xaver_normal" : "ones"};
   ASSERT_FAILS(tr_model_init_param(net, "*", &opts), TR_EINVAL,

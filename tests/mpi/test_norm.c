@@ -1,5 +1,5 @@
-/* BatchNorm over ranks, and dropout: what P ranks compute is what one computes
- * from the same global batch. */
+/* BatchNorm over ranks, and dropout: several ranks compute the numbers that one
+ * rank computes from the same global batch. */
 #include "mpi_test.h"
 
 #include "model/model_impl.h"
@@ -9,7 +9,7 @@
 
 enum { STEPS = 12, CHANNELS = 5, PLACES = 6, CLASSES = 3, MOST_ROWS = 9 };
 
-/* Sums over ranks are in another order, in double precision. */
+/* The ranks' sums have another order, in double precision. */
 static const double tolerance = 1e-12;
 
 typedef struct outcome {
@@ -62,7 +62,7 @@ static void end(job *j)
   tr_context_destroy(&j->ctx);
 }
 
-/* This rank's part of a global batch. */
+/* Runs forward on this rank's rows of a global batch. */
 static void forward(job *j, int step, int64_t rows)
 {
   const int64_t row = CHANNELS * PLACES;
@@ -89,7 +89,7 @@ static void run(const job_opts *opts, outcome *out)
   job j = {.mean = opts->mean};
   start(&j, opts);
   for (int step = 0; step < STEPS; step++) {
-    /* Two micro-batches in one step of each four. */
+    /* Every fourth step has two micro-batches. */
     for (int part = 0; part < 1 + (step % 4 == 3); part++) {
       forward(&j, 2 * step + part, 1 + (5 * step + 3) % opts->most_rows);
       ASSERT_OK(tr_model_backward(j.net));
@@ -145,8 +145,8 @@ static void test_sync_batchnorm_works_on_ranks_without_samples(void)
   expect_numbers_of_one_rank((job_opts){.sync = 1, .most_rows = 3});
 }
 
-/* What is added to all inputs goes with the mean, but for the rounding of
- * inputs near 1e6, which the first layer multiplies. */
+/* The normalisation removes what is added to all inputs, except for the
+ * rounding of inputs near 1e6, which the first layer multiplies. */
 static void test_sync_batchnorm_keeps_small_deviations_from_large_means(void)
 {
   outcome small, large;
@@ -158,7 +158,7 @@ static void test_sync_batchnorm_keeps_small_deviations_from_large_means(void)
     ASSERT_NEAR(large.losses[i], small.losses[i], 1e-8);
   }
   for (int c = 0; c < CHANNELS; c++) {
-    /* The running variance begins at 1. */
+    /* The running variance begins at 1, so an absolute bound will do. */
     ASSERT_NEAR(large.var[c], small.var[c], 1e-8);
   }
 }
@@ -175,7 +175,8 @@ static void test_local_batchnorm_gives_all_ranks_rank_0s_buffers(void)
   run(&(job_opts){.comm = MPI_COMM_WORLD, .most_rows = MOST_ROWS}, &out);
   expect_same_on_all_ranks(out.hash);
   ASSERT(out.batches > 0 && out.batches <= STEPS + STEPS / 4);
-  /* Inputs have mean 1 and variance 4 / 3: not a sum over ranks. */
+  /* Inputs have mean 1 and variance 4 / 3; sums over ranks would lie outside
+   * the bounds. */
   for (int c = 0; c < CHANNELS; c++) {
     ASSERT(out.mean[c] > 0.3 && out.mean[c] < 1.3);
     ASSERT(out.var[c] > 0.7 && out.var[c] < 2);

@@ -1,5 +1,5 @@
-/* Backward and all-reduce at once: what is handed on when, the bits of the
- * explicit loop, and failures that all ranks see. */
+/* Overlap of backward and all-reduce: when buckets are released, the same bits
+ * as the explicit loop, and failures that all ranks see. */
 #include "comm/algorithm_table_impl.h"
 #include "comm/queue_impl.h"
 #include "mpi_test.h"
@@ -16,12 +16,12 @@
 
 enum { WIDTH = 600, LAYERS = 5, BATCH = 6, NUM_STEPS = 3, CLASSES = 10 };
 
-/* Which of the ways of a step. */
+/* The ways to do a step. */
 typedef struct way {
   const char *device, *algorithm;
   bool by_thread;  /* transfers move by a thread, else by polls */
-  bool is_loop;    /* the explicit loop instead */
-  bool is_twofold; /* two batches per step */
+  bool is_loop;    /* use the explicit loop */
+  bool is_twofold; /* two micro-batches per step */
 } way;
 
 typedef struct run {
@@ -32,7 +32,7 @@ typedef struct run {
 
 typedef void (*build_fn)(tr_model *net);
 
-/* Each layer's gradient is a bucket of its own: 1.4 MB. */
+/* The gradient of each layer is a bucket of its own, of 1.4 MB. */
 static void build_wide(tr_model *net)
 {
   tr_node x = tr_input(net, (tr_shape){1, {WIDTH}});
@@ -42,7 +42,7 @@ static void build_wide(tr_model *net)
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = CLASSES}));
 }
 
-/* All-reduces of its own in forward and in backward. */
+/* Layers that do all-reduces themselves in forward and in backward. */
 static void build_norm(tr_model *net)
 {
   tr_node x = tr_input(net, (tr_shape){1, {WIDTH}});
@@ -53,7 +53,7 @@ static void build_norm(tr_model *net)
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = CLASSES}));
 }
 
-/* The weight of the first and of the last of four layers is one. */
+/* The first and the last of four layers have a tied weight. */
 static void build_tied(tr_model *net)
 {
   tr_node x = tr_input(net, (tr_shape){1, {WIDTH}}), nodes[4];
@@ -86,7 +86,7 @@ static void end(run *r)
   tr_context_destroy(&r->ctx);
 }
 
-/* This rank's part of a global batch; x has room for all of it. */
+/* This rank's rows of a global batch; x has room for the whole batch. */
 static tr_batch batch_of(const run *r, int number, float *x, int32_t *y)
 {
   const tr__random random = {.seed = 5,
@@ -109,7 +109,7 @@ static tr_batch batch_of(const run *r, int number, float *x, int32_t *y)
                     .target_values = {1}};
 }
 
-/* What tr_trainer_step() does, or the explicit loop. */
+/* Does what tr_trainer_step() does, or the explicit loop. */
 static void train_step(run *r, const way *w, int number)
 {
   static float x[2][BATCH * WIDTH];
@@ -145,7 +145,7 @@ static uint64_t hash_after(const way *w, build_fn build)
   return hash;
 }
 
-/* "shm" where the ranks share memory, otherwise there is nothing to compare. */
+/* Do the ranks share memory? Otherwise there is no "shm" to compare. */
 static bool has_shm(void)
 {
   tr_context *ctx;
@@ -155,7 +155,7 @@ static bool has_shm(void)
   return has;
 }
 
-/* Where each trained parameter's own gradient is final. */
+/* The node after whose backward a parameter's gradient is final. */
 static int node_of(const tr_model *net, int param)
 {
   int first = net->num_nodes;
@@ -203,7 +203,7 @@ static void test_buckets_hold_what_is_final_in_order(void)
   }
 }
 
-/* More than a bucket may hold, in front of nothing else. */
+/* A single parameter that is larger than a bucket may be. */
 static void build_large(tr_model *net)
 {
   tr_node x = tr_input(net, (tr_shape){1, {WIDTH}});
@@ -229,7 +229,8 @@ static void check_early(const way *w)
     bool is_alone = tr_context_size(r.ctx) == 1;
     ASSERT_EQ(overlap->num_early, is_alone ? 0 : r.net->buckets.count - 1);
     ASSERT_EQ(overlap->num_released, is_alone ? 0 : r.net->buckets.count);
-    /* How many of them depends on when the others come; the first does not. */
+    /* How many have started depends on the other ranks, but the first always
+     * has. */
     ASSERT(is_alone || overlap->num_started > 0);
     started += is_alone ? 0 : r.net->buckets.count;
   }
@@ -288,7 +289,8 @@ static void test_overlap_over_messages_repeats_its_bits(void)
   }
 }
 
-/* Until the last of so many has begun, so that the ones before are done. */
+/* Waits until transfer number `count` has begun: the ones before are then done.
+ */
 static bool have_begun(tr__queue *queue, int64_t count, bool polls)
 {
   double begin = tr__now();
@@ -336,7 +338,7 @@ static void test_transfers_move_by_polls_or_a_thread_alone(void)
   }
 }
 
-/* A data set of which one rank cannot read its second part. */
+/* A data set of which one rank fails in its second read. */
 
 typedef struct parts {
   atomic_int reads;
@@ -408,7 +410,7 @@ static void test_a_failing_rank_is_seen_by_all_in_the_same_step(void)
   check_failure("strict", "auto");
 }
 
-/* A path of rank 0's, the same text on all ranks. */
+/* A path of rank 0, the same text on all ranks. */
 static const char *trace_path(void)
 {
   static char path[300];

@@ -1,5 +1,5 @@
-/* NaN and Inf on 1-4 ranks: what each policy does with them, going back to a
- * checkpoint above all. */
+/* NaN and Inf on 1-4 ranks: the effect of each policy, mainly of the roll-back
+ * to a checkpoint. */
 #include "mpi_test.h"
 #include "own_data.h"
 #include "shared_dir.h"
@@ -12,11 +12,11 @@
 #include <train/mpi.h>
 #include <train/train.h>
 
-/* 100 samples in their order, 20 at a time: step 3 is the first that reads
- * sample 45. */
+/* 100 samples in order, 20 per step: step 3 is the first that reads sample 45.
+ */
 enum { SAMPLES = 100, FEATURES = 16, CLASSES = 10, BATCH = 20, BAD = 45 };
 
-/* How often the bad sample is still read as NaN, on the rank that has it. */
+/* The bad sample, and how many more times the rank that reads it gets NaN. */
 typedef struct blobs {
   int64_t bad;
   atomic_int times;
@@ -67,7 +67,7 @@ static tr_dataset *open_blobs(tr_context *ctx, int64_t bad, int times)
 typedef struct job_opts {
   tr_nonfinite policy;
   int64_t bad; /* 0: BAD */
-  int times;   /* that the bad sample is one */
+  int times;   /* how often the bad sample is NaN */
   double lr;   /* 0: 0.1 */
   tr_rate_fn rate;
   tr_dtype dtype;
@@ -146,7 +146,8 @@ static void end(job *j)
   tr_context_destroy(&j->ctx);
 }
 
-/* Eight steps, saved after every second, unless opts says otherwise. */
+/* Trains for eight steps and saves after every second one, unless opts says
+ * otherwise. */
 static tr_trainer *make_trainer(const job *j, tr_trainer_opts opts)
 {
   tr_trainer *trainer;
@@ -188,7 +189,7 @@ static bool is_values(const tr__sealed_entry *entry)
          strncmp(entry->name, "/optim/", 7) == 0;
 }
 
-/* user is the number of files so far */
+/* user: the number of files checked so far. */
 static tr_status check_file(void *user, const char *dir, const char *name)
 {
   char path[700];
@@ -217,7 +218,7 @@ static tr_status check_file(void *user, const char *dir, const char *name)
   return TR_OK;
 }
 
-/* Every file of a directory, whether it is committed or not. */
+/* Checks every file of a directory, whether it is committed or not. */
 static void check_files(const char *dir)
 {
   int count = 0;
@@ -229,7 +230,7 @@ static void check_files(const char *dir)
   MPI_Barrier(MPI_COMM_WORLD);
 }
 
-/* The newest checkpoint that another process finds. */
+/* Checks the newest checkpoint that another process would find. */
 static void check_newest(const char *dir, int64_t step, double scale)
 {
   job j = begin(&(job_opts){.policy = TR_NONFINITE_ROLLBACK});
@@ -255,7 +256,7 @@ static void train(job *j, int steps)
   }
 }
 
-/* Two steps, then six at half the rate. */
+/* Trains two steps, then six at half the learning rate. */
 static uint64_t hash_by_hand(tr_dtype dtype)
 {
   job j = begin(&(job_opts){.dtype = dtype});
@@ -308,7 +309,8 @@ static void test_runs_that_roll_back_repeat_the_same_bits(void)
   ASSERT_EQ(hash_of_rolled_back(TR_F32, 3), hash);
 }
 
-/* A rate that single precision does not hold: the first update overflows. */
+/* Single precision cannot hold the learning rate: the first update overflows.
+ */
 static void test_there_is_a_checkpoint_of_step_0_to_go_back_to(void)
 {
   char dir[300];
@@ -347,8 +349,8 @@ static void test_the_limit_ends_all_ranks_and_keeps_the_checkpoint(void)
   check_newest(dir, 2, 1);
 }
 
-/* One roll-back to a checkpoint is the most: two are borne where a newer one
- * was saved between them. */
+/* max_rollbacks is 1 per checkpoint: two roll-backs pass where a newer
+ * checkpoint was saved between them. */
 static void test_a_newer_checkpoint_is_progress(void)
 {
   char dir[300];
@@ -361,7 +363,8 @@ static void test_a_newer_checkpoint_is_progress(void)
   ASSERT_OK(fit(&j, opts, &report));
   ASSERT_EQ(report.rollbacks, 1);
   atomic_store(&state->times, 1);
-  /* What was read ahead is read again. */
+  /* Discards what the loader has read ahead, so that it reads the sample again.
+   */
   tr__loader_state place = tr__loader_get_state(j.loader);
   ASSERT_OK(tr__loader_set_state(j.loader, &place));
   opts.steps = 12;
@@ -409,7 +412,7 @@ static void test_another_runs_checkpoint_is_not_gone_back_to(void)
                "has no checkpoint of this run");
   ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
   ASSERT_EQ(hash_of(&j), hash);
-  /* Now there is one: of the same step, but behind the bad sample. */
+  /* A checkpoint of the same step, but behind the bad sample. */
   ASSERT_OK(tr_checkpoint_save(j.ctx, dir, &j.run));
   while (tr_loader_next(j.loader, &batch)) {
     ASSERT_OK(tr_trainer_step(trainer, &batch));
@@ -426,7 +429,7 @@ static void test_another_runs_checkpoint_is_not_gone_back_to(void)
   check_files(dir);
 }
 
-/* The fourth update overflows, from finite gradients. */
+/* The fourth update overflows although its gradients are finite. */
 static double rate_with_a_peak(void *user, int64_t t)
 {
   (void)user;
@@ -502,7 +505,7 @@ static void test_the_log_shows_the_way_back(void)
   }
 }
 
-/* The loop of train/optim.h. */
+/* The loop that train/optim.h documents. */
 static void test_a_loop_of_ones_own_goes_back_by_two_calls(void)
 {
   char dir[300];

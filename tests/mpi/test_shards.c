@@ -1,4 +1,4 @@
-/* Reproducible mode: the same bits on this number of ranks as on one. Every
+/* Reproducible mode: the bits on this number of ranks are those on one. Every
  * rank trains once more alone, with the same virtual shards, and compares. */
 #include "comm/algorithm_table_impl.h"
 #include "mpi_test.h"
@@ -14,7 +14,7 @@
 
 enum { BATCH = 22, CLASSES = 5, LENGTH = 9, LETTERS = 11, TOKEN_ROWS = 22 * 9 };
 
-/* The networks take their rows from arrays of the whole global batch. */
+/* A network. It takes its rows from arrays of the whole global batch. */
 typedef struct net_type {
   const char *name;
   tr_shape shape; /* of a sample */
@@ -76,7 +76,7 @@ static void build_gpt(tr_model *net)
   tr_cross_entropy(net, tr_linear(net, x, &(tr_linear_opts){.out = LETTERS}));
 }
 
-/* Two layers read the embedding's weight too. */
+/* Two more layers are tied to the weight of the embedding. */
 static void build_tied(tr_model *net)
 {
   tr_node ids = tr_input_ids(net, (tr_shape){1, {LENGTH}});
@@ -92,7 +92,7 @@ static void build_tied(tr_model *net)
   tr_cross_entropy(net, head);
 }
 
-/* Two losses: the second one's targets are the samples. */
+/* Two losses: the targets of the second are the samples themselves. */
 static void build_two(tr_model *net)
 {
   tr_node x = tr_input(net, (tr_shape){1, {37}});
@@ -109,7 +109,8 @@ static const net_type two = {"two", {1, {37}}, false, 1, build_two};
 static const net_type gpt = {"gpt", {1, {LENGTH}}, true, LENGTH, build_gpt};
 static const net_type tied = {"tied", {1, {LENGTH}}, true, LENGTH, build_tied};
 
-/* Of the table, with a clipped norm; number: of its random options. */
+/* An optimizer of the table, with a clipped norm. number selects its random
+ * options. */
 static tr_optimizer *
 make_optimizer(tr_model *net, const tr__optimizer_type *type, int number)
 {
@@ -132,20 +133,20 @@ static const tr__optimizer_type *find_optimizer(const char *name)
   return table[i];
 }
 
-/* One training. */
+/* The options of one training. */
 typedef struct job_opts {
   const net_type *type;
   const tr__optimizer_type *optimizer;
   int number;
   int64_t shards;
-  int parts;     /* batches of a step */
-  bool overlaps; /* sums over ranks while backward of the last one goes on */
+  int parts;     /* micro-batches of a step */
+  bool overlaps; /* all-reduce during backward of the last micro-batch */
   const char *device;
   tr_dtype dtype;
-  const char *algorithm; /* NULL: what the size asks for */
+  const char *algorithm; /* NULL: chosen by size */
 } job_opts;
 
-/* A global batch, the same on all ranks. */
+/* The numbers of a global batch, the same on all ranks. */
 typedef struct samples {
   float x[BATCH * 126];
   int32_t ids[TOKEN_ROWS], y[TOKEN_ROWS];
@@ -188,13 +189,13 @@ static tr_batch part_of(const tr_context *ctx,
   return batch;
 }
 
-/* What two trainings are compared by. */
+/* Two trainings are equal where these are. */
 typedef struct outcome {
   uint64_t hash;
   double loss[12];
 } outcome;
 
-/* Steps with rows for all shards, for some, and for one. */
+/* Rows of a step: enough for all shards, for some, and for one. */
 static const int64_t rows_of_step[] = {BATCH, 19, 3, BATCH, 1, 8};
 enum { STEPS = 6 };
 
@@ -217,7 +218,7 @@ static void train(tr_context *ctx, const job_opts *opts, outcome *out)
         ASSERT_OK(tr_model_backward(net));
       }
     }
-    ASSERT_OK(tr_model_loss(net, &out->loss[2 * step])); /* by itself */
+    ASSERT_OK(tr_model_loss(net, &out->loss[2 * step])); /* before backward */
     if (opts->overlaps) {
       ASSERT_OK(tr__sync_backward(net));
     } else {
@@ -348,7 +349,7 @@ static void test_other_backends_and_precisions_have_the_same_bits(void)
   }
 }
 
-/* Does it keep the order of the tree over these ranks? */
+/* Does the algorithm keep the order of the tree over these ranks? */
 static bool takes(const char *algorithm, int64_t shards)
 {
   tr_context *ctx;

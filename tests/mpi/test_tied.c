@@ -1,5 +1,5 @@
-/* Tied weights on several ranks: the numbers of one, checkpoints that go on
- * with the same bits, and ranks that tie differently are refused. */
+/* Tied weights on several ranks: the numbers are those of one rank, resumed
+ * runs have the same bits, and ranks that tie differently are refused. */
 #include "base/random_impl.h"
 #include "mpi_test.h"
 #include "shared_dir.h"
@@ -10,7 +10,7 @@
 
 enum { CONTEXT = 6, TOKENS = 11, BATCH = 10, NUM_STEPS = 12 };
 
-/* Sums over ranks are in another order than sums over one rank's samples. */
+/* The ranks' sums are added in another order than one rank adds all samples. */
 static const double rank_tolerance = 1e-11;
 
 typedef struct run {
@@ -19,7 +19,8 @@ typedef struct run {
   tr_optimizer *opt;
 } run;
 
-/* tok (TOKENS, 8), one layer, and a head that has the weight of tok. */
+/* Embedding tok (TOKENS, 8), one layer, and a head tied to the weight of tok.
+ */
 static void add_layers(tr_model *net)
 {
   tr_node tok = tr_embedding(
@@ -58,7 +59,7 @@ static void end(run *r)
   tr_context_destroy(&r->ctx);
 }
 
-/* This rank's part of a step's global batch. */
+/* Trains on this rank's rows of a global batch. */
 static void train_step(run *r, int number)
 {
   const tr__random random = {.seed = 5,

@@ -1,5 +1,5 @@
-/* Training on several ranks: the same numbers as on one, and failures that all
- * ranks see in the same step. */
+/* Training on several ranks: the numbers are those of one rank, and all ranks
+ * see a failure in the same step. */
 #include "broken_device.h"
 #include "mpi_test.h"
 #include "own_data.h"
@@ -13,7 +13,7 @@
 
 enum { NUM_STEPS = 20 };
 
-/* Sums over ranks are in another order than sums over one rank's samples. */
+/* The ranks' sums are added in another order than one rank adds all samples. */
 static const double rank_tolerance = 1e-5;
 
 typedef struct job_opts {
@@ -21,7 +21,7 @@ typedef struct job_opts {
   int threads;
   int64_t batch;
   tr_dtype dtype;
-  int fails_at; /* this rank's read that fails; 0: none */
+  int fails_at; /* the number of the read that fails on this rank; 0: none */
   int64_t shards;
   const char *device;
   bool muon; /* instead of SGD */
@@ -35,8 +35,8 @@ typedef struct job {
   tr_optimizer *opt;
 } job;
 
-/* A data set of its own: 100 samples of 16 values, of which a rank cannot read
- * the n-th part. */
+/* A data set of 100 samples of 16 values, of which a rank fails in its read
+ * number fails_at. */
 
 typedef struct blobs {
   int fails_at;
@@ -148,7 +148,7 @@ static void train_steps(job *j, double *losses)
   }
 }
 
-/* Losses and the hash of a whole run. */
+/* Trains, and returns the hash of the parameters. losses: of all steps. */
 static uint64_t run(const job_opts *opts, bool has_blobs, double *losses)
 {
   job j;
@@ -179,7 +179,8 @@ static void test_losses_are_those_of_one_rank(void)
   expect_losses_of_one_rank((job_opts){.batch = 64}, false);
 }
 
-/* 100 samples in batches of 30: the last has 10, unequal parts everywhere. */
+/* 100 samples in batches of 30: the last batch has 10, and ranks have unequal
+ * numbers of rows. */
 static void test_uneven_batches_have_the_losses_of_one_rank(void)
 {
   expect_losses_of_one_rank((job_opts){.batch = 30}, true);
@@ -208,8 +209,8 @@ static void test_double_precision_parameters_are_those_of_one_rank(void)
   }
 }
 
-/* A sum that ends on the other side of the middle of two numbers is rounded
- * elsewhere, and training goes on from there. */
+/* A sum near the middle between two numbers may be rounded the other way, and
+ * training continues from there. */
 static void test_mixed_precision_losses_are_near_those_of_one_rank(void)
 {
   static const tr_dtype dtypes[] = {TR_BF16, TR_F16};
@@ -323,7 +324,7 @@ static void test_a_failed_read_ends_fit_on_all_ranks(void)
   tr_trainer *trainer = make_trainer(&j);
   expect_damage(tr_trainer_fit(trainer, NULL));
   ASSERT_EQ(tr_optimizer_num_steps(j.opt), 2);
-  /* Samples are lost in what is left, which is not saved. */
+  /* The failed step has lost samples, so the state is not saved. */
   const tr_checkpoint run = {
       .model = j.net, .optimizer = j.opt, .loader = j.loader};
   ASSERT_FAILS(tr_checkpoint_save(j.ctx, shared_dir(), &run), TR_ESTATE,
@@ -341,7 +342,7 @@ static void test_a_failed_read_ends_evaluation_on_all_ranks(void)
   start(&j, &opts, true);
   tr_trainer *trainer = make_trainer(&j);
   expect_damage(tr_trainer_evaluate(trainer, j.loader, &loss, &accuracy));
-  /* Nothing of it is left for a step on samples that can be read. */
+  /* The failure does not affect a step on samples that can be read. */
   tr_loader *loader;
   tr_batch batch;
   ASSERT_OK(
@@ -353,7 +354,7 @@ static void test_a_failed_read_ends_evaluation_on_all_ranks(void)
   end(&j);
 }
 
-/* Batches of 5 and 4 samples, where the model has room for 2 on each rank. */
+/* Batches of 5 and 4 samples; the model has room for 2 on each rank. */
 static void test_an_evaluation_begins_on_all_ranks_alike_after_a_failure(void)
 {
   if (world_size() != 2) {
@@ -439,7 +440,7 @@ static void test_a_failed_device_reaches_all_ranks_in_the_same_step(void)
   }
 }
 
-/* 12 samples (i, 1), to learn the target i + 2: exact weights exist. */
+/* 12 samples (i / 12, 1) with the target i / 12 + 2: exact weights exist. */
 static void test_a_regression_is_fitted_and_has_no_accuracy(void)
 {
   enum { COUNT = 12 };

@@ -1,5 +1,5 @@
-/* Training with gradients of 16 bits on the wire: near the run without, the
- * same on all ranks, and it learns as well. */
+/* Training with 16-bit gradients in messages: losses near those of full
+ * precision, the same bits on all ranks, and as good an accuracy. */
 #include "base/random_impl.h"
 #include "comm/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
@@ -90,7 +90,7 @@ static tr_report fit(run *r, int64_t epochs)
   return report;
 }
 
-/* The gradients of the first batch, and the sums in the tail. */
+/* The gradients of the first batch, and its loss from the sums in the tail. */
 static void first_gradients(run *r, float *head, double *loss)
 {
   tr_batch batch;
@@ -117,7 +117,8 @@ static void test_a_gradient_is_rounded_and_its_loss_is_not(void)
   for (int i = 0; i < COUNT; i++) {
     largest = fmaxf(largest, fabsf(expected[i]));
   }
-  /* Each rank's part is no larger than a few of the largest sums. */
+  /* The bound holds since the operand of each rank is at most a few times as
+   * large as the largest sum. */
   for (int i = 0; i < COUNT; i++) {
     ASSERT_NEAR(got[i], expected[i], 4 * 0x1p-8 * (double)largest);
     num_rounded += got[i] != expected[i];

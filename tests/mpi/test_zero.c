@@ -1,5 +1,5 @@
-/* Optimizer state spread over 1-4 ranks: the same numbers as with all of it on
- * every rank, to the bit. */
+/* ZeRO stage 1, optimizer state partitioned over 1-4 ranks: the same bits as
+ * with all state on every rank. */
 #include "shared_dir.h"
 #include "spread_helper.h"
 
@@ -97,7 +97,7 @@ static void test_so_do_sums_by_messages_and_with_16_bits(void)
   expect_the_same_bits(opts);
 }
 
-/* A tied weight's gradients are summed apart then. */
+/* With virtual shards the gradients of a tied weight are summed one by one. */
 static void check_shards(const tr__optimizer_type *type, int number)
 {
   run_opts opts = {.type = type,
@@ -139,7 +139,7 @@ static void test_batches_add_up_with_virtual_shards_too(void)
   end(&plain);
 }
 
-/* Each rank rests at other steps, just before it updates. */
+/* Makes each rank sleep in other steps, just before it updates. */
 static double dawdle(void *user, int64_t t)
 {
   (void)user;
@@ -170,8 +170,8 @@ static void test_ranks_that_dawdle_have_the_same_bits(void)
   ASSERT_EQ(hashes[1], hashes[0]);
 }
 
-/* What other ranks have updated comes after a rank has begun to update, though
- * they could write it earlier: until then it may evaluate. */
+/* Other ranks' parameters appear only after a rank has begun its update,
+ * although they could be written earlier: until then it may evaluate. */
 static void test_values_stay_until_a_rank_updates(void)
 {
   run r = begin_spread((run_opts){.comm = MPI_COMM_NULL, .width = 560});
@@ -251,7 +251,8 @@ static void test_steps_that_are_not_finite_are_skipped(void)
   ASSERT_OK(tr_optimizer_grad_norm(spread.opt, &norm, &skipped));
   ASSERT(expected > 0);
   ASSERT_EQ(skipped, expected);
-  /* BatchNorm has seen the bad sample, the parameters have not. */
+  /* The bad sample has changed the statistics of BatchNorm but not the
+   * parameters. */
   float a[CLASSES], b[CLASSES];
   ASSERT_OK(tr_model_get_param(plain.net, "head.bias", a));
   ASSERT_OK(tr_model_get_param(spread.net, "head.bias", b));
@@ -297,7 +298,8 @@ static size_t printed_state(const tr_model *net)
   return bytes;
 }
 
-/* 1/P, and what a cut may not divide. */
+/* A rank's state is 1/P of the whole, up to what the partition may not divide.
+ */
 static void check_bytes(const tr__optimizer_type *type, int number)
 {
   run_opts opts = {
@@ -339,7 +341,7 @@ static void test_a_rank_has_its_share_of_the_state(void)
 
 /* Checkpoints. */
 
-/* On the first ranks: go on from what is in dir; the hash there and later. */
+/* Resumes on the first ranks from dir. hashes: after the resume and later. */
 static void go_on(run_opts opts, const char *dir, uint64_t hashes[2])
 {
   run r = begin(opts);
@@ -392,7 +394,8 @@ static void test_any_number_of_ranks_resumes_with_or_without(void)
   save_and_resume((run_opts){.device = "strict", .freeze = "fc2.*"});
 }
 
-/* Every data set of a file, by its name, but the time when the run began. */
+/* Compares every data set of the two files except the time when the run began.
+ */
 static void expect_same_values(const char *dirs[2])
 {
   tr__sealed sealed[2];
@@ -446,7 +449,7 @@ static void test_a_state_that_is_not_finite_is_not_saved(void)
 {
   run r = begin_spread((run_opts){.comm = MPI_COMM_NULL});
   train(&r, 1);
-  /* In the last rank's share. */
+  /* An element of the last rank's slice. */
   if (r.ctx->comm->rank == r.ctx->comm->size - 1) {
     float *slot = r.opt->slots[1];
     slot[0] = INFINITY;
@@ -495,7 +498,7 @@ static void test_averages_are_the_same(void)
   ASSERT_EQ(hashes[1], hashes[0]);
 }
 
-/* What is refused. */
+/* Calls that are refused. */
 
 static void test_gradients_that_are_spread_are_not_read(void)
 {
@@ -557,7 +560,7 @@ static void test_ranks_that_do_not_all_want_it_are_refused(void)
   end(&r);
 }
 
-/* A workspace reads the values where they are. */
+/* A workspace reads the values, so they stay where they are. */
 static void test_values_stay_where_a_workspace_reads_them(void)
 {
   const run_opts opts = {.comm = MPI_COMM_NULL};
@@ -576,7 +579,7 @@ static void test_values_stay_where_a_workspace_reads_them(void)
   end(&plain);
 }
 
-/* A model that is built again begins with values of its own. */
+/* A model that is built again has new values. */
 static void test_a_model_is_built_again(void)
 {
   run r = begin_spread((run_opts){.comm = MPI_COMM_NULL});

@@ -1,6 +1,6 @@
-/* Are the collectives right? Every algorithm of the table on simulated ranks;
- * see simulated.h. One line per algorithm: "result NAME", then "ok", "skip WHY"
- * or "failed WHAT". */
+/* Correctness of the collectives: every algorithm of the table on simulated
+ * ranks, see simulated.h. Prints one line per algorithm: "result NAME", then
+ * "ok", "skip WHY" or "failed WHAT". */
 #include "comm/algorithm_table_impl.h"
 #include "simulated.h"
 
@@ -16,29 +16,28 @@ typedef struct trial {
   tr__collective kind;
   tr_dtype dtype;
   int64_t count;
-  bool is_cut; /* sums follow the fixed tree, of numbers that get rounded */
+  bool is_cut; /* virtual shards: sums are rounded, by the fixed tree */
 } trial;
 
 static const char *const kind_names[] = {"all-reduce", "reduce-scatter",
                                          "all-gather"};
-/* The first two for any number of ranks; more for few, whose messages are few.
- */
+/* Many ranks try only the first two: their messages are many. */
 static const int64_t counts[] = {9973, 1, 0, 5, 257, 65537};
 enum {
   NUM_COUNTS = sizeof counts / sizeof counts[0],
-  LONG_WAIT = 4, /* of these, with few ranks */
+  LONG_WAIT = 4, /* index of a count; the last of few ranks comes late there */
   FEW_RANKS = 16,
   SEGMENTS = 40
 };
 
-/* The ranks share this process' memory: the first to come works out what all
- * of them must have. */
+/* The ranks share this process's memory: the first one to check computes the
+ * expected values for all. */
 static struct {
-  double *values; /* of `of` */
+  double *values; /* of the trial `of` */
   trial of;
   bool is_known;
   int64_t num_checked, num_wrong; /* elements */
-  int num_trials, num_refused;    /* that the algorithm does not do */
+  int num_trials, num_refused;    /* refused: not supported by the algorithm */
 } expected;
 
 static uint64_t mixed(uint64_t rank, uint64_t i)
@@ -49,7 +48,8 @@ static uint64_t mixed(uint64_t rank, uint64_t i)
   return x ^ (x >> 31);
 }
 
-/* Whole numbers, whose sums are exact in any order; with a cut any numbers. */
+/* Without virtual shards whole numbers, whose sums are exact in any order; with
+ * virtual shards any numbers. */
 static double value_of(const trial *t, int rank, int64_t i)
 {
   uint64_t bits = mixed((uint64_t)rank, (uint64_t)i);
@@ -59,7 +59,8 @@ static double value_of(const trial *t, int rank, int64_t i)
   return t->dtype == TR_F32 ? (double)(float)value : value;
 }
 
-/* Some ranks hold two shards and the others one, so that 2^k are cut. */
+/* The least power of two of shards, at least one for each rank: the first ranks
+ * hold two, the others one. */
 static void make_shards(int size, int64_t *first, tr__shard_map *out)
 {
   int64_t total = 1;
@@ -73,8 +74,8 @@ static void make_shards(int size, int64_t *first, tr__shard_map *out)
   *out = (tr__shard_map){.total = total, .first = first};
 }
 
-/* node(lo, hi) of backend/tree_impl.h by its definition, over the shards of the
- * ranks begin..end-1. */
+/* The sum of element i over the shards of ranks[0]..ranks[1]-1, by the
+ * definition of node(lo, hi) in backend/tree_impl.h. */
 static double
 tree_sum(const tr__comm *comm, const trial *t, const int ranks[2], int64_t i)
 {
@@ -144,7 +145,7 @@ static double get(const void *values, tr_dtype dtype, int64_t i)
                          : (double)((const float *)values)[i];
 }
 
-/* The elements that this rank's result is about. */
+/* The elements of this rank's slice. */
 static void own_range(const tr__comm *comm, const trial *t, int64_t out[2])
 {
   out[0] = tr__comm_slice(comm, t->count, t->dtype, comm->rank);
@@ -182,13 +183,13 @@ static void check(const tr__comm *comm, const trial *t, const void *values)
   }
 }
 
-/* Ranks come at different times. */
+/* Ranks begin the transfer at different times. */
 static void be_late(const tr__comm *comm, const trial *t)
 {
   uint64_t late = mixed((uint64_t)comm->rank, (uint64_t)t->count + 77) % 40;
   bool is_last = comm->rank == comm->size - 1;
   if (t->count == counts[LONG_WAIT] && comm->size <= FEW_RANKS && is_last) {
-    late += 25000; /* so that the others look whom they wait for */
+    late += 25000; /* so that the other ranks' look runs */
   }
   smpi_usleep((useconds_t)late);
 }
@@ -225,8 +226,8 @@ done:
   return status;
 }
 
-/* Sums in any order, or by the fixed tree, of both types. With many ranks only
- * the first and the last of these four. */
+/* Sums in any order or by the fixed tree, in both types. With many ranks only
+ * the first and the last of these four ways. */
 static tr_status run_ways(tr__comm *comm, trial t, const tr__shard_map *shards)
 {
   bool is_foreign = comm->algorithm == TR__ALGORITHM_MPI;
@@ -235,7 +236,7 @@ static tr_status run_ways(tr__comm *comm, trial t, const tr__shard_map *shards)
     t.is_cut = way & 1;
     t.dtype = (t.count + way / 2) % 2 ? TR_F64 : TR_F32;
     comm->shards = t.is_cut ? *shards : (tr__shard_map){.total = 0};
-    /* Once in many segments. */
+    /* Once with so few elements per call that many are needed. */
     comm->tr__int_limit =
         way == 3 && !is_foreign ? 1 + t.count / SEGMENTS : INT_MAX;
     TR_TRY(run_trial(comm, &t));
@@ -294,7 +295,8 @@ run_algorithm(tr__comm *comm, const char *name, const tr__shard_map *shards)
   return status;
 }
 
-/* only - one algorithm; NULL: all. "auto" is one of the others. */
+/* only: the algorithm to test; NULL: all except "auto", which chooses one of
+ * the others. */
 static tr_status run_all(tr__comm *comm, const char *only)
 {
   tr_status status = TR_OK;
@@ -328,7 +330,7 @@ int main(int argc, char **argv)
     printf("# no communicator: %s\n", tr_error_message());
     return 1;
   }
-  comm->spin_s = -1; /* a poll takes no time here, so there is no spinning */
+  comm->spin_s = -1; /* polls take no simulated time */
   tr_status status = run_all(comm, argc > 1 ? argv[1] : NULL);
   comm->type->destroy(comm);
   tr__mpi_finalize();

@@ -1,11 +1,13 @@
-/* How long a collective takes on a simulated platform; see simulated.h.
+/* Predicts how long a collective takes, on a simulated platform; see
+ * simulated.h.
  *
  * usage: predict --algorithm NAME --bytes A,B,C [--add BYTES_PER_S]
  *
- * One JSON line per size: from the moment at which all ranks begin to that at
- * which the last one ends. All ranks work in the same memory, so that large
- * vectors fit; the numbers in it are worthless. --add is how fast a rank adds
- * what it gets; without it adding is free. */
+ * Prints one JSON line per size, with the time from the moment at which all
+ * ranks begin to the one at which the last rank ends. All ranks work in the
+ * same memory, so that large vectors fit; the numbers in it are worthless.
+ * --add is the speed at which a rank adds what it receives; without it adding
+ * takes no time. */
 #include "comm/algorithm_table_impl.h"
 #include "simulated.h"
 
@@ -18,7 +20,7 @@
 
 enum { MAX_SIZES = 64 };
 
-/* One of all ranks, which live in one process. */
+/* For all ranks, which live in one process. */
 static struct {
   void *memory;
   double begin, end; /* simulated seconds */
@@ -75,7 +77,7 @@ static tr_status share_memory(const options *opts)
   return TR_OK;
 }
 
-/* All begin at the same simulated time, later than all have left a barrier. */
+/* All ranks begin at the same simulated time, after all have left a barrier. */
 static void begin_together(void)
 {
   double now = MPI_Wtime();
@@ -89,7 +91,8 @@ static void begin_together(void)
   smpi_nanosleep(&time, NULL);
 }
 
-/* As gradients lie: in the communicator's memory, if it has any. */
+/* Times one all-reduce in memory of the communicator, if it has any, as for
+ * gradients. */
 static tr_status predict(tr__comm *comm, int64_t bytes)
 {
   tr__request *request;
@@ -141,7 +144,7 @@ int main(int argc, char **argv)
     return 2;
   }
   sim_set_add(opts.add);
-  comm->spin_s = -1; /* a poll takes no time here, so there is no spinning */
+  comm->spin_s = -1; /* polls take no simulated time */
   tr_status status = predict_all(comm, &opts);
   if (status != TR_OK && comm->rank == 0) {
     fprintf(stderr, "%s\n", tr_error_message());

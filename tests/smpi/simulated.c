@@ -1,4 +1,5 @@
-/* Requests that a simulated rank can sleep on; see simulated.h. */
+/* MPI requests on which a simulated rank can sleep, and costs of sums and
+ * memory; see simulated.h. */
 #define SIMULATED_OWN
 #include "simulated.h"
 
@@ -11,20 +12,20 @@
 
 enum { MAX_RANKS = 4096, FOLD_BYTES = 2 << 20 };
 
-/* The handle that the library gets is one of these. */
+/* The library's MPI_Request points to one of these. */
 typedef struct request {
   MPI_Request real;
   MPI_Status status;
   bool is_done;
-  int place; /* among the waiting, from 1 on; 0: not there */
+  int place; /* index + 1 in waiting; 0: not in it */
 } request;
 
 typedef struct rank_state {
   request **waiting; /* tested, and not done */
-  MPI_Request *real; /* the same, while they are waited for */
+  MPI_Request *real; /* their handles, for MPI_Waitany */
   int num_waiting, max_waiting;
-  bool has_moved; /* something has come since the last yield */
-  int num_idle;   /* yields in a row with nothing to wait for */
+  bool has_moved; /* a request has finished since the last yield */
+  int num_idle;   /* yields in a row without a request to wait for */
 } rank_state;
 
 /* All ranks live in this process, on one thread. */
@@ -124,9 +125,9 @@ static void release(rank_state *state, MPI_Request *handle, MPI_Status *status)
   state->has_moved = true;
 }
 
-/* Asks nothing: whoever polls yields before it asks again, and finds then what
- * has come. MPI_Test would leave SimGrid's list of each rank's messages to
- * grow: only a wait takes one off it. */
+/* Does not call MPI: a rank that polls yields before it tests again, and
+ * sim_yield() marks the requests that are done. MPI_Test would let SimGrid's
+ * list of each rank's messages grow: only a wait removes a message from it. */
 int sim_testall(int count,
                 MPI_Request handles[],
                 int *flag,
@@ -158,7 +159,7 @@ int sim_test(MPI_Request *handle, int *flag, MPI_Status *status)
   return sim_testall(1, handle, flag, status);
 }
 
-/* Only looks: nothing is moved along, released or waited for. */
+/* Reads the state only: does not move, release or wait for the request. */
 int sim_get_status(MPI_Request handle, int *flag, MPI_Status *status)
 {
   const request *r = (const request *)(const void *)handle;
@@ -169,8 +170,8 @@ int sim_get_status(MPI_Request handle, int *flag, MPI_Status *status)
   return MPI_SUCCESS;
 }
 
-/* What another rank of the node does to shared memory wakes nobody: look again
- * after a while, at first at once. */
+/* Changes to shared memory by other ranks of the node wake no rank: it naps and
+ * looks again. The first naps take no time. */
 static void idle(rank_state *state)
 {
   static const useconds_t naps[] = {0, 0, 1, 2, 4};
@@ -183,7 +184,7 @@ int sim_yield(void)
 {
   rank_state *state = mine();
   int count = state->num_waiting, which = MPI_UNDEFINED;
-  if (state->has_moved) { /* there may be more to do now */
+  if (state->has_moved) { /* the rank may have more to do */
     state->has_moved = false;
     return 0;
   }
@@ -217,7 +218,7 @@ void sim_set_add(double bytes_per_s)
   add_bytes_per_s = bytes_per_s;
 }
 
-/* The linker sends the calls of the library here (--wrap). */
+/* The linker redirects calls of the library to these functions (--wrap). */
 void __real_tr__mpi_add(tr_dtype dtype,
                         void *dst,
                         const void *src,
@@ -247,7 +248,7 @@ void __wrap_tr__mpi_add(tr_dtype dtype,
   }
 }
 
-/* The folded block is never released: the next call may want it. */
+/* The block is never released, since the next call may use it. */
 static char *folded_block(size_t bytes)
 {
   static char *block;

@@ -1,10 +1,11 @@
-/* Included before every source that runs in a simulation (gcc -include).
+/* Redirects MPI requests and yields to the simulation: gcc includes this file
+ * before every source that runs there (-include).
  *
  * Ranks are coroutines of one process, and simulated time stands still while
- * one of them computes. Whoever polls has to let the others go on: a rank that
- * yields sleeps until one of the messages that it has asked for in vain is
- * there. So a poll costs nothing, and the times are those of a rank that
- * notices at once. */
+ * one of them computes. A rank that polls has to let the others continue: when
+ * it yields, it sleeps until one of the messages that it has tested in vain has
+ * come. So a poll costs no time, and the times are those of a rank that notices
+ * a message at once. */
 #ifndef SIMULATED_H
 #define SIMULATED_H
 
@@ -36,16 +37,16 @@ int sim_testall(int count,
 int sim_get_status(MPI_Request handle, int *flag, MPI_Status *status);
 int sim_yield(void);
 
-/* sim_fold - large memory of a node becomes one block for all ranks of all
- * nodes: for times alone, the numbers in it are worthless. */
+/* sim_fold - make large memory of a node one block for all ranks of all nodes.
+ * For timings only: the numbers in it are worthless. */
 void sim_fold(void);
 
-/* sim_set_add - what it costs a rank to add bytes to bytes. */
+/* sim_set_add - the speed at which a rank adds bytes to bytes. */
 void sim_set_add(double bytes_per_s);
 
 #ifndef SIMULATED_OWN
-/* Every call that makes or takes a request. The library waits at once for what
- * a collective of MPI's does. */
+/* Replaces every call that makes or takes a request. Nonblocking collectives of
+ * MPI become blocking ones here: the library waits for them at once anyway. */
 #define MPI_Ibarrier(comm, out) (*(out) = MPI_REQUEST_NULL, MPI_Barrier(comm))
 #define MPI_Ibcast(buf, count, type, root, comm, out)                          \
   (*(out) = MPI_REQUEST_NULL, MPI_Bcast(buf, count, type, root, comm))
@@ -63,7 +64,7 @@ void sim_set_add(double bytes_per_s);
 #undef nanosleep
 #define nanosleep(time, rest) sim_yield()
 #undef syscall
-#define syscall(...) sim_yield() /* a futex; its waits have a limit */
+#define syscall(...) sim_yield() /* a futex; its waits have a time limit */
 #endif
 
 #endif
