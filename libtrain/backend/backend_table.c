@@ -1,4 +1,4 @@
-/* Which backends there are. */
+/* The table of all backends: cpu, reference and strict. */
 #include "backend/backend_table_impl.h"
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"

@@ -1,3 +1,5 @@
+/* Host memory as the memory of a backend. Transfers are copies that are
+ * complete when the call returns. */
 #include "backend/host_memory_impl.h"
 
 #include <stdlib.h>
@@ -10,8 +12,8 @@ tr_status tr__host_alloc(tr__backend *backend, size_t bytes, void **out)
 {
   (void)backend;
   *out = NULL;
-  /* Arenas are walked from end to end every step: 2 MiB pages spare most of
-   * the address translations. */
+  /* Every step reads arenas from end to end: 2 MiB pages avoid most TLB misses.
+   */
   size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
   void *data = NULL;
   TR_CHECK(bytes <= PTRDIFF_MAX - HUGE_PAGE, TR_ENOMEM,
@@ -21,7 +23,8 @@ tr_status tr__host_alloc(tr__backend *backend, size_t bytes, void **out)
            "cannot allocate %zu bytes of host memory", bytes);
 #ifdef MADV_HUGEPAGE
   if (alignment == HUGE_PAGE) {
-    madvise(data, padded, MADV_HUGEPAGE); /* a wish; refusal does no harm */
+    madvise(data, padded, MADV_HUGEPAGE); /* only a hint: failure does no
+                                             harm */
   }
 #endif
   memset(data, 0, padded);

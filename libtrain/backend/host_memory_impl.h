@@ -1,4 +1,6 @@
-/* Memory and transfers of the backends that compute on the host at once. */
+/* Memory and transfers of backends whose ops run on the host and are complete
+ * when the call returns. The functions fill slots of tr__backend_type
+ * (core/backend_impl.h). */
 #ifndef TR_HOST_MEMORY_IMPL_H
 #define TR_HOST_MEMORY_IMPL_H
 

@@ -1,3 +1,5 @@
+/* One row per op: the size of its arguments, the tensors that they begin with,
+ * and which of these may be 16-bit (op_tensors_impl.h). */
 #include "backend/op_tensors_impl.h"
 #include "base/half_impl.h"
 
@@ -8,14 +10,15 @@
       #op,   sizeof(tr__##op##_args), 1 + PLACE(op, last), scratch, halves,    \
       writes}
 
-/* last: the last leading tensor; then those that may have 16 bits. */
+/* `last` is the last of the leading tensors, `halves` the set of those that may
+ * be 16-bit. If tensor 0 is in `halves`, the op writes it. */
 #define PLAIN(op, last, halves) ROW(op, last, -1, halves, ((halves)&1) != 0)
 #define WITH_WORKSPACE(op, halves)                                             \
   ROW(op, workspace, PLACE(op, workspace), halves, ((halves)&1) != 0)
-/* Sums whose first tensor is read. */
+/* A reduction whose tensor 0 is an input: the op writes no 16-bit tensor. */
 #define SUMS(op, halves) ROW(op, workspace, PLACE(op, workspace), halves, false)
 
-/* The first tensors of an op. */
+/* Sets of the first one, two or three tensors of an op. */
 enum { ONE = 1, TWO = 3, THREE = 7 };
 #define BIT(op, member) (1u << PLACE(op, member))
 

@@ -1,6 +1,6 @@
-/* What is known of every op's arguments without knowing the op: how many bytes
- * they have and which tensors they begin with. For backends that queue or
- * stage ops. */
+/* Describes the arguments of every op: the size of the struct and the tensors
+ * that it begins with. With this table backends queue, stage or split any op
+ * without code of its own. */
 #ifndef TR_OP_TENSORS_IMPL_H
 #define TR_OP_TENSORS_IMPL_H
 
@@ -9,15 +9,15 @@
 typedef struct tr__op_info {
   const char *name;
   size_t bytes;     /* of the argument struct */
-  int num_tensors;  /* the struct begins with so many tensors */
-  int workspace;    /* which of them is scratch memory, or -1 */
-  unsigned halves;  /* bit i: tensor i may be of 16 bits, the others never */
-  bool writes_half; /* of these, the op writes tensor 0, and no other */
+  int num_tensors;  /* that the struct begins with */
+  int workspace;    /* index of the scratch tensor, or -1 */
+  unsigned halves;  /* bit i: tensor i may be 16-bit; all others never are */
+  bool writes_half; /* the op writes tensor 0 and no other 16-bit one */
 } tr__op_info;
 
 #define TR__MAX_OPERANDS 8
 
-/* Room for the arguments of any op; the tensors that they begin with. */
+/* Room for the arguments of any op; `tensors` are those at their beginning. */
 typedef union tr__any_args {
   tr__tensor tensors[TR__MAX_OPERANDS];
 #define TR__MEMBER(op) tr__##op##_args op;
@@ -27,7 +27,7 @@ typedef union tr__any_args {
 
 const tr__op_info *tr__op_info_of(tr__op op);
 
-/* tr__op_has_16bit - is an operand of this call of 16 bits? */
+/* tr__op_has_16bit - true if an operand of this call is 16-bit. */
 bool tr__op_has_16bit(tr__op op, const void *args);
 
 #endif

@@ -1,3 +1,4 @@
+/* Sums over samples in the order of the fixed binary tree (tree_impl.h). */
 #include "backend/tree_impl.h"
 
 #include <string.h>
@@ -16,8 +17,8 @@ static int depth(int64_t total)
 
 size_t tr__tree_bytes(const tr__shards *shards, size_t bytes)
 {
-  /* One sum per level below the root, and one for the root's own where it is
-   * added to what the output held. */
+  /* One sum per level below the root, and one for the root itself, which an
+   * accumulating call adds to the output at the end. */
   return shards->total == 1
              ? 0
              : ((size_t)depth(shards->total) + 1) * tr__align(bytes, ALIGNMENT);
@@ -35,7 +36,7 @@ static bool leaf(const tr__tree *tree, int64_t shard, char *sum)
   return true;
 }
 
-/* Is there a sum, that is: any row below this node? */
+/* Returns false if no row lies below this node; `sum` is then not set. */
 static bool
 node(const tr__tree *tree, int64_t lo, int64_t hi, char *sum, char *spare)
 {
@@ -80,7 +81,8 @@ void tr__tree_sum(const tr__tree *tree,
   }
 }
 
-/* The steps of one node; those of its children, one after the other. */
+/* Write the steps of one node and return their number. The last step of the
+ * right child also adds the sum of the left child. */
 static int64_t
 list(const tr__shards *shards, int64_t lo, int64_t hi, tr__tree_step *steps)
 {

@@ -1,15 +1,15 @@
-/* Numbers brought into a range, so that what follows cannot overflow. By their
- * bits: a choice between floats is one that a compiler may move behind the
- * computation, whose vectors then hold lanes that overflow although nobody
- * takes them, and a host that traps overflows dies of those. */
+/* Clamps numbers to a range, so that computations with them cannot overflow.
+ * The clamp works on the bits, because a compiler may move a choice between
+ * floats behind the computation: then unused lanes of its vectors overflow, and
+ * a host that traps floating-point overflow ends the process. */
 #ifndef TR_WITHIN_IMPL_H
 #define TR_WITHIN_IMPL_H
 
 #include <stdint.h>
 #include <string.h>
 
-/* tr__within_f32, tr__within_f64 - x, but at most `far` from 0; a NaN stays
- * one. */
+/* tr__within_f32, tr__within_f64 - x clamped to -far..far; a NaN stays a NaN.
+ */
 static inline float tr__within_f32(float x, float far)
 {
   const uint32_t infinite = 0x7f800000, quiet = 0x7fc00000;

@@ -1,4 +1,5 @@
-/* What OpenBLAS has of the process: its number of threads and its buffers. */
+/* OpenBLAS state that belongs to the whole process: its number of threads and
+ * its buffers. */
 #include "backend/cpu/cpu_impl.h"
 
 #include <cblas.h>
@@ -8,24 +9,25 @@
 #include <sys/resource.h>
 #include <time.h>
 
-/* A call takes a buffer of this size, and where none can be mapped it tries for
- * ever (OpenBLAS 0.3, driver/others/memory.c: BUFFER_SIZE, alloc_mmap). */
+/* Each OpenBLAS call takes a buffer of this size and, if it cannot map one,
+ * tries for ever (OpenBLAS 0.3, driver/others/memory.c: BUFFER_SIZE,
+ * alloc_mmap). */
 #define BUFFER_BYTES (((size_t)128 << 20) + 4096)
 
-/* OpenBLAS has room for at least 50 buffers. */
+/* OpenBLAS has slots for at least 50 buffers. */
 enum { MOST_BUFFERS = 48 };
 
-/* OpenBLAS' own; not in every BLAS. */
+/* Internal functions of OpenBLAS; weak, because not every BLAS has them. */
 void *blas_memory_alloc(int position) __attribute__((weak));
 void blas_memory_free(void *buffer) __attribute__((weak));
 
-/* The number of threads is the process', so the contexts share what is known
- * of it. */
+/* OpenBLAS has one number of threads per process, so all contexts use these
+ * variables. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int num_users;
 static int threads_before;
 
-/* How many of so many buffers can be mapped at once. */
+/* Returns how many of `count` buffers can be mapped at the same time. */
 static int count_free(int count)
 {
   void *buffers[2 * MOST_BUFFERS];
@@ -48,9 +50,9 @@ static bool is_limited(void)
   return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
 }
 
-/* OpenBLAS' own threads take a buffer each when they begin, as soon as the
- * library is loaded, which may be now: one of ours, if it comes late. Where
- * memory is scarce they get the time to do so; what is left is for us. */
+/* OpenBLAS' own threads start when the library is loaded, perhaps just now, and
+ * each takes a buffer; a late one would take one of ours. If memory is scarce,
+ * give them 0.2 s to take theirs, then check that enough is left for us. */
 static tr_status check_memory(int count, int own_threads)
 {
   int all = count + own_threads;
@@ -70,8 +72,8 @@ static int at_most(int count)
   return count < MOST_BUFFERS ? count : MOST_BUFFERS;
 }
 
-/* Taken now, so that nothing else can take their place before they are used.
- * OpenBLAS keeps them for its next calls. */
+/* Allocate the buffers now, so that nothing else takes their memory before the
+ * first product. OpenBLAS keeps freed buffers for its next calls. */
 static tr_status take_buffers(int count)
 {
   void *buffers[MOST_BUFFERS];
@@ -103,15 +105,15 @@ tr_status tr__blas_begin(int threads)
 void tr__blas_end(void)
 {
   pthread_mutex_lock(&mutex);
-  /* Another number is somebody else's wish. */
+  /* Any number but 1 was set by other code: leave it. */
   if (--num_users == 0 && openblas_get_num_threads() == 1) {
     openblas_set_num_threads(threads_before);
   }
   pthread_mutex_unlock(&mutex);
 }
 
-/* With the core whose kernels are used, which the name of a build does not say.
- */
+/* Includes the core whose kernels run: the build's configuration does not name
+ * it. */
 const char *tr__blas_name(char *out, size_t bytes)
 {
   snprintf(out, bytes, "%s, kernels for %s", openblas_get_config(),

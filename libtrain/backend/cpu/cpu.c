@@ -1,4 +1,4 @@
-/* The table of the cpu backend: which file computes which op. */
+/* The cpu backend: its op table, its workspaces, and the failure of tasks. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/host_memory_impl.h"
@@ -22,7 +22,7 @@ download(tr__stream *stream, void *dst, const void *src, size_t bytes)
 
 static size_t workspace(tr__backend *backend, tr__op op, const void *args)
 {
-  /* Double precision runs on the reference. */
+  /* Double precision runs the ops of the reference. */
   if (((const tr__tensor *)args)->dtype == TR_F64) {
     return tr__ref_workspace(backend, op, args);
   }

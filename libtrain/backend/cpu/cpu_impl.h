@@ -1,7 +1,8 @@
-/* The tuned backend: the reference, with single-precision ops that run on all
- * threads of the pool and leave their products to OpenBLAS. Work is cut by the
- * shape of the problem, never by the number of threads, so that the bits do
- * not depend on it; OpenBLAS is called for one task, on one thread. */
+/* The cpu backend: the reference, with single-precision and 16-bit ops that run
+ * on all threads of the pool and call OpenBLAS for matrix products. Work is
+ * split by the shape of the problem, never by the number of threads, so that
+ * the bits do not depend on it. A task calls OpenBLAS on its own thread alone.
+ */
 #ifndef TR_CPU_IMPL_H
 #define TR_CPU_IMPL_H
 
@@ -14,7 +15,7 @@
 
 extern const tr__backend_type tr__cpu_type;
 
-/* Scratch memory of one thread; it grows in the first step, and is kept. */
+/* Scratch memory of one thread. It grows in the first step and is kept. */
 typedef struct tr__cpu_memory {
   void *data;
   size_t bytes;
@@ -22,19 +23,19 @@ typedef struct tr__cpu_memory {
 
 typedef struct tr__cpu_backend {
   tr__backend base;
-  atomic_int status; /* the first failure of a task; stays */
+  atomic_int status; /* TR_OK until a task fails; sticky */
   bool has_blas;
-  tr__cpu_memory scratch[]; /* of each thread */
+  tr__cpu_memory scratch[]; /* one per thread */
 } tr__cpu_backend;
 
 void tr__cpu_release_memory(tr__cpu_memory *memory);
 
-/* tr__blas_begin - one thread of OpenBLAS' own while there are contexts, and
- * its buffers for so many of ours. TR_ENOMEM, and then there is nothing to end.
- */
+/* tr__blas_begin - limit OpenBLAS to one thread of its own while there are
+ * contexts, and reserve its buffers for so many of our threads. After TR_ENOMEM
+ * tr__blas_end() must not be called. */
 tr_status tr__blas_begin(int threads);
 
-/* tr__blas_end - the last one gives OpenBLAS its threads back. */
+/* tr__blas_end - the last context restores OpenBLAS' number of threads. */
 void tr__blas_end(void);
 
 static inline int64_t tr__cpu_blocks(int64_t extent, int64_t block)
@@ -42,7 +43,7 @@ static inline int64_t tr__cpu_blocks(int64_t extent, int64_t block)
   return (extent + block - 1) / block;
 }
 
-/* A matrix in memory: rows `stride` elements apart. */
+/* A matrix of floats whose rows are `stride` elements apart. */
 typedef struct tr__cpu_matrix {
   float *data;
   int64_t stride;
@@ -52,11 +53,10 @@ typedef struct tr__cpu_factor {
   const void *data;
   int64_t stride;
   bool transposed; /* stored as (columns, rows) */
-  tr_dtype dtype;  /* TR_F32, the default, or of 16 bits */
+  tr_dtype dtype;  /* TR_F32, the default, or 16-bit */
 } tr__cpu_factor;
 
-/* tr__cpu_factor_in - a matrix that lies in a tensor from element `first` on.
- */
+/* tr__cpu_factor_in - a factor that begins at element `first` of a tensor. */
 static inline tr__cpu_factor tr__cpu_factor_in(const tr__tensor *t,
                                                int64_t first,
                                                int64_t stride,
@@ -67,17 +67,17 @@ static inline tr__cpu_factor tr__cpu_factor_in(const tr__tensor *t,
                           stride, transposed, t->dtype};
 }
 
-/* tr__cpu_gemm - c (m, n) <- (c +) a (m, p) b (p, n), sizes m, n, p; factors
- * of TR_F32. */
+/* tr__cpu_gemm - c (m, n) <- (c +) a (m, p) b (p, n). sizes are m, n, p; both
+ * factors are TR_F32. */
 void tr__cpu_gemm(tr__cpu_matrix c,
                   tr__cpu_factor a,
                   tr__cpu_factor b,
                   const int64_t sizes[3],
                   int accumulate);
 
-/* tr__cpu_gemm_mixed - the same for factors of any type: those of 16 bits are
+/* tr__cpu_gemm_mixed - the same for fp32 or 16-bit factors. 16-bit factors are
  * widened block by block into scratch memory of tr__cpu_gemm_floats() floats,
- * which is not used where there are none. */
+ * which fp32 factors do not use. */
 void tr__cpu_gemm_mixed(tr__cpu_matrix c,
                         tr__cpu_factor a,
                         tr__cpu_factor b,
@@ -86,11 +86,10 @@ void tr__cpu_gemm_mixed(tr__cpu_matrix c,
                         float *scratch);
 int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p);
 
-/* tr__cpu_tile_to_fp32 - the part of an output that a task works on, `rows`
- * rows of `columns` elements from element `first` on, `stride` apart: where it
- * lies or, if it is of 16 bits, as a copy in `wide`, which begins with what is
- * there where the task adds to it. tr__cpu_tile_from_fp32 - puts the copy back.
- */
+/* A tile of the output `whole`: `rows` rows of `columns` elements from element
+ * `first` on, `stride` apart. tr__cpu_tile_to_fp32 - the tile in place or, if
+ * it is 16-bit, as an fp32 copy in `wide`, filled only with accumulate.
+ * tr__cpu_tile_from_fp32 - round the copy back. */
 typedef struct tr__cpu_tile {
   const tr__tensor *whole;
   int64_t first, stride, rows, columns;
@@ -99,13 +98,13 @@ tr__cpu_matrix
 tr__cpu_tile_to_fp32(const tr__cpu_tile *tile, int accumulate, float *wide);
 void tr__cpu_tile_from_fp32(const tr__cpu_tile *tile, tr__cpu_matrix matrix);
 
-/* tr__cpu_floats - the elements first..first+count-1 of a tensor as floats:
- * where they lie or, if they are of 16 bits, as a copy in `wide`. */
+/* tr__cpu_floats - the elements first..first+count-1 of a tensor as floats: in
+ * place or, if they are 16-bit, as a copy in `wide`. */
 const float *
 tr__cpu_floats(const tr__tensor *t, int64_t first, int64_t count, float *wide);
 
-/* A call whose tasks make wide copies, of so many floats each; 0 where no
- * operand is of 16 bits. */
+/* A call of an op. Each task makes fp32 copies of so many floats; 0 without
+ * 16-bit operands. */
 typedef struct tr__cpu_call {
   tr__backend *backend;
   const void *args;
@@ -116,84 +115,86 @@ tr__cpu_call tr__cpu_call_of(tr__stream *stream,
                              const void *args,
                              int64_t floats);
 
-/* tr__cpu_thread_scratch - memory of this thread for the call's wide copies,
- * NULL where it makes none. It is kept, and grows in the first step. False
- * without memory: then the backend has failed, and there is nothing to do. */
+/* tr__cpu_thread_scratch - *wide <- memory of this thread for the call's fp32
+ * copies, NULL if it makes none. Returns false if there is no memory: then the
+ * backend has failed with TR_ENOMEM, and the task returns at once. */
 bool tr__cpu_thread_scratch(const tr__cpu_call *call, int thread, float **wide);
 
+/* tr__cpu_behind - wide + floats; NULL stays NULL. */
 static inline float *tr__cpu_behind(float *wide, int64_t floats)
 {
   return wide != NULL ? wide + floats : NULL;
 }
 
-/* How an op is cut into parts that are calls of the same op. */
+/* How an op is split into calls of the same op on fewer units. */
 typedef struct tr__cpu_split {
-  unsigned operands;   /* bit i: tensor i consists of the units, one after the
-                          other */
-  int64_t units, step; /* of all, and those of one task */
-  /* adapt - what else the part's arguments need; NULL: nothing. */
+  unsigned operands;   /* bit i: tensor i is a sequence of the units and is
+                          split */
+  int64_t units, step; /* in all, and per task */
+  /* adapt - what else to change in the call for units from `begin` on; or NULL.
+   */
   void (*adapt)(tr__any_args *part, const void *whole, int64_t begin);
-  tr__op_fn run; /* on a part, in TR_F32 or TR_F64; NULL: the reference */
+  tr__op_fn run; /* run such a call, in TR_F32 or TR_F64; NULL: the reference */
 } tr__cpu_split;
 
-/* tr__cpu_parallel_for - work on an op part by part on all threads. */
+/* tr__cpu_parallel_for - run an op on all threads, split as `cut` says. */
 void tr__cpu_parallel_for(tr__stream *stream,
                           tr__op op,
                           const void *args,
                           const tr__cpu_split *cut);
 
-/* tr__cpu_split_tensor - units begin..begin+count-1 of a tensor's `units`. Its
- * extents stay where the first is a multiple of them; otherwise it is a matrix.
+/* tr__cpu_split_tensor - units begin..begin+count-1 of a tensor's `units`. The
+ * tensor keeps its axes if `units` divides dims[0]; else it becomes a matrix.
  */
 tr__tensor tr__cpu_split_tensor(const tr__tensor *t,
                                 int64_t units,
                                 int64_t begin,
                                 int64_t count);
 
-/* tr__cpu_finish - y (m, n) <- activation(y); with column non-NULL first adds
- * column[j] to each element of column j. */
+/* tr__cpu_finish - y (rows, columns) <- activation(y). If column is not NULL,
+ * column[j] is first added to each element of column j. */
 void tr__cpu_finish(tr__cpu_matrix y,
                     const float *column,
                     int64_t rows,
                     int64_t columns,
                     tr__activation activation);
 
-/* tr__cpu_add_tile - y (m, n) <- (y +) tile, whose rows are contiguous. */
+/* tr__cpu_add_tile - y (rows, columns) <- (y +) tile, which is contiguous. */
 void tr__cpu_add_tile(tr__cpu_matrix y,
                       const float *tile,
                       int64_t rows,
                       int64_t columns,
                       int accumulate);
 
-/* The part of scratch memory that belongs to a thread, in floats. */
+/* A thread's own `bytes` bytes of a workspace. */
 static inline float *
 tr__cpu_scratch(const tr__tensor *workspace, size_t bytes, int thread)
 {
   return (float *)((char *)workspace->data + (size_t)thread * bytes);
 }
 
-/* tr__cpu_start_planes - what a sum over taps begins with: each of the rows of
- * y <- its bias, 0 where b is NULL; with accumulate they stay, plus the bias.
- */
+/* tr__cpu_start_planes - what a sum over taps begins with: set each row of y to
+ * its bias, or 0 if b is NULL; with accumulate add the bias to it. */
 void tr__cpu_start_planes(tr__cpu_matrix y,
                           const float *b,
                           int64_t planes,
                           int accumulate);
 
-/* tr__cpu_is_depthwise - does each output channel see one input channel? Then
- * the sums are made in place, without columns. */
+/* tr__cpu_is_depthwise - true if each output channel sees one input channel.
+ * Then the functions below compute the sums in place, without im2col. */
 bool tr__cpu_is_depthwise(const tr__window *window, const tr__tensor *x);
 void tr__cpu_depthwise_forward(tr__stream *stream,
                                const tr__conv_forward_args *args);
 void tr__cpu_depthwise_backward_input(tr__stream *stream,
                                       const tr__conv_backward_input_args *args);
 
-/* tr__blas_name - which BLAS this is, with its kernels. Returns out.
- * tr__cpu_kernels_name - the vectors that this CPU's kernels use. */
+/* tr__blas_name - the BLAS and the core whose kernels it uses; returns out.
+ * tr__cpu_kernels_name - vectors of our kernels on this CPU, as "avx2". */
 const char *tr__blas_name(char *out, size_t bytes);
 const char *tr__cpu_kernels_name(void);
 
-/* One file per topic; each sets its slots of the table. */
+/* Each file sets the ops of its topic in the table. A workspace function
+ * returns bytes for all threads. */
 void tr__cpu_set_linear(tr__ops *ops);
 void tr__cpu_set_conv(tr__ops *ops);
 void tr__cpu_set_elementwise(tr__ops *ops);

@@ -1,16 +1,16 @@
-/* Muon: the products of Newton-Schulz by OpenBLAS, tile by tile; of the two
- * symmetric ones only the tiles on and below the diagonal. */
+/* Muon on all threads: OpenBLAS computes the products of Newton-Schulz tile by
+ * tile, of the two symmetric ones only the tiles on and below the diagonal. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "base/clones_impl.h"
 
 #include <math.h>
 
-/* Extents of a tile of a square, and the width of one of x. A slice of
- * elements makes one sum of squares. */
+/* TILE: extents of a tile of a square, and rows of a tile of x. WIDTH: columns
+ * of a tile of x. SLICE: elements that make one sum of squares. */
 enum { TILE = 64, WIDTH = 256, SLICE = TR__MUON_BLOCK };
 
-/* x (R, C) becomes next; n is the smaller extent. */
+/* One iteration: next from x (R, C); n = min(R, C). */
 typedef struct iteration {
   const tr__muon_update_args *args;
   float *x, *next, *gram, *poly;
@@ -59,7 +59,7 @@ typedef struct tile {
   int64_t row, column, rows, columns;
 } tile;
 
-/* False where the tile lies above the diagonal. */
+/* t <- tile number `task`; false if it lies above the diagonal. */
 static bool lower_tile(const iteration *it, int64_t task, tile *t)
 {
   int64_t across = parts(it->n, TILE);
@@ -70,7 +70,7 @@ static bool lower_tile(const iteration *it, int64_t task, tile *t)
   return t->column <= t->row;
 }
 
-/* The tile's transpose, to the other side of the diagonal. */
+/* Copy the transpose of the tile to the other side of the diagonal. */
 static void mirror(float *square, int64_t n, const tile *t)
 {
   for (int64_t i = t->row; t->column < t->row && i < t->row + t->rows; i++) {
@@ -90,7 +90,7 @@ static void gram_task(void *arg, int64_t task, int thread)
     return;
   }
   bool is_tall = it->R > it->C;
-  int64_t step = is_tall ? 1 : it->C; /* from one row of the factors on */
+  int64_t step = is_tall ? 1 : it->C; /* between rows of the factors */
   tr__cpu_gemm(
       (tr__cpu_matrix){it->gram + t.row * it->n + t.column, it->n},
       (tr__cpu_factor){it->x + t.row * step, it->C, is_tall, TR_F32},
@@ -107,7 +107,7 @@ muon_polynomial(float *restrict y, const float *restrict x, int64_t count)
   }
 }
 
-/* poly <- A + B gram + C gram^2 */
+/* poly <- A I + B gram + C gram^2 */
 static void poly_task(void *arg, int64_t task, int thread)
 {
   (void)thread;

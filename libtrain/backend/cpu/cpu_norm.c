@@ -1,4 +1,5 @@
-/* Normalisation: samples, groups or channels are independent of each other. */
+/* Normalisation on all threads: forward and input gradients are split over
+ * samples or groups, sums over samples are split over channels. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 
@@ -11,7 +12,8 @@ static tr__cpu_split cut_of(unsigned operands, int64_t units, int64_t row)
                          .step = tr__max(1, SLICE / tr__max(row, 1))};
 }
 
-/* Groups that share their weights can be cut apart, others stay together. */
+/* Groups are units of their own if all have the same weights; otherwise a unit
+ * is a sample with all its groups. */
 static tr__cpu_split
 norm_cut(unsigned operands, const tr__tensor *x, const tr__norm *norm)
 {
@@ -71,8 +73,9 @@ batchnorm_backward_input(tr__stream *stream,
   tr__cpu_parallel_for(stream, TR__OP_batchnorm_backward_input, args, &cut);
 }
 
-/* Sums over samples are shared in chunks of channels; `floats` are those of
- * one of a chunk's runs. */
+/* CHUNKED defines a sum over samples, with one task per block of TR__REF_CHUNK
+ * channels. `working` has the working precision; `floats` is the size of one
+ * contiguous run of a block's elements. */
 #define CHUNKED(op, working, channels, floats)                                 \
   static void op##_task(void *arg, int64_t task, int thread)                   \
   {                                                                            \

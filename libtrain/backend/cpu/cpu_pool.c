@@ -1,4 +1,5 @@
-/* Pooling and upsampling: planes are independent of each other. */
+/* Pooling and upsampling on all threads, split over planes. A plane is one
+ * channel of one sample. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "base/clones_impl.h"
@@ -7,7 +8,7 @@
 
 enum { TASK_ELEMENTS = 1 << 15 };
 
-/* Elements of a channel, 1 of a mean. */
+/* Elements of a plane; 1 for the output of a global average. */
 static int64_t plane_size(const tr__tensor *t)
 {
   int64_t size = 1;
@@ -17,7 +18,7 @@ static int64_t plane_size(const tr__tensor *t)
   return size;
 }
 
-/* The planes of a part as the channels of one image. */
+/* Shape a split tensor as one image whose channels are its planes. */
 static void as_image(tr__tensor *part, const tr__tensor *whole)
 {
   int64_t planes = tr__tensor_count(part) / plane_size(whole);
@@ -29,7 +30,7 @@ static void as_image(tr__tensor *part, const tr__tensor *whole)
   }
 }
 
-/* Of an op whose first two or, with an index, three tensors are images. */
+/* For ops whose first two tensors, or three with an index, are images. */
 static void adapt_two(tr__any_args *part, const void *whole, int64_t begin)
 {
   (void)begin;
@@ -44,7 +45,8 @@ static void adapt_three(tr__any_args *part, const void *whole, int64_t begin)
   as_image(&part->tensors[2], (const tr__tensor *)whole + 2);
 }
 
-/* PLANES defines an op on planes; `image` is the larger of its images. */
+/* PLANES defines an op split over planes. `image` is the larger of its images;
+ * `count` tensors are split. */
 #define PLANES(op, image, count, run_)                                         \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
@@ -59,7 +61,7 @@ static void adapt_three(tr__any_args *part, const void *whole, int64_t begin)
             .run = run_});                                                     \
   }
 
-/* A row of windows of 2 x 2 that touch each other and not the border. */
+/* A row of 2 x 2 windows that do not overlap, without padding. */
 typedef struct window_row {
   float *y;
   int32_t *index;
@@ -67,9 +69,9 @@ typedef struct window_row {
   int32_t W, R, origin; /* origin: the place of x[0] in its channel */
 } window_row;
 
-/* Without a branch: which of the numbers is the largest is a coin toss that no
- * predictor wins. Returns non-zero where a number may be a NaN, for which the
- * comparisons are not meant. */
+/* Without branches: no branch predictor can guess which number is the largest.
+ * Returns non-zero if there is a NaN, which these comparisons do not handle;
+ * then maximum_2x2_with_nan repeats the row. */
 static TR__CLONES int32_t maximum_2x2(float *restrict y,
                                       int32_t *restrict index,
                                       const float *restrict x,
@@ -89,7 +91,7 @@ static TR__CLONES int32_t maximum_2x2(float *restrict y,
   return nan;
 }
 
-/* Is b greater, or a NaN where a is none? */
+/* True if b is greater than a, or b is a NaN and a is not. */
 static inline bool wins(float b, float a)
 {
   return b > a || (b != b && a == a);

@@ -1,9 +1,10 @@
-/* Ops on independent elements. */
+/* Ops on independent elements, split over all threads. */
 #include "backend/cpu/cpu_impl.h"
 
 enum { SLICE = 1 << 15 };
 
-/* ELEMENTS defines an op whose first tensors have one element per unit. */
+/* ELEMENTS defines an op split over elements; `first` is the set of its tensors
+ * that have one element per unit. */
 enum { ONE = 1, TWO = 3, THREE = 7, FOUR = 15, FIVE = 31 };
 #define ELEMENTS(op, first)                                                    \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
@@ -30,7 +31,7 @@ ELEMENTS(adagrad_update, THREE)
 ELEMENTS(ema_update, TWO)
 ELEMENTS(swap, TWO)
 
-/* A slice makes a whole number of sums. */
+/* A task computes whole sums. */
 _Static_assert(SLICE % TR__SQUARES_BLOCK == 0, "slices are cut at sums");
 
 static void adapt_squares(tr__any_args *part, const void *whole, int64_t begin)
@@ -49,7 +50,8 @@ static void sum_squares(tr__stream *stream, const tr__sum_squares_args *args)
                                         .adapt = adapt_squares});
 }
 
-/* Rounding is all there is to do. */
+/* Between fp32 and 16 bits a cast only widens or rounds: it needs no fp32
+ * copies. */
 static void cast_task(void *arg, int64_t task, int thread)
 {
   (void)thread;

@@ -1,8 +1,8 @@
-/* Work on numbers of 16 bits in single precision: products of blocks, tiles of
- * outputs, runs of elements. */
+/* 16-bit tensors in single precision: products by blocks, tiles of outputs, and
+ * runs of elements. */
 #include "backend/cpu/cpu_impl.h"
 
-/* So many elements of a product's inner extent are widened at a time. */
+/* Elements along the inner axis of a product that are widened at a time. */
 enum { BLOCK = 256 };
 
 int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p)
@@ -10,16 +10,17 @@ int64_t tr__cpu_gemm_floats(int64_t m, int64_t n, int64_t p)
   return (m + n) * tr__min(p, BLOCK);
 }
 
-/* Elements `first` to `first` + `inner` - 1 along the inner extent of a factor
- * with `outer` elements along the other one; is_left: the inner extent is that
- * of the columns. */
+/* The fp32 block first..first+inner-1 along the inner axis of a factor, which
+ * has `outer` elements along the other axis. extents: outer, first, inner.
+ * is_left: the inner axis runs along the rows of the factor. */
 static tr__cpu_factor widen_block(tr__cpu_factor f,
                                   bool is_left,
                                   const int64_t extents[3],
                                   float *wide)
 {
   int64_t outer = extents[0], first = extents[1], inner = extents[2];
-  bool is_along = is_left != f.transposed; /* rows lie along the inner extent */
+  bool is_along = is_left != f.transposed; /* stored rows run along the inner
+                                              axis */
   int64_t rows = is_along ? outer : inner, length = is_along ? inner : outer;
   int64_t begin = is_along ? first : first * f.stride;
   if (f.dtype == TR_F32) {

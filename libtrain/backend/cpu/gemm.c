@@ -1,5 +1,5 @@
-/* Products by OpenBLAS, on the one thread that calls, and what is done to their
- * output. */
+/* Matrix products by OpenBLAS on the calling thread, and the bias, activation
+ * and accumulation of their outputs. */
 #include "backend/cpu/cpu_impl.h"
 #include "base/clones_impl.h"
 

@@ -1,5 +1,5 @@
-/* Ops whose work falls into independent units: the reference's loops, which
- * are as fast as memory, on parts that the threads share. */
+/* Ops on independent units: each task runs the loops of the reference, which
+ * are as fast as memory, on some of the units. */
 #include "backend/cpu/cpu_impl.h"
 
 #include <string.h>

@@ -1,16 +1,17 @@
-/* Ops on independent rows or samples. */
+/* Ops on independent rows or samples, split over all threads. */
 #include "backend/cpu/cpu_impl.h"
 
 enum { SLICE = 1 << 13, LARGE_SLICE = 1 << 15 };
 
-/* So many units of `row` elements make a task. */
+/* Units of `row` elements per task: about `slice` elements, at least one unit.
+ */
 static int64_t step_of(int64_t slice, int64_t row)
 {
   return tr__max(1, slice / tr__max(row, 1));
 }
 
-/* ROWS defines an op that works on the rows of its first tensor; `operands`
- * are cut with it. */
+/* ROWS defines an op split over the rows of its first tensor; `operands_` is
+ * the set of tensors that are split. */
 #define ROWS(op, operands_, slice)                                             \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
@@ -27,7 +28,7 @@ ROWS(permute, 3, LARGE_SLICE)
 ROWS(embedding_forward, 5, LARGE_SLICE)
 ROWS(position_forward, 3, LARGE_SLICE)
 
-/* Along the last axis. */
+/* LAST defines an op split over the vectors along the last axis. */
 #define LAST(op, operands_)                                                    \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
@@ -58,7 +59,8 @@ static void dropout(tr__stream *stream, const tr__dropout_args *args)
                        .adapt = adapt_dropout});
 }
 
-/* A sample's rows, which share its weight, stay together. */
+/* SAMPLES defines an op split over samples: the rows of a sample have one
+ * weight and stay together. */
 #define SAMPLES(op, operands_, x, units_)                                      \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
@@ -73,7 +75,7 @@ static void dropout(tr__stream *stream, const tr__dropout_args *args)
 #define WEIGHTED (args->weight.data != NULL ? args->weight.dims[0] : ROWS_OF)
 #define ROWS_OF  (args->dx.dims[0])
 
-/* Bits of the tensors that are cut, in the order of the structs. */
+/* The sets of tensors that are split: bit i is tensor i of the struct. */
 SAMPLES(xent_rule_forward, 0x3f, x, args->x.dims[0])
 SAMPLES(xent_rule_backward, 0x0f, dx, WEIGHTED)
 SAMPLES(regression_forward, 0x07, x, args->x.dims[0])

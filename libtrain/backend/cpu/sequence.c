@@ -1,10 +1,10 @@
-/* Gradients of embeddings and positions on all threads. */
+/* Gradients of embeddings and positions on all threads, split over columns. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 
 #include <string.h>
 
-/* Columns of a task. */
+/* Columns per task: COLUMNS of positions, STRIP of embeddings. */
 enum { COLUMNS = 512, STRIP = 32 };
 
 static int64_t parts(int64_t extent, int64_t part)
@@ -12,7 +12,7 @@ static int64_t parts(int64_t extent, int64_t part)
   return (extent + part - 1) / part;
 }
 
-/* A strip of dw's columns: all tokens in their order. */
+/* One strip of columns of dw: each task adds all tokens in their order. */
 static void scatter_task(void *arg, int64_t task, int thread)
 {
   (void)thread;

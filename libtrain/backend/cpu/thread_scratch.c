@@ -1,4 +1,4 @@
-/* Memory of each thread for fp32 copies of 16-bit operands. */
+/* Scratch memory of each thread for fp32 copies of 16-bit operands. */
 #include "backend/cpu/cpu_impl.h"
 
 #include <sys/mman.h>
@@ -18,8 +18,8 @@ void tr__cpu_release_memory(tr__cpu_memory *own)
   *own = (tr__cpu_memory){NULL, 0};
 }
 
-/* Mapped, not allocated: what is outgrown goes back at once, and does not stay
- * between the pieces of the heap. */
+/* mmap, not malloc: memory that has become too small returns to the system at
+ * once and does not fragment the heap. */
 static bool grow(tr__cpu_memory *own, size_t bytes)
 {
   tr__cpu_release_memory(own);

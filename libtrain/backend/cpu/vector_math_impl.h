@@ -1,5 +1,5 @@
-/* Functions that compilers turn into vector code: no calls, no tables, the same
- * bits for every width. */
+/* Mathematical functions that compilers vectorise: no calls, no tables, and the
+ * same bits for every vector width. */
 #ifndef TR_VECTOR_MATH_IMPL_H
 #define TR_VECTOR_MATH_IMPL_H
 
@@ -10,8 +10,9 @@
 #include <string.h>
 
 /* tr__expf - e^x to 2 units in the last place; 0 below -87, Inf above 88.7; a
- * NaN stays one. No lane overflows, whether its result is taken or not: hosts
- * trap that. Source: Cephes expf, its polynomial and split of ln 2. */
+ * NaN stays a NaN. No vector lane overflows, whether its result is used or not:
+ * a host may trap that. Source: Cephes expf, its polynomial and split of ln 2.
+ */
 static inline float tr__expf(float x)
 {
   float bounded = tr__within_f32(x, 88.7f);
@@ -26,8 +27,8 @@ static inline float tr__expf(float x)
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   float value = p * r * r + r + 1.0f;
-  /* The low bits of `shifted` are the whole number. In two factors, because
-   * 2^128 is none. */
+  /* The low bits of `shifted` are the integer n. 2^n is two factors, because
+   * 2^128 is not a float. */
   int32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
   int32_t n = bits - 0x4b400000;

@@ -1,5 +1,5 @@
-/* Ops on numbers of 16 bits: the op in single precision on wide copies of
- * these operands, and what it wrote is rounded. */
+/* Ops with 16-bit operands: run the op in single precision on fp32 copies of
+ * these operands, then round its output to 16 bits. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/op_tensors_impl.h"
 #include "base/vector_half_impl.h"
@@ -27,7 +27,8 @@ size_t tr__fp32_bytes(tr__op op, const void *args)
   return bytes;
 }
 
-/* Operands that lie in the same place have one copy. */
+/* Operands that alias have one copy. Returns the first operand with this data.
+ */
 static int first_at(const tr__tensor *tensors, int i)
 {
   int k = 0;

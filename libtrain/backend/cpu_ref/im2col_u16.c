@@ -1,4 +1,5 @@
-/* Columns of numbers of 16 bits, whose zero is 0 as an integer's is. */
+/* im2col for 16-bit floats. It copies them as integers: zero has the same bits.
+ */
 #include "backend/cpu_ref/reference_impl.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Merges the BatchNorm moments of all ranks in the order of the fixed tree. */
 #include "backend/cpu_ref/moments_impl.h"
 
 #include <string.h>
@@ -7,7 +8,7 @@ typedef struct merge {
   int64_t channels, stride;
 } merge;
 
-/* Part a <- both parts. */
+/* Row a <- the moments of rows a and b. */
 static void add(const merge *m, int64_t a, int64_t b)
 {
   int64_t C = m->channels;
@@ -20,7 +21,8 @@ static void add(const merge *m, int64_t a, int64_t b)
   to[2 * C] += from[2 * C];
 }
 
-/* The part of rank `begin` <- those of ranks begin..end-1. */
+/* Row `begin` <- the moments of ranks begin..end-1, which hold `shards` shards.
+ */
 static void node(const merge *m, int64_t shards, int64_t begin, int64_t end)
 {
   if (end - begin == 1) {

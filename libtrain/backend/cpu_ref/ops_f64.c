@@ -1,4 +1,4 @@
-/* The reference's ops in double precision. */
+/* The ops of the reference in double precision, made from the templates. */
 #define TR_REAL     double
 #define TR_FN(name) tr__ref_##name##_f64
 
@@ -15,7 +15,7 @@
 #include "backend/cpu_ref/template_regression.h"
 #include "backend/cpu_ref/template_shape.h"
 
-/* These use what those above define. */
+/* These templates use functions of those above. */
 #include "backend/cpu_ref/template_batchnorm.h"
 #include "backend/cpu_ref/template_sequence.h"
 #include "backend/cpu_ref/template_updates.h"

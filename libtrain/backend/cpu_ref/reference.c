@@ -1,4 +1,5 @@
-/* The reference as a backend: each op is done when its call returns. */
+/* The reference as a backend, and window geometry that does not depend on the
+ * type. Each op is complete when its call returns. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/host_memory_impl.h"
 #include "backend/op_tensors_impl.h"
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without memory the result is NaN, which the checks of a step find. */
+/* Without memory for the fp32 copies the result is NaN, which the checks of the
+ * step find. */
 static void run_wide(tr__op which, const void *args)
 {
   size_t bytes = tr__fp32_bytes(which, args);
@@ -115,13 +117,13 @@ int64_t tr__pool_span(int64_t span[2],
   return args->average == TR__AVERAGE_PADDED ? padded : span[1] - span[0];
 }
 
-/* What an element takes while it is worked on. */
+/* Bytes of an element in the precision in which the op works. */
 static size_t working_size(const tr__tensor *t)
 {
   return t->dtype == TR_F64 ? sizeof(double) : sizeof(float);
 }
 
-/* The columns of one image and group. */
+/* Bytes of the im2col columns of one image and group. */
 static size_t columns(const tr__tensor *w, const tr__tensor *y)
 {
   return tr__align(
@@ -139,7 +141,7 @@ size_t tr__ref_chunk_bytes(const tr__shards *shards, size_t bytes)
   return tr__tree_bytes(shards, TR__REF_CHUNK * bytes);
 }
 
-/* Scratch of the sums of norms, the same on every backend. */
+/* Scratch bytes of the sums of norms, the same on every backend. */
 static size_t norm_sums(tr__op op, const void *args)
 {
   if (op == TR__OP_norm_backward_weight) {
@@ -196,7 +198,7 @@ size_t tr__ref_workspace(tr__backend *backend, tr__op op, const void *args)
     return sums(&a->shards, &a->dw);
   }
   if (op == TR__OP_attention_forward) {
-    /* One row of scores. */
+    /* One query's row of scores, in double. */
     const tr__attention_forward_args *a = args;
     return (size_t)a->qkv.dims[1] * sizeof(double);
   }

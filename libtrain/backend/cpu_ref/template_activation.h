@@ -1,8 +1,8 @@
-/* Activations, softmax over the last axis, dropout. */
+/* Activations, softmax over the last axis, and dropout. */
 
-/* Nothing here overflows where the result does not: in a vector both sides of a
- * choice are computed, and hosts trap overflows. What is Inf or NaN gives what
- * PyTorch gives. */
+/* No intermediate value overflows if the result does not: vector code computes
+ * both sides of a choice, and a host may trap floating-point overflow. For Inf
+ * and NaN the results are those of PyTorch. */
 
 static inline TR_REAL TR_FN(within)(TR_REAL x, TR_REAL far)
 {
@@ -11,17 +11,17 @@ static inline TR_REAL TR_FN(within)(TR_REAL x, TR_REAL far)
              : (TR_REAL)tr__within_f64((double)x, (double)far);
 }
 
-/* e^x for x up to 88, in double precision up to 709. In single precision by a
- * polynomial on [-ln 2 / 2, ln 2 / 2] and a power of two, which compilers make
- * vectors of; 2 units in the last place, 0 below -87. Source of the
- * coefficients: Cephes, expf.c. */
+/* e^x for x up to 88, in double precision up to 709. Single precision uses a
+ * polynomial on [-ln 2 / 2, ln 2 / 2] and a power of two, which compilers
+ * vectorise. The error is at most 2 units in the last place, and the result is
+ * 0 below -87. Source of the coefficients: Cephes, expf.c. */
 static inline TR_REAL TR_FN(power_of_e)(TR_REAL x)
 {
   if (sizeof(TR_REAL) == sizeof(double)) {
     return (TR_REAL)exp((double)x);
   }
   float u = tr__within_f32((float)x, 88);
-  /* Adding 1.5 2^23 leaves the nearest whole number in the low bits. */
+  /* Adding 1.5 2^23 leaves the integer nearest to u / ln 2 in the low bits. */
   float shifted = u * 1.44269504f + 12582912.0f;
   float whole = shifted - 12582912.0f;
   float r = u - whole * 0.693359375f + whole * 2.12194440e-4f;
@@ -47,13 +47,14 @@ static inline TR_REAL TR_FN(logistic)(TR_REAL x)
   return x < -far ? 0 : value;
 }
 
-/* Near 0, where the exponentials cancel, a polynomial; Cephes, tanhf.c. */
+/* Near 0, where the exponentials cancel, tanh is a polynomial. Source: Cephes,
+ * tanhf.c. */
 static inline TR_REAL TR_FN(hyperbolic_tangent)(TR_REAL x)
 {
   if (sizeof(TR_REAL) == sizeof(double)) {
     return (TR_REAL)tanh((double)x);
   }
-  /* Behind 20 it is 1. */
+  /* Beyond 20 tanh rounds to 1. */
   float u = (float)TR_FN(within)(x, 20), z = u * u;
   float far = 1 - 2 / (1 + (float)TR_FN(power_of_e)((TR_REAL)(2 * u)));
   float near = -5.70498872745e-3f;
@@ -65,7 +66,7 @@ static inline TR_REAL TR_FN(hyperbolic_tangent)(TR_REAL x)
   return (TR_REAL)(z < 0.390625f ? near : far);
 }
 
-/* The normal distribution and its density. */
+/* Cumulative distribution and density of the normal distribution. */
 static inline TR_REAL TR_FN(normal_cdf)(TR_REAL x)
 {
   return sizeof(TR_REAL) == sizeof(float)
@@ -80,7 +81,8 @@ static inline TR_REAL TR_FN(normal_density)(TR_REAL x)
   return (TR_REAL)0.39894228040143267794 * TR_FN(power_of_e)(-x * x / 2);
 }
 
-/* tanh(sqrt(2 / pi) (x + 0.044715 x^3)), of GELU by tanh; behind 10 it is 1. */
+/* tanh(sqrt(2 / pi) (x + 0.044715 x^3)) of the approximate GELU; beyond 10 it
+ * rounds to 1. */
 static inline TR_REAL TR_FN(gelu_tangent)(TR_REAL x)
 {
   const TR_REAL a = (TR_REAL)0.79788456080286535588, b = (TR_REAL)0.044715;
@@ -88,7 +90,7 @@ static inline TR_REAL TR_FN(gelu_tangent)(TR_REAL x)
   return TR_FN(hyperbolic_tangent)(a * (x + b * x * x * x));
 }
 
-/* y <- f(x), by one name for all kinds. */
+/* The activations f(x), all with the same arguments. */
 static inline TR_REAL TR_FN(leaky_relu)(TR_REAL x, TR_REAL slope)
 {
   return x < 0 ? slope * x : x;
@@ -124,7 +126,7 @@ static inline TR_REAL TR_FN(tangent)(TR_REAL x, TR_REAL slope)
   return TR_FN(hyperbolic_tangent)(x);
 }
 
-/* f'(x), as a function of the output or of the input. */
+/* The derivatives f'(x), as functions of the output y or of the input x. */
 static inline TR_REAL TR_FN(leaky_relu_slope)(TR_REAL y, TR_REAL slope)
 {
   return y > 0 ? 1 : slope;
@@ -164,7 +166,7 @@ static inline TR_REAL TR_FN(tangent_slope)(TR_REAL y, TR_REAL slope)
   return 1 - y * y;
 }
 
-/* One loop per function, so that each is compiled for wide vectors. */
+/* One loop per function, so that TR__CLONES compiles each for wide vectors. */
 #define LOOPS(f)                                                               \
   static TR__CLONES void TR_FN(f##_loop)(TR_REAL * y, const TR_REAL *x,        \
                                          int64_t count, TR_REAL slope)         \
@@ -241,7 +243,7 @@ void TR_FN(activation_backward)(const tr__activation_backward_args *args)
 }
 #undef KINDS
 
-/* y <- e^(x - largest); their sum */
+/* y <- e^(x - largest) */
 static TR__CLONES void TR_FN(softmax_numbers)(TR_REAL *y,
                                               const TR_REAL *x,
                                               int64_t count,
@@ -252,7 +254,7 @@ static TR__CLONES void TR_FN(softmax_numbers)(TR_REAL *y,
   }
 }
 
-/* Rows of the last axis. */
+/* Returns the extent of the last axis; *rows <- the vectors along it. */
 static inline int64_t TR_FN(last_extent)(const tr__tensor *t, int64_t *rows)
 {
   int64_t extent = t->dims[t->ndim - 1];
@@ -300,7 +302,8 @@ void TR_FN(softmax_backward)(const tr__softmax_backward_args *args)
   }
 }
 
-/* One row; a number is at least p where its 32 bits are at least p 2^32. */
+/* One row. An element is kept where its random number is at least p, that is,
+ * where its 32 random bits are at least p 2^32. */
 static void TR_FN(dropout_row)(const tr__dropout_args *args,
                                const tr__random *random,
                                int64_t n,

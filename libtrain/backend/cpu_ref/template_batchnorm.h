@@ -1,8 +1,8 @@
-/* BatchNorm: statistics of channels over samples and places. x is (N, C, S),
- * S the places of one channel. Sums are in double. */
+/* BatchNorm: statistics of each channel over samples and places. x is (N, C,
+ * S), where S is the number of places of a channel. Sums are in double. */
 #include "backend/cpu_ref/moments_impl.h"
 
-/* sums <- sum of x - shift, sum of (x - shift)^2 */
+/* sums <- sums + (sum of x - shift, sum of (x - shift)^2) */
 static TR__CLONES void TR_FN(batchnorm_plane)(double sums[2],
                                               const TR_REAL *x,
                                               int64_t count,
@@ -28,7 +28,7 @@ static TR__CLONES void TR_FN(batchnorm_plane)(double sums[2],
   }
 }
 
-/* sums <- sum of dy, sum of dy xhat */
+/* sums <- sums + (sum of dy, sum of dy xhat) */
 static TR__CLONES void TR_FN(batchnorm_plane_back)(double sums[2],
                                                    const TR_REAL *dy,
                                                    const TR_REAL *x,
@@ -55,24 +55,25 @@ static TR__CLONES void TR_FN(batchnorm_plane_back)(double sums[2],
   }
 }
 
-/* A chunk of channels; dy NULL: of the forward sums. */
+/* A block of channels; dy is NULL for the forward sums. */
 typedef struct TR_FN(batchnorm_chunk) {
   const tr__tensor *x, *dy;
   const double *stats;
   int64_t C, S, begin, end;
-  TR_REAL *wide; /* room for two planes */
+  TR_REAL *wide; /* room for fp32 copies of two planes */
 } TR_FN(batchnorm_chunk);
 
-/* Numbers of a channel in the tree: of forward mean, sum of squares and count
- * of its values; of backward both sums, then both as gradients, rounded at the
- * leaves, as the sums of other ranks' gradients are. */
+/* Numbers per channel in the tree. Forward: mean, sum of squared deviations,
+ * and count of values. Backward: both sums in double, then both as gradients.
+ * The latter are rounded at each node, as all-reduce rounds the gradients of
+ * ranks. */
 enum { BATCHNORM_NUMBERS = 4 };
 
-/* The sums of squares of a shard's values lose no more than so much to the
- * square of their sum. */
+/* Limit of cancellation: the sum of squares around the shift may be at most so
+ * many times the sum of squared deviations. */
 enum { BATCHNORM_LOSS = 64 };
 
-/* sum (2) <- of x - shift over the samples of a channel */
+/* sum (2) <- sums of x - shift and (x - shift)^2 over samples of one channel */
 static void TR_FN(batchnorm_channel)(const TR_FN(batchnorm_chunk) * k,
                                      const int64_t samples[2],
                                      int64_t c,
@@ -87,8 +88,9 @@ static void TR_FN(batchnorm_channel)(const TR_FN(batchnorm_chunk) * k,
   }
 }
 
-/* Mean, sum of squares and count from sums of what lies around a shift: the
- * channel's first value, where that is near enough to its mean. */
+/* Mean, sum of squared deviations and count from the sums around a shift, the
+ * channel's first value. If the mean is too far from the shift, the channel is
+ * summed again around the mean. */
 static void TR_FN(batchnorm_moments)(const TR_FN(batchnorm_chunk) * k,
                                      const int64_t samples[2],
                                      int64_t c,
@@ -106,7 +108,8 @@ static void TR_FN(batchnorm_moments)(const TR_FN(batchnorm_chunk) * k,
   sum[2] = n;
 }
 
-/* sum (channels of the chunk, BATCHNORM_NUMBERS) */
+/* Leaf of the forward sums; out is (channels of the block, BATCHNORM_NUMBERS).
+ */
 static void TR_FN(batchnorm_leaf)(
     void *arg, int64_t begin, int64_t end, void *out, int accumulate)
 {
@@ -143,7 +146,8 @@ static void TR_FN(batchnorm_add)(void *arg, void *sum, const void *other)
   }
 }
 
-/* The mean that elements of this type are compared with, and what it lacks. */
+/* The mean, rounded to the type of the elements; *rest <- what rounding lost.
+ */
 static inline TR_REAL TR_FN(batchnorm_mean)(double mean, double *rest)
 {
   TR_REAL rounded = (TR_REAL)mean;
@@ -193,8 +197,9 @@ static void TR_FN(batchnorm_back_add)(void *arg, void *sum, const void *other)
   }
 }
 
-/* sums (2, C) <- those of the chunk, whose number is its place in scratch;
- * out (channels of the chunk, BATCHNORM_NUMBERS) */
+/* sums (2, C) <- the first two numbers of each channel of the block; out
+ * (channels of the block, BATCHNORM_NUMBERS) <- all. scratch has room for all
+ * blocks. */
 static void TR_FN(batchnorm_chunk_sums)(TR_FN(batchnorm_chunk) * chunk,
                                         const tr__shards *shards,
                                         char *scratch,
@@ -221,7 +226,7 @@ static void TR_FN(batchnorm_chunk_sums)(TR_FN(batchnorm_chunk) * chunk,
   }
 }
 
-/* Channels and places of a tensor. */
+/* Block `number` of the channels of x. */
 static inline TR_FN(batchnorm_chunk)
     TR_FN(batchnorm_chunk_of)(const tr__tensor *x, int64_t number, void *wide)
 {
@@ -256,7 +261,7 @@ void TR_FN(batchnorm_sums)(const tr__batchnorm_sums_args *args)
   }
 }
 
-/* A step that is not finite may be skipped, but what it leaves in the running
+/* Skip values that are not finite: the step may be skipped, but its running
  * values would stay. */
 static inline void TR_FN(batchnorm_run)(TR_REAL *running_mean,
                                         TR_REAL *running_var,
@@ -299,7 +304,7 @@ void TR_FN(batchnorm_stats)(const tr__batchnorm_stats_args *args)
   }
 }
 
-/* y <- activation((x - mean) r w + b) */
+/* y <- activation((x - mean) a + b); numbers are mean, a = r w and b */
 static TR__CLONES void TR_FN(batchnorm_apply)(TR_REAL *y,
                                               const TR_REAL *x,
                                               int64_t count,

@@ -1,5 +1,5 @@
-/* Convolution: the channels of a group are unrolled into columns (im2col), so
- * that the sums become matrix products. */
+/* Convolution as matrix products: im2col unrolls the channels of a group into
+ * columns. */
 #include "backend/cpu_ref/template_im2col.h"
 
 void TR_FN(col2im)(TR_REAL *image,
@@ -37,8 +37,8 @@ void TR_FN(col2im)(TR_REAL *image,
   }
 }
 
-/* Each channel's places <- its bias, 0 without; or they stay as they are, plus
- * the bias. */
+/* Set the elements of each channel to its bias, 0 without one; with accumulate
+ * add the bias to them. */
 static void TR_FN(start_channels)(TR_REAL *image,
                                   const TR_REAL *bias,
                                   const int64_t sizes[2],
@@ -81,8 +81,8 @@ void TR_FN(conv_forward)(const tr__conv_forward_args *args)
   }
 }
 
-/* dx[n,c,...] <- (dx +) b[c] + sum over k and all taps and places that read
- * this element of dy[n,k,place] w[k,c,tap] */
+/* dx[n,c,...] <- (dx +) b[c] + sum of dy[n,k,place] w[k,c,tap] over k and over
+ * all taps and places that read this element */
 void TR_FN(conv_backward_input)(const tr__conv_backward_input_args *args)
 {
   const tr__tensor *x = &args->dx, *y = &args->dy;
@@ -141,7 +141,7 @@ static void TR_FN(conv_weight_add)(void *arg, void *sum, const void *other)
   TR_FN(add_numbers)(sum, other, tr__tensor_count(&args->dw));
 }
 
-/* db[k] <- (db[k] +) sum over n, place of dy[n,k,place], in double */
+/* db[k] <- (db[k] +) sum over n, place of dy[n,k,place], or of x, in double */
 static void TR_FN(conv_bias_leaf)(
     void *arg, int64_t begin, int64_t end, void *out, int accumulate)
 {
@@ -169,7 +169,8 @@ static void TR_FN(conv_bias_add)(void *arg, void *sum, const void *other)
 
 void TR_FN(conv_backward_weight)(const tr__conv_backward_weight_args *args)
 {
-  /* The workspace: one image's columns, then the tree's partial sums. */
+  /* The workspace holds the columns of one image, then the partial sums of the
+   * tree. */
   size_t columns =
       tr__align((size_t)(tr__tensor_row(&args->dw) * tr__places(&args->dy)) *
                     sizeof(TR_REAL),

@@ -1,4 +1,5 @@
-/* fill, add, ReLU, count of numbers that are not finite. */
+/* Element-wise ops: fill, add, ReLU; and the count of elements that are not
+ * finite. */
 
 /* y_i <- value */
 void TR_FN(fill)(const tr__fill_args *args)
@@ -17,7 +18,7 @@ void TR_FN(add)(const tr__add_args *args)
   TR_FN(add_numbers)(args->y.data, args->x.data, tr__tensor_count(&args->y));
 }
 
-/* y_i <- max(x_i, 0); a NaN stays one, as in PyTorch */
+/* y_i <- max(x_i, 0); a NaN stays a NaN, as in PyTorch */
 void TR_FN(relu_forward)(const tr__relu_forward_args *args)
 {
   const TR_REAL *x = args->x.data;
@@ -61,7 +62,7 @@ void TR_FN(relu_backward)(const tr__relu_backward_args *args)
   TR_FN(relu_gradient)(args->dx.data, args->dy.data, args->y.data, count);
 }
 
-/* count <- how many x_i are Inf or NaN, at most 2^31 - 1 */
+/* count <- the number of x_i that are Inf or NaN, at most 2^31 - 1 */
 void TR_FN(count_nonfinite)(const tr__count_nonfinite_args *args)
 {
   const TR_REAL *x = args->x.data;

@@ -1,5 +1,5 @@
-/* Unrolling only copies, so it is made for numbers of 16 bits too. Included by
- * template_conv.h and im2col.c. */
+/* im2col for one element type. It only copies, so there is a 16-bit version
+ * too. template_conv.h and im2col_u16.c include this file. */
 
 void TR_FN(im2col)(TR_REAL *col,
                    const TR_REAL *image,

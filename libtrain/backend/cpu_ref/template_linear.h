@@ -1,4 +1,4 @@
-/* The fully connected layer. */
+/* Fully connected layers: forward, and gradients of input, weight and bias. */
 
 /* y[n,k] <- activation(b[k] + sum_d x[n,d] w[k,d]) */
 void TR_FN(linear_forward)(const tr__linear_forward_args *args)
@@ -53,7 +53,7 @@ static void TR_FN(linear_weight_add)(void *arg, void *sum, const void *other)
   TR_FN(add_numbers)(sum, other, tr__tensor_count(&args->dw));
 }
 
-/* db[k] <- (db[k] +) sum_n dy[n,k] */
+/* db[k] <- (db[k] +) sum_n dy[n,k], over rows begin..end-1 */
 static void TR_FN(linear_bias_leaf)(
     void *arg, int64_t begin, int64_t end, void *db, int accumulate)
 {

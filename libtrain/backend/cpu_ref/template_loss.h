@@ -1,7 +1,7 @@
-/* Softmax with cross-entropy, and the sums of losses. */
+/* Softmax with cross-entropy, and sums of losses over the batch. */
 
-/* One row of K classes. A target outside 0..K-1 gives a loss of NaN, which
- * the step's checks find, and touches no memory. */
+/* One row of K classes. A target outside 0..K-1 gives a loss of NaN, which the
+ * checks of the step find, and reads no memory outside the row. */
 static void TR_FN(softmax_row)(const tr__softmax_xent_forward_args *args,
                                int64_t n)
 {
@@ -9,7 +9,7 @@ static void TR_FN(softmax_row)(const tr__softmax_xent_forward_args *args,
   const TR_REAL *x = (const TR_REAL *)args->x.data + n * K;
   TR_REAL *prob = (TR_REAL *)args->prob.data + n * K;
   bool is_legal = target >= 0 && target < K;
-  /* Kept here, because prob may lie where x lies. */
+  /* Read x before writing prob, because prob may alias x. */
   TR_REAL wanted = is_legal ? x[target] : (TR_REAL)NAN, largest = x[0];
   bool correct = is_legal;
   for (int64_t k = 0; k < K; k++) {
@@ -37,7 +37,7 @@ void TR_FN(softmax_xent_forward)(const tr__softmax_xent_forward_args *args)
   }
 }
 
-/* A row that weighs nothing adds nothing, even where its slope is no number. */
+/* A row of weight 0 contributes 0, even if its gradient is NaN or Inf. */
 static void TR_FN(add_nothing)(TR_REAL *dx, int64_t count, int accumulate)
 {
   for (int64_t i = 0; i < count && !accumulate; i++) {
@@ -69,8 +69,9 @@ void TR_FN(softmax_xent_backward)(const tr__softmax_xent_backward_args *args)
   }
 }
 
-/* tail[LOSS + number, WEIGHT, CORRECT] <- (tail +) sums of w l, w, w c over the
- * rows begin..end-1; 0 l is 0, whatever l is */
+/* tail[LOSS + number, WEIGHT, CORRECT] <- (tail +) sums over rows begin..end-1
+ * of scale w l, w share, w c, the last two for loss number 0 only. Rows of
+ * weight 0 are skipped, whatever their l is. */
 static void TR_FN(loss_leaf)(
     void *arg, int64_t begin, int64_t end, void *out, int accumulate)
 {
@@ -108,7 +109,8 @@ static void TR_FN(loss_add)(void *arg, void *sum, const void *other)
 
 void TR_FN(loss_sum)(const tr__loss_sum_args *args)
 {
-  /* Partial sums for 2^61 shards: so few numbers need no workspace. */
+  /* Room for the partial sums of any number of shards: so few numbers need no
+   * workspace. */
   char scratch[64 * 64];
   size_t bytes = TR__TAIL_FAILED * sizeof(TR_REAL);
   TR_ASSERT(tr__tree_bytes(&args->shards, bytes) <= sizeof scratch);

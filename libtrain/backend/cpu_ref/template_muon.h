@@ -1,6 +1,7 @@
-/* Muon: momentum, Newton-Schulz, decoupled decay. */
+/* Muon: momentum, orthogonalisation by Newton-Schulz iterations, and decoupled
+ * weight decay. */
 
-/* Numbers of the elements of one step, rounded once. */
+/* Factors of one step, which all elements use, rounded once. */
 typedef struct muon_numbers {
   TR_REAL scale, momentum; /* scale: of the gradient */
   blend mean;              /* by momentum */
@@ -73,8 +74,9 @@ void TR_FN(muon_end)(const tr__muon_update_args *args,
    -numbers.step);
 }
 
-/* next <- A x + (B s + C s^2) x with s = x x^T, or with x^T where x (R, C) is
- * tall: then next <- A x + x (B s + C s^2) with s = x^T x. */
+/* next <- A x + (B s + C s^2) x with s = x x^T. If x (R, C) is tall, R > C:
+ * next <- A x + x (B s + C s^2) with s = x^T x. matrices: x, next, s,
+ * polynomial. */
 static void
 TR_FN(newton_schulz)(TR_REAL *const matrices[4], int64_t R, int64_t C)
 {

@@ -1,6 +1,8 @@
-/* LayerNorm, GroupNorm and RMSNorm: statistics of groups within a sample. */
+/* LayerNorm, GroupNorm and RMSNorm: each group of a sample has statistics of
+ * its own. */
 
-/* Lanes of a sum in double: a fixed order that wide vectors can use. */
+/* Partial sums (lanes) of a sum in double: a fixed order of additions that wide
+ * vectors can use. */
 enum { TR_FN(NORM_LANES) = 8 };
 
 static inline double TR_FN(norm_total)(double *lane)
@@ -9,7 +11,7 @@ static inline double TR_FN(norm_total)(double *lane)
          ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/* sum of (x - mean)^power, power 1 or 2 */
+/* The sum of (x - mean)^power, power 1 or 2. */
 static TR__CLONES double
 TR_FN(norm_moment)(const TR_REAL *x, int64_t count, double mean, int power)
 {
@@ -28,7 +30,7 @@ TR_FN(norm_moment)(const TR_REAL *x, int64_t count, double mean, int power)
   return TR_FN(norm_total)(lane);
 }
 
-/* sums of g and of g xhat, g = dy w */
+/* sums <- sum of dy, sum of dy xhat; the caller multiplies them by w */
 static TR__CLONES void TR_FN(norm_slopes)(double sums[2],
                                           const TR_REAL *dy,
                                           const TR_REAL *x,
@@ -53,7 +55,8 @@ static TR__CLONES void TR_FN(norm_slopes)(double sums[2],
   sums[1] = TR_FN(norm_total)(other);
 }
 
-/* The same for elements that each have a weight. */
+/* The same for elements that each have a weight: sums of g and of g xhat, g =
+ * dy w. from: dy, x, w. */
 static TR__CLONES void TR_FN(norm_slopes_each)(double sums[2],
                                                const TR_REAL *const from[3],
                                                int64_t count,
@@ -78,13 +81,13 @@ static TR__CLONES void TR_FN(norm_slopes_each)(double sums[2],
   sums[1] = TR_FN(norm_total)(other);
 }
 
-/* A group's own place in the numbers of a tensor. */
+/* Index of the first weight of a group. */
 static inline int64_t TR_FN(norm_weights)(const tr__norm *norm, int64_t group)
 {
   return norm->shared ? 0 : group % norm->groups * norm->channels;
 }
 
-/* y <- (x - mean) r w + b over one run of elements with one weight */
+/* y <- (x - mean) r w + b over contiguous elements that have the same weight */
 static TR__CLONES void TR_FN(norm_apply)(TR_REAL *y,
                                          const TR_REAL *x,
                                          int64_t count,
@@ -115,7 +118,7 @@ static TR__CLONES void TR_FN(norm_apply_each)(TR_REAL *y,
   }
 }
 
-/* mean and r of a group */
+/* stats <- mean and r of a group */
 static void TR_FN(norm_statistics)(TR_REAL stats[2],
                                    const TR_REAL *x,
                                    int64_t count,
@@ -154,7 +157,8 @@ void TR_FN(norm_forward)(const tr__norm_forward_args *args)
   }
 }
 
-/* dx <- (dx +) r (dy w - mean(g) - xhat mean(g xhat)) */
+/* dx <- (dx +) r (g - mean(g) - xhat mean(g xhat)), g = dy w. from: dy, x, w;
+ * numbers: mean, r, mean(g), mean(g xhat), and w where from[2] is NULL. */
 static TR__CLONES void TR_FN(norm_spread)(TR_REAL *dx,
                                           const TR_REAL *const from[3],
                                           int64_t count,
@@ -198,7 +202,7 @@ static void TR_FN(norm_backward_group)(const tr__norm_backward_input_args *args,
   TR_REAL numbers[5] = {stats[0], stats[1],
                         (TR_REAL)(norm->centred ? sums[0] / n : 0),
                         (TR_REAL)(sums[1] / n), 1};
-  /* With one weight per element all channels are one run. */
+  /* If each element has its own weight, all channels are one run. */
   int64_t runs = each ? 1 : channels, length = each ? count : inner;
   for (int64_t c = 0; c < runs; c++) {
     const TR_REAL *from[3] = {dy + c * length, x + c * length, each ? w : NULL};
@@ -215,15 +219,15 @@ void TR_FN(norm_backward_input)(const tr__norm_backward_input_args *args)
   }
 }
 
-/* A chunk of channels of dw, db. */
+/* A block of channels of dw or db. */
 typedef struct TR_FN(norm_chunk) {
   const tr__norm_backward_weight_args *args;
   int64_t begin, end;
   bool is_bias;
-  TR_REAL *wide; /* room for the chunk's numbers of a group, twice */
+  TR_REAL *wide; /* fp32 copies of dy and x of the block in a group */
 } TR_FN(norm_chunk);
 
-/* sum (one number per channel) <- (sum +) that of one group */
+/* sum (one number per channel of the block) <- sum + that of group g */
 static void TR_FN(norm_weight_group)(const TR_FN(norm_chunk) * chunk,
                                      TR_REAL *sum,
                                      int64_t g)

@@ -1,4 +1,4 @@
-/* SGD with momentum, Adam and AdamW, on slices of the arenas. */
+/* SGD with momentum, Adam and AdamW, on a slice of the arenas. */
 
 static inline TR_REAL square_root(TR_REAL x)
 {
@@ -6,17 +6,18 @@ static inline TR_REAL square_root(TR_REAL x)
                                           : (TR_REAL)sqrt((double)x);
 }
 
-/* What is added to a root before it divides. Of an eps of 0 the smallest
- * number, which changes no root but 0: what has had no gradient, as the padding
- * between parameters, then stays instead of becoming 0/0. */
+/* eps as the updates add it to a root that divides: at least the smallest
+ * normal number, which changes no root but 0. Elements that never had a
+ * gradient, such as the padding between parameters, then stay instead of
+ * becoming 0/0. */
 static inline TR_REAL TR_FN(divisor_eps)(double eps)
 {
   const double smallest = sizeof(TR_REAL) == sizeof(float) ? FLT_MIN : DBL_MIN;
   return (TR_REAL)(eps > smallest ? eps : smallest);
 }
 
-/* What a gradient is multiplied by, planned / true weight and the clipping, and
- * the decay that is added to it. Both are 0 where no sample had any weight. */
+/* numbers <- the factor of the gradient, planned / true weight times clipping,
+ * and the weight decay added to it. Both are 0 if all samples have weight 0. */
 static void TR_FN(gradient_numbers)(TR_REAL numbers[2],
                                     const tr__tensor *tail,
                                     const tr__step_block *block,
@@ -28,10 +29,10 @@ static void TR_FN(gradient_numbers)(TR_REAL numbers[2],
   numbers[1] = (TR_REAL)(weight == 0 ? 0 : decay);
 }
 
-/* Numbers of one SGD step, rounded once. */
+/* Factors of one SGD step, rounded once. */
 typedef struct sgd_numbers {
-  TR_REAL scale, decay, lr; /* of the gradient, into it, of the step */
-  TR_REAL momentum, rest;   /* rest: of g into m */
+  TR_REAL scale, decay, lr; /* of the gradient, of p in it, of the step */
+  TR_REAL momentum, rest;   /* rest: of g in m */
 } sgd_numbers;
 
 /* g <- grad scale + decay p;  m <- momentum m + rest g;  p <- p - lr m */
@@ -97,7 +98,7 @@ void TR_FN(sgd_update)(const tr__sgd_update_args *args)
     return;
   }
   if (is_first) {
-    /* What the memory held before does not count. */
+    /* The first step begins with m = 0, whatever the memory holds. */
     set_zero(args->m.data, count);
   }
   if (args->nesterov) {
@@ -109,8 +110,9 @@ void TR_FN(sgd_update)(const tr__sgd_update_args *args)
   (args->p.data, args->grad.data, args->m.data, count, &numbers);
 }
 
-/* mean <- decay mean + (1 - decay) x, from the end that is nearer, so that a
- * decay of 0 gives x and one of 1 the mean. Source: torch.lerp */
+/* mean <- decay mean + (1 - decay) x, computed from whichever of both has the
+ * larger factor, so that a decay of 0 gives exactly x and a decay of 1 exactly
+ * the mean. Source: torch.lerp */
 typedef struct blend {
   TR_REAL part;      /* of x - mean */
   bool is_from_mean; /* added to the mean, else to x */
@@ -128,9 +130,9 @@ static inline TR_REAL TR_FN(blended)(blend b, TR_REAL mean, TR_REAL x)
   return from + b.part * (x - mean);
 }
 
-/* Numbers of one Adam step, rounded once. */
+/* Factors of one Adam step, rounded once. */
 typedef struct adam_numbers {
-  TR_REAL scale, decay, shrink; /* of the gradient, into it, of p */
+  TR_REAL scale, decay, shrink; /* of the gradient, of p in it, of p */
   blend moment1;                /* by beta1 */
   TR_REAL beta2, rest2;         /* 1 - beta2 */
   TR_REAL step, root, eps;      /* lr / correction1, sqrt(correction2) */

@@ -1,7 +1,7 @@
-/* Maximum and average over windows, average over the whole image. */
+/* Pooling: maximum and average over windows, average over the whole image. */
 
-/* The first maximum of the window at `origin`; a NaN is the maximum. Returns
- * its place in the channel, -1 for a window that lies wholly in the padding. */
+/* Index in the channel of the first maximum of the window at `origin`, or -1 if
+ * the window lies wholly in the padding. A NaN counts as the maximum. */
 static inline int64_t TR_FN(window_maximum)(const TR_REAL *image,
                                             const int64_t extent[3],
                                             const tr__window *window,
@@ -72,7 +72,7 @@ void TR_FN(maxpool_backward)(const tr__maxpool_backward_args *args)
   }
 }
 
-/* The sum of a box of a channel, in double. */
+/* The sum over a box of a channel, in double. */
 static double
 TR_FN(box_sum)(const TR_REAL *image, const int64_t extent[3], int64_t box[3][2])
 {
@@ -103,7 +103,8 @@ static void TR_FN(box_add)(TR_REAL *image,
   }
 }
 
-/* The box of the window at output place number `place`, and its divisor. */
+/* box <- what the window at output place number `place` averages; returns the
+ * divisor. */
 static inline double TR_FN(box_of)(int64_t box[3][2],
                                    const tr__avgpool_forward_args *args,
                                    int64_t place)

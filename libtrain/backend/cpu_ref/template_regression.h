@@ -1,6 +1,8 @@
-/* Cross-entropy with options, and losses of single numbers. */
+/* Cross-entropy with class weights, label smoothing and an ignored class;
+ * regression losses and binary cross-entropy. */
 
-/* logsumexp of a row of K numbers; prob <- its softmax; prob may be x. */
+/* Returns the logsumexp of a row of K numbers; prob <- its softmax. prob may
+ * alias x here, but xent_rule_forward reads x again. */
 static double TR_FN(softmax_of)(TR_REAL *prob, const TR_REAL *x, int64_t K)
 {
   TR_REAL largest = x[0];
@@ -18,7 +20,7 @@ static double TR_FN(softmax_of)(TR_REAL *prob, const TR_REAL *x, int64_t K)
   return log(sum) + (double)largest;
 }
 
-/* 1 where x[t] is the first largest of its row. */
+/* 1 if x[t] is the first maximum of its row, else 0. */
 static double TR_FN(is_largest)(const TR_REAL *x, int64_t K, int64_t t)
 {
   for (int64_t k = 0; k < K; k++) {
@@ -34,13 +36,14 @@ static bool is_ignored(const tr__xent_rule *rule, int64_t target)
   return rule->ignores && target == rule->ignored;
 }
 
-/* 0 where c is 0, whatever the other is. */
+/* c nll, but 0 if c is 0, even if nll is NaN or Inf. */
 static double TR_FN(times)(double c, double nll)
 {
   return c == 0 ? 0 : c * nll;
 }
 
-/* Loss, correct and share of one row that counts; x is still whole. */
+/* numbers <- loss, correct and share of one row that is not ignored. x still
+ * holds the logits. */
 static void TR_FN(rule_row)(const tr__xent_rule_forward_args *args,
                             const TR_REAL *x,
                             double logsum,
@@ -84,8 +87,8 @@ void TR_FN(xent_rule_forward)(const tr__xent_rule_forward_args *args)
   }
 }
 
-/* d loss / d x_k = (1 - e) c_t (p_k - [k = t]) + e/K (C p_k - c_k), C the sum
- * of all c */
+/* d loss / d x_k = (1 - e) c_t (p_k - [k = t]) + e/K (C p_k - c_k), where C is
+ * the sum of all c */
 static void TR_FN(rule_gradient)(const tr__xent_rule_backward_args *args,
                                  int64_t n,
                                  double scale,
@@ -133,7 +136,7 @@ typedef struct regression_rule {
   double delta;
 } regression_rule;
 
-/* l(x, t); q is the weight of what t says is there. */
+/* l(x, t); q is the pos_weight of binary cross-entropy. */
 static double
 TR_FN(regression_value)(regression_rule rule, double x, double t, double q)
 {

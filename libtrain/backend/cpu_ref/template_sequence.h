@@ -1,7 +1,7 @@
-/* Embeddings, positions, attention. */
+/* Embeddings, learned positions and multi-head attention. */
 
-/* y[r,:] <- w[ids[r],:]; an id outside 0..V-1 gives NaN, which the step's
- * checks find, and touches no memory. */
+/* y[r,:] <- w[ids[r],:]; an id outside 0..V-1 gives NaN, which the checks of
+ * the step find, and reads no memory. */
 void TR_FN(embedding_forward)(const tr__embedding_forward_args *args)
 {
   int64_t R = args->y.dims[0], D = args->w.dims[1], V = args->w.dims[0];
@@ -97,7 +97,7 @@ void TR_FN(position_backward)(const tr__position_backward_args *args)
   tr__tree_sum(&tree, args->dw.data, args->accumulate, args->workspace.data);
 }
 
-/* One head of one sample: rows `stride` elements apart in qkv. */
+/* One head of one sample. Its rows are `stride` elements apart in qkv. */
 typedef struct head {
   const TR_REAL *q, *k, *v;
   int64_t T, E, stride;
@@ -127,8 +127,7 @@ static double TR_FN(dot)(const TR_REAL *a, const TR_REAL *b, int64_t count)
   return sum;
 }
 
-/* s[j] <- q[i,:] k[j,:] scale for j < keys; returns the log of the sum of
- * exponentials. */
+/* s[j] <- q[i,:] k[j,:] scale for j < keys; returns their log-sum-exp. */
 static double TR_FN(scores)(const head *h, int64_t i, int64_t keys, double *s)
 {
   double largest = -INFINITY, sum = 0;
@@ -143,7 +142,8 @@ static double TR_FN(scores)(const head *h, int64_t i, int64_t keys, double *s)
   return largest + log(sum);
 }
 
-/* y[i,:] <- sum_j exp(s[i,j] - lse[i]) v[j,:], one row of scores at a time */
+/* y[i,:] <- sum_j exp(s[i,j] - lse[i]) v[j,:]; the workspace holds one row of s
+ */
 void TR_FN(attention_forward)(const tr__attention_forward_args *args)
 {
   int64_t D = args->y.dims[2];
@@ -167,9 +167,10 @@ void TR_FN(attention_forward)(const tr__attention_forward_args *args)
   }
 }
 
-/* What query i adds to the gradients of one head. p = exp(s - lse),
- * dv[j] += p[j] dy,  ds[j] = p[j] (dy v[j] - dy y) scale,
- * dq += ds[j] k[j],  dk[j] += ds[j] q */
+/* Add what query i contributes to the gradients of one head, p = exp(s - lse):
+ *
+ *   dv[j] += p[j] dy,  ds[j] = p[j] (dy v[j] - dy y) scale,
+ *   dq += ds[j] k[j],  dk[j] += ds[j] q */
 static void TR_FN(attention_row)(const head *h,
                                  int64_t i,
                                  int64_t keys,

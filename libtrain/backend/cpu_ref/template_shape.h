@@ -1,6 +1,7 @@
-/* Sums, products, copies and other orders of extents. */
+/* Sums, products, copies, casts, permutations of axes, and nearest-neighbour
+ * upsampling. */
 
-/* y_i <- a_i + b_i; y may be a */
+/* y_i <- a_i + b_i; y may alias a */
 static TR__CLONES void TR_FN(sum_numbers)(TR_REAL *y,
                                           const TR_REAL *a,
                                           const TR_REAL *b,
@@ -17,7 +18,8 @@ void TR_FN(sum)(const tr__sum_args *args)
   (args->y.data, args->a.data, args->b.data, tr__tensor_count(&args->y));
 }
 
-/* Its operands come in one type: the rounding is that of their copies. */
+/* Both operands have one type here: tr__fp32_run() widens and rounds 16-bit
+ * ones. */
 void TR_FN(cast)(const tr__cast_args *args)
 {
   const TR_REAL *x = args->x.data;
@@ -74,7 +76,7 @@ void TR_FN(copy)(const tr__copy_args *args)
   }
 }
 
-/* y[i0, i1, ...] <- (y +) x at the place whose extent order[k] has index ik */
+/* y[i0, i1, ...] <- (y +) the element of x with index ik along axis order[k] */
 void TR_FN(permute)(const tr__permute_args *args)
 {
   const tr__tensor *x = &args->x, *y = &args->y;
@@ -90,7 +92,7 @@ void TR_FN(permute)(const tr__permute_args *args)
   int64_t count = tr__tensor_count(y);
   for (int64_t i = 0; i < count; i++) {
     to[i] = args->accumulate ? to[i] + from[place] : from[place];
-    /* The next index, its last extent fastest. */
+    /* Advance the index; the last axis changes fastest. */
     int k = y->ndim - 1;
     place += step[k];
     for (index[k]++; k > 0 && index[k] == y->dims[k]; k--) {
@@ -106,7 +108,7 @@ void TR_FN(upsample2d_forward)(const tr__upsample2d_forward_args *args)
 {
   int64_t rows = args->y.dims[0] * args->y.dims[1] * args->y.dims[2];
   int64_t width = args->y.dims[3], s = args->scale;
-  /* s rows of y come from each row of x, also across planes. */
+  /* Each row of x gives s rows of y, also across planes. */
   for (int64_t r = 0; r < rows; r++) {
     TR_REAL *y = (TR_REAL *)args->y.data + r * width;
     const TR_REAL *x = (const TR_REAL *)args->x.data + r / s * (width / s);

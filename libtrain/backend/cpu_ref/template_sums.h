@@ -1,6 +1,6 @@
-/* Sums that the ops of the reference are made of, and what every template
- * includes. The including file defines TR_REAL, the type of the numbers, and
- * TR_FN(name), the name of a function in that type. */
+/* Matrix products, sums and headers that all templates of the reference use.
+ * The including file defines TR_REAL, the type of the elements, and
+ * TR_FN(name), the name of a function for that type. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/tree_impl.h"
 #include "backend/within_impl.h"
@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-/* A matrix that is read: element (i, j) is data[i * row + j * column]. */
+/* A read-only matrix: element (i, j) is data[i * row + j * column]. */
 typedef struct matrix {
   const TR_REAL *data;
   int64_t row, column;
@@ -20,8 +20,9 @@ typedef struct matrix {
 
 enum { LANES = 64 / (int)sizeof(TR_REAL) };
 
-/* c (M, N; rows of N) <- c + a (M, P) b (P, N). The rows of b are contiguous;
- * four of them at a time are added, so that c is read less often. */
+/* c (M, N; contiguous) <- c + a (M, P) b (P, N), sizes M, N, P. The rows of b
+ * are contiguous. Four of them are added at a time, so that c is read less
+ * often. */
 static TR__CLONES void TR_FN(add_product)(TR_REAL *restrict c,
                                           matrix a,
                                           matrix b,
@@ -51,7 +52,7 @@ static TR__CLONES void TR_FN(add_product)(TR_REAL *restrict c,
   }
 }
 
-/* The sum of the lanes, pairwise. */
+/* The sum of the lanes, added pairwise. */
 static inline TR_REAL sum_lanes(TR_REAL *lane)
 {
   for (int width = LANES / 2; width > 0; width /= 2) {
@@ -62,9 +63,10 @@ static inline TR_REAL sum_lanes(TR_REAL *lane)
   return lane[0];
 }
 
-/* c (M, N; rows of N) <- c + a (M, P) b^T (N, P), rows of both contiguous. A
- * fixed number of partial sums per element, so that wide vectors can be used
- * and the order does not depend on them. */
+/* c (M, N; contiguous) <- c + a (M, P) b^T (N, P); the rows of both are
+ * contiguous. Each element has a fixed number of partial sums, so that wide
+ * vectors can be used and the order of additions does not depend on their
+ * width. */
 static TR__CLONES void TR_FN(add_product_transposed)(TR_REAL *restrict c,
                                                      matrix a,
                                                      matrix b,
@@ -90,7 +92,7 @@ static TR__CLONES void TR_FN(add_product_transposed)(TR_REAL *restrict c,
   }
 }
 
-/* For sharded sums: y <- y + x over `count` numbers. */
+/* y <- y + x over `count` numbers; the tree also adds sums of shards so. */
 static TR__CLONES void TR_FN(add_numbers)(TR_REAL *restrict y,
                                           const TR_REAL *restrict x,
                                           int64_t count)
@@ -107,8 +109,8 @@ static inline void set_zero(TR_REAL *y, int64_t count)
   }
 }
 
-/* The numbers at..at+count-1 of a tensor; those of 16 bits, which come with
- * TR_REAL float alone, are widened into `wide`. */
+/* The elements at..at+count-1 of a tensor. 16-bit elements, which occur only
+ * where TR_REAL is float, are widened into `wide`. */
 static inline const TR_REAL *
 TR_FN(numbers)(const tr__tensor *t, int64_t at, int64_t count, TR_REAL *wide)
 {

@@ -1,15 +1,16 @@
-/* RMSprop, Adagrad, the norm of the gradient, averages of parameters. */
+/* RMSprop, Adagrad, the gradient norm with clipping and loss scaling, and
+ * moving averages of parameters. */
 
-/* Numbers of one step, rounded once. */
+/* Factors of one step, rounded once. */
 typedef struct rms_numbers {
-  TR_REAL scale, decay; /* of the gradient, into it */
+  TR_REAL scale, decay; /* of the gradient, of p in it */
   TR_REAL alpha, rest;  /* 1 - alpha */
   blend mean;           /* by alpha */
   TR_REAL lr, eps, momentum;
 } rms_numbers;
 
 /* g <- grad scale + decay p;  v <- alpha v + (1 - alpha) g^2
- * mean <- mean + (1 - alpha) (g - mean), where there is one
+ * mean <- mean + (1 - alpha) (g - mean), if present; else it is 0 below
  * m <- momentum m + g / (sqrt(v - mean^2) + eps);  p <- p - lr m */
 static TR__CLONES void TR_FN(rmsprop)(TR_REAL *const state[4],
                                       const TR_REAL *restrict grad,
@@ -26,8 +27,8 @@ static TR__CLONES void TR_FN(rmsprop)(TR_REAL *const state[4],
     if (mean != NULL) {
       mean[i] = TR_FN(blended)(n.mean, mean[i], g);
       spread -= mean[i] * mean[i];
-      /* A mean of squares is no less than the square of the mean, but for
-       * rounding. */
+      /* A mean of squares is at least the square of the mean; rounding alone
+       * makes this negative. */
       spread = spread > 0 ? spread : 0;
     }
     TR_REAL step = g / (square_root(spread) + n.eps);
@@ -93,8 +94,8 @@ void TR_FN(adagrad_update)(const tr__adagrad_update_args *args)
   TR_FN(adagrad)(state, args->grad.data, tr__tensor_count(&args->p), &numbers);
 }
 
-/* Eight partial sums, so that wide vectors can be used and the order does not
- * depend on them. */
+/* The sum of squares in eight partial sums, so that wide vectors can be used
+ * and the order of additions does not depend on their width. */
 static TR__CLONES double TR_FN(squares)(const TR_REAL *x, int64_t count)
 {
   double lane[8] = {0};

@@ -1,3 +1,5 @@
+/* Memory of the strict backend. Each block is followed by a page that is never
+ * accessible, so that a read or write past its end ends the process. */
 #include "backend/strict/strict_impl.h"
 
 #include <stdlib.h>

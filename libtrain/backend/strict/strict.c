@@ -1,3 +1,5 @@
+/* The strict backend: a queue of ops and uploads, and one worker thread that
+ * runs them in order on the reference. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/op_tensors_impl.h"
 #include "backend/strict/strict_impl.h"
@@ -6,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many calls wait in the queue before the worker begins of its own accord,
- * and so many it leaves: a call never runs before it has returned. */
+/* The worker starts by itself when QUEUE_STARTS calls are queued, and leaves
+ * the last QUEUE_LEAVES: an op never runs before its call has returned. */
 enum { QUEUE_STARTS = 64, QUEUE_LEAVES = 8 };
 
 enum { UPLOAD = TR__NUM_OPS };
 
-/* A queued op (then bytes hold its arguments) or upload (the data). */
+/* A queued op, with its arguments in `bytes`, or a queued upload, with its
+ * data. */
 typedef struct entry {
   struct entry *next;
   int what;  /* a tr__op, or UPLOAD */
@@ -29,14 +32,15 @@ typedef struct strict_backend {
   pthread_cond_t work, done;
   entry *first, **last; /* the queue */
   int queued;
-  bool wanted; /* someone waits for the queue to run empty */
-  bool busy;   /* the worker is at work on an entry */
+  bool wanted; /* a thread waits until the queue is empty */
+  bool busy;   /* the worker runs an entry */
   bool ends;
   tr_status status; /* sticky */
   char message[TR__MESSAGE_BYTES];
 } strict_backend;
 
-/* Does this operand lie wholly in live memory? Where not, the backend fails. */
+/* Check that an operand lies wholly in live memory; else the backend fails with
+ * TR_EDEVICE. */
 static bool is_held(strict_backend *self,
                     const char *name,
                     int operand,
@@ -58,8 +62,8 @@ static bool is_held(strict_backend *self,
   return false;
 }
 
-/* All tensors lie in live memory; scratch memory is filled with NaNs, so that
- * an op which reads it before it writes it gives itself away. */
+/* Check that all tensors lie in live memory, and fill scratch memory with NaNs:
+ * an op that reads it before it writes it then gives NaN. */
 static bool prepare(strict_backend *self, const entry *e)
 {
   const tr__op_info *info = tr__op_info_of((tr__op)e->what);
@@ -93,7 +97,7 @@ static void run_entry(strict_backend *self, const entry *e)
   tr__wall_shut(&self->wall);
 }
 
-/* The next entry that may run, or NULL when the backend ends. */
+/* Wait for the next entry that may run; NULL when the backend is destroyed. */
 static entry *take(strict_backend *self)
 {
   pthread_mutex_lock(&self->mutex);

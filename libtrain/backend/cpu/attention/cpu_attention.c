@@ -1,8 +1,8 @@
-/* Attention by blocks of queries and keys, one task per sample and head: the
- * scores of a block are products of OpenBLAS, so that no T x T tensor is held.
+/* Attention by blocks of queries and keys, one task per sample and head.
+ * OpenBLAS computes the scores of a block, so that no T x T tensor is stored.
  *
- * Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2): the running maximum
- * and sum of forward, and scores from log-sum-exp in backward. */
+ * Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2): forward keeps a
+ * running maximum and sum, backward recomputes the softmax from log-sum-exp. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu/vector_math_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
@@ -13,8 +13,9 @@
 
 enum { QUERIES = 64, KEYS = 256, LANES = 16 };
 
-/* One head of one sample: rows of q, k, v are `stride` floats apart, those of
- * outputs D. Numbers of 16 bits are copied into matrices of E columns. */
+/* One head of one sample. Rows of q, k, v are `stride` floats apart, those of y
+ * and dy D floats. 16-bit operands are copied into fp32 matrices of E columns.
+ */
 typedef struct head {
   const float *q, *k, *v;
   int64_t T, E, stride, D;
@@ -22,7 +23,7 @@ typedef struct head {
   bool is_causal;
 } head;
 
-/* Where a head lies. */
+/* Where a head begins in its tensors. */
 typedef struct head_place {
   int64_t qkv, y; /* first elements */
   int64_t T, E, D;
@@ -38,7 +39,7 @@ static head_place place_of(const tr__tensor *qkv, int64_t heads, int64_t n)
                       .D = D};
 }
 
-/* Rows of a head in a tensor, `stride` elements apart. */
+/* The rows of a head as a tile of a tensor, `stride` elements apart. */
 static tr__cpu_tile
 rows_in(const tr__tensor *t, int64_t first, int64_t stride, const head_place *p)
 {
@@ -68,12 +69,12 @@ head_of(const tr__tensor *qkv, const head_place *p, bool is_causal, float *wide)
                 .is_causal = is_causal};
 }
 
-/* A block of scores: queries from i, keys from j. */
+/* A block of scores: queries from i on, keys from j on. */
 typedef struct block {
   int64_t i, j, queries, keys;
 } block;
 
-/* The keys of the block that query row r sees. */
+/* How many keys of the block its query r sees. */
 static inline int64_t seen(const head *h, const block *b, int64_t r)
 {
   int64_t keys = h->is_causal ? b->i + r + 1 - b->j : b->keys;
@@ -88,7 +89,7 @@ static block block_at(const head *h, int64_t i, int64_t j)
   return b;
 }
 
-/* c <- (c +) a b^T or the like, of rows that belong to the head */
+/* Factors of products: a matrix as it is stored, and its transpose. */
 static tr__cpu_factor rows(const float *data, int64_t stride)
 {
   return (tr__cpu_factor){.data = data, .stride = stride};
@@ -107,8 +108,8 @@ static void scores(const head *h, const block *b, float *s)
                (int64_t[3]){b->queries, b->keys, h->E}, 0);
 }
 
-/* s <- exp(scale s - shift), the sum of which it returns: a fixed number of
- * partial sums. What lies behind `count` becomes 0. */
+/* s <- exp(scale s - shift) for the first `count` of `all` scores, 0 for the
+ * rest. Returns the sum, made of a fixed number of partial sums. */
 static TR__CLONES float
 attention_exp(float *s, int64_t count, int64_t all, float scale, float shift)
 {
@@ -154,7 +155,7 @@ static TR__CLONES float attention_max(const float *s, int64_t count)
   return largest;
 }
 
-/* y <- y factor over rows that are D apart */
+/* y <- y factor for one row */
 static void scale_row(float *y, int64_t count, float factor)
 {
   for (int64_t e = 0; e < count; e++) {
@@ -162,7 +163,8 @@ static void scale_row(float *y, int64_t count, float factor)
   }
 }
 
-/* The block's part of the running softmax of its rows. */
+/* Add one block to the running softmax: update largest and sum, rescale y, then
+ * add the product with v. */
 static void take_block(const head *h,
                        const block *b,
                        float *s,
@@ -237,7 +239,8 @@ static void forward_task(void *arg, int64_t n, int thread)
   tr__cpu_tile_from_fp32(&out, y);
 }
 
-/* y, q, k and v of a head; in backward also dy and three gradients. */
+/* fp32 copies of a task: y, q, k and v of a head; in backward also dy and three
+ * gradients. */
 static int64_t wide_floats(const tr__tensor *qkv, int64_t heads, int64_t parts)
 {
   return parts * qkv->dims[1] * qkv->dims[2] / 3 / heads;
@@ -256,8 +259,8 @@ static void attention_forward(tr__stream *stream,
                   forward_task, &call);
 }
 
-/* ds <- p (dp - inner) scale, where dp is; the part that is not seen is 0 as p
- * is. */
+/* ds <- p (dp - inner) scale, written over dp. For keys that are not seen, p
+ * and therefore ds are 0. */
 static TR__CLONES void
 attention_ds(float *dp, const float *p, int64_t count, float inner, float scale)
 {
@@ -275,12 +278,13 @@ static float inner_product(const float *a, const float *b, int64_t count)
   return sum;
 }
 
-/* The head's rows of gradients and of what forward left. */
+/* The rows of a head in the gradients, in dy, and in the results of forward. */
 typedef struct head_values {
   float *dq, *dk, *dv;
   const float *dy, *y, *lse;
 } head_values;
 
+/* Add the gradients of one block: dv += p^T dy, dk += ds^T q, dq += ds k. */
 static void add_block(
     const head *h, const block *b, const head_values *v, float *p, float *dp)
 {

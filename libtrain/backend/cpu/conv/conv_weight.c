@@ -1,20 +1,20 @@
-/* Gradients of convolution: tiles of dw, each of which unrolls the channels of
- * the image that it needs, and sums of db. */
+/* Weight and bias gradients of convolution. A task computes a tile of dw, for
+ * which it unrolls (im2col) the channels that it needs, or sums channels of db.
+ */
 #include "backend/cpu/conv/cpu_conv_impl.h"
 #include "backend/tree_impl.h"
 #include "base/clones_impl.h"
 
 #include <string.h>
 
-/* Extents of a tile of dw: rows and, roughly, columns. Where there would be too
- * few tiles, they are smaller. */
+/* Extents of a tile of dw: rows and about so many columns. Tiles are smaller,
+ * down to LEAST_K rows, if there would be fewer than LEAST_TILES. */
 enum { TILE_K = 128, TILE_COLUMNS = 288, LEAST_TILES = 4, LEAST_K = 16 };
 
-/* Channels of db that a task sums. */
+/* Channels of db per task. */
 enum { BIAS_CHANNELS = 16 };
 
-/* How many channels of the input a tile of dw spans, and how many of the
- * output. */
+/* Input channels of a tile of dw; rows_per_tile has its output channels. */
 static int64_t channels_per_tile(const tr__conv_sizes *s)
 {
   int64_t wide = tr__max(1, TILE_COLUMNS / s->taps);
@@ -34,20 +34,21 @@ static int64_t rows_per_tile(const tr__conv_sizes *s)
   return rows;
 }
 
-/* One tile of dw: output channels k.. and the input channels of the patch. */
+/* One tile of dw: `rows` output channels from k on, and the input channels of
+ * the patch. */
 typedef struct weight_tile {
   const tr__conv_backward_weight_args *args;
   tr__conv_sizes s;
   int64_t k, rows, columns;
-  tr__patch patch; /* its channels */
+  tr__patch patch; /* input channels of the tile */
   float *col;
-  int64_t stride; /* of the sum's rows */
-  float *wide;    /* for copies of columns and dy */
+  int64_t stride; /* between rows of the sum */
+  float *wide;    /* for fp32 copies of columns and dy */
   const tr__threads *pool;
   int thread;
 } weight_tile;
 
-/* The part of one image. */
+/* sum <- (sum +) what image n contributes */
 static void add_image(const weight_tile *w, int64_t n, float *sum, bool adds)
 {
   const tr__conv_backward_weight_args *a = w->args;
@@ -90,8 +91,8 @@ static void weight_add(void *arg, void *sum, const void *other)
   tr__cpu_add_tile((tr__cpu_matrix){sum, count}, other, 1, count, 1);
 }
 
-/* Sixteen partial sums, so that the loop can use wide vectors; in double from
- * one image to the next. */
+/* The sum of a plane, in sixteen partial sums so that the loop can use wide
+ * vectors. bias_leaf adds the planes in double. */
 static TR__CLONES float plane_sum(const float *plane, int64_t count)
 {
   float lane[16] = {0};
@@ -111,11 +112,11 @@ static TR__CLONES float plane_sum(const float *plane, int64_t count)
   return sum;
 }
 
-/* Some channels of db. */
+/* Channels k..k+channels-1 of db, which are sums over t. */
 typedef struct bias_part {
   const tr__tensor *t;
   int64_t k, channels;
-  float *wide; /* for copies of a plane */
+  float *wide; /* for the fp32 copy of a plane */
 } bias_part;
 
 static void
@@ -159,8 +160,8 @@ static void sum_bias(const tr__conv_backward_weight_args *a,
   tr__tree_sum(&tree, (float *)a->db.data + part.k, a->accumulate, scratch);
 }
 
-/* Scratch memory of a thread: columns of one image, then, where there are
- * shards, the tile's sum and the tree's partial sums. */
+/* Scratch bytes of a thread: the columns of one block of output rows; then,
+ * with several shards, the sum of the tile and the partial sums of the tree. */
 typedef struct weight_scratch {
   size_t columns, tile, total;
 } weight_scratch;
@@ -206,7 +207,7 @@ static void sum_tile(weight_tile *w, char *scratch, size_t tile_bytes)
   }
 }
 
-/* None where dw is absent. */
+/* The number of tiles of dw; 0 if dw is absent. */
 static int64_t weight_tiles(const tr__tensor *dw, const tr__conv_sizes *s)
 {
   return dw->data == NULL ? 0
@@ -214,7 +215,7 @@ static int64_t weight_tiles(const tr__tensor *dw, const tr__conv_sizes *s)
                                 tr__cpu_blocks(s->C, channels_per_tile(s));
 }
 
-/* The tiles of dw, then the blocks of db. */
+/* Tasks are the tiles of dw, then the blocks of db. */
 static void backward_weight_task(void *arg, int64_t task, int thread)
 {
   const tr__cpu_call *call = arg;
@@ -252,7 +253,8 @@ static void backward_weight_task(void *arg, int64_t task, int thread)
   sum_tile(&w, scratch + bytes.columns, bytes.tile);
 }
 
-/* What the product of a tile wants, or a plane of either image. */
+/* Floats of a task's fp32 copies: for the product of a tile, or for one plane
+ * of x or dy. */
 static int64_t weight_floats(const tr__conv_sizes *s)
 {
   int64_t product = tr__cpu_gemm_floats(

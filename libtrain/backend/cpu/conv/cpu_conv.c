@@ -1,9 +1,10 @@
-/* Convolution: the channels of a group are unrolled into columns in scratch
- * memory of the thread, and multiplied with the weights by OpenBLAS. */
+/* Convolution, forward and input gradient, as products by OpenBLAS with columns
+ * in scratch memory of the thread. im2col makes the columns from the image; in
+ * backward col2im adds them to it. */
 #include "backend/cpu/conv/cpu_conv_impl.h"
 #include "base/clones_impl.h"
 
-/* How many channels of the input a task of backward_input unrolls. */
+/* Input channels per task of backward_input. */
 static int64_t channels_per_block(const tr__conv_sizes *s)
 {
   int64_t channels = TR__COLUMN_FLOATS / tr__max(1, s->taps * s->places);
@@ -49,7 +50,8 @@ static TR__CLONES void finish_planes(tr__cpu_matrix y,
   }
 }
 
-/* Of the band of a task: its output, and what the product wants. */
+/* Floats of a task's fp32 copies: the output of its band of rows, and the
+ * blocks of the product. */
 static int64_t forward_floats(const tr__conv_sizes *s)
 {
   int64_t columns = tr__conv_rows_per_block(s, s->C * s->taps) * s->R;
@@ -108,7 +110,8 @@ static void conv_forward(tr__stream *stream, const tr__conv_forward_args *args)
                   forward_task, &call);
 }
 
-/* Of the channels of a task: the image, and what the product wants. */
+/* Floats of a task's fp32 copies: its channels of dx, and the blocks of the
+ * product. */
 static int64_t backward_floats(const tr__conv_sizes *s)
 {
   int64_t channels = channels_per_block(s);

@@ -1,18 +1,18 @@
-/* What the parts of convolution on this backend share. */
+/* Sizes and functions that all files of convolution on the cpu backend use. */
 #ifndef TR_CPU_CONV_IMPL_H
 #define TR_CPU_CONV_IMPL_H
 
 #include "backend/cpu/cpu_impl.h"
 
-/* Columns of a task fill about so many floats: they stay in the second-level
- * cache between their making and their use. */
+/* The columns of a task fill about so many floats, so that they stay in the
+ * second-level cache until the product reads them. */
 enum { TR__COLUMN_FLOATS = 1 << 17, TR__LEAST_COLUMNS = 256 };
 
-/* Sizes of a convolution; rows are those of the output through all its D. */
+/* Sizes of a convolution. rows are output rows, numbered through all depths. */
 typedef struct tr__conv_sizes {
-  int64_t groups, C, K; /* channels of a group */
+  int64_t groups, C, K; /* C, K: channels of a group of x and y */
   int64_t taps, rows, R;
-  int64_t places, plane; /* of a channel of the output and of the image */
+  int64_t places, plane; /* elements of a channel of y and of x */
   int64_t image, output; /* elements of one sample */
 } tr__conv_sizes;
 
@@ -34,8 +34,8 @@ static inline tr__conv_sizes tr__conv_sizes_of(const tr__tensor *x,
   };
 }
 
-/* How many rows of the output one unrolling of so many rows of columns
- * covers. */
+/* Output rows that im2col unrolls at a time, if a column has `unrolled`
+ * elements. */
 static inline int64_t tr__conv_rows_per_block(const tr__conv_sizes *s,
                                               int64_t unrolled)
 {
@@ -43,8 +43,9 @@ static inline int64_t tr__conv_rows_per_block(const tr__conv_sizes *s,
   return tr__min(s->rows, tr__max(1, (columns + s->R - 1) / s->R));
 }
 
-/* A kernel of one element sees the image as it is, where the output has its
- * extents: the image of a transposed convolution may have more. */
+/* True if the image itself is the matrix of columns: a kernel of one element,
+ * and an output with the extents of the image. The image of a transposed
+ * convolution may have larger extents. */
 static inline bool tr__conv_is_pointwise(const tr__tensor *x,
                                          const tr__tensor *y,
                                          const tr__window *w)
@@ -62,8 +63,8 @@ static inline size_t tr__cpu_aligned_floats(int64_t count)
   return tr__align((size_t)count * sizeof(float), 64);
 }
 
-/* tr__conv_unroll - the columns of a patch of sample n. They keep the type of
- * the image: unrolling is only copying. */
+/* tr__conv_unroll - col <- the columns (im2col) of a patch of sample n. They
+ * have the type of the image, because im2col only copies. */
 void tr__conv_unroll(void *col,
                      const tr__tensor *x,
                      int64_t n,
@@ -71,8 +72,8 @@ void tr__conv_unroll(void *col,
                      const tr__window *window,
                      const tr__patch *patch);
 
-/* tr__cpu_set_conv_weight - the op that conv_weight.c has; its scratch memory,
- * of all threads. */
+/* tr__cpu_set_conv_weight - set the op of conv_weight.c.
+ * tr__cpu_conv_weight_workspace - bytes of its workspace, for all threads. */
 void tr__cpu_set_conv_weight(tr__ops *ops);
 size_t tr__cpu_conv_weight_workspace(const tr__threads *pool,
                                      const tr__conv_backward_weight_args *args);

@@ -1,11 +1,11 @@
 /* Depthwise convolution: each output channel is a sum of shifted copies of one
- * input channel, one per tap, made row by row where it stands. dw is left to
- * conv.c, where its columns are dot products. */
+ * input channel, one per tap. The sums are made row by row in place. dw is left
+ * to conv_weight.c, where it is a dot product with the columns. */
 #include "backend/cpu/cpu_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 #include "base/clones_impl.h"
 
-/* Elements of the output that a task makes, in whole channels. */
+/* Elements that a task computes, rounded to whole channels. */
 enum { TASK_ELEMENTS = 1 << 14 };
 
 bool tr__cpu_is_depthwise(const tr__window *window, const tr__tensor *x)
@@ -70,7 +70,7 @@ static TR__CLONES void depthwise_scatter(float *restrict x,
   }
 }
 
-/* A convolution between one channel of the image and one of the output. */
+/* One channel of the image and one of the output, with their kernel. */
 typedef struct channels {
   const tr__tensor *x, *y;
   const tr__window *window;
@@ -117,7 +117,7 @@ static void add_backward(const channels *pair, float *dx, const float *dy)
   }
 }
 
-/* Wide copies: a plane of the output, one of the input, the taps. */
+/* Floats of a task's fp32 copies: a plane of y, a plane of x, and the taps. */
 static int64_t
 wide_floats(const tr__tensor *x, const tr__tensor *y, const tr__window *window)
 {

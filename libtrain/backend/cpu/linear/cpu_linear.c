@@ -1,18 +1,20 @@
-/* Fully connected layers: products of tiles of the output. Shards of few rows
- * are in linear_few.c, the gradients of weights in linear_weight.c. */
+/* Fully connected layers, forward and input gradient: OpenBLAS computes tiles
+ * of the output. linear_few.c has shards of few rows, linear_weight.c the
+ * gradients of weights. */
 #include "backend/cpu/linear/linear_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
 
-/* Extents of a tile. Small batches have few rows, so that the columns have to
- * give work to all threads. */
+/* Extents of a tile. Small batches have few rows, so tiles are narrow: then the
+ * columns alone give work to all threads. */
 enum { TILE_ROWS = 128, TILE_COLUMNS = 64 };
 
-/* A shard has few rows from so many on, to so many: below, a batch that is one
- * shard is nearer to a product with a vector. */
+/* Shards of at most FEW_ROWS rows go to linear_few.c. A batch that is one shard
+ * must also have FEW_FROM rows: below, it is nearer to a matrix-vector product.
+ */
 enum { FEW_FROM = 8, FEW_ROWS = 64 };
 
-/* Of the largest shard: the same on every rank, and for every number of ranks.
- */
+/* Rows of the largest shard: in reproducible mode the same on every rank, and
+ * for every number of ranks. */
 static int64_t rows_per_shard(const tr__shards *shards)
 {
   return tr__cpu_blocks(shards->rows, shards->total) *
@@ -29,7 +31,8 @@ typedef struct tile {
   int64_t row, column, rows, columns;
 } tile;
 
-/* Wide copies of a task: the tile of its output, then the product's. */
+/* Floats of a task's fp32 copies: the output tile, then the blocks of the
+ * product. */
 enum { TILE_FLOATS = TILE_ROWS * TILE_COLUMNS };
 
 static int64_t wide_floats(int64_t inner)
@@ -37,8 +40,8 @@ static int64_t wide_floats(int64_t inner)
   return TILE_FLOATS + tr__cpu_gemm_floats(TILE_ROWS, TILE_COLUMNS, inner);
 }
 
-/* The rows of an output, cut into the tasks that a strip of its columns takes:
- * tiles of one shard, or several shards that are smaller than a tile. */
+/* How an output is split into tasks: a task has one strip of columns and either
+ * one tile of a shard or several shards that are smaller than a tile. */
 typedef struct bands {
   const tr__shards *shards;
   int64_t tiles;  /* per shard */
@@ -58,8 +61,8 @@ static bands bands_of(const tr__shards *shards, int64_t columns)
   return b;
 }
 
-/* Tile i of a task, whose columns lie in an output of N of them. False behind
- * the last. */
+/* t <- tile i of a task, in an output of N columns. False behind the last tile.
+ */
 static bool
 next_tile(const bands *b, int64_t task, int64_t N, int64_t i, tile *t)
 {
@@ -181,7 +184,8 @@ static void linear_backward_input(tr__stream *stream,
                   backward_input_task, &call);
 }
 
-/* A batch may always be smaller than the plan's, and then have few rows. */
+/* Reserve memory also if the plan's batch has many rows: the batch of a step
+ * may be smaller and have few. */
 static size_t forward_workspace(const tr__linear_forward_args *a)
 {
   tr__tensor x = a->x;

@@ -1,22 +1,23 @@
-/* Fully connected layers where a shard has few samples: sums of outer products
- * (outer_impl.h), whose bits do not depend on the number of rows, so that all
- * shards are worked on at once. */
+/* Fully connected layers whose shards have few rows: sums of outer products
+ * (outer_impl.h). Their bits do not depend on the number of rows, so one call
+ * computes all shards together. */
 #include "backend/cpu/linear/linear_impl.h"
 #include "backend/cpu/linear/outer_impl.h"
 
 #include <string.h>
 
-/* Samples of a panel of x^T, which is (D, PANEL). */
+/* Samples of a panel of x^T; a panel is (D, PANEL). */
 enum { PANEL = TR__OUTER_COLUMNS };
 
-/* Outputs, or inputs, of a task. */
+/* Output or input features of a task. */
 enum { STRIP = 64 };
 
-/* Rows of w that stay in the near cache, and floats after which the next row
- * falls on the same places of it: such rows are copied first. */
+/* NEAR: rows of w that stay in the near cache. ALIAS: if the length of a row is
+ * a multiple of so many floats, all rows fall on the same cache sets, and are
+ * copied first. */
 enum { NEAR = 256, ALIAS = 512 };
 
-/* Inputs that a task of the transposition takes. */
+/* Input features of a task of the transposition. */
 enum { TRANSPOSED = 256 };
 
 typedef struct few_call {
@@ -24,7 +25,7 @@ typedef struct few_call {
   tr__cpu_outer_fn run;
 } few_call;
 
-/* A task: some samples, and some of what lies across. */
+/* What a task computes: a range of samples and a range of features. */
 typedef struct piece {
   int64_t sample, samples; /* the first, and how many */
   int64_t begin, end;
@@ -68,7 +69,7 @@ static void transpose_task(void *arg, int64_t task, int thread)
   }
 }
 
-/* A block of y^T, put into y. */
+/* y <- the transpose of a block of y^T */
 static void put_transposed(float *y,
                            int64_t stride,
                            const float *block,
@@ -117,7 +118,7 @@ void tr__cpu_linear_few_forward(tr__threads *pool,
                   forward_task, &call);
 }
 
-/* A whole strip: D is a multiple of its columns. */
+/* Copy rows of TR__OUTER_COLUMNS columns: D is a multiple of these here. */
 static void copy_rows(float *to, tr__cpu_outer *sum)
 {
   for (int64_t k = 0; k < sum->count; k++) {

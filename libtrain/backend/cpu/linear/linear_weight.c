@@ -1,6 +1,6 @@
-/* Gradients of fully connected layers: tiles of dw, and sums of db. Shards of a
- * batch are summed in registers, unless the batch is large; the rest are
- * products of the library. */
+/* Weight and bias gradients of fully connected layers: tiles of dw, and sums of
+ * db. With several shards, a batch that is not large is summed in registers
+ * (outer_impl.h); OpenBLAS computes all other products. */
 #include "backend/cpu/linear/linear_impl.h"
 #include "backend/cpu/linear/outer_impl.h"
 #include "backend/cpu_ref/reference_impl.h"
@@ -10,12 +10,12 @@
 /* Extents of a tile of dw. */
 enum { TILE_K = 64, TILE_D = 256 };
 
-/* Rows of a batch whose shards are summed in registers: beyond, x of a strip
- * leaves the near caches, and the library, which cuts the rows too, is as fast.
- */
+/* At most so many rows of a batch are summed in registers. With more, x of a
+ * strip leaves the near caches, and OpenBLAS, which blocks the rows too, is as
+ * fast. */
 enum { FEW_ROWS = 2048 };
 
-/* Rows of the batch that a product adds between two polls: about 0.3 ms. */
+/* Rows that a product adds between two tr__threads_poll(): about 0.3 ms. */
 enum { POLL_ROWS = 1024 };
 
 /* One tile of dw, or the same rows of db. */
@@ -23,14 +23,14 @@ typedef struct weight_tile {
   const tr__linear_backward_weight_args *args;
   int64_t row, column, rows, columns;
   int64_t K, D;   /* extents of dw */
-  int64_t stride; /* of the sum's rows */
-  float *wide;    /* for copies of x and dy */
+  int64_t stride; /* between rows of the sum */
+  float *wide;    /* for fp32 copies of x and dy */
   char *scratch;
   const tr__threads *pool;
   int thread;
 } weight_tile;
 
-/* Tile `task` of dw (K, D), counted along its rows. */
+/* Tile `task` of dw (K, D), numbered row by row. */
 static weight_tile tile_of(const tr__linear_backward_weight_args *args,
                            int64_t task)
 {
@@ -57,7 +57,8 @@ static int64_t local_rows(const tr__shards *shards)
   return tr__shard_begin(shards, shards->count);
 }
 
-/* The same on every rank, and for every number of ranks. */
+/* True if the sums are made in registers: the same on every rank, and for every
+ * number of ranks. */
 static bool is_summed_in_registers(const tr__linear_backward_weight_args *args)
 {
   const tr__shards *shards = &args->shards;
@@ -66,7 +67,7 @@ static bool is_summed_in_registers(const tr__linear_backward_weight_args *args)
          !tr__op_has_16bit(TR__OP_linear_backward_weight, args);
 }
 
-/* Scratch memory of sums in registers. */
+/* Layout of the scratch memory of sum_in_registers. */
 typedef struct sums_room {
   float *dy; /* TILE_K / TR__OUTER_ROWS strips of (rows, TR__OUTER_ROWS) */
   float *stack;
@@ -86,8 +87,8 @@ sums_room_at(char *base, const tr__shards *shards, int64_t rows)
                      .bytes = tr__align(dy + stack + steps, 64)};
 }
 
-/* The tile's columns of dy, strip by strip: where they lie, rows of a power of
- * two fall on each other in the cache. Strips but the last have a size that
+/* Copy the tile's columns of dy, strip by strip: rows whose length is a power
+ * of two fall on the same cache sets. All strips but the last have a size that
  * the compiler knows. */
 static void pack_dy(const weight_tile *w, int64_t rows, float *to)
 {
@@ -207,7 +208,7 @@ static void sum_bias(weight_tile *w)
   tr__tree_sum(&tree, (float *)a->db.data + w->row, a->accumulate, w->scratch);
 }
 
-/* Scratch memory of one thread, for at most so many rows. */
+/* Scratch bytes of one thread, for at most so many rows. */
 static size_t scratch_bytes(const tr__shards *shards, int64_t rows)
 {
   if (shards->total == 1) {

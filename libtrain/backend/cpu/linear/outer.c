@@ -1,3 +1,5 @@
+/* Kernels for sums of outer products (outer_impl.h), made from template_outer.h
+ * for AVX-512, AVX2 and plain vectors. The CPU decides which of them run. */
 #include "backend/cpu/linear/outer_impl.h"
 
 #include "backend/cpu/cpu_impl.h"
@@ -49,7 +51,7 @@ AVX2 static inline __m256i first_of_8(int64_t n)
 #define TREE_VECTORS        1
 #include "backend/cpu/linear/template_outer.h"
 
-/* Few columns need no wider vectors; the bits are the same. */
+/* Up to 8 columns need no wider vectors than AVX2; the bits are the same. */
 static void sum_block_wide(const tr__cpu_outer *of, const tr__cpu_block *out)
 {
   if (out->columns <= 8) {
@@ -70,7 +72,7 @@ static bool has_avx512(void)
 }
 #endif
 
-/* Four floats by what every compiler of this field knows as vectors. */
+/* Four floats, by the vector extension that GCC and clang have in common. */
 typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 static inline quad load_some(const float *from, int64_t count)

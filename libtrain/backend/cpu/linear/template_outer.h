@@ -1,15 +1,17 @@
-/* Included once per kind of vector, with these, which end here:
- *   NAME(f)              f with the kind's ending
- *   TARGET               the function attribute that allows its instructions
- *   VECTOR, WIDTH        its type and floats
+/* The kernel for sums of outer products (outer_impl.h). outer.c includes this
+ * file once per kind of vector, with these macros, which it undefines at the
+ * end:
+ *   NAME(f)              f with the suffix of the kind
+ *   TARGET               function attribute that enables its instructions
+ *   VECTOR, WIDTH        its type and its number of floats
  *   LOAD(p), STORE(p, v), SET(f), FMA(a, b, c)
- *   MASK, MASK_OF(n)     which elements of a vector are there: the first n
+ *   MASK, MASK_OF(n)     selects the first n elements of a vector
  *   LOAD_SOME(p, m), STORE_SOME(p, v, m)
- *   ROWS, VECTORS        of a part of a block: its sums are registers
- *   TREE_ROWS, TREE_VECTORS  of a part whose sums of two shards are */
+ *   ROWS, VECTORS        of a tile of a block: its sums are registers
+ *   TREE_ROWS, TREE_VECTORS  of a tile with shards: two sums are registers */
 
-/* All that takes a shape is inlined where the shape is known, so that arrays of
- * vectors become registers. */
+/* Functions that take a shape are inlined where the shape is a constant, so
+ * that arrays of vectors become registers. */
 #define FIXED __attribute__((always_inline)) static inline
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
@@ -92,7 +94,7 @@ NAME(put)(tr__cpu_block out, VECTOR sum[TR__OUTER_ROWS][2], NAME(shape) shape)
   }
 }
 
-/* A part of a block without shards. */
+/* A tile of a block, without shards. */
 TARGET FIXED void
 NAME(one_range)(tr__cpu_outer of, tr__cpu_block out, NAME(shape) shape)
 {
@@ -101,7 +103,8 @@ NAME(one_range)(tr__cpu_outer of, tr__cpu_block out, NAME(shape) shape)
   NAME(put)(out, sum, shape);
 }
 
-/* Sums of two neighbours meet in registers; larger ones wait on the stack. */
+/* A tile with shards. The sums of two neighbouring shards are added in
+ * registers; all others wait on the stack. */
 TARGET FIXED void
 NAME(all_shards)(tr__cpu_outer of, tr__cpu_block out, NAME(shape) shape)
 {
@@ -159,7 +162,7 @@ TARGET FIXED void NAME(part)(tr__cpu_outer of,
   }
 }
 
-/* All columns of some rows. */
+/* All columns of `shape.rows` rows. */
 TARGET FIXED void NAME(rows)(tr__cpu_outer of,
                              tr__cpu_block out,
                              int64_t row,
@@ -194,7 +197,7 @@ TARGET FIXED void NAME(all_rows)(tr__cpu_outer of,
   }
 }
 
-/* Functions of their own, so that each has all registers. */
+/* Not inlined, so that each function has all registers. */
 TARGET static __attribute__((noinline)) void
 NAME(sum_tree)(const tr__cpu_outer *of, const tr__cpu_block *out)
 {
@@ -202,7 +205,7 @@ NAME(sum_tree)(const tr__cpu_outer *of, const tr__cpu_block *out)
   NAME(all_rows)(*of, *out, true, shape);
 }
 
-/* More rows of one vector: enough sums to keep the CPU busy. */
+/* More rows of one vector give enough independent sums to keep the CPU busy. */
 TARGET static __attribute__((noinline)) void
 NAME(sum_narrow)(const tr__cpu_outer *of, const tr__cpu_block *out)
 {
