@@ -1,4 +1,4 @@
-/* An alphabet as the text that checkpoints keep, a line for each id. */
+/* An alphabet as text, one line for each id, as checkpoints keep it. */
 #include "data/data_impl.h"
 
 #include <ctype.h>

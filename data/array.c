@@ -1,4 +1,4 @@
-/* A data set over arrays that the program holds. */
+/* tr_array_open(): a data set over arrays that the program holds in memory. */
 #include "data/array_impl.h"
 #include "data/classes_impl.h"
 
@@ -13,7 +13,7 @@ typedef struct array {
   tr_dtype dtype;          /* of x, and of targets that are numbers */
 } array;
 
-/* Numbers of one type to numbers of another, or of the same. */
+/* Copy n numbers, converted where the types differ. */
 static void copy_numbers(
     tr_dtype to_type, void *to, tr_dtype from_type, const void *from, int64_t n)
 {
@@ -102,8 +102,8 @@ hash(const tr_dataset *data, const char *values, size_t bytes)
   return XXH3_64bits(values, (size_t)data->num_samples * bytes);
 }
 
-/* What must be the same on all ranks: everything, or with arrays that are
- * distributed what a sample is. */
+/* All ranks must give the same arrays, or with distributed arrays samples of
+ * the same form. */
 static tr_status agree_on_arrays(const tr_dataset *data, int distributed)
 {
   const array *state = data->state;
@@ -136,7 +136,7 @@ static tr_status agree_on_arrays(const tr_dataset *data, int distributed)
   return status;
 }
 
-/* How many samples each rank has. */
+/* data->counts <- the number of samples of each rank, by an all-reduce. */
 static tr_status gather_counts(tr_dataset *data)
 {
   tr__comm *comm = data->ctx->comm;

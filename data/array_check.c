@@ -1,4 +1,5 @@
-/* What is refused of the caller's arrays when they are opened. */
+/* What tr_array_open() refuses: wrong options, labels out of range, bad
+ * targets, and doubles that are declared float32. */
 #include "core/suspect_impl.h"
 #include "data/array_impl.h"
 
@@ -50,10 +51,11 @@ static tr_status check_numbers(const tr_context *ctx, const tr_array_opts *opts)
                  (long long)(bad / values), (long long)(bad % values), fault);
 }
 
-/* Doubles that are taken for floats, at the first 256 pairs of them: the lower
- * half of each has the last bits of a fraction, which are random, and so are
- * the exponents that they make as floats. Numbers whose exponents fill each
- * eighth of their range, but in every other place alone, are nobody's. */
+/* Are these doubles that are read as float32? The test looks at the first 256
+ * pairs of words. The low word of a double holds the last bits of its fraction,
+ * which are random: as float32 their exponents reach every eighth of the range.
+ * The high words leave half of the eighths empty or more. No float32 data
+ * alternate like this. */
 static bool looks_double(const void *values, int64_t count)
 {
   enum { MOST = 256, FEWEST = 64, EIGHTHS = 8 };

@@ -1,12 +1,15 @@
+/* Counts the labels of a data set per class, and refuses labels that cannot be
+ * class numbers. Also warns of samples that look like (height, width,
+ * channels). */
 #include "data/classes_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Labels are refused where the classes without a sample are more than FACTOR
- * for each class that has some, and SPARE: nine digits and a stray 255, masks
- * of 0 and 255, numbers of customers. A few hundred classes of a thousand are
- * let in. */
+/* Labels are refused where more than FACTOR * present + SPARE classes have no
+ * sample; `present` counts the classes that have some. This refuses nine digits
+ * and a stray 255, masks of 0 and 255, and customer numbers. It accepts labels
+ * that use a few hundred classes of a thousand. */
 #define FACTOR 8
 #define SPARE  16
 
@@ -55,7 +58,7 @@ void tr__classes_release(tr__classes *classes)
   *classes = (tr__classes){0};
 }
 
-/* The largest label below another; -1: none. */
+/* The largest label below another one that has samples; -1: none. */
 static int64_t label_below(const tr__classes *classes, int64_t label)
 {
   do {

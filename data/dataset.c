@@ -1,4 +1,5 @@
-/* What all data sets have in common: making, asking, reading, closing. */
+/* What all data sets have in common: create, query, read, close, and the split
+ * of one set of samples into train and test. */
 #include "base/file_impl.h"
 #include "base/random_impl.h"
 #include "data/data_impl.h"
@@ -8,8 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The shuffle that splits one set of samples. Part of the format: another
- * number would mix old training samples into new tests. */
+/* Seed of the shuffle that splits one set of samples. It never changes: another
+ * seed would move old training samples into new tests. */
 #define SPLIT_SEED UINT64_C(20111)
 
 /* "path (split)" in memory of its own; NULL without memory. */
@@ -71,7 +72,7 @@ tr_status tr__dataset_agree(tr_context *ctx,
   return status;
 }
 
-/* A folder holds IDX files, a file is HDF5. */
+/* A folder is read as IDX files, a regular file as HDF5. */
 static tr_status open_path(tr_context *ctx,
                            const char *path,
                            const char *split,

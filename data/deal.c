@@ -1,10 +1,11 @@
-/* Distributed data: how each global batch is dealt to ranks that hold samples
- * of their own.
+/* Distributed data: how many samples each rank gives to a global batch when
+ * every rank holds samples of its own.
  *
- * Rank r holds n_r of N samples, and its sample j has the time (2 j + 1) / (2
- * n_r). The order of all samples by time, of one time by rank, is the global
- * order: a batch is the next B of it. So ranks give in proportion to what they
- * hold, each sample comes once, and the sums over ranks are exactly B.
+ * Rank r holds n_r of N samples. Its sample j has the time (2 j + 1) / (2 n_r).
+ * The global order sorts all samples by time, and samples of the same time by
+ * rank; a batch takes the next B samples of this order. So each rank gives
+ * samples in proportion to n_r, each sample comes once, and the counts of all
+ * ranks add up to exactly B.
  *
  * Source: Webster's method of apportionment, Balinski and Young 1982 */
 #include "data/deal_impl.h"
@@ -49,7 +50,7 @@ void tr__deal_destroy(tr__deal **deal)
 }
 
 /* Does the next sample of rank a come before that of rank b? A rank that has
- * given all comes last. */
+ * given all its samples comes last. */
 static bool is_before(const tr__deal *deal, const int64_t *given, int a, int b)
 {
   int64_t n_a = deal->counts[a], n_b = deal->counts[b];
@@ -61,7 +62,7 @@ static bool is_before(const tr__deal *deal, const int64_t *given, int a, int b)
   return left != right ? left < right : a < b;
 }
 
-/* The rank at `at` moves down a heap whose first rank gives next. */
+/* Sift down in the binary heap: the rank at its root gives the next sample. */
 static void sink(const tr__deal *deal, const int64_t *given, int at)
 {
   int *heap = deal->heap;
@@ -80,10 +81,12 @@ static void sink(const tr__deal *deal, const int64_t *given, int at)
   }
 }
 
-/* given[r] <- how many of rank r are among the first `done` of an epoch.
+/* given[r] <- how many samples of rank r are among the first `done` of an
+ * epoch.
  *
- * All times up to t together are less than t N + size / 2 samples, so those up
- * to (done - size) / N are no more than done; the rest goes one by one. */
+ * At most t N + size / 2 samples have times up to t. With t = (done - size) / N
+ * these are fewer than done, so a formula counts them; the heap adds the rest
+ * one by one. */
 static void count_given(tr__deal *deal, int64_t done, int64_t *given)
 {
   int64_t sure = tr__max(0, done - deal->size), sum = 0;
@@ -115,9 +118,11 @@ tr__deal_part tr__deal_at(tr__deal *deal, int64_t done, int64_t count)
   return part;
 }
 
-/* The times of a batch span at most (batch + size) / N, since each rank has at
- * least a sample less in them than their share of its samples, and a rank has
- * at most a sample more. */
+/* The times of a batch lie in an interval of some length L, in which rank r has
+ * at least n_r L - 1 and at most n_r L + 1 samples. The sum of the lower
+ * bounds, N L - size, is at most `batch`:
+ *
+ *   L <= (batch + size) / N,  rows <= n_r L + 1 */
 int64_t tr__deal_max_rows(const tr__deal *deal, int64_t batch)
 {
   int64_t most = 0;

@@ -1,8 +1,9 @@
-/* The embedded digits: pen strokes under a random hand, drawn on demand.
+/* The embedded digits: a data set of pen strokes, drawn on demand with random
+ * slant, scale, position and noise.
  *
- * A sample is a function of its number alone and the same bits on every
- * machine: only + - * / and the square root are used, which IEEE 754 rounds
- * in one way, and counter-based random numbers. */
+ * A sample is a function of its number alone and has the same bits on every
+ * machine: it uses counter-based random numbers and only + - * / and the square
+ * root, whose rounding IEEE 754 fixes. */
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 #include "data/glyphs_impl.h"
@@ -18,15 +19,16 @@
 /* Test samples have numbers that no training sample has. */
 #define FIRST_TEST ((int64_t)1 << 32)
 #define SEED       UINT64_C(0x6469676974733031)
-#define SPAN_PARTS 5 /* straight pieces between two pen positions */
+#define SPAN_PARTS 5 /* straight lines between two pen positions */
 
-/* How differently the digits are written: so much that a linear classifier
- * stays near 0.9 and a small network still learns them. */
+/* Bounds of the random variation. They are so large that a linear classifier
+ * stays near an accuracy of 0.9, and so small that a small network still learns
+ * the digits. */
 #define JITTER 4.0f  /* of each pen position, in hundredths of the box */
-#define SLANT  0.45f /* sideways per height */
+#define SLANT  0.45f /* sideways shift per height */
 #define TURN   0.12f /* tangent of half the angle */
 #define SHIFT  2.4f  /* pixels */
-#define NOISE  0.2f  /* of the ink */
+#define NOISE  0.2f  /* amplitude, where full ink is 1 */
 
 typedef struct digits {
   int64_t first; /* number of sample 0 */
@@ -36,8 +38,8 @@ typedef struct point {
   float x, y;
 } point;
 
-/* The random numbers of one sample, one after the other: those of
- * tr__random_u32() for its elements 0, 1, 2, ..., four per call of Philox. */
+/* The stream of random numbers of one sample: the values of tr__random_u32()
+ * for its elements 0, 1, 2, ... One call of Philox makes four. */
 typedef struct hand {
   uint32_t counter[4];
   uint32_t words[4];
@@ -67,10 +69,10 @@ static float between(hand *h, float low, float high)
   return low + (high - low) * (float)(draw(h) * 0x1p-32);
 }
 
-/* From hundredths of the glyph's box to pixels. */
+/* The map from hundredths of the glyph's box to pixels. */
 typedef struct placement {
   float xx, xy, yx, yy; /* the linear part */
-  float x, y;           /* where the box' centre goes */
+  float x, y;           /* where the centre of the box goes */
 } placement;
 
 static placement place_glyph(hand *h)
@@ -78,7 +80,7 @@ static placement place_glyph(hand *h)
   float height = between(h, 0.165f, 0.215f);
   float width = height * between(h, 0.6f, 0.95f);
   float slant = between(h, -SLANT, SLANT);
-  /* A turn by the angle whose half has the tangent t, without a cosine. */
+  /* Rotation by the angle whose half has the tangent t, without a cosine. */
   float t = between(h, -TURN, TURN);
   float cosine = (1.0f - t * t) / (1.0f + t * t);
   float sine = 2.0f * t / (1.0f + t * t);
@@ -93,8 +95,8 @@ static placement place_glyph(hand *h)
   return p;
 }
 
-/* Pen positions in pixels, moved a little from where the glyph has them. A
- * stroke that starts where the last one ended does so here too. */
+/* Pen positions in pixels, each with a random offset. A stroke that starts
+ * where the last one of the glyph ended starts there here too. */
 static void
 place_points(hand *h, const tr__glyph *glyph, const placement *p, point *out)
 {
@@ -110,8 +112,9 @@ place_points(hand *h, const tr__glyph *glyph, const placement *p, point *out)
   }
 }
 
-/* Lower each pixel's squared distance to the pen's path by one straight piece,
- * where it is nearer than reach. */
+/* Lower each pixel's squared distance to the pen's path by the straight line
+ * from a to b. Pixels further than `reach` from its bounding box keep theirs.
+ */
 static void trace_piece(float *squares, point a, point b, float reach)
 {
   float dx = b.x - a.x, dy = b.y - a.y;
@@ -135,7 +138,7 @@ static void trace_piece(float *squares, point a, point b, float reach)
   }
 }
 
-/* A Catmull-Rom curve between p[1] and p[2]. */
+/* The point at t in [0, 1] of the Catmull-Rom curve from p[1] to p[2]. */
 static point curve_at(const point p[4], float t)
 {
   float a = ((2.0f - t) * t - 1.0f) * t, b = (3.0f * t - 5.0f) * t * t + 2.0f;
@@ -168,7 +171,8 @@ static void trace_glyph(const tr__glyph *glyph,
   }
 }
 
-/* Ink from distance, an edge one pixel wide, and noise on every pixel. */
+/* Turn distances into ink with an edge one pixel wide, and add noise to every
+ * pixel. */
 static void
 ink_pixels(hand *h, const float *squares, float radius, float *pixels)
 {
@@ -178,7 +182,7 @@ ink_pixels(hand *h, const float *squares, float radius, float *pixels)
   h->next = (h->next + 3) / 4 * 4;
   uint32_t bits = 0;
   for (int i = 0; i < PIXELS; i++) {
-    /* Each word has the noise of four pixels. */
+    /* One random word holds the noise of four pixels. */
     bits = i % 4 == 0 ? draw(h) : bits >> 8;
     float value = squares[i] < reach ? radius + 0.5f - sqrtf(squares[i]) : 0.0f;
     value = value < 0.0f ? 0.0f : value;
@@ -189,8 +193,8 @@ ink_pixels(hand *h, const float *squares, float radius, float *pixels)
   }
 }
 
-/* draw_digit - sample number -> (28, 28) pixels in [0, 1]; returns its class.
- */
+/* draw_digit - draw a sample by number: (28, 28) pixels in [0, 1]; returns its
+ * class. */
 static int32_t draw_digit(int64_t number, float *pixels)
 {
   hand h = hand_of(number);

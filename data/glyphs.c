@@ -1,7 +1,7 @@
-/* How each digit is written, three ways each. */
+/* The pen strokes of the embedded digits, in three variants for each digit. */
 #include "data/glyphs_impl.h"
 
-/* Rows as they are: one point per line would hide the shapes. */
+/* Formatted by hand: one point per line would hide the shapes. */
 /* clang-format off */
 const tr__glyph tr__glyphs[10][TR__GLYPH_VARIANTS] = {
     {

@@ -1,4 +1,4 @@
-/* The shapes of the embedded digits: how each digit is written. */
+/* The pen strokes of the embedded digits. */
 #ifndef TR_GLYPHS_IMPL_H
 #define TR_GLYPHS_IMPL_H
 
@@ -6,14 +6,14 @@
 
 #define TR__GLYPH_POINTS 20
 
-/* A pen position in hundredths of the box, x to the right, y down. */
+/* A pen position in hundredths of the glyph's box, x to the right, y down. */
 typedef struct tr__pen {
   int8_t x, y;
   int8_t is_start; /* 1: the pen was lifted before this point */
 } tr__pen;
 
-/* One way to write a digit: smooth curves through the points of each stroke.
- * A corner is the end of one stroke and the start of the next. */
+/* One way to write a digit: a smooth curve through the points of each stroke. A
+ * corner is the end of one stroke and the start of the next. */
 typedef struct tr__glyph {
   int num_points;
   tr__pen points[TR__GLYPH_POINTS];

@@ -1,5 +1,6 @@
-/* Samples from an HDF5 file, read when they are needed, by any number of
- * threads at once. Only the labels are held. */
+/* tr_hdf5_open(): a data set in an HDF5 file. The labels are read when it is
+ * opened; samples are read when they are needed, by any number of threads at
+ * once. */
 #include "hdf5/hdf5_impl.h"
 
 #include "data/classes_impl.h"
@@ -32,7 +33,7 @@ static tr_status check_samples(const tr__hdf5_array *x)
   return TR_OK;
 }
 
-/* Bytes of (N, H, W) are images of one channel, as they are in IDX files. */
+/* Bytes of (N, H, W) are images of one channel, as in IDX files. */
 static tr_shape shape_of(const tr__hdf5_array *x)
 {
   if (x->ndim == 1) {
@@ -44,8 +45,8 @@ static tr_shape shape_of(const tr__hdf5_array *x)
   return tr_shape_of(x->ndim - 1, x->dims + 1);
 }
 
-/* Both splits must name the same classes, also those that one of them does
- * not have. */
+/* Count the labels of /train and /test too: all splits must have the same
+ * classes, even if one of them lacks some. */
 static tr_status
 add_other(tr__hdf5_file *file, const char *split, tr__classes *classes)
 {
@@ -77,6 +78,7 @@ static tr_status load_labels(tr_context *ctx,
               done);
   TR_TRY_GOTO(add_other(&state->file, split, &classes), done);
   snprintf(name, sizeof name, "%.400s: /%s/y", state->file.path, split);
+  /* Train and test have the same classes, so only one of them warns. */
   bool is_told = strcmp(split, "test") != 0;
   TR_TRY_GOTO(tr__classes_judge(&classes, is_told ? ctx : NULL, name), done);
   *num_classes = tr__classes_count(&classes);
@@ -165,7 +167,7 @@ static uint64_t hdf5_hash(const tr_dataset *data)
 static const tr__dataset_type hdf5_type = {
     .name = "hdf5", .read = hdf5_read, .close = hdf5_close, .hash = hdf5_hash};
 
-/* Where only /train is there, a part of it is the test. */
+/* A file with /train/x and without /test is split into train and test. */
 static tr_status share_train(const char *path, bool *is_shared)
 {
   tr__hdf5_file file;
@@ -200,7 +202,8 @@ static tr_status open_split(tr_context *ctx,
                 failed);
   }
   TR_TRY_GOTO(tr__dataset_new(ctx, &info, path, split, state, out), failed);
-  /* The path was borrowed; messages have it in x.where. */
+  /* `path` is borrowed for the call, so the file refers to the data set's name.
+   * Messages have the path in x.where. */
   state->file.path = (*out)->name;
   return TR_OK;
 failed:

@@ -1,3 +1,5 @@
+/* Class labels of an HDF5 file: whole numbers or one-hot rows, read in blocks
+ * of rows, checked and counted. */
 #include "data/hdf5_labels_impl.h"
 
 #include <math.h>
@@ -5,7 +7,7 @@
 
 #define VALUES_AT_ONCE 65536
 
-/* What to do with targets that are no classes. */
+/* Advice for targets that are not classes. */
 #define ADVICE "numbers to be predicted are given by tr_array_open()"
 
 typedef struct reader {
@@ -34,7 +36,8 @@ static tr_status check_extents(const tr__hdf5_array *y, const tr__hdf5_array *x)
   return TR_OK;
 }
 
-/* Value i of those that were read, as a whole number. */
+/* Value i of the block last read, as an integer. TR_EDATA where a float is not
+ * whole. */
 static tr_status whole(const reader *r, int64_t i, int64_t sample, int64_t *out)
 {
   if (!r->is_float) {
@@ -50,7 +53,7 @@ static tr_status whole(const reader *r, int64_t i, int64_t sample, int64_t *out)
   return TR_OK;
 }
 
-/* The place of the one 1 in a row of zeros. */
+/* The index of the single 1 in a one-hot row. TR_EDATA for any other row. */
 static tr_status
 place_of_one(const reader *r, int64_t row, int64_t sample, int64_t *out)
 {

@@ -1,4 +1,5 @@
-/* Images and labels in a folder of IDX files. */
+/* tr_idx_open(): a data set of images and labels in a folder of IDX files
+ * (MNIST's format), held in memory. */
 #include "base/bytes_impl.h"
 #include "base/file_impl.h"
 #include "data/classes_impl.h"
@@ -14,7 +15,7 @@
 enum { TRAIN, TEST, NUM_PAIRS };
 
 typedef struct idx {
-  tr__idx images, labels; /* of this split's samples alone */
+  tr__idx images, labels; /* the bytes of this split's samples alone */
 } idx;
 
 /* A file of the folder, with or without .gz. */
@@ -23,8 +24,9 @@ typedef struct file_name {
   bool is_there, is_gz;
 } file_name;
 
-/* What cannot be looked at, or is a link to nothing, is there and fails when it
- * is opened: without it the other pair would be cut into both splits. */
+/* A symbolic link to nothing counts as present, and a failed look-up is an
+ * error. If either counted as absent, the other pair of files would be split
+ * into train and test. */
 static tr_status find_file(const char *dir, const char *name, file_name *out)
 {
   struct stat info;
@@ -82,8 +84,8 @@ add_labels(const char *where, const tr__idx *labels, tr__classes *classes)
   return TR_OK;
 }
 
-/* Both splits must name the same classes, also those that one of them does
- * not have. */
+/* Count the labels of both splits: they must have the same classes, even if one
+ * of them lacks some. */
 static tr_status add_all_labels(const char *dir,
                                 int pair,
                                 bool has_other,
@@ -137,8 +139,8 @@ static tr_status idx_read(const tr_dataset *data,
   return TR_OK;
 }
 
-/* Only this part of a lone pair is kept, so that both splits together hold each
- * image once. */
+/* Keep only the samples of this split in memory, so that train and test
+ * together hold each sample once. */
 static tr_status keep_part(const tr__split *split, int64_t count, tr__idx *all)
 {
   size_t each = 1;
@@ -169,7 +171,7 @@ static void idx_close(tr_dataset *data)
   release(data->state);
 }
 
-/* Images are held too, so they are compared with the labels. */
+/* Images are held in memory too, so the hash covers images and labels. */
 static uint64_t idx_hash(const tr_dataset *data)
 {
   const idx *state = data->state;

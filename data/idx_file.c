@@ -1,8 +1,8 @@
-/* Reading one IDX file, plain or compressed, with every size checked.
+/* Reads one IDX file, plain or compressed with gzip, and checks every size.
  *
  *   bytes 0..3   0, 0, 8 (unsigned bytes), number of extents
- *   then         each axis as 4 bytes, the highest first
- *   then         the product of the extents bytes, and nothing more
+ *   then         each extent as 4 bytes, the highest first
+ *   then         as many bytes as the product of the extents, and nothing more
  *
  * Source: LeCun, Cortes, Burges: the MNIST database, file formats */
 #include "base/bytes_impl.h"
@@ -35,7 +35,7 @@ static tr_status source_open(const char *path, bool is_gz, source *s)
   s->is_gz = is_gz;
   TR_TRY(tr__open_read(path, &s->fd, &s->file_bytes));
   if (is_gz) {
-    /* 16 asks for the gzip header and trailer to be checked. */
+    /* Adding 16 makes zlib check the gzip header and trailer. */
     TR_CHECK(inflateInit2(&s->stream, 15 + 16) == Z_OK, TR_ENOMEM,
              "%s: out of memory", path);
   }
@@ -52,7 +52,7 @@ static void source_close(source *s)
   }
 }
 
-/* Up to `bytes` of the file itself; *got is smaller only at its end. */
+/* Read up to `bytes` of the file itself; *got is smaller only at its end. */
 static tr_status read_raw(source *s, void *out, size_t bytes, size_t *got)
 {
   int code = tr__read_full(s->fd, out, bytes, got);
@@ -60,7 +60,7 @@ static tr_status read_raw(source *s, void *out, size_t bytes, size_t *got)
   return TR_OK;
 }
 
-/* More input; none is left at the end of the file. */
+/* Refill the input buffer; it stays empty at the end of the file. */
 static tr_status refill(source *s)
 {
   size_t got;
@@ -70,8 +70,9 @@ static tr_status refill(source *s)
   return TR_OK;
 }
 
-/* A page that says "not found", saved under the name of what was asked for, is
- * the most frequent of all files that are not what their name says. */
+/* The most frequent wrong file is a web page that says "not found", saved under
+ * the name of the requested file. So the message says what the file looks like.
+ */
 static tr_status check_gz(source *s)
 {
   char looks[TR__LOOKS_BYTES];
@@ -83,8 +84,9 @@ static tr_status check_gz(source *s)
   return TR_OK;
 }
 
-/* Behind a member of a gzip file may come another (bgzip, cat), or zeros
- * (tapes, tar), or the end. What is none of these stays in the input. */
+/* After a member of a gzip file may come another member (bgzip, cat), zero
+ * padding (tapes, tar), or the end. Any other bytes stay in the input, and
+ * check_end() refuses them. */
 static tr_status next_member(source *s)
 {
   enum { FIRST_OF_MEMBER = 0x1f };
@@ -111,7 +113,7 @@ static tr_status next_member(source *s)
   return TR_OK;
 }
 
-/* As read_raw(), for what the file expands to. */
+/* Like read_raw(), but of the expanded file. */
 static tr_status read_gz(source *s, void *out, size_t bytes, size_t *got)
 {
   *got = 0;
@@ -157,7 +159,8 @@ static uint32_t big_endian(const uint8_t *b)
          b[3];
 }
 
-/* Nothing may follow the array. The read also makes zlib check its trailer. */
+/* Nothing may follow the array. The attempt to read one more byte also makes
+ * zlib check its trailer. */
 static tr_status check_end(source *s)
 {
   uint8_t byte;

@@ -1,4 +1,5 @@
-/* Batches of a data set for this rank: the sampler's order, read ahead. */
+/* The loader: delivers this rank's samples of each global batch, epoch after
+ * epoch, in the sampler's order. Prefetch threads read them ahead. */
 #include "data/loader_impl.h"
 #include "data/prefetch_impl.h"
 
@@ -16,9 +17,11 @@ struct tr_loader {
   tr__deal *deal;      /* of distributed data; owned */
   int64_t epoch, done; /* finished epochs; samples delivered in this one */
   tr__prefetch *ring;
-  tr__source source;   /* of the batch in use; in the context's list */
-  bool is_before_stop; /* the batch that is out was given before any stop */
-  tr_status status;    /* why reading failed; sticky until set_state() */
+  tr__source source;   /* of the batch last delivered; in the context's list */
+  bool is_before_stop; /* the batch last delivered came before any agreed
+                          stop */
+  tr_status status;    /* a failed read or TR_ESTOPPED; stays until
+                          tr__loader_set_state() */
   char message[TR__MESSAGE_BYTES];
 };
 
@@ -77,8 +80,8 @@ static tr_status create_local(tr_context *ctx,
   return TR_OK;
 }
 
-/* What decides the samples of a step must be equal on all ranks. Paths need
- * not be: every node may have a copy of its own. */
+/* All that decides the samples of a step must be equal on all ranks. Paths may
+ * differ: every node may have a copy of its own. */
 static tr_status agree_on_data(const tr_loader *loader)
 {
   const tr__sampler *sampler = &loader->sampler;
@@ -120,15 +123,16 @@ failed:
   return status;
 }
 
-/* This rank's samples could not be read: its part is empty, and the ranks
- * learn of it in the step. */
+/* This rank could not read its samples: it delivers an empty batch, and the
+ * step agrees on the failure with the other ranks. */
 static void
 give_empty(tr_loader *loader, const tr__prefetched *slot, tr_batch *batch)
 {
   loader->status = slot->status;
   memcpy(loader->message, slot->message, sizeof loader->message);
   batch->count = 0;
-  /* The message came up on a thread of the ring: it becomes this thread's. */
+  /* A prefetch thread recorded the message. tr_loader_status() sets it on this
+   * thread. */
   tr__context_set_pending(loader->ctx, tr_loader_status(loader));
 }
 
@@ -148,8 +152,9 @@ static tr_batch batch_of(const tr_dataset *data, const tr__prefetched *slot)
                     .target_bytes = {(size_t)targets * target_width}};
 }
 
-/* The step of the batch that was out has brought a request to stop, to all
- * ranks. Loaders that begin later, as those of a last evaluation, go on. */
+/* In the step of the batch last delivered, all ranks agreed on a request to
+ * stop. A loader that begins its batches later is not stopped, so that a last
+ * evaluation can run. */
 static void stop(tr_loader *loader)
 {
   loader->status = TR_ESTOPPED;
@@ -271,15 +276,16 @@ tr_status tr__loader_set_state(tr_loader *loader, const tr__loader_state *state)
   loader->done = state->done;
   loader->status = TR_OK;
   loader->is_before_stop = false;
-  /* A finished epoch is still to be announced; its successor is next to read.
-   */
+  /* tr_loader_next() must still report the end of a finished epoch. The
+   * prefetch threads begin with the next epoch. */
   bool is_ended = state->done == samples;
   tr__prefetch_start(loader->ring, &loader->sampler, state->epoch + is_ended,
                      is_ended ? 0 : state->done);
   return TR_OK;
 }
 
-/* Not there where the loader was never given out. */
+/* Remove the loader from the context's list. A loader whose creation failed is
+ * not in it. */
 static void leave_sources(tr_loader *loader)
 {
   tr__source **at = &loader->ctx->sources;

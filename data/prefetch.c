@@ -1,9 +1,9 @@
-/* Threads that read batches into a ring of buffers, in order and ahead.
+/* Prefetch: threads read batches ahead, in order, into a ring buffer.
  *
- * Batches are numbered by tickets. A thread takes the next ticket as soon as
- * its slot is free, notes the batch's position under the lock, and reads
- * without it; the caller waits for its ticket's slot. Which thread reads a
- * batch changes nothing in it. */
+ * Tickets number the batches. A thread takes the next ticket as soon as its
+ * slot is free, writes down the batch's position under the lock, and reads the
+ * samples without it. The caller waits for the slot of its ticket. A batch has
+ * the same contents whichever thread reads it. */
 #include "data/prefetch_impl.h"
 
 #include "base/thread_impl.h"
@@ -17,7 +17,7 @@ struct tr__prefetch {
   const tr_dataset *data;
   int64_t rows;
   tr__prefetched *slots;
-  int num_slots; /* those prepared ahead, and the one in use */
+  int num_slots; /* the batches read ahead, and the one in use */
   pthread_t *threads;
   int num_threads;
 
@@ -28,7 +28,7 @@ struct tr__prefetch {
   int64_t given;              /* tickets that threads have taken */
   int64_t taken;              /* tickets that the caller has taken */
   int num_busy;               /* threads that are reading */
-  bool is_running, is_closed; /* tickets are given; threads shall end */
+  bool is_running, is_closed; /* threads may take tickets; threads must end */
 };
 
 static void read_slot(const tr__prefetch *ring, tr__prefetched *slot)
@@ -41,8 +41,8 @@ static void read_slot(const tr__prefetch *ring, tr__prefetched *slot)
   }
 }
 
-/* The slot in use is the one before `taken`, so a ticket may go as far as the
- * one before that slot comes round again. */
+/* The caller still uses the slot of ticket `taken` - 1. Threads may take
+ * tickets below `taken` - 1 + num_slots, the next one in that slot. */
 static bool has_work(const tr__prefetch *ring)
 {
   return ring->is_running && ring->given < ring->taken + ring->num_slots - 1;

@@ -1,4 +1,5 @@
-/* The order of an epoch, and which part of it is whose. */
+/* The sampler: the shuffled order of an epoch, and which samples of each global
+ * batch this rank reads. */
 #include "base/random_impl.h"
 #include "data/data_impl.h"
 
@@ -33,8 +34,9 @@ tr__sampler_at(const tr__sampler *sampler, int64_t epoch, int64_t done)
                             .global_count = count};
 }
 
-/* Ranks with samples of their own have different orders of them: neighbours of
- * a field that lie on different ranks would else always meet in a batch. */
+/* Ranks that hold samples of their own shuffle them differently. With one order
+ * for all, sample j of every rank would always be in the same batch: neighbours
+ * of a field, for example. */
 static tr__permutation order_of(const tr__sampler *sampler, int64_t epoch)
 {
   const tr__deal *deal = sampler->deal;

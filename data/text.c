@@ -1,8 +1,10 @@
-/* A text as a data set: characters, numbered by their codes.
+/* tr_text_open(): the characters of a text file as a data set for
+ * next-character prediction. Characters are bytes, numbered by an alphabet.
  *
- * The file is read once. Sample i is the context characters from i * stride on;
- * its targets are the same window one character later. The first 90 % of the
- * text are "train", the rest "test"; both number all characters of the file. */
+ * Sample i has the `context` characters from i * stride on; its targets are the
+ * same window one character later. The first 90 % of the text are "train", the
+ * rest is "test". The default alphabet of both splits is that of the whole
+ * file, which is read once. */
 #include "base/file_impl.h"
 #include "data/data_impl.h"
 
@@ -15,7 +17,7 @@
 typedef struct text {
   uint8_t *ids; /* of the whole file; owned */
   int64_t length;
-  int64_t first; /* of the split */
+  int64_t first; /* character at which the split begins */
   int64_t context, stride;
   tr_alphabet alphabet;
 } text;
@@ -97,7 +99,7 @@ static tr_status read_bytes(const char *path, text *state)
   return TR_OK;
 }
 
-/* Those that a text has, in the order of their codes. */
+/* The characters that the text has, in the order of their codes. */
 static tr_alphabet own_alphabet(const text *state)
 {
   bool is_there[TR_MAX_CODES] = {false};
@@ -128,7 +130,8 @@ static tr_status check_alphabet(const tr_alphabet *alphabet)
   return TR_OK;
 }
 
-/* Bytes become numbers. */
+/* Replace each byte of the text by its id. TR_EMISMATCH for a byte that the
+ * alphabet does not have. */
 static tr_status number_codes(const char *path, text *state)
 {
   const tr_alphabet *alphabet = &state->alphabet;

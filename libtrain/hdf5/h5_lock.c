@@ -1,11 +1,11 @@
+/* The process-wide lock of libhdf5. */
 #include "hdf5/h5_lock_impl.h"
 
 #include <pthread.h>
 
 /* libhdf5 keeps its state (identifiers, caches, the error stack) per process
- * and not per context, and not every build of it is thread-safe. What guards
- * it must therefore be per process too: this mutex is the one static variable
- * that the library allows itself. */
+ * and not per context, and not every build of it is thread-safe. Its lock must
+ * therefore be per process too: a static mutex. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void tr__h5_lock(void)

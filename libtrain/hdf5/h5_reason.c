@@ -1,3 +1,4 @@
+/* Silences libhdf5 while it is called, and reads its error stack. */
 #include "hdf5/h5_impl.h"
 #include "hdf5/h5_lock_impl.h"
 

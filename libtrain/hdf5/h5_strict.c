@@ -1,3 +1,5 @@
+/* Reads parameters from HDF5 files that anybody may have written, with this
+ * folder's reader instead of libhdf5. */
 #include "hdf5/h5_strict_impl.h"
 
 tr_status tr__h5_open(const char *path, tr__h5_file *out)
@@ -21,7 +23,7 @@ tr_status tr__h5_has(tr__h5_file *file, const char *name, bool *out)
   return tr__hdf5_has(file, name, out);
 }
 
-/* A single number may be an int64, as PyTorch counts batches. */
+/* A single number may be an int64, such as PyTorch's count of batches. */
 static tr_status check_type(const tr__hdf5_array *array)
 {
   const tr__hdf5_type *type = &array->type;

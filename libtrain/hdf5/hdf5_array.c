@@ -1,5 +1,5 @@
-/* Finding an array in a file, and what is let in, decided before any value is
- * read. */
+/* Finds an array in a file by its path, and decides from the metadata alone
+ * whether to accept it. */
 #include "hdf5/hdf5_format_impl.h"
 
 #include "hdf5/hdf5_cache_impl.h"
@@ -7,23 +7,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file may say that it holds at most so many times its stored bytes: no
- * filter that is let in expands further (deflate: 1032 times). */
+/* The largest accepted ratio of expanded to stored bytes: no accepted filter
+ * expands further (deflate: 1032 times). */
 #define MAX_RATIO 1100
 
-/* An array of a known shape is unpacked chunk by chunk: none may be larger than
- * what it is part of, small ones apart. */
+/* Chunks are expanded whole. Where the caller knows the shape, a chunk above
+ * this size may not be larger than its array. */
 #define SMALL_CHUNK (1 << 20)
 
-/* Enough for what a file says about itself, of which a small one may read some
- * parts for each of its names. */
+/* The bytes of structure that one look-up may read: the whole file once, and 64
+ * times its size, counted up to 4 MiB, since some blocks are read again for
+ * each name. */
 static void fill_budget(tr__hdf5_file *file)
 {
   int64_t again = tr__min(file->bytes, 4 << 20) * 64;
   file->budget = tr__min(file->bytes, INT64_MAX / 2) + again + (1 << 20);
 }
 
-/* A name that is looked for among a group's links. */
+/* The search for one name among a group's links. */
 typedef struct search {
   const char *name;
   size_t length;
@@ -42,7 +43,8 @@ static tr_status on_link(const tr__hdf5_link *link, void *user)
   return TR_OK;
 }
 
-/* The names of a group so far, in a buffer of TR__HDF5_LIST_BYTES. */
+/* Append a name to the list of a group's names, in a buffer of
+ * TR__HDF5_LIST_BYTES. */
 static tr_status on_name(const tr__hdf5_link *link, void *user)
 {
   char *out = user;
@@ -69,7 +71,8 @@ static void list_links(tr__hdf5_file *file, uint64_t group, char *out)
   }
 }
 
-/* One step of a path: from a group to what the next part of it leads to. */
+/* One step along a path: from a group to the object that its next name leads
+ * to. */
 static tr_status
 step(tr__hdf5_file *file, uint64_t *address, search *s, const char *where)
 {
@@ -199,7 +202,7 @@ static tr_status check_compact(tr__hdf5_header *h, tr__hdf5_array *array)
   return TR_OK;
 }
 
-/* Extents of chunks, and how many there are along each axis of the array. */
+/* Check the extents of chunks, and count the chunks along each axis. */
 static tr_status check_chunks(const tr__hdf5_file *file,
                               const tr__hdf5_header *h,
                               const tr_shape *shape,
@@ -225,7 +228,8 @@ static tr_status check_chunks(const tr__hdf5_file *file,
   array->chunk_bytes = bytes;
   TR_CHECK(bytes <= SMALL_CHUNK || shape == NULL || bytes <= bytes_of(array),
            TR_EDATA, "%s: a chunk is larger than the array", array->where);
-  /* Each chunk has an address of its own somewhere, or bytes of its own. */
+  /* A chunk takes at least 2 bytes: an address in an index or, with the
+   * implicit index, values. One of a single byte is not expected there. */
   TR_CHECK(array->num_chunks <= file->bytes / 2, TR_EDATA,
            "%s: the extents want %lld chunks, the file's %lld bytes cannot "
            "hold them",
@@ -254,7 +258,7 @@ static tr_status check_stored(const tr__hdf5_file *file,
              array->where, (long long)chunk->bytes, (long long)i,
              (long long)array->chunk_bytes);
   }
-  /* Bytes that several chunks share would be multiplied by their number. */
+  /* Chunks that overlap would expand the same bytes many times. */
   TR_CHECK(stored <= file->bytes, TR_EDATA,
            "%s: its chunks overlap: they take %lld bytes of the file's %lld",
            array->where, (long long)stored, (long long)file->bytes);

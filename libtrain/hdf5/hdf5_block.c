@@ -1,5 +1,5 @@
-/* The blocks of an HDF5 file: each is held against the size of the file before
- * it is read, and nothing is read beyond its end. */
+/* Reads blocks of an HDF5 file. Each block must lie within the file, which is
+ * checked before the read, and a cursor never reads beyond a block's end. */
 #include "hdf5/hdf5_format_impl.h"
 
 #include <errno.h>
@@ -56,7 +56,8 @@ static tr_status read_block(tr__hdf5_file *file,
                             tr__hdf5_cursor *out)
 {
   TR_TRY(tr__hdf5_check_room(file, "a block of its structure", address, bytes));
-  /* Parts that refer to each other in circles would be read for ever. */
+  /* Without a budget, structures that refer to each other in circles would be
+   * read for ever. */
   file->budget -= (int64_t)bytes + 64;
   if (file->budget < 0) {
     return tr__hdf5_damaged(file, "parts that lead back to each other",

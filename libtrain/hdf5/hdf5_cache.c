@@ -1,24 +1,26 @@
+/* The cache of an array's expanded chunks, with CLOCK replacement. */
 #include "hdf5/hdf5_cache_impl.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Room for chunks, filled as they are wanted: samples that are drawn at random
- * come back to them, and one sample may lie in a hundred. */
+/* Memory for the chunks of one array, filled as they are wanted. Random samples
+ * return to the same chunks, and one sample may lie in a hundred of them. */
 #define MOST_BYTES ((int64_t)64 << 20)
 
-/* Chunks without filters whose rows have so many bytes are not cached: each
- * row is read from the file when it is wanted. */
+/* Unfiltered chunks with contiguous rows of so many bytes, or larger than
+ * MOST_BYTES, are not cached: each row is read from the file when it is wanted.
+ */
 #define LONG_ROW 4096
 
-/* What one chunk may take. */
+/* The largest chunk that the cache takes. */
 #define MAX_CHUNK ((int64_t)1 << 30)
 
 typedef struct slot {
   int64_t chunk; /* -1: empty */
   int pins;
-  bool is_ready;  /* else its reader is at work */
-  bool is_recent; /* wanted since the hand came by */
+  bool is_ready;  /* false: a thread is still reading it */
+  bool is_recent; /* wanted since the clock's hand last passed */
   uint8_t *bytes;
 } slot;
 
@@ -51,7 +53,7 @@ tr_status tr__hdf5_cache_create(tr__hdf5_array *array)
            "%s: a chunk has %lld bytes, expected at most %lld: rewrite it with "
            "smaller ones",
            array->where, (long long)array->chunk_bytes, (long long)MAX_CHUNK);
-  /* Two at least, so that two threads do not wait for each other. */
+  /* At least two, so that two threads need not wait for each other. */
   int64_t count = tr__max(MOST_BYTES / array->chunk_bytes, 2);
   count = tr__min(tr__min(count, array->num_chunks), 1 << 16);
   tr__hdf5_cache *cache =
@@ -83,17 +85,17 @@ void tr__hdf5_cache_destroy(tr__hdf5_array *array)
   array->cache = NULL;
 }
 
-/* A chunk on its way through the filters may have a checksum behind it. */
+/* A chunk may have a checksum behind it while its filters are undone. */
 static int64_t buffer_bytes(const tr__hdf5_array *array)
 {
   return array->chunk_bytes + TR__HDF5_SUM_BYTES;
 }
 
-/* The stored bytes of a chunk, expanded into out. */
+/* Read the stored bytes of a chunk and expand them into out. */
 static tr_status load(const tr__hdf5_array *array, int64_t chunk, uint8_t *out)
 {
   const tr__hdf5_chunk *c = &array->chunks[chunk];
-  /* Work space of the filters too: two buffers that take turns. */
+  /* The filters use it as work space too, so it is at least as large as out. */
   size_t bytes = (size_t)tr__max(c->bytes, buffer_bytes(array));
   uint8_t *stored = malloc(bytes);
   TR_CHECK(stored != NULL, TR_ENOMEM, "%s: no memory for %zu bytes",
@@ -107,8 +109,8 @@ static tr_status load(const tr__hdf5_array *array, int64_t chunk, uint8_t *out)
   return status;
 }
 
-/* A slot for a chunk that is in none; -1 where all are in use. The hand goes
- * round and spares once what was wanted since it last came by. */
+/* A slot for a chunk that is in none; -1 where all are in use. CLOCK: the hand
+ * skips a slot once if it was wanted since the hand last passed. */
 static int free_slot(tr__hdf5_cache *cache)
 {
   for (int tries = 0; tries < 2 * cache->count; tries++) {
@@ -123,7 +125,7 @@ static int free_slot(tr__hdf5_cache *cache)
   return -1;
 }
 
-/* With the lock held, which is given up while the chunk is read. */
+/* The caller holds the lock, which is released while the chunk is read. */
 static tr_status fill_slot(const tr__hdf5_array *array, int64_t chunk, int at)
 {
   tr__hdf5_cache *cache = array->cache;

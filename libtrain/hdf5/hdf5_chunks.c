@@ -1,4 +1,5 @@
-/* Where the chunks of an array lie, by any of HDF5's six indices. */
+/* Finds where the chunks of an array lie, from any of HDF5's six chunk indices.
+ */
 #include "hdf5/hdf5_format_impl.h"
 
 #include <stdlib.h>
@@ -6,13 +7,13 @@
 
 #define MAX_LEVEL 24 /* of a B-tree */
 
-/* The table that an index fills. */
+/* The array whose chunk table an index fills. */
 typedef struct table {
   const tr__hdf5_header *header;
   tr__hdf5_array *array;
 } table;
 
-/* A chunk's number from its place in the grid; -1 outside of it. */
+/* The number of the chunk at a place in the grid; -1 outside of it. */
 static int64_t number_of(const tr__hdf5_array *array, const uint64_t *place)
 {
   int64_t number = 0;
@@ -36,9 +37,10 @@ static bool is_edge(const tr__hdf5_array *array, const uint64_t *place)
   return false;
 }
 
-/* Without filters, and at edges that are spared them, a chunk is as long as it
- * is; `bytes` and `mask` count else. What an index says of chunks outside of
- * the array, as after it has shrunk, is passed over. */
+/* Record one chunk. Without filters, and at edges that the file leaves
+ * unfiltered, a chunk is stored in its full size; else `bytes` and `mask`
+ * apply. Chunks outside of the array, which remain after it has shrunk, are
+ * skipped. */
 static tr_status enter(table *t,
                        const uint64_t *place,
                        uint64_t address,
@@ -65,7 +67,8 @@ static tr_status enter(table *t,
   return TR_OK;
 }
 
-/* A node of the old tree: sizes, masks and places are its keys. */
+/* Read a node of a version 1 B-tree. Its keys have the stored size, the filter
+ * mask and the place of a chunk. */
 static tr_status
 read_tree1(tr__hdf5_file *file, table *t, uint64_t address, int expected)
 {
@@ -98,7 +101,7 @@ read_tree1(tr__hdf5_file *file, table *t, uint64_t address, int expected)
   return status;
 }
 
-/* A record of the new tree; with filters it says size and mask too. */
+/* A record of a version 2 B-tree. With filters it also has size and mask. */
 static tr_status
 on_record(tr__hdf5_file *file, tr__hdf5_cursor *record, void *user)
 {
@@ -123,9 +126,9 @@ on_record(tr__hdf5_file *file, tr__hdf5_cursor *record, void *user)
              : enter(t, place, address, bytes, mask);
 }
 
-/* The number of a place in an index that is an array, which counts the chunks
- * that there may ever be. An extensible array has its unlimited extent first.
- */
+/* The element for a place in a fixed or extensible array, or with the implicit
+ * index. These count the chunks of the largest extents that the array may ever
+ * have. An extensible array puts its unlimited axis first. */
 static bool element_of(const table *t, const uint64_t *place, uint64_t *element)
 {
   const tr__hdf5_header *h = t->header;
@@ -149,7 +152,7 @@ static bool element_of(const table *t, const uint64_t *place, uint64_t *element)
   return true;
 }
 
-/* The next place of the grid; false behind the last. */
+/* The next place of the grid; false after the last. */
 static bool next_place(const tr__hdf5_array *array, uint64_t *place)
 {
   for (int i = array->ndim - 1; i >= 0; i--) {
@@ -181,7 +184,7 @@ static tr_status enter_element(table *t,
   return enter(t, place, address, bytes, mask);
 }
 
-/* Chunks one after the other, none of them filtered. */
+/* The implicit index: chunks lie one after another, none of them filtered. */
 static tr_status
 enter_implicit(table *t, uint64_t number, const uint64_t *place)
 {

@@ -1,4 +1,5 @@
-/* Opening an HDF5 file: its superblock, which says where the rest lies. */
+/* Opens an HDF5 file: finds and checks its superblock, which says where the
+ * root group is. */
 #include "base/bytes_impl.h"
 #include "base/file_impl.h"
 #include "hdf5/hdf5_format_impl.h"
@@ -12,7 +13,7 @@ static const char signature[] = "\211HDF\r\n\032\n";
 
 enum { SIGNATURE_BYTES = 8, FIRST_BYTES = 24 };
 
-/* The signature is at byte 0, 512, 1024, 2048 and so on. */
+/* HDF5 allows the signature at byte 0, 512, 1024, 2048 and so on. */
 static tr_status find_base(tr__hdf5_file *file)
 {
   uint8_t first[FIRST_BYTES] = {0}, at[SIGNATURE_BYTES];
@@ -45,14 +46,14 @@ static tr_status read_widths(tr__hdf5_file *file, tr__hdf5_cursor *c)
              : tr__hdf5_damaged(file, "addresses of an unknown width", 0);
 }
 
-/* Versions 0 and 1; *end is what the file says of its own length. */
+/* Superblock versions 0 and 1; *end: the end of the file as it says. */
 static tr_status
 read_old(tr__hdf5_file *file, tr__hdf5_cursor *c, int version, uint64_t *end)
 {
   tr__hdf5_take(c, 4);
   TR_TRY(read_widths(file, c));
   tr__hdf5_take(c, version == 0 ? 9 : 13);
-  tr__hdf5_address(file, c); /* the base: where the signature was found */
+  tr__hdf5_address(file, c); /* the base: find_base() has found it */
   tr__hdf5_address(file, c); /* free space */
   *end = tr__hdf5_address(file, c);
   uint64_t driver = tr__hdf5_address(file, c);
@@ -65,7 +66,7 @@ read_old(tr__hdf5_file *file, tr__hdf5_cursor *c, int version, uint64_t *end)
   return TR_OK;
 }
 
-/* Versions 2 and 3, with a checksum at the end. */
+/* Superblock versions 2 and 3, with a checksum at the end. */
 static tr_status
 read_new(tr__hdf5_file *file, tr__hdf5_cursor *c, int version, uint64_t *end)
 {

@@ -1,4 +1,4 @@
-/* The filters of chunks, undone in buffers of a chunk's own size.
+/* Undoes the filters of chunks, in buffers of a chunk's own size.
  *
  * Source: HDF5 File Format Specification, filter pipeline message; zlib */
 #include "hdf5/hdf5_format_impl.h"
@@ -8,11 +8,11 @@
 
 enum { DEFLATE = 1, FLETCHER = 3, SUM_BYTES = TR__HDF5_SUM_BYTES };
 
-/* A chunk on its way back through the filters. */
+/* A chunk whose filters are being undone. */
 typedef struct passage {
   const tr__hdf5_array *array;
   int64_t chunk;
-  uint8_t *bytes, *other; /* where it is, and where it can go */
+  uint8_t *bytes, *other; /* where it is, and the free buffer */
   int64_t count;
 } passage;
 
@@ -36,7 +36,7 @@ static void swap(passage *p, int64_t count)
   p->count = count;
 }
 
-/* Exactly `expected` bytes must come out. */
+/* Undo deflate; exactly `expected` bytes must come out. */
 static tr_status undo_deflate(passage *p, int64_t expected)
 {
   z_stream z = {.next_in = p->bytes,
@@ -50,7 +50,7 @@ static tr_status undo_deflate(passage *p, int64_t expected)
   int code = inflate(&z, Z_FINISH);
   int64_t got = expected - (int64_t)z.avail_out;
   if (code == Z_BUF_ERROR && z.avail_out == 0) {
-    /* The end of the stream may still be to come, but no byte. */
+    /* The buffer is full: the stream may still have its end, but no byte. */
     uint8_t more;
     z.next_out = &more;
     z.avail_out = 1;
@@ -73,8 +73,8 @@ static tr_status undo_deflate(passage *p, int64_t expected)
   return TR_OK;
 }
 
-/* Byte i of every element lies together. A size that the compiler knows makes
- * one pass of it. */
+/* In the input, byte i of all elements lies together. A size known to the
+ * compiler lets it unroll the inner loop. */
 static inline void gather(const uint8_t *restrict in,
                           int64_t n,
                           int64_t size,
@@ -87,7 +87,8 @@ static inline void gather(const uint8_t *restrict in,
   }
 }
 
-/* What is no whole element follows. */
+/* Undo the byte shuffle. Bytes after the last whole element stay as they are.
+ */
 static tr_status undo_shuffle(passage *p, uint32_t element)
 {
   int64_t size = p->array->type.size, n = p->count / size;
@@ -113,7 +114,7 @@ static uint32_t fold(uint32_t sum)
   return (sum & 0xffff) + (sum >> 16);
 }
 
-/* Fletcher's sum of 16-bit words, the higher byte first. */
+/* Fletcher's checksum of 16-bit words, the higher byte first. */
 static uint32_t fletcher(const uint8_t *at, int64_t count)
 {
   uint32_t first = 0, second = 0;
@@ -145,15 +146,15 @@ static tr_status undo_fletcher(passage *p)
   uint32_t stored = (uint32_t)at[0] | (uint32_t)at[1] << 8 |
                     (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
   uint32_t sum = fletcher(p->bytes, p->count);
-  /* HDF5 before 1.6.3 stored the bytes of each half the other way round. */
+  /* HDF5 before 1.6.3 swapped the bytes of each of its two 16-bit words. */
   uint32_t turned = (sum & 0x00ff00ff) << 8 | (sum >> 8 & 0x00ff00ff);
   return stored == sum || stored == turned
              ? TR_OK
              : damaged(p, "have another checksum", stored, sum);
 }
 
-/* What filter i was given when the chunk was written, in bytes: known up to the
- * first that packs. */
+/* The number of bytes that filter i was given when the chunk was written, known
+ * up to the first filter that compresses. */
 static int64_t bytes_before(const tr__hdf5_array *array, uint32_t mask, int i)
 {
   int64_t bytes = array->chunk_bytes;
@@ -173,7 +174,7 @@ static tr_status undo(passage *p, int i, uint32_t mask)
   if (filter->id == DEFLATE) {
     return undo_deflate(p, bytes_before(p->array, mask, i));
   }
-  /* Whatever is not packed has at most the size of a chunk with its sum. */
+  /* Uncompressed bytes are at most a chunk and its checksum. */
   if (p->count > p->array->chunk_bytes + SUM_BYTES) {
     return damaged(p, "are more than the chunk has", p->count,
                    p->array->chunk_bytes);

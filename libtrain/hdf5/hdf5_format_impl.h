@@ -1,9 +1,9 @@
-/* The parts of an HDF5 file, read one by one with every size checked.
+/* The structures of an HDF5 file, read one by one with every size checked.
  *
- * The file is read by this folder alone and not by libhdf5, which believes what
- * a file says about itself: damaged and hostile files make it read and write
- * beyond its buffers. Here every address is held against the file's size, every
- * block is read into memory of its own size, and what is not known is refused.
+ * This folder reads files without libhdf5, which trusts what a file says about
+ * itself: damaged and hostile files make it read and write beyond its buffers.
+ * Here every address is checked against the file's size, every block is read
+ * into memory of its own size, and unknown structures are refused.
  *
  * Source: The HDF Group: HDF5 File Format Specification, versions 1 to 3 */
 #ifndef TR_HDF5_FORMAT_IMPL_H
@@ -11,31 +11,33 @@
 
 #include "hdf5/hdf5_impl.h"
 
-/* The address of what is not stored. */
+/* The address of something that is not stored. */
 #define TR__HDF5_NOWHERE UINT64_MAX
 
-/* tr__hdf5_damaged - TR_EDATA for a part that cannot be what it should be. */
+/* tr__hdf5_damaged - TR_EDATA: `what`, at an address, is not a valid structure.
+ */
 tr_status
 tr__hdf5_damaged(const tr__hdf5_file *file, const char *what, uint64_t address);
 
-/* tr__hdf5_check_room - whether bytes from an address on are in the file. */
+/* tr__hdf5_check_room - TR_EDATA unless all the bytes from an address on are in
+ * the file. */
 tr_status tr__hdf5_check_room(const tr__hdf5_file *file,
                               const char *what,
                               uint64_t address,
                               uint64_t bytes);
 
-/* A block of the file and how far it has been read. Whoever reads past its end
- * gets zeros and finds is_short set. */
+/* A block of the file and the position up to which it has been read. A read
+ * past its end gives zeros and sets is_short. */
 typedef struct tr__hdf5_cursor {
-  uint8_t *block; /* owned; NULL: the bytes are another cursor's */
+  uint8_t *block; /* owned; NULL: another cursor owns the bytes */
   const uint8_t *at, *end;
   bool is_short;
 } tr__hdf5_cursor;
 
-/* tr__hdf5_block - read a block, which tr__hdf5_release() gives back.
+/* tr__hdf5_block - read a block, which tr__hdf5_release() frees.
  *
- * signature   what it begins with, skipped; NULL: nothing
- * is_checked  its last 4 bytes are a checksum, verified and cut off */
+ * signature   the block must begin with it, and it is skipped; NULL: none
+ * is_checked  the last 4 bytes are a checksum, which is verified and removed */
 tr_status tr__hdf5_block(tr__hdf5_file *file,
                          uint64_t address,
                          uint64_t bytes,
@@ -47,14 +49,16 @@ void tr__hdf5_release(tr__hdf5_cursor *cursor);
 /* tr__hdf5_uint - an unsigned number, the lowest byte first. */
 uint64_t tr__hdf5_uint(tr__hdf5_cursor *cursor, int bytes);
 
-/* tr__hdf5_take - the next bytes; NULL where there are fewer. */
+/* tr__hdf5_take - the next bytes; NULL where fewer are left. */
 const uint8_t *tr__hdf5_take(tr__hdf5_cursor *cursor, uint64_t bytes);
 
-/* tr__hdf5_address, tr__hdf5_length - in the width that the file says. */
+/* tr__hdf5_address, tr__hdf5_length - a number of the width that the file's
+ * superblock states. */
 uint64_t tr__hdf5_address(const tr__hdf5_file *file, tr__hdf5_cursor *cursor);
 uint64_t tr__hdf5_length(const tr__hdf5_file *file, tr__hdf5_cursor *cursor);
 
-/* tr__hdf5_checksum - Jenkins' lookup3, which guards the newer structures. */
+/* tr__hdf5_checksum - Jenkins' lookup3, the checksum of the newer structures.
+ */
 uint32_t tr__hdf5_checksum(const uint8_t *bytes, size_t count);
 
 enum {
@@ -69,7 +73,7 @@ enum {
   TR__HDF5_SYMBOLS = 0x11
 };
 
-#define TR__HDF5_IS_SHARED 0x02 /* a message's flag: it lies elsewhere */
+#define TR__HDF5_IS_SHARED 0x02 /* flag of a message: its body is elsewhere */
 
 /* One message of an object header. */
 typedef struct tr__hdf5_message {
@@ -82,25 +86,27 @@ typedef tr_status (*tr__hdf5_on_message)(tr__hdf5_file *file,
                                          tr__hdf5_message *message,
                                          void *user);
 
-/* tr__hdf5_each_message - the messages of the object at an address. */
+/* tr__hdf5_each_message - visit the messages of the object at an address. */
 tr_status tr__hdf5_each_message(tr__hdf5_file *file,
                                 uint64_t address,
                                 tr__hdf5_on_message on_message,
                                 void *user);
 
-/* One record of a B-tree of version 2. */
+/* Visits one record of a B-tree of version 2. */
 typedef tr_status (*tr__hdf5_on_record)(tr__hdf5_file *file,
                                         tr__hdf5_cursor *record,
                                         void *user);
 
-/* tr__hdf5_each_record - those of a tree whose type is `type` or `type + 1`. */
+/* tr__hdf5_each_record - visit all records of a tree whose type is `type` or
+ * `type + 1`. */
 tr_status tr__hdf5_each_record(tr__hdf5_file *file,
                                uint64_t address,
                                int type,
                                tr__hdf5_on_record on_record,
                                void *user);
 
-/* tr__hdf5_heap_object - an object of a fractal heap, by its identifier. */
+/* tr__hdf5_heap_object - read the object that an identifier names in a fractal
+ * heap. */
 tr_status tr__hdf5_heap_object(tr__hdf5_file *file,
                                uint64_t heap,
                                tr__hdf5_cursor *id,
@@ -121,19 +127,20 @@ typedef struct tr__hdf5_link {
 
 typedef tr_status (*tr__hdf5_on_link)(const tr__hdf5_link *link, void *user);
 
-/* tr__hdf5_each_link - the links of a group; *is_group where there is one. */
+/* tr__hdf5_each_link - visit the links of a group; *is_group: whether the
+ * object is one. */
 tr_status tr__hdf5_each_link(tr__hdf5_file *file,
                              uint64_t address,
                              tr__hdf5_on_link on_link,
                              void *user,
                              bool *is_group);
 
-/* tr__hdf5_read_link - the body of a link message. */
+/* tr__hdf5_read_link - decode the body of a link message. */
 tr_status tr__hdf5_read_link(tr__hdf5_file *file,
                              tr__hdf5_cursor *body,
                              tr__hdf5_link *out);
 
-/* How the values of an array are stored, as its header says it. */
+/* The index that says where the chunks of an array lie. */
 typedef enum tr__hdf5_index {
   TR__HDF5_TREE1, /* B-tree of version 1 */
   TR__HDF5_SINGLE,
@@ -145,9 +152,10 @@ typedef enum tr__hdf5_index {
 
 #define TR__HDF5_MAX_NDIM 32 /* of any array in a file */
 
+/* What the header of an array says about its values. */
 typedef struct tr__hdf5_header {
   bool has_space, has_type, has_layout, has_external;
-  int ndim; /* -1: no extents, a single value or none at all */
+  int ndim; /* -1: no extents, a single value or no value */
   bool is_scalar;
   uint64_t dims[TR__HDF5_MAX_NDIM];
   uint64_t most[TR__HDF5_MAX_NDIM]; /* UINT64_MAX: unlimited */
@@ -157,44 +165,45 @@ typedef struct tr__hdf5_header {
   uint8_t *compact; /* owned copy of the values, compact_bytes */
   uint64_t compact_bytes;
   tr__hdf5_index index;
-  int chunk_ndim; /* with the size of an element behind the extents */
+  int chunk_ndim; /* one more than the array's: the last extent is the size of
+                     an element */
   uint64_t chunk[TR__HDF5_MAX_NDIM + 1];
-  bool edges_unfiltered; /* chunks that reach over the end */
-  uint64_t single_bytes; /* stored, of a single chunk */
+  bool edges_unfiltered; /* chunks that reach beyond the array are unfiltered */
+  uint64_t single_bytes; /* stored size of a single chunk */
   uint32_t single_mask;
   int num_filters;
   tr__hdf5_filter filters[TR__HDF5_MAX_FILTERS];
 } tr__hdf5_header;
 
-/* tr__hdf5_read_header - what an array's header says, not yet held against
- * anything; out->compact is to be freed, also after failure. */
+/* tr__hdf5_read_header - what an array's header says, not yet checked. The
+ * caller frees out->compact, also after failure. */
 tr_status tr__hdf5_read_header(tr__hdf5_file *file,
                                uint64_t address,
                                const char *where,
                                tr__hdf5_header *out);
 
-/* tr__hdf5_read_type - the body of a type message. */
+/* tr__hdf5_read_type - decode the body of a type message. */
 tr_status tr__hdf5_read_type(tr__hdf5_file *file,
                              tr__hdf5_message *message,
                              tr__hdf5_type *out);
 
-/* tr__hdf5_read_pipeline - the body of a filter message. */
+/* tr__hdf5_read_pipeline - decode the body of a filter pipeline message. */
 tr_status tr__hdf5_read_pipeline(tr__hdf5_cursor *body,
                                  const char *where,
                                  tr__hdf5_header *out);
 
-/* tr__hdf5_find_chunks - where each chunk of the array lies; array->chunks is
- * allocated and to be freed, also after failure. */
+/* tr__hdf5_find_chunks - allocate array->chunks and fill in where each chunk
+ * lies. The caller frees it, also after failure. */
 tr_status tr__hdf5_find_chunks(tr__hdf5_file *file,
                                const tr__hdf5_header *header,
                                tr__hdf5_array *array);
 
-/* The elements of a chunk index that is an array. */
+/* The elements of a chunk index that is a fixed or extensible array. */
 typedef struct tr__hdf5_elements {
   uint8_t *bytes; /* owned */
   uint64_t count;
   int size;         /* of an element */
-  bool is_filtered; /* an element says size and mask too */
+  bool is_filtered; /* each element also has size and filter mask */
 } tr__hdf5_elements;
 
 tr_status tr__hdf5_fixed_array(tr__hdf5_file *file,
@@ -204,20 +213,21 @@ tr_status tr__hdf5_extensible_array(tr__hdf5_file *file,
                                     uint64_t address,
                                     tr__hdf5_elements *out);
 
-#define TR__HDF5_SUM_BYTES 4 /* that the filter fletcher32 adds */
+#define TR__HDF5_SUM_BYTES 4 /* checksum that the filter fletcher32 appends */
 
-/* tr__hdf5_unfilter - the stored bytes of a chunk -> the chunk's own, exactly
- * array->chunk_bytes of them. `stored` is used as work space, and both have
- * room for TR__HDF5_SUM_BYTES more than a chunk. */
+/* tr__hdf5_unfilter - undo the filters of a chunk: its stored bytes become
+ * exactly array->chunk_bytes in out. `stored` is overwritten, and both buffers
+ * must have room for TR__HDF5_SUM_BYTES more than a chunk. */
 tr_status tr__hdf5_unfilter(const tr__hdf5_array *array,
                             int64_t chunk,
                             uint8_t *stored,
                             uint8_t *out);
 
-/* tr__hdf5_is_native - values lie in the file as they shall be in memory. */
+/* tr__hdf5_is_native - whether values have the same bytes in the file and in
+ * memory. */
 bool tr__hdf5_is_native(const tr__hdf5_type *type, tr__hdf5_as as);
 
-/* tr__hdf5_copy - values in the file's type -> in another. */
+/* tr__hdf5_copy - convert values of the file's type to another type. */
 void tr__hdf5_copy(const tr__hdf5_type *type,
                    const uint8_t *in,
                    int64_t count,

@@ -1,11 +1,12 @@
-/* Groups: names and what they lead to, in both of the ways they are stored. */
+/* Reads the links of a group, in both of HDF5's forms: a symbol table, or link
+ * messages with a fractal heap for many links. */
 #include "hdf5/hdf5_format_impl.h"
 
 #include <string.h>
 
 #define MAX_LEVEL 24 /* of a B-tree */
 
-/* A group in which links are visited. */
+/* One visit to all links of a group. */
 typedef struct visit {
   bool is_group;
   uint64_t tree, names;     /* of a symbol table; tree NOWHERE: none */
@@ -57,7 +58,7 @@ on_message(tr__hdf5_file *file, tr__hdf5_message *m, void *user)
                      : TR_OK;
 }
 
-/* A record of a group's names: a hash, then an identifier in the heap. */
+/* A record of the name tree: a hash, then the link's identifier in the heap. */
 static tr_status
 on_record(tr__hdf5_file *file, tr__hdf5_cursor *record, void *user)
 {
@@ -74,7 +75,8 @@ on_record(tr__hdf5_file *file, tr__hdf5_cursor *record, void *user)
   return status;
 }
 
-/* One node of symbols, whose names are offsets into `names`. */
+/* Read a symbol table node. The names of its entries are offsets into `names`,
+ * a local heap. */
 static tr_status read_symbols(tr__hdf5_file *file,
                               visit *v,
                               uint64_t address,
@@ -109,7 +111,8 @@ static tr_status read_symbols(tr__hdf5_file *file,
   return status;
 }
 
-/* A node of the tree of symbols; its level counts down to 0. */
+/* Read a node of the symbol table's B-tree, whose levels count down to 0. The
+ * root may have any level: `expected` is -1. */
 static tr_status read_tree(tr__hdf5_file *file,
                            visit *v,
                            uint64_t address,

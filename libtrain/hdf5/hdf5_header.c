@@ -1,4 +1,4 @@
-/* What the header of an array says: extents, type, layout, filters. */
+/* Reads the header of an array: extents, type, layout, filters. */
 #include "hdf5/hdf5_format_impl.h"
 
 #include <stdlib.h>
@@ -34,11 +34,13 @@ read_space(tr__hdf5_file *file, tr__hdf5_cursor *c, tr__hdf5_header *out)
   return c->is_short ? tr__hdf5_damaged(file, "extents cut off", 0) : TR_OK;
 }
 
-/* The chunks of versions 4 and 5, which are found in several ways. The two
- * differ in widths that the index itself says. */
+/* The chunked layout of versions 4 and 5, which names one of several chunk
+ * indices. The two versions differ only in widths that the index itself states.
+ */
 static tr_status
 read_index(tr__hdf5_file *file, tr__hdf5_cursor *c, tr__hdf5_header *out)
 {
+  /* Bytes of parameters, which the index itself repeats. */
   static const int more[] = {[TR__HDF5_SINGLE] = 0,
                              [TR__HDF5_IMPLICIT] = 0,
                              [TR__HDF5_FIXED_ARRAY] = 1,

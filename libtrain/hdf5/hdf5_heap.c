@@ -1,20 +1,21 @@
-/* Fractal heaps: where groups of many links keep them. */
+/* Fractal heaps: the storage of a group's links where it has many. Direct
+ * blocks hold the objects, indirect blocks the addresses of blocks. */
 #include "hdf5/hdf5_format_impl.h"
 
-#define MAX_LEVELS 16 /* of blocks of blocks */
+#define MAX_LEVELS 16 /* of indirect blocks */
 
 typedef struct heap {
   tr__hdf5_file *file;
   uint64_t width;       /* blocks in a row of the table */
   uint64_t start_bytes; /* of a block in the first row */
-  uint64_t most_bytes;  /* of a block that holds objects */
+  uint64_t most_bytes;  /* of the largest direct block */
   int offset_bytes;     /* of an offset in the heap */
   int length_bytes;     /* of an object's length */
   uint64_t root;
-  uint64_t rows; /* of the root; 0: it holds objects itself */
+  uint64_t rows; /* of the root block; 0: it is a direct block */
 } heap;
 
-/* How many bytes the number `value` takes. */
+/* The number of bytes that `value` takes. */
 static int width_of(uint64_t value)
 {
   int width = 1;
@@ -32,7 +33,7 @@ static bool is_power_of_two(uint64_t value)
 static tr_status read_fields(heap *h, tr__hdf5_cursor *c, uint64_t address)
 {
   int version = (int)tr__hdf5_uint(c, 1);
-  tr__hdf5_uint(c, 2); /* of an identifier */
+  tr__hdf5_uint(c, 2); /* the length of an identifier */
   uint64_t filter_bytes = tr__hdf5_uint(c, 2);
   tr__hdf5_uint(c, 1);
   uint64_t most_object = tr__hdf5_uint(c, 4);
@@ -78,7 +79,8 @@ static uint64_t bytes_in_row(const heap *h, uint64_t row)
              : h->start_bytes << shift;
 }
 
-/* From a block of blocks to the one below that has `offset`. */
+/* Step down from an indirect block to its child that holds `offset`. *rows
+ * becomes 0 for a direct block. */
 static tr_status step_down(heap *h,
                            uint64_t *address,
                            uint64_t *rows,
@@ -108,7 +110,7 @@ static tr_status step_down(heap *h,
   tr__hdf5_release(&c);
   *start = at + (offset - at) / size * size;
   *address = child;
-  /* A block that is larger than those with objects is one of blocks. */
+  /* A child larger than the largest direct block is an indirect block. */
   *rows = 0;
   for (uint64_t sum = 0; size > h->most_bytes && sum < size; (*rows)++) {
     sum += bytes_in_row(h, *rows) * h->width;

@@ -1,21 +1,24 @@
-/* Fixed and extensible arrays: indices whose elements are found by number. */
+/* Fixed and extensible arrays: chunk indices that find an element by its
+ * number. */
 #include "hdf5/hdf5_format_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* An array that is read into one run of elements. */
+/* The reading of an index into one contiguous array of elements. */
 typedef struct run {
   tr__hdf5_file *file;
   tr__hdf5_elements *out;
   uint64_t header;      /* its address */
   uint64_t done;        /* elements so far */
-  uint64_t page;        /* elements of a page; blocks up to it have none */
-  int offset_bytes;     /* of a block's place in the array */
+  uint64_t page;        /* elements of a page; a block with no more has no
+                           pages */
+  int offset_bytes;     /* width of a block's offset in the array */
   uint64_t block_least; /* elements of the smallest block */
 } run;
 
-/* Elements that are not stored say so by an address of nowhere. */
+/* Allocate the elements. Bytes of 0xff are the address of something that is not
+ * stored. */
 static tr_status make_room(run *x, uint64_t count, int size, int client)
 {
   tr__hdf5_elements *out = x->out;
@@ -36,7 +39,8 @@ static tr_status make_room(run *x, uint64_t count, int size, int client)
   return TR_OK;
 }
 
-/* The next elements from a cursor; those behind the last one are skipped. */
+/* Copy the next elements from a cursor. Elements after the last one are
+ * skipped. */
 static tr_status
 take_elements(run *x, tr__hdf5_cursor *c, uint64_t count, uint64_t address)
 {
@@ -58,8 +62,8 @@ static void skip_elements(run *x, uint64_t count)
   x->done += count < left ? count : left;
 }
 
-/* Which pages are stored: bits from `first` on, the highest of a byte first;
- * all where bytes is NULL. */
+/* The bitmap of the stored pages: from bit `first` on, the highest bit of a
+ * byte first; bytes NULL: all are stored. */
 typedef struct marks {
   const uint8_t *bytes;
   uint64_t first;
@@ -71,7 +75,7 @@ static bool is_stored(const marks *m, uint64_t page)
   return m->bytes == NULL || (m->bytes[bit / 8] >> (7 - bit % 8) & 1) != 0;
 }
 
-/* Pages follow the block that they belong to, each with a checksum. */
+/* Read the pages that follow their block, each with a checksum. */
 static tr_status
 take_pages(run *x, uint64_t address, uint64_t count, const marks *m)
 {
@@ -127,7 +131,7 @@ tr_status tr__hdf5_fixed_array(tr__hdf5_file *file,
   return status;
 }
 
-/* One block of elements of an extensible array. */
+/* Read one block of elements of an extensible array. */
 static tr_status
 take_block(run *x, uint64_t address, uint64_t count, const marks *m)
 {
@@ -185,11 +189,11 @@ static tr_status take_super_block(run *x, uint64_t address, int s)
   return status;
 }
 
-/* What the header of an extensible array says of its shape. */
+/* The shape of an extensible array, from its header. */
 typedef struct form {
   int in_index;      /* elements in the index block itself */
   int super_blocks;  /* in all */
-  int direct_supers; /* those whose blocks the index block names itself */
+  int direct_supers; /* those whose blocks the index block lists */
 } form;
 
 static int log2_of(uint64_t value)

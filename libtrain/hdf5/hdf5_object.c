@@ -1,10 +1,10 @@
-/* Object headers: the messages that describe an array or a group. */
+/* Reads object headers: the messages that describe an array or a group. */
 #include "hdf5/hdf5_format_impl.h"
 
-/* An object may lie in so many pieces. */
+/* The most blocks of one object header. */
 #define MAX_PIECES 512
 
-/* A message of a kind that no reader may pass over unknown. */
+/* The flag of a message that a reader must not skip if it does not know it. */
 #define MUST_BE_KNOWN 0x80
 #define LAST_KNOWN    0x17
 
@@ -34,7 +34,7 @@ static tr_status add_piece(walk *w, tr__hdf5_cursor *c, uint64_t at)
   return TR_OK;
 }
 
-/* One message; *is_end where only padding is left. */
+/* Visit one message; *is_end where only padding is left. */
 static tr_status
 next_message(walk *w, tr__hdf5_cursor *c, uint64_t at, bool *is_end)
 {
@@ -94,7 +94,7 @@ static tr_status read_old(walk *w, uint64_t address, tr__hdf5_cursor *c)
                      : TR_OK;
 }
 
-/* Version 2: a prefix whose length its flags say, messages, a checksum. */
+/* Version 2: a prefix whose length its flags give, messages, a checksum. */
 static tr_status read_new(walk *w, uint64_t address, tr__hdf5_cursor *start)
 {
   tr__hdf5_take(start, 4);

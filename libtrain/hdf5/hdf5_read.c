@@ -1,9 +1,10 @@
-/* Reading samples of an array: runs of values, from the file or from chunks. */
+/* Reads samples of an array as contiguous runs of values, from the file or from
+ * chunks. */
 #include "hdf5/hdf5_cache_impl.h"
 
 #include <string.h>
 
-/* Values pass through a buffer of this size where they change their type. */
+/* Values whose type changes pass through a buffer of this size. */
 #define PIECE_BYTES 16384
 
 static size_t size_as(tr__hdf5_as as)
@@ -11,7 +12,7 @@ static size_t size_as(tr__hdf5_as as)
   return as == TR__HDF5_AS_F32 ? 4 : 8;
 }
 
-/* `count` values that lie one behind the other in the file. */
+/* Read `count` values that are contiguous in the file. */
 static tr_status read_run(const tr__hdf5_array *array,
                           int64_t offset,
                           int64_t count,
@@ -34,19 +35,20 @@ static tr_status read_run(const tr__hdf5_array *array,
   return TR_OK;
 }
 
-/* A part of a read that lies in one chunk: from `from` in the chunk, extents
- * `extent`, to `to` in what is read. */
+/* The box of a read that lies in one chunk: it begins at `from` in the chunk
+ * and at `to` in the output, and has the extents `extent`. */
 typedef struct part {
   const tr__hdf5_array *array;
   const uint8_t *values; /* of the chunk; NULL: read in place */
   int64_t file_offset;
   int64_t from[TR_MAX_DIMS], extent[TR_MAX_DIMS], to[TR_MAX_DIMS];
-  int run_dim; /* extents from here on lie together on both sides */
+  int run_dim; /* axes from here on are contiguous on both sides */
   tr__hdf5_as as;
   char *out;
 } part;
 
-/* The extents from this one on are the chunk's and the array's alike. */
+/* The first axis of a contiguous run: chunk and array have the same extents on
+ * all later axes. */
 static int find_run_dim(const tr__hdf5_array *array)
 {
   int i = array->ndim - 1;
@@ -56,7 +58,7 @@ static int find_run_dim(const tr__hdf5_array *array)
   return i;
 }
 
-/* The run that begins `at` behind the part's beginning. */
+/* Copy the run that begins `at` after the beginning of the box. */
 static tr_status copy_run(const part *p, const int64_t *at, int64_t count)
 {
   const tr__hdf5_array *a = p->array;
@@ -106,7 +108,8 @@ static tr_status read_part(part *p, int64_t chunk)
   return status;
 }
 
-/* What of the samples lies in the chunk at `place`; returns its number. */
+/* Fill in the box of the samples that lies in the chunk at `place`; returns the
+ * chunk's number. */
 static int64_t
 cut_part(part *p, const int64_t *place, int64_t first, int64_t count)
 {

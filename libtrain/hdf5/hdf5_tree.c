@@ -1,22 +1,24 @@
-/* B-trees of version 2: the records of a group's names or an array's chunks. */
+/* B-trees of version 2, whose records are a group's names or an array's chunks.
+ */
 #include "hdf5/hdf5_format_impl.h"
 
 #include <string.h>
 
-/* Depths of real trees are below 10. */
+/* Real trees have depths below 10. */
 #define MAX_DEPTH 24
 
 typedef struct tree {
   tr__hdf5_file *file;
   int type;
   uint64_t node_bytes, record_bytes;
-  int count_bytes;                /* of the number of records in a child */
-  int total_bytes[MAX_DEPTH + 1]; /* of that of all below, by depth */
+  int count_bytes;                /* width of a child's number of records */
+  int total_bytes[MAX_DEPTH + 1]; /* width of the number of all records below,
+                                     by depth */
   tr__hdf5_on_record on_record;
   void *user;
 } tree;
 
-/* How many bytes a number up to `most` takes. */
+/* The number of bytes that a number up to `most` takes. */
 static int width_of(uint64_t most)
 {
   int width = 1;
@@ -26,7 +28,7 @@ static int width_of(uint64_t most)
   return width;
 }
 
-/* The widths of counts follow from how many records a node can have. */
+/* The widths of counts follow from the most records that a node can have. */
 static tr_status find_widths(tree *t, int depth, uint64_t address)
 {
   uint64_t overhead = 10, in_node = 0, below = 0;
@@ -120,7 +122,7 @@ tr_status tr__hdf5_each_record(tr__hdf5_file *file,
   t.node_bytes = tr__hdf5_uint(&c, 4);
   t.record_bytes = tr__hdf5_uint(&c, 2);
   int depth = (int)tr__hdf5_uint(&c, 2);
-  tr__hdf5_uint(&c, 2); /* when to split and to merge */
+  tr__hdf5_uint(&c, 2); /* when to split and to merge nodes */
   uint64_t root = tr__hdf5_address(file, &c);
   uint64_t n = tr__hdf5_uint(&c, 2);
   tr__hdf5_release(&c);

@@ -1,4 +1,4 @@
-/* Types of numbers: what an array's type message says, and conversion. */
+/* Types of numbers: decodes an array's type message, and converts values. */
 #include "base/bytes_impl.h"
 #include "hdf5/hdf5_format_impl.h"
 
@@ -16,7 +16,8 @@ static const char *const class_names[] = {
 
 enum { INTEGER = 0, FLOATING = 1, ENUMERATION = 8, NUM_CLASSES = 12 };
 
-/* Exponent and mantissa of the IEEE types: where they begin, and their bits. */
+/* Each row of `known` is an IEEE type: bytes, first bit and bits of the
+ * exponent, first bit and bits of the mantissa, bias of the exponent. */
 static bool is_ieee(tr__hdf5_cursor *c, uint64_t size, unsigned sign)
 {
   static const uint64_t known[][6] = {
@@ -48,7 +49,7 @@ static tr_status read_body(tr__hdf5_file *file,
   out->name = class < NUM_CLASSES ? class_names[class] : out->name;
   out->is_big = (bits & 1) != 0;
   if (class == ENUMERATION && depth == 0) {
-    /* Its values are those of the type that follows: h5py's bool is one. */
+    /* The type of its values follows: h5py's bool is an enumeration. */
     return read_body(file, c, depth + 1, out);
   }
   if (class == INTEGER) {
@@ -64,7 +65,7 @@ static tr_status read_body(tr__hdf5_file *file,
   return c->is_short || size == 0 ? tr__hdf5_damaged(file, "a type", 0) : TR_OK;
 }
 
-/* A type that has a name of its own lies in an object of its own. */
+/* A named type has an object of its own. */
 static tr_status
 on_named_type(tr__hdf5_file *file, tr__hdf5_message *m, void *user)
 {
@@ -93,7 +94,7 @@ tr_status tr__hdf5_read_type(tr__hdf5_file *file,
   return tr__hdf5_each_message(file, address, on_named_type, out);
 }
 
-/* One number as 8 bytes in this machine's order, the sign kept. */
+/* One number as 64 bits in this machine's byte order, sign-extended. */
 static uint64_t load(const tr__hdf5_type *type, const uint8_t *in)
 {
   uint64_t value = 0;
@@ -123,7 +124,7 @@ static double as_number(const tr__hdf5_type *type, uint64_t bits)
   return type->size == 4 ? f : d;
 }
 
-/* An unsigned number beyond the largest of 64 bits becomes the largest. */
+/* An unsigned number above INT64_MAX becomes INT64_MAX. */
 static int64_t as_integer(const tr__hdf5_type *type, uint64_t bits)
 {
   return !type->is_signed && bits > INT64_MAX ? INT64_MAX : (int64_t)bits;
@@ -161,7 +162,8 @@ static void widen(const uint8_t *in, int64_t count, double *restrict out)
   }
 }
 
-/* float32 and float64 in this machine's order; true where it was that. */
+/* Copy float32 or float64 in this machine's byte order; false where the values
+ * are of another type. */
 static bool copy_in_order(const tr__hdf5_type *type,
                           const uint8_t *in,
                           int64_t count,
