@@ -1,5 +1,5 @@
-/* What saving and resuming share: the state of a run and what is kept of it
- * between saves. */
+/* Used by save and resume: the cache that rank 0 keeps between two saves,
+ * checks of arguments, and the texts, names and arenas of a checkpoint. */
 #include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ tr_status tr__checkpoint_cache_of(tr_model *net, tr__checkpoint_cache **out)
     tr__checkpoint_cache *cache = calloc(1, sizeof *cache);
     TR_CHECK(cache != NULL, TR_ENOMEM, "checkpoint: no memory");
     *attachment = (tr__attachment){cache, release_cache};
-    /* A run that resumes replaces this by the identity of what it continues. */
+    /* A resume replaces this by the identity of the run that it continues. */
     tr__identity *identity = &cache->identity;
     identity->seed = ctx->seed;
     identity->shards = ctx->comm->shards.total;
@@ -85,7 +85,7 @@ tr_status tr__checkpoint_check(const tr_context *ctx,
   return TR_OK;
 }
 
-/* "adamw: exp_avg exp_avg_sq", "sgd:", or "none". */
+/* "adamw with exp_avg exp_avg_sq", "sgd", or "none". */
 static char *slots_text(const tr_optimizer *opt)
 {
   char *text = NULL;
@@ -105,7 +105,7 @@ static char *slots_text(const tr_optimizer *opt)
   return text;
 }
 
-/* Numbers are the same for any number of ranks, so that is not told. */
+/* Without the number of ranks: numbers do not depend on it. */
 static char *context_text(const tr_context *ctx)
 {
   char text[128];
@@ -193,8 +193,8 @@ bool tr__arena_is_partitioned(const tr_checkpoint *run, int k)
 
 int64_t tr__first_not_finite(tr_dtype dtype, const void *values, int64_t count)
 {
-  /* Inf and NaN are those whose exponent is all ones. The first loop has no
-   * exit, so that it runs at the speed of memory. */
+  /* Inf and NaN have an exponent of all ones. The first loop has no exit, so
+   * that it runs at the speed of memory. */
   const uint32_t ones32 = 0x7f800000u;
   const uint64_t ones64 = 0x7ff0000000000000u;
   const uint32_t *bits32 = values;

@@ -1,5 +1,6 @@
-/* tr_checkpoint_resume(): rank 0 finds the newest checkpoint that is whole and
- * fits; all ranks get its bytes before any of them changes anything. */
+/* tr_checkpoint_resume(): rank 0 finds the newest undamaged checkpoint and
+ * checks that it fits this run. All ranks have its content before any of them
+ * changes its state. */
 #include "checkpoint/resume_impl.h"
 #include "data/data_impl.h"
 
@@ -7,9 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Who only reads takes the lock for that time, where he can: a directory that
- * cannot be written holds nothing that another job could change, and what
- * another model of this process saves is whole between two calls. */
+/* A resume of parameters only holds the lock while it reads. It reads without
+ * the lock in a directory that it cannot write to or lock, and where another
+ * model of this process holds the lock: what that model saves is complete
+ * between two calls. */
 static tr_status
 lock_to_read(const tr__file_ops *ops, const char *dir, tr__run_dir *own)
 {
@@ -21,9 +23,10 @@ lock_to_read(const tr__file_ops *ops, const char *dir, tr__run_dir *own)
   return status == TR_EIO || status == TR_ESTATE ? TR_OK : status;
 }
 
-/* A run that goes on holds the lock from here on, and will have to write. What
- * is taken over may lie where nobody can, and go on elsewhere. A second model
- * of this process may go on from what the first one saves, but not save. */
+/* A run that continues will write, so it holds the lock from here on.
+ * Exceptions: a run that is taken over may lie in a read-only directory and
+ * continue elsewhere, and a second model of this process may resume from what
+ * the first one saves, but not save there. */
 static tr_status hold(tr_context *ctx,
                       const tr__file_ops *ops,
                       const char *dir,
@@ -42,8 +45,8 @@ static tr_status hold(tr_context *ctx,
   return TR_OK;
 }
 
-/* Lines for rank 0's log, written while the file is read and told once the run
- * goes on from it. */
+/* Lines for rank 0's log, collected while the file is read and logged once the
+ * run continues from it. */
 typedef struct notes {
   FILE *out; /* NULL: closed */
   char *text;
@@ -70,7 +73,7 @@ static void tell(tr_context *ctx, notes *n)
   }
 }
 
-/* What every rank gets: numbers, then the arenas. */
+/* What every rank receives: the numbers, then the arenas. */
 typedef struct parcel {
   tr__run_numbers numbers;
   char *arenas[TR__MAX_ARENAS];
@@ -83,14 +86,14 @@ static void release_parcel(parcel *p)
   }
 }
 
-/* Arena 0 holds the values, the others a slot of the optimizer each. */
+/* Arena 0 holds the parameters, all others hold optimizer slots or averages. */
 static size_t arena_bytes(const tr__store *store, int k)
 {
   return (size_t)tr__store_arena_count(store, k == 0) *
          tr_dtype_size(store->ctx->dtype);
 }
 
-/* Of what this rank keeps of an arena. */
+/* Bytes of the slice of an arena that this rank keeps. */
 static size_t own_bytes(const tr_checkpoint *run, int k)
 {
   const tr__store *store = tr__model_store(run->model);
@@ -99,7 +102,7 @@ static size_t own_bytes(const tr_checkpoint *run, int k)
                                           : arena_bytes(store, k);
 }
 
-/* Rank 0 has all of what it hands on. */
+/* Rank 0 needs whole arenas to send. */
 static tr_status make_parcel(const tr_checkpoint *run, parcel *out)
 {
   const tr__store *store = tr__model_store(run->model);
@@ -136,8 +139,8 @@ static tr_status pack_arena(const tr__found *f,
   return TR_OK;
 }
 
-/* Whether the file is of this run, and what is to be told of it. A roll-back
- * compares it too, and tells what it does itself. */
+/* Check that the file fits this run, and collect the lines for the log. A
+ * roll-back checks it too, but logs its own lines. */
 static tr_status
 describe(const tr__found *f, const tr_checkpoint *run, parcel *out, notes *n)
 {
@@ -172,8 +175,9 @@ pack(const tr__found *f, const tr_checkpoint *run, parcel *out, notes *n)
   return TR_OK;
 }
 
-/* Rank 0's arena, a piece at a time; each rank keeps its share, in order. On
- * rank 0 that moves to the front of the arena, behind what is sent. */
+/* Broadcast rank 0's arena in chunks. Each rank keeps the slices that it owns,
+ * in order. Rank 0 moves its own to the front of the same arena, over what it
+ * has sent. */
 static tr_status send_spread(tr__comm *comm, const tr_optimizer *opt, char *to)
 {
   enum { CHUNK = 64 << 10 };
@@ -217,7 +221,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   tr__store *store = tr__model_store(run->model);
   tr__backend *backend = ctx->backend;
   tr_status status = TR_OK;
-  /* The loader goes first: it alone can refuse, and it can be put back. */
+  /* The loader goes first: it alone can refuse, and it can be set back. */
   TR_TRY(tr__resume_loader(ctx->comm, run->loader, &p->numbers));
   for (int k = 0; k < tr__num_arenas(run); k++) {
     backend->type->upload(&backend->stream, tr__arena_of(run, k), p->arenas[k],
@@ -227,7 +231,7 @@ static tr_status unpack(tr_context *ctx, const tr_checkpoint *run, parcel *p)
   if (run->optimizer != NULL) {
     tr__model_set_seed(run->model, (uint64_t)p->numbers.seed);
     status = tr__resume_optimizer(run->optimizer, &p->numbers);
-    /* All of the state is whole again, whatever a failed step left. */
+    /* All of the state is consistent again, whatever a failed step left. */
     tr__step_clear(tr__model_step(run->model));
     ctx->torn = false;
     ctx->pending = TR_OK;
@@ -259,7 +263,7 @@ static tr_status search(tr_context *ctx,
   tr_status status = tr__find_checkpoint(ctx, dir, out);
   tr__run_dir_close(&reading);
   TR_TRY(status);
-  /* Those that were refused before stay refused. */
+  /* Saves that an earlier resume refused stay refused. */
   bool refused = out->bytes != NULL && out->save < out->last_save;
   if (refused && cache->has_dir) {
     cache->dir.refused_after = out->save;
@@ -268,7 +272,7 @@ static tr_status search(tr_context *ctx,
   return TR_OK;
 }
 
-/* From now on this process continues the run that it has read, or the one that
+/* From now on this process continues the run that it has read, or the run that
  * has begun in the directory and saved nothing yet. */
 static tr_status go_on(const char *dir,
                        const tr_checkpoint *run,
@@ -309,7 +313,7 @@ static void tell_whose(tr_context *ctx,
   }
 }
 
-/* On all ranks; the text is rank 0's. */
+/* Called on all ranks; only rank 0 has the text about other runs. */
 static tr_status begin_anew(tr_context *ctx,
                             const char *dir,
                             const tr_checkpoint *run,
@@ -333,7 +337,7 @@ static tr_status begin_anew(tr_context *ctx,
   return TR_OK;
 }
 
-/* A file of parameters alone, or of an older version, has no numbering. */
+/* A checkpoint of version 0.1 has no numbering. */
 static tr_status read_alphabet(const tr__found *f, tr_alphabet *out)
 {
   const tr__saved_run saved = {f->path, &f->sealed};
@@ -387,7 +391,7 @@ static tr_status resume(tr_context *ctx,
   *out = (tr__resumed){0};
   TR_TRY(tr__agree(comm, tr__checkpoint_check(ctx, dir, run)));
   TR_TRY_GOTO(tr__agree(comm, search(ctx, dir, run, &f)), done);
-  /* Saves count from 1. */
+  /* Saves count from 1, so 0 means that there is no checkpoint. */
   int64_t save = f.bytes != NULL ? f.save : 0;
   TR_TRY_GOTO(comm->type->broadcast(comm, &save, sizeof save, 0), done);
   if (save == 0) {

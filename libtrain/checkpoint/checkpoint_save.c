@@ -1,5 +1,6 @@
-/* tr_checkpoint_save(): rank 0 copies the state into the image and commits it;
- * the other ranks give it what only they have, and wait for the outcome. */
+/* tr_checkpoint_save(): rank 0 copies the state into the image and commits it.
+ * The other ranks send their slices of partitioned slots and wait for the
+ * outcome. */
 #include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
@@ -14,13 +15,13 @@ enum {
 };
 #undef COUNT_ONE
 
-/* A save in progress on rank 0. */
+/* A save in progress. Other ranks than 0 use run and store only. */
 typedef struct save {
   const tr_checkpoint *run;
   tr__store *store;
   tr__run_numbers numbers;
   tr__run_texts texts;
-  tr__view *views; /* arenas by parameter, then numbers, then texts */
+  tr__view *views; /* by arena and parameter, then numbers, then texts */
   int num_views;
   tr__checkpoint_cache *cache;
 } save;
@@ -144,7 +145,7 @@ static tr_status copy_param(const save *s, int i, int k, void *to)
   tr__tensor view = tr__store_tensor(s->store, tr__arena_of(s->run, k), param);
   size_t bytes = (size_t)param->count * tr_dtype_size(view.dtype);
   if (tr__arena_is_partitioned(s->run, k)) {
-    return TR_OK; /* collect_slots() */
+    return TR_OK; /* see collect_slots() */
   }
   TR_TRY(backend->type->download(&backend->stream, to, view.data, bytes));
   return check_finite(s, i, k, to);
@@ -196,8 +197,9 @@ prepare_root(save *s, const tr__file_ops *ops, const char *dir, int64_t world)
   return update_image(s);
 }
 
-/* What is spread over the ranks, straight into rank 0's image. A value that is
- * not finite is no reason to leave the others waiting. */
+/* Gather the partitioned optimizer slots straight into rank 0's image. A value
+ * that is not finite does not end the loop, because the other ranks take part
+ * in every gather. */
 static tr_status collect_slots(const save *s)
 {
   tr_status status = TR_OK;
@@ -225,7 +227,7 @@ static bool is_spread(const tr_checkpoint *run)
          run->optimizer->num_slots > 0;
 }
 
-/* What went elsewhere is told once. */
+/* Log once what was set aside. */
 static void tell_moved(tr_context *ctx, tr__run_dir *dir)
 {
   if (dir->moved[0] != '\0') {

@@ -1,5 +1,5 @@
-/* CRC32C (Castagnoli): the reflected polynomial 0x82f63b78, start and end
- * inverted. Source: RFC 3720, appendix B.4. */
+/* CRC32C (Castagnoli): reflected polynomial 0x82f63b78; the state is inverted
+ * at the start and at the end. Source: RFC 3720, appendix B.4. */
 #include "checkpoint/seal_impl.h"
 
 #include <string.h>
@@ -8,8 +8,9 @@
 
 uint32_t tr__crc32c_portable(uint32_t crc, const void *data, size_t bytes)
 {
-  /* Sixteen steps of four bits need no table in memory that would have to be
-   * built first; this version runs only where the instruction is missing. */
+  /* A table for four bits has 16 entries and is cheap to build at each call, so
+   * no table has to be kept. This version runs only where the processor lacks
+   * the instruction. */
   uint32_t table[16];
   for (uint32_t i = 0; i < 16; i++) {
     uint32_t value = i;

@@ -1,12 +1,13 @@
-/* Ranks that drift apart: a bit that flips in the memory of one of them, or
- * processors that do not round alike, and the result is that of no run. */
+/* Drift check: all ranks must have the same parameters. They differ if a bit
+ * flips in one rank's memory or if processors round differently. Such a state
+ * is the result of no run. */
 #include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
 
 enum { MOST_NAMED = 8 };
 
-/* What most ranks have, the lower rank's where it is a draw. */
+/* The most frequent hash; in a tie that of the lowest rank. */
 static int64_t usual_hash(const int64_t *hashes, int count)
 {
   int most = 0;

@@ -1,9 +1,9 @@
-/* The write protocol: temporary name, space taken first, full writes, fsync,
- * close, rename, fsync of the directory.
+/* The write protocol of durable files: temporary name, space reserved first,
+ * full writes, fsync, close, rename, fsync of the directory.
  *
- * A failed fsync is never repeated: the kernel may have dropped the pages and
- * a second call would succeed without them (fsyncgate, 2018). The file is
- * given up and the next save writes a new one. */
+ * A failed fsync is never repeated: the kernel may have dropped the pages, and
+ * a second call would succeed without them (fsyncgate, 2018). The file is given
+ * up and the next save writes a new one. */
 #include "checkpoint/durable_impl.h"
 
 #include <errno.h>
@@ -23,8 +23,8 @@ static int system_open(const char *path, int flags, mode_t mode)
 
 static int system_allocate(int fd, off_t bytes)
 {
-  /* Not posix_fallocate(): where the file system cannot, that writes to every
-   * block, which the data will do anyway. */
+  /* posix_fallocate() would write to every block where the file system cannot
+   * reserve space, and the data will do that anyway. */
   return fallocate(fd, 0, 0, bytes);
 }
 
@@ -60,13 +60,13 @@ void tr__durable_abort(tr__durable *file)
     file->ops->close(file->fd);
     file->fd = -1;
   }
-  /* Where this fails the next save finds the leftover by what it holds. */
+  /* If this fails, the next save recognises the leftover by its first bytes. */
   file->ops->unlink(file->temporary);
   file->temporary[0] = '\0';
   tr__write_end(&file->guard);
 }
 
-/* Ends the file with a message; code is errno as it was. */
+/* Remove the temporary and fail with a message. code is the call's errno. */
 static tr_status give_up(tr__durable *file, const char *what, int code)
 {
   tr__durable_abort(file);
@@ -82,8 +82,8 @@ static int open_again(const tr__file_ops *ops, const char *path, int flags)
   return fd;
 }
 
-/* The first name that nobody has: a process before this one may have had the
- * same number, and its leftover may be somebody's file. */
+/* Use the first name that is free: an earlier process may have had the same
+ * number, and its leftover may be a user's file. */
 static bool
 create_temporary(tr__durable *file, const char *dir, const char *name)
 {
@@ -127,7 +127,7 @@ tr_status tr__durable_open(const tr__file_ops *ops,
   tr__write_begin(&out->guard);
   if (!create_temporary(out, dir, name)) {
     int code = errno;
-    /* What is there under the last name that was tried is not this file's. */
+    /* The file under the last name tried does not belong to this save. */
     out->temporary[0] = '\0';
     tr__write_end(&out->guard);
     return TR_FAIL(tr__create_status(code),
@@ -206,7 +206,7 @@ done:
   return status;
 }
 
-/* A file system without hard links says so in one of these ways. */
+/* Whether the errno of link() says that the file system has no hard links. */
 static bool has_no_links(int code)
 {
   return code == EPERM || code == EOPNOTSUPP || code == ENOSYS ||
@@ -237,7 +237,7 @@ tr_status tr__sync_dir(const tr__file_ops *ops, const char *dir)
            strerror(errno));
   int code = ops->sync(fd) < 0 ? errno : 0;
   ops->close(fd);
-  /* A file system without directories that can be synced says EINVAL. */
+  /* EINVAL: this file system cannot sync directories. */
   TR_CHECK(code == 0 || code == EINVAL, TR_EIO,
            "%s: cannot make the directory durable (fsync): %s", path,
            strerror(code));
@@ -275,7 +275,7 @@ tr_status tr__read_file(const tr__file_ops *ops,
   struct stat info;
   *out = NULL;
   *length = 0;
-  /* Not blocking, so that a pipe of this name cannot hold us. */
+  /* O_NONBLOCK: a pipe of this name must not block the open. */
   int fd = open_again(ops, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   TR_CHECK(fd >= 0, tr__errno_status(errno), "%s: cannot open: %s", path,
            strerror(errno));

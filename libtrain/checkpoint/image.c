@@ -1,8 +1,10 @@
 /* The HDF5 image: libhdf5 writes a file into memory (core driver, no backing
- * store), and when it closes the file the buffer is taken over. Nothing that
- * libhdf5 does reaches the disk, and nothing that it asks for is refused: after
- * a failed write it is unusable, and ends the process when that ends. So all of
- * the memory is there before it starts. */
+ * store). When it closes the file, this library takes over the buffer. Nothing
+ * that libhdf5 does reaches the disk.
+ *
+ * No allocation of libhdf5 may fail: after a failed write it is unusable and
+ * ends the process at exit. So the memory for all of it is reserved before it
+ * starts. */
 #include "checkpoint/image_impl.h"
 
 #include "hdf5/h5_impl.h"
@@ -10,14 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a file has besides the values, at most: of itself, and of each data set
- * with the groups that it is in. */
+/* Upper bounds of what a file has besides the values: once per file, and per
+ * data set with the groups that contain it. */
 enum { FILE_BYTES = 64 << 10, DATA_SET_BYTES = 4 << 10 };
 
-/* What libhdf5 itself may need meanwhile. */
+/* What libhdf5 itself may need while it works. */
 enum { WORK_BYTES = 8 << 20, DATA_SET_WORK_BYTES = 16 << 10 };
 
-/* The memory that the core driver works in; it is never given away. */
+/* The buffer in which the core driver works. libhdf5 never owns it: the
+ * callbacks below grow it and never free it. */
 typedef struct buffer {
   char *bytes;
   size_t length, capacity;
@@ -103,7 +106,7 @@ int64_t tr__view_bytes(const tr__view *view)
   return bytes;
 }
 
-/* What one layout is made with; every identifier is -1 where it is closed. */
+/* The HDF5 identifiers of one layout; -1: closed. */
 typedef struct layout {
   hid_t file, create, access, link, group, data;
 } layout;
@@ -137,8 +140,8 @@ static bool set_properties(layout *l, buffer *b)
          H5Pset_fill_time(l->data, H5D_FILL_TIME_NEVER) >= 0;
 }
 
-/* Groups are made here and not by a link property, because the ones that
- * libhdf5 makes by itself carry the time. */
+/* Make groups explicitly and not by a link property: those that libhdf5 makes
+ * by itself carry a time stamp. */
 static bool make_groups(const layout *l, const char *name)
 {
   char path[TR__VIEW_NAME_BYTES];
@@ -220,7 +223,7 @@ static void close_list(hid_t list)
   }
 }
 
-/* Between tr__hdf5_begin() and tr__hdf5_end(). */
+/* Call it between tr__hdf5_begin() and tr__hdf5_end(). */
 static tr_status lay_out(tr__image *image, buffer *b)
 {
   char reason[TR__H5_REASON_BYTES];
@@ -265,7 +268,7 @@ static int ascending(const void *a, const void *b, void *user)
   return (x > y) - (x < y);
 }
 
-/* What libhdf5 said is checked here, because copies rely on it. */
+/* Check the offsets that libhdf5 reports, because copies rely on them. */
 static tr_status order_entries(tr__image *image)
 {
   size_t end = TR__IMAGE_USER_BLOCK;
@@ -310,8 +313,8 @@ copy_views(tr__image *image, const tr__view *views, int num_views)
   return TR_OK;
 }
 
-/* All that the file will need; what libhdf5 needs is asked for and given back,
- * so that it is there a moment later. */
+/* Reserve the memory for the file. The memory that libhdf5 will need is
+ * allocated and freed again, so that it is available a moment later. */
 static tr_status reserve(const tr__image *image, buffer *b)
 {
   int64_t bytes = FILE_BYTES;
@@ -333,7 +336,7 @@ static tr_status reserve(const tr__image *image, buffer *b)
   return TR_OK;
 }
 
-/* The image owns the memory, as much of it as it has. */
+/* The image takes ownership of the buffer, shrunk to its length. */
 static void take_bytes(tr__image *image, buffer *b)
 {
   char *fitting = realloc(b->bytes, image->length);

@@ -1,26 +1,27 @@
-/* An HDF5 file in memory whose data sets can be overwritten in place. */
+/* The image of a checkpoint: an HDF5 file in memory, laid out once, whose data
+ * sets each save overwrites in place. */
 #ifndef TR_IMAGE_IMPL_H
 #define TR_IMAGE_IMPL_H
 
 #include "base/base_impl.h"
 
-/* Bytes before the HDF5 superblock, for the seal. */
+/* Bytes before the HDF5 superblock (the user block), reserved for the seal. */
 #define TR__IMAGE_USER_BLOCK 512
 
-/* tr__hdf5_name - the version of libhdf5 that runs. Returns out. */
+/* tr__hdf5_name - the version of libhdf5 at run time. Returns out. */
 const char *tr__hdf5_name(char *out, size_t bytes);
 
-/* Types that a checkpoint holds, all little-endian. */
+/* The types of data sets in a checkpoint, all little-endian. */
 typedef enum tr__view_type {
   TR__VIEW_F32 = TR_F32,
   TR__VIEW_F64 = TR_F64,
   TR__VIEW_I64 = 16,
-  TR__VIEW_TEXT = 17 /* one string; dims[0] is its bytes, NUL included */
+  TR__VIEW_TEXT = 17 /* one string; dims[0] counts its bytes with the NUL */
 } tr__view_type;
 
 #define TR__VIEW_NAME_BYTES 256
 
-/* One data set: what it is called and what it looks like. */
+/* The name, type and shape of one data set. */
 typedef struct tr__view {
   char name[TR__VIEW_NAME_BYTES]; /* "/params/fc1.weight" */
   tr__view_type type;
@@ -28,7 +29,8 @@ typedef struct tr__view {
   int64_t dims[TR_MAX_DIMS];
 } tr__view;
 
-/* tr__view_bytes - bytes of a view's values; -1 where they do not fit. */
+/* tr__view_bytes - bytes of a view's values; -1 if an extent is below 1 or the
+ * product overflows. */
 int64_t tr__view_bytes(const tr__view *view);
 
 typedef struct tr__image_entry {
@@ -40,25 +42,26 @@ typedef struct tr__image_entry {
 typedef struct tr__image {
   unsigned char *bytes; /* the whole file; the user block is zero */
   size_t length;
-  tr__image_entry *entries; /* as the views were given */
-  int *by_offset;           /* indices into entries, ascending in the file */
+  tr__image_entry *entries; /* in the order of the views */
+  int *by_offset;           /* indices into entries, by ascending offset */
   int num_entries;
 } tr__image;
 
 /* tr__image_create - lay out a file with these data sets, all values zero.
  *
- * Contiguous data sets, IEEE little-endian types, no times: the same views
- * give the same bytes. libhdf5 works in memory alone; afterwards the bytes are
- * ours and values are copied straight into them. */
+ * Data sets are contiguous, of IEEE little-endian types and without time
+ * stamps, so the same views give the same bytes. libhdf5 works in memory alone.
+ * Afterwards this library owns the bytes and copies values straight into them.
+ */
 tr_status
 tr__image_create(const tr__view *views, int num_views, tr__image **out);
 
-/* tr__image_matches - whether it was laid out for exactly these views. */
+/* tr__image_matches - whether the image was laid out for just these views. */
 bool tr__image_matches(const tr__image *image,
                        const tr__view *views,
                        int num_views);
 
-/* tr__image_at - where the values of entry i lie; numbers are aligned. */
+/* tr__image_at - the address of the values of entry i. Numbers are aligned. */
 void *tr__image_at(tr__image *image, int i);
 
 void tr__image_destroy(tr__image **image);

@@ -1,3 +1,4 @@
+/* The text of a manifest, and run ids and hashes as hexadecimal text. */
 #include "checkpoint/manifest_impl.h"
 
 #include <stdlib.h>
@@ -83,8 +84,8 @@ tr_status tr__manifest_parse(const char *path,
   out->step = step;
   out->save = save;
   out->world = world;
-  /* There is one way to write a manifest, so one comparison finds every other
-   * text, the hash in its last line included. */
+  /* There is only one way to write a manifest, so this comparison detects every
+   * other text, also one with a wrong hash in its last line. */
   size_t expected = tr__manifest_format(out, again);
   TR_CHECK(expected == length && memcmp(again, text, length) == 0, TR_EDATA,
            "%s: is damaged (its hash or its form differs)", path);

@@ -1,5 +1,5 @@
-/* tr_model_load(), tr_model_load_matching(): parameters from any HDF5 file, all
- * that were asked for or none. */
+/* tr_model_load(), tr_model_load_matching(): read parameters from any HDF5
+ * file, all that the caller asks for or none. */
 #include "checkpoint/checkpoint_impl.h"
 #include "hdf5/h5_strict_impl.h"
 
@@ -10,7 +10,7 @@
 
 enum { HEAD_BYTES = TR__IMAGE_USER_BLOCK + 8 };
 
-/* The beginning of a file; bytes that it does not have are 0. */
+/* Read the beginning of a file. Bytes that a shorter file lacks are 0. */
 static tr_status read_head(const char *path, unsigned char head[HEAD_BYTES])
 {
   int file;
@@ -24,7 +24,7 @@ static tr_status read_head(const char *path, unsigned char head[HEAD_BYTES])
   return TR_OK;
 }
 
-/* An HDF5 file behind a user block of the seal's size. */
+/* Whether an HDF5 file follows a user block of the seal's size. */
 static bool has_user_block(const unsigned char *head)
 {
   static const unsigned char signature[8] = {0x89, 'H',  'D',  'F',
@@ -33,8 +33,8 @@ static bool has_user_block(const unsigned char *head)
          memcmp(head + TR__IMAGE_USER_BLOCK, signature, sizeof signature) == 0;
 }
 
-/* The header is lost, and the table at the end tells whose file it was: HDF5
- * itself has no name with slashes. */
+/* The header is damaged. The table at the end still shows whether libtrain
+ * wrote the file, because HDF5 itself stores no names with slashes. */
 static tr_status
 check_lost_seal(tr_context *ctx, const char *path, const unsigned char *head)
 {
@@ -57,7 +57,7 @@ check_lost_seal(tr_context *ctx, const char *path, const unsigned char *head)
   return TR_OK;
 }
 
-/* A sealed file is one of ours: damage is found before libhdf5 sees it. */
+/* libtrain wrote a sealed file: find damage before libhdf5 reads it. */
 static tr_status check_seal(tr_context *ctx, const char *path)
 {
   unsigned char head[HEAD_BYTES], *bytes = NULL;
@@ -75,10 +75,10 @@ static tr_status check_seal(tr_context *ctx, const char *path)
   return status;
 }
 
-/* What was asked for, and how much of it was found. */
+/* What the caller asks for, and how many parameters were found. */
 typedef struct request {
   const char *path;
-  tr_load_opts opts; /* with a pattern */
+  tr_load_opts opts; /* pattern is not NULL */
   int64_t num_loaded;
 } request;
 
@@ -146,7 +146,8 @@ static tr_status check_pattern(const tr__store *store, const char *pattern)
                  pattern, tr__store_names(store, sizeof list, list));
 }
 
-/* On rank 0 all of the arena as it shall be. */
+/* Fill the whole arena on rank 0: the present values, overwritten by those of
+ * the file. */
 static tr_status
 prepare(const tr__store *store, request *r, size_t bytes, char *arena)
 {
@@ -187,7 +188,7 @@ done:
 tr_status tr_model_load(tr_model *net, const char *path)
 {
   tr__store *store = tr__model_store(net);
-  /* The same on every rank, so nothing has to be agreed on. */
+  /* The same on every rank, so no agreement is needed. */
   TR_CHECK(store != NULL, TR_ESTATE, "tr_model_load before tr_model_build()");
   return load(store, &(request){.path = path, .opts = {.pattern = "*"}});
 }

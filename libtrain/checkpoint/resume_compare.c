@@ -1,6 +1,5 @@
-/* Whether a checkpoint is one of this run: its model with the options of the
- * layers, the slots of its optimizer, the cut of its batches, and how its data
- * are numbered. */
+/* Whether this run may continue a checkpoint: compares the model, options of
+ * layers, optimizer slots, virtual shards, and the numbering of the data. */
 #include "checkpoint/resume_impl.h"
 
 #include <string.h>
@@ -12,7 +11,8 @@ typedef struct comparison {
   FILE *notes;
 } comparison;
 
-/* A field that a caller of the version before has not is not 1. */
+/* Only the value 1 counts: a caller compiled with the header of version 0.1 has
+ * padding here, of any value. */
 static bool allows_changes(const comparison *c)
 {
   return c->run->allow_changes == 1;
@@ -31,8 +31,7 @@ static tr_status refuse(const comparison *c,
                  ours.text, advice);
 }
 
-/* Where parameters alone are read, the losses that trained them do not count.
- */
+/* If only parameters are read, losses are not compared. */
 static bool
 next_compared(const comparison *c, const char **at, tr__text_line *out)
 {
@@ -44,7 +43,7 @@ next_compared(const comparison *c, const char **at, tr__text_line *out)
   return false;
 }
 
-/* Equal line by line. */
+/* The texts must be equal line by line. */
 static tr_status compare_text(const comparison *c,
                               const char *what,
                               const char *name,
@@ -64,8 +63,8 @@ static tr_status compare_text(const comparison *c,
   return TR_OK;
 }
 
-/* Behind compare_text() of the model, so both have the same lines but for the
- * options in them. */
+/* Call it after compare_text() of the model: then both texts have the same
+ * lines except for options. */
 static tr_status compare_layers(const comparison *c)
 {
   const char *saved, *ours = c->ours.layers;
@@ -86,7 +85,7 @@ static tr_status compare_layers(const comparison *c)
   return TR_OK;
 }
 
-/* The bits of the whole run follow from the number of virtual shards. */
+/* All bits of a run depend on the number of virtual shards. */
 static tr_status compare_shards(const comparison *c)
 {
   tr__run_numbers numbers;

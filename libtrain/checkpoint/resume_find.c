@@ -1,4 +1,4 @@
-/* Which checkpoint of a directory a run goes on from. */
+/* Finds the checkpoint of a directory from which a run resumes. */
 #include "checkpoint/resume_impl.h"
 
 #include <stdlib.h>
@@ -24,8 +24,8 @@ tr__identity tr__found_identity(const tr__found *found,
   return is_current ? found->current : out;
 }
 
-/* What is damaged or gone can never be resumed, so an older one is taken. All
- * else may be whole: it could not be looked at. */
+/* A damaged or missing checkpoint can never be resumed, so an older one is
+ * used. Any other status: it may be undamaged, but could not be read. */
 static bool is_lost(tr_status status)
 {
   return status == TR_EDATA || status == TR_ENOINPUT;
@@ -63,8 +63,8 @@ static tr_status try_one(tr_context *ctx,
   return TR_FAIL(status, "%s; an older checkpoint is not taken instead", why);
 }
 
-/* One that names no run may be anybody's: the wanted run's where that has
- * others, or nobody else has any. */
+/* A checkpoint that names no run counts as the wanted run's if that run has
+ * others there, or if no other run has any. */
 static bool is_wanted(const tr__listed *item,
                       const tr__listing *listing,
                       const unsigned char *run_id)
@@ -80,8 +80,7 @@ static bool is_wanted(const tr__listed *item,
   return has_wanted || !has_others;
 }
 
-/* An identity that is damaged is told; then the checkpoints alone say whose the
- * directory is. */
+/* Warn of a damaged identity. Then the checkpoints alone decide. */
 static tr_status read_current(tr_context *ctx, const char *dir, tr__found *out)
 {
   if (out->whose == TR__THIS_RUN) {
@@ -95,7 +94,8 @@ static tr_status read_current(tr_context *ctx, const char *dir, tr__found *out)
   return is_lost(status) ? TR_OK : status;
 }
 
-/* Only for its name: what cannot be read is named by its step. */
+/* Load the newest checkpoint of another run only to describe that run. If it
+ * cannot be loaded, the message gives its step alone. */
 static void describe_others(const char *dir,
                             const tr__listing *listing,
                             const unsigned char *run_id,

@@ -1,10 +1,11 @@
-/* Comparing the lines of two texts. */
+/* Compares lines of the texts that describe a model. */
 #include "checkpoint/resume_impl.h"
 
 #include <string.h>
 
-/* The options that change no function of a trained model: what acts in training
- * alone, and what first values are drawn with. All others are compared. */
+/* Options that do not change the function of a trained model: those that act
+ * only in training, and those that determine initial values. All other options
+ * are compared. */
 static const struct {
   const char *layer, *option;
 } free_options[] = {
@@ -36,10 +37,10 @@ bool tr__line_is_loss(tr__text_line line)
          memcmp(line.text + line.length - length, gives, (size_t)length) == 0;
 }
 
-/* "layer NAME: TYPE of INPUT, OPTION VALUE, ..." in its parts. */
+/* Iterates over the items of "layer NAME: TYPE of INPUT, OPTION VALUE, ...". */
 typedef struct parts {
   const char *at, *end;
-  const char *option; /* that is left out; NULL: none */
+  const char *option; /* is skipped; NULL: none */
 } parts;
 
 static bool begins_with(const char *at, const char *end, const char *word)

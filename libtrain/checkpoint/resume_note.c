@@ -1,5 +1,5 @@
-/* The lines of a resume: where it goes on, which options of this run do not
- * count, and which change what was saved. */
+/* The lines that a resume logs: where it continues, which options of this run
+ * are ignored, and which change what was saved. */
 #include "checkpoint/resume_impl.h"
 
 #include <inttypes.h>
@@ -31,7 +31,7 @@ static bool is_word(tr__text_line word, const char *text)
   return tr__line_equal(word, (tr__text_line){text, (int)strlen(text)});
 }
 
-/* A line of "name value name value" in which values differ. */
+/* Whether both lines have the form "name value name value". */
 static bool is_of_pairs(const words *a, const words *b)
 {
   return a->count == b->count && a->count % 2 == 0 &&
@@ -57,8 +57,8 @@ static void note_line(FILE *notes, tr__text_line saved, tr__text_line ours)
   }
 }
 
-/* Each parameter's line repeats what a line before it says of all: those are
- * told only where nothing else differs. */
+/* Each parameter's line ("elements") repeats what an earlier line says of all
+ * parameters. So these lines are told only if no other line differs. */
 static void note_text(FILE *notes, const char *saved, const char *ours)
 {
   const int most = 12;
@@ -106,8 +106,8 @@ static void note_loader(const tr__run_numbers *numbers,
   }
 }
 
-/* What an explicit seed of a context asks for, and what the run goes on with.
- */
+/* A resumed run keeps the saved seed, so a different seed of the context is
+ * ignored. */
 static void
 note_seed(const tr__run_numbers *numbers, const tr_checkpoint *run, FILE *notes)
 {
@@ -143,7 +143,7 @@ tr_status tr__resume_note(const tr__saved_run *saved,
                           FILE *notes)
 {
   if (run->optimizer == NULL && run->loader == NULL) {
-    return TR_OK; /* parameters are read, and no run goes on */
+    return TR_OK; /* only parameters are read, no run continues */
   }
   note_place(saved, numbers, run, notes);
   if (run->loader != NULL) {

@@ -1,6 +1,5 @@
-/* The position in the data and the numbers of the optimizer, as they were
- * saved.
- */
+/* Restores the saved position in the data and the saved numbers of the
+ * optimizer. */
 #include "checkpoint/resume_impl.h"
 
 #include <string.h>
@@ -59,8 +58,7 @@ tr_status tr__resume_loader(tr__comm *comm,
   return status;
 }
 
-/* Only a schedule by metric has such a state; another one that this run uses
- * instead begins anew. */
+/* Only the plateau schedule has a state. It starts afresh if none is saved. */
 static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
 {
   tr__plateau *plateau = &opt->plateau;
@@ -76,7 +74,7 @@ static void move_plateau(tr_optimizer *opt, const tr__run_numbers *numbers)
   plateau->num_reports = numbers->plateau_reports;
 }
 
-/* A run without a scale of its own leaves none. */
+/* If the saved run had no loss scale, this run keeps its initial one. */
 static tr_status move_scaler(tr_optimizer *opt, const tr__run_numbers *numbers)
 {
   tr__scaler scaler;

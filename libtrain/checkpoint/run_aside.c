@@ -1,10 +1,10 @@
-/* Setting other runs' checkpoints aside.
+/* Sets the checkpoints of other runs aside.
  *
- * A run that did not resume has an identity of its own. Its first checkpoint
- * is committed beside those of the run before, and supersedes them by its save
- * number; only then they go to DIR/previous, or DIR/previous-2 and so on, a
- * folder per run. Their files get a second name there, which is made durable
- * before the first one goes. */
+ * A run that did not resume has a new identity. It commits its first checkpoint
+ * beside those of the earlier run, and its larger save number supersedes them.
+ * Only then the earlier ones move to DIR/previous, DIR/previous-2 and so on,
+ * one folder per run. Each file gets a second name there, which is durable
+ * before the first name goes. */
 #include "checkpoint/run_dir_impl.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 enum { MOST_FOLDERS = 10000 };
 
-/* What is found in a folder. */
+/* What a folder contains. */
 typedef struct content {
   const tr__file_ops *ops;
   const unsigned char *run_id;
@@ -40,8 +40,8 @@ static tr_status look_at(void *user, const char *path, const char *name)
   return TR_OK;
 }
 
-/* The folder that a move of this run's checkpoints has begun to fill, else the
- * first one that is not there or empty. */
+/* The first folder that is missing, is empty, or already holds a checkpoint of
+ * this run from an interrupted move. */
 static tr_status choose_folder(const tr__run_dir *dir,
                                const unsigned char *run_id,
                                char out[TR__PATH_BYTES])
@@ -80,7 +80,7 @@ static bool is_same_file(const char *a, const char *b)
          x.st_ino == y.st_ino;
 }
 
-/* A second name, or on a file system that has one name per file the new one. */
+/* Give a file a second name; without hard links, rename it. */
 static tr_status
 name_anew(const tr__run_dir *dir, const char *to, const char *name)
 {
@@ -103,7 +103,8 @@ remove_name(const tr__run_dir *dir, const char *to, const char *name)
   }
 }
 
-/* Of one run: all of them get their new names, then all lose the old ones. */
+/* Move one run: first all files get their new names, then all lose their old
+ * ones. */
 static tr_status move_run(const tr__run_dir *dir,
                           const char *to,
                           const tr__listing *found,

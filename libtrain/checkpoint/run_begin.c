@@ -1,13 +1,13 @@
-/* The start of a run in a directory: what could end it at its first save is
- * tried at once, and whose run it is becomes durable. */
+/* The start of a run in a directory: checks at once what could make its first
+ * save fail, and writes durably which run owns the directory. */
 #include "checkpoint/checkpoint_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-/* Nothing of the file stays; the lock's own file may be older than a change of
- * permissions. */
+/* Create and remove a temporary file. The lock file proves nothing: it may be
+ * older than a change of permissions. */
 static tr_status try_to_write(const tr__run_dir *dir)
 {
   tr__durable file;

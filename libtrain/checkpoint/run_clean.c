@@ -1,10 +1,11 @@
-/* What is removed from a checkpoint directory: only what libtrain wrote, which
- * is known by what it holds, never by its name alone.
+/* Removal from a checkpoint directory: removes only files that libtrain wrote,
+ * which it recognises by their content and never by the name alone.
  *
- * A data file goes where a manifest with its hash says so, and no other
- * manifest names it. That manifest is either about to be committed, or about to
- * be removed: in both cases it has a temporary's name, so that a kill between
- * the two files leaves the word of one of them. */
+ * It removes a data file only if a manifest with the file's hash proves that
+ * the file is a checkpoint, and no other manifest names it. That manifest is
+ * either of an interrupted save or about to be removed. In both cases it has a
+ * temporary name and goes last. So a kill between the two removals leaves the
+ * proof. */
 #include "checkpoint/run_dir_impl.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ static bool is_named(const tr__listing *listing, const char *file)
   return false;
 }
 
-/* False where it is to be tried again. */
+/* Returns false if the next save has to try again. */
 static bool remove_data(const tr__file_ops *ops,
                         const char *path,
                         const tr__listing *listing,
@@ -48,8 +49,8 @@ static bool remove_data(const tr__file_ops *ops,
   return !is_its || ops->unlink(full.text) == 0;
 }
 
-/* ".tmp-<process>-<name>" or ".tmp-<process>.<number>-<name>", with a name that
- * is written here. */
+/* ".tmp-<process>-<name>" or ".tmp-<process>.<number>-<name>" with a name that
+ * libtrain uses here. */
 static bool is_temporary_name(const char *name)
 {
   static const char digits[] = "0123456789";
@@ -69,7 +70,7 @@ static bool is_temporary_name(const char *name)
           strcmp(name + 1, TR__IDENTITY_NAME) == 0);
 }
 
-/* Space that was taken and not written is zeros. */
+/* Space that was reserved but not written reads as zeros. */
 static bool is_ours(const unsigned char *head, size_t length)
 {
   static const char *const begins[] = {TR__UNFINISHED_MARK,
@@ -145,9 +146,9 @@ void tr__run_dir_remove(const tr__file_ops *ops,
   }
 }
 
-/* "step-00000007" or, where that was taken, "step-00000007.save9", for the data
- * file and the manifest alike; older ones have the number in the data file's
- * name alone. Any other name is a copy that somebody made. */
+/* "step-00000007" or, if that was taken, "step-00000007.save9", for data file
+ * and manifest alike. Older versions put the save number in the data file's
+ * name only. Any other name is a copy that a user made. */
 static bool has_own_name(const tr__listed *item)
 {
   const tr__manifest *m = &item->manifest;
@@ -173,7 +174,7 @@ static bool is_complete(const tr__run_dir *dir, const tr__manifest *manifest)
          info.st_size >= 0 && (size_t)info.st_size == manifest->length;
 }
 
-/* One of this run's, and no copy of a newer item. */
+/* Whether the item belongs to this run and is no copy of a newer item. */
 static bool counts(const tr__listing *listing, int i, const unsigned char *run)
 {
   const tr__listed *item = &listing->items[i];
@@ -208,8 +209,8 @@ tr_status tr__run_dir_remove_old(const tr__run_dir *dir,
   tr__listing listing;
   TR_TRY(tr__run_dir_list(dir->ops, dir->path, &listing));
   for (int i = 0; i < listing.count; i++) {
-    /* Damage is told to whoever resumes; it may hold what somebody misses.
-     * Another run's are set aside, not removed. */
+    /* Unreadable checkpoints stay: a resume warns of them, and a user may miss
+     * what they hold. Those of other runs are set aside, not removed. */
     if (!counts(&listing, i, run_id)) {
       continue;
     }

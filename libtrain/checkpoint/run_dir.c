@@ -1,3 +1,4 @@
+/* Lists, commits and loads the checkpoints of a directory. */
 #include "checkpoint/run_dir_impl.h"
 
 #include <dirent.h>
@@ -13,7 +14,7 @@ tr__joined tr__join(const char *dir, const char *name)
   return path;
 }
 
-/* A file in a directory's place is no directory that is not there. */
+/* A file in the directory's place does not count as a missing directory. */
 static tr_status listing_status(int code)
 {
   tr_status status = tr__errno_status(code);
@@ -70,14 +71,14 @@ void tr__data_name(const tr__listed *item, char out[TR__FILE_NAME_BYTES])
   snprintf(out, TR__FILE_NAME_BYTES, "%.*s.h5", (int)stem, item->name);
 }
 
-/* Only what is there and wrong, or not there, is a checkpoint's own fault. What
- * could not be looked at may be whole. */
+/* A damaged or missing file is a fault of this checkpoint alone. Any other
+ * status: it may be undamaged, but could not be read. */
 static bool is_passed_over(tr_status status)
 {
   return status == TR_EDATA || status == TR_ENOINPUT;
 }
 
-/* Whose it is says the seal of its data file too. */
+/* If the manifest is damaged, the seal of the data file tells the run. */
 static tr_status
 find_run(const tr__file_ops *ops, const char *path, tr__listed *item)
 {
@@ -188,8 +189,8 @@ void tr__listing_release(tr__listing *listing)
   memset(listing, 0, sizeof *listing);
 }
 
-/* A folder in the way is for the rename to refuse: nobody puts one there who
- * means another checkpoint. */
+/* A folder does not count: nobody makes one of this name for a checkpoint, and
+ * the rename fails on it. */
 static bool is_there(const char *path)
 {
   struct stat info;
@@ -212,7 +213,7 @@ is_taken(const tr__run_dir *dir, const tr__listing *listing, const char *stem)
   return is;
 }
 
-/* Names that nobody has: nothing that is there is ever replaced. */
+/* Choose names that are free: no existing file is ever replaced. */
 static tr_status choose_names(const tr__run_dir *dir,
                               const tr__listing *listing,
                               tr__manifest *manifest,
@@ -246,8 +247,8 @@ to_file(void *user, size_t offset, const void *data, size_t bytes)
   return tr__durable_write(user, offset, data, bytes);
 }
 
-/* By its first bytes a leftover is known as one of ours. The header, which
- * comes last, replaces them. */
+/* The first bytes mark the file, so that a leftover is recognised. The header
+ * comes last and replaces them. */
 static tr_status write_data(const tr__run_dir *dir,
                             const tr__image *image,
                             tr__seal *seal,
@@ -276,9 +277,8 @@ static tr_status write_manifest(const tr__run_dir *dir,
   return tr__durable_finish(file);
 }
 
-/* The manifest's temporary says whose a data file is that has its name already:
- * a kill between the two renames leaves nothing that cannot be told from other
- * people's files. */
+/* After a kill between the two renames, the manifest's temporary proves that
+ * the data file, which already has its name, is not a user's file. */
 static tr_status write_both(const tr__run_dir *dir,
                             const tr__image *image,
                             tr__seal *seal,
@@ -296,7 +296,7 @@ static tr_status write_both(const tr__run_dir *dir,
 failed:
   if (data.path[0] != '\0' && data.temporary[0] == '\0' &&
       record.temporary[0] != '\0' && dir->ops->unlink(data.path) < 0) {
-    /* The next save finds both by the record, which stays. */
+    /* Keep the manifest's temporary: with it the next save finds both files. */
     record.temporary[0] = '\0';
   }
   tr__durable_abort(&data);
@@ -324,8 +324,8 @@ tr_status tr__run_dir_commit(tr__run_dir *dir,
   }
   TR_TRY_GOTO(choose_names(dir, &listing, &manifest, name), done);
   TR_TRY_GOTO(write_both(dir, image, seal, &manifest, name), done);
-  /* The checkpoint is there: what cannot be moved or removed waits for the next
-   * save. */
+  /* The checkpoint is committed. What cannot be moved or removed waits for the
+   * next save. */
   (void)tr__run_dir_set_aside(dir, &listing, seal->run_id);
   (void)tr__run_dir_remove_old(dir, seal->run_id, keep);
 

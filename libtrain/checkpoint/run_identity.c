@@ -1,3 +1,4 @@
+/* Reads and writes the identity file of a checkpoint directory. */
 #include "checkpoint/run_identity_impl.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@ static char *format(const tr__identity *identity, const char *options)
   return text;
 }
 
-/* Whether the last line is the hash of all before it. */
+/* Whether the last line is the hash of the text before it. */
 static bool has_right_hash(const char *text, size_t length)
 {
   char line[TR__HEX_BYTES + 8], hash[TR__HEX_BYTES];
@@ -79,8 +80,8 @@ tr__identity_read(const tr__file_ops *ops, const char *dir, tr__identity *out)
   return tr_error_push(status, __FILE__, __LINE__);
 }
 
-/* Somebody's notes may have this name: they get "run.identity.kept", with a
- * number where that is taken. */
+/* A user's file may have this name: it is renamed to "run.identity.kept0", or a
+ * higher number if that is taken. */
 static tr_status keep_foreign(const tr__file_ops *ops, const char *dir)
 {
   char head[sizeof begin] = "";

@@ -1,4 +1,4 @@
-/* Opening a checkpoint directory: making it and holding its lock. */
+/* Opens a checkpoint directory: creates it and holds its lock. */
 #include "checkpoint/run_dir_impl.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 enum { MOST_TRIES = 100 };
 
-/* All missing folders of a path, each made durable in its parent. */
+/* Make all missing folders of a path, each durable in its parent. */
 static tr_status make_dirs(const tr__file_ops *ops, const char *path)
 {
   char part[TR__PATH_BYTES], parent[TR__PATH_BYTES];
@@ -38,8 +38,8 @@ static tr_status make_dirs(const tr__file_ops *ops, const char *path)
   return TR_OK;
 }
 
-/* A process. Containers may have the number and the name of a host in common.
- */
+/* A process. The random token tells containers apart, which may agree in
+ * process number and host name. */
 typedef struct holder {
   long pid;
   char host[HOST_BYTES];
@@ -53,7 +53,7 @@ static void draw_token(void)
   (void)!getrandom(&token, sizeof token, 0);
 }
 
-/* Who holds the lock, as written by the holder. */
+/* The process that holds the lock, as it wrote itself into the lock file. */
 static bool read_holder(const tr__file_ops *ops, int fd, holder *out)
 {
   char text[128] = "";
@@ -82,7 +82,7 @@ static bool is_same(const holder *a, const holder *b)
          strcmp(a->host, b->host) == 0;
 }
 
-/* 0 or an errno. */
+/* Returns 0 or an errno. */
 static int try_lock(const tr__file_ops *ops, int fd)
 {
   int code;
@@ -92,8 +92,8 @@ static int try_lock(const tr__file_ops *ops, int fd)
   return code;
 }
 
-/* What a process that is refused says: a disk that is full does not stop the
- * save here. Somebody's file of that name keeps what it holds. */
+/* Write the text that a refused process quotes. A full disk does not stop the
+ * save here. A user's file of that name keeps its content. */
 static void write_holder(const tr__run_dir *dir)
 {
   char text[128] = "", before[8];
@@ -106,12 +106,12 @@ static void write_holder(const tr__run_dir *dir)
   }
   snprintf(text, sizeof text, "process %ld on %s token %llx\n", self.pid,
            self.host, self.token);
-  /* Of one length always, so that no rest of a longer text stays. */
+  /* The length is always the same, so that no rest of a longer text stays. */
   (void)!dir->ops->write(dir->lock, text, sizeof text, 0);
 }
 
-/* Whether the lock file is still the one of that name: somebody may have
- * removed it, or the directory, and another process locks another file then. */
+/* Whether the lock file is still the one of that name. If somebody has removed
+ * it, or the directory, another process may lock a new file. */
 bool tr__run_dir_is_held(const tr__run_dir *dir)
 {
   struct stat held, there;
@@ -120,8 +120,8 @@ bool tr__run_dir_is_held(const tr__run_dir *dir)
          held.st_dev == there.st_dev && held.st_ino == there.st_ino;
 }
 
-/* Links are not followed and only a file of our own is written to: the folder
- * may be somebody else's. */
+/* Follow no links and write only to a regular file with a single name: the
+ * folder may belong to another user. */
 static tr_status open_lock(tr__run_dir *dir)
 {
   struct stat info;
@@ -167,7 +167,7 @@ static tr_status wait_for_lock(tr__run_dir *dir, double wait_s)
     dir->is_locked = true;
     return TR_OK;
   }
-  /* Some network file systems have no locks; they must do without. */
+  /* Some network file systems have no locks. There the run goes without. */
   TR_CHECK(code == ENOLCK || code == ENOSYS || code == EOPNOTSUPP, TR_EIO,
            "%s/" LOCK_NAME ": cannot lock: %s", dir->path, strerror(code));
   return TR_OK;
@@ -194,7 +194,7 @@ tr_status tr__run_dir_open(const tr__file_ops *ops,
       write_holder(out);
       return TR_OK;
     }
-    /* Removed between the two calls. */
+    /* The lock file was removed between the two calls. */
     tr__run_dir_close(out);
   }
   return TR_FAIL(TR_ETEMPORARY, "%s/" LOCK_NAME ": somebody keeps removing it",

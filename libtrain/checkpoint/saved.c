@@ -1,4 +1,4 @@
-/* Texts and numbers of a checkpoint, by name. */
+/* Reads texts and numbers of a verified checkpoint by name. */
 #include "checkpoint/resume_impl.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ bool tr__saved_is_brief(const tr__saved_run *saved)
   return !tr__saved_has(saved, "layers");
 }
 
-/* With its NUL; a seal does not prove that there is one. */
+/* The seal does not prove that the text ends with a NUL, so check it. */
 tr_status
 tr__saved_text(const tr__saved_run *saved, const char *name, const char **out)
 {
@@ -45,7 +45,7 @@ find_number(const tr__saved_run *saved, const char *name, int64_t *out)
   return TR_OK;
 }
 
-/* A number that older checkpoints do not have. */
+/* A number that older checkpoints lack is 0. */
 static tr_status
 find_later(const tr__saved_run *saved, const char *name, int64_t *out)
 {

@@ -1,3 +1,4 @@
+/* Writes and verifies the seal of a checkpoint file. */
 #include "checkpoint/seal_impl.h"
 
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 #define HEADER_BYTES TR__IMAGE_USER_BLOCK
 #define ENTRY_BYTES  24
-/* Hashed and written in one go, so that it is still in the cache. */
+/* Hashed and written in one go, while it is in the cache. */
 #define CHUNK_BYTES ((size_t)1 << 20)
 
 static const unsigned char magic[8] = {0x93, 'T', 'R', 'S', 'E', 'A', 'L', 10};
@@ -57,7 +58,7 @@ size_t tr__seal_length(const tr__image *image)
   return table_offset(image) + table_bytes(image);
 }
 
-/* A sealed file on its way out. */
+/* A sealed file that is being written. */
 typedef struct emission {
   XXH3_state_t *hash;
   tr__sink sink;
@@ -82,7 +83,7 @@ emit(emission *e, const unsigned char *data, size_t bytes, uint32_t *crc)
   return TR_OK;
 }
 
-/* Data sets and what lies between them; fills the table on the way. */
+/* Emit the data sets and the bytes between them, and fill the table. */
 static tr_status
 emit_image(emission *e, const tr__image *image, unsigned char *table)
 {
@@ -105,7 +106,7 @@ emit_image(emission *e, const tr__image *image, unsigned char *table)
   return emit(e, zeros, table_offset(image) - image->length, NULL);
 }
 
-/* The hash of everything behind the header goes on over the header. */
+/* The hash of all bytes behind the header continues over the header. */
 static void canonical_hash(XXH3_state_t *state,
                            const unsigned char *header,
                            unsigned char *out)
@@ -203,7 +204,7 @@ check_header(const char *path, const unsigned char *bytes, size_t length)
   return TR_OK;
 }
 
-/* The table is trusted no further than that it lies in the file. */
+/* The CRC proves no entry legal: check that each lies in the file. */
 static tr_status
 read_table(const char *path, const unsigned char *bytes, tr__sealed *out)
 {

@@ -1,4 +1,5 @@
-/* The seal of a checkpoint file: what finds damage before anything reads it.
+/* The seal of a checkpoint file: checksums that find damage before anything
+ * reads the data.
  *
  *   bytes 0..511     the header, in the HDF5 user block
  *   bytes 512..      the HDF5 file
@@ -11,9 +12,9 @@
  *     48  u64 offset of the table  56  u64 bytes of the table
  *     64  u32 CRC32C of the table  72  library version, 24 bytes
  *    492  XXH3-128 (canonical)    508  u32 CRC32C of bytes 0..507
- * The hash is over bytes 512 to the end, then the header up to the hash.
- * Table entry: u64 offset, u64 bytes, u32 CRC32C, u32 bytes of the name with
- * its NUL, the name, zeros up to a multiple of 8. */
+ * The hash covers bytes 512 to the end, then the header up to the hash. Table
+ * entry: u64 offset, u64 bytes, u32 CRC32C, u32 bytes of the name with its NUL,
+ * the name, zeros up to a multiple of 8. */
 #ifndef TR_SEAL_IMPL_H
 #define TR_SEAL_IMPL_H
 
@@ -25,8 +26,8 @@
 #define TR__SEAL_HASH_OFFSET 492
 #define TR__SEAL_CRC_OFFSET  508
 
-/* tr__crc32c - go on with a CRC32C; crc is 0 at the start. The portable one
- * gives the same without the processor's help. */
+/* tr__crc32c - extend a CRC32C by more data; crc is 0 at the start.
+ * tr__crc32c_portable gives the same without the processor's instruction. */
 uint32_t tr__crc32c(uint32_t crc, const void *data, size_t bytes);
 uint32_t tr__crc32c_portable(uint32_t crc, const void *data, size_t bytes);
 
@@ -37,59 +38,59 @@ typedef struct tr__seal {
   unsigned char hash[TR__SEAL_HASH_BYTES]; /* likewise */
 } tr__seal;
 
-/* Receives the sealed file: in order from byte 512 on, the header last. */
+/* Receives the sealed file: bytes in order from 512 on, the header last. */
 typedef tr_status (*tr__sink)(void *user,
                               size_t offset,
                               const void *data,
                               size_t bytes);
 
-/* tr__seal_length - bytes of an image's sealed file. */
+/* tr__seal_length - length in bytes of an image's sealed file. */
 size_t tr__seal_length(const tr__image *image);
 
-/* tr__seal_emit - send the sealed file, hashed on the way in one pass.
+/* tr__seal_emit - pass the sealed file to sink, hashing it in the same pass.
  *
- * seal  [in,out]  step and run id; length and hash are set */
+ * seal  [in,out]  step and run id; the call sets length and hash */
 tr_status tr__seal_emit(const tr__image *image,
                         tr__seal *seal,
                         tr__sink sink,
                         void *user);
 
 typedef struct tr__sealed_entry {
-  const char *name; /* in the file's bytes */
-  const void *data; /* in the file's bytes, not aligned */
+  const char *name; /* points into the file's bytes */
+  const void *data; /* likewise; not aligned */
   size_t bytes;
   uint32_t crc;
 } tr__sealed_entry;
 
-/* A verified file; borrows its bytes. */
+/* A verified file. It points into the caller's bytes. */
 typedef struct tr__sealed {
   tr__seal seal;
   tr__sealed_entry *entries; /* owned */
   int num_entries;
 } tr__sealed;
 
-/* tr__seal_is_on - whether bytes begin as a sealed file does. */
+/* tr__seal_is_on - whether bytes begin with the magic of a sealed file. */
 bool tr__seal_is_on(const void *bytes, size_t length);
 
-/* tr__seal_peek - what a header says; the bytes behind it are not looked at.
- * False where it is damaged, or no header. */
+/* tr__seal_peek - read a header without looking at the bytes behind it. False
+ * if it is damaged or no header. */
 #define TR__SEAL_HEADER_BYTES TR__IMAGE_USER_BLOCK
 bool tr__seal_peek(const void *bytes, size_t length, tr__seal *out);
 
-/* tr__seal_is_near - whether the first 8 bytes are those of a seal but for a
- * few that are damaged. */
+/* tr__seal_is_near - whether at least half of the first 8 bytes are those of
+ * the magic: a seal whose beginning may be damaged. */
 bool tr__seal_is_near(const unsigned char *bytes);
 
-/* tr__seal_verify - refuse damage, naming the data set that it is in.
+/* tr__seal_verify - check all checksums. A message names the damaged data set.
  *
- * Every failure is TR_EDATA (TR_ENOMEM apart) and begins with path. On failure
- * out is empty. */
+ * Every failure is TR_EDATA (TR_ENOMEM apart), and its message begins with
+ * path. On failure out is empty. */
 tr_status tr__seal_verify(const char *path,
                           const void *bytes,
                           size_t length,
                           tr__sealed *out);
 
-/* tr__sealed_find - a data set by name, or NULL. */
+/* tr__sealed_find - the data set of that name, or NULL. */
 const tr__sealed_entry *tr__sealed_find(const tr__sealed *sealed,
                                         const char *name);
 

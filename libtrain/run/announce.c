@@ -1,5 +1,5 @@
-/* What a run says of itself before its first step: the first look at a job
- * that has the wrong data, ranks or CPUs. */
+/* The announcement of a run before its first step. It lets a user notice a job
+ * with the wrong data, ranks or CPUs. */
 #include "data/loader_impl.h"
 #include "run/announce_impl.h"
 
@@ -72,8 +72,8 @@ static void show(const tr_context *ctx,
       begin->mpi != NULL ? begin->mpi : "", place);
 }
 
-/* An optimizer's lines as one, "adamw, lr 0.001"; NULL where there is no memory
- * for it. */
+/* The lines of an optimizer's text joined by ";", as "optimizer adamw;lr
+ * 0.001;...". NULL if there is no memory. */
 static char *optimizer_of(const tr_optimizer *opt)
 {
   char *text = tr__optimizer_text(opt);

@@ -1,4 +1,4 @@
-/* Accuracy, top-k accuracy, perplexity and the confusion of classes. */
+/* Accuracy, top-k accuracy, perplexity and confusion matrix of classes. */
 #include "core/context_impl.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <train/metrics.h>
 
-/* Of the rows' weights: whole numbers, and so exact, where all are 1. */
+/* Sums of the rows' weights; exact whole numbers if all weights are 1. */
 enum { WEIGHT, RIGHT, IN_TOP, LOSS, NUM_SUMS };
 
 struct tr_class_metrics {
@@ -16,8 +16,8 @@ struct tr_class_metrics {
   double sums[NUM_SUMS];
   tr_status failed;
   char message[TR__MESSAGE_BYTES];
-  int64_t *confusion; /* so far */
-  int64_t *shown;     /* the last result's */
+  int64_t *confusion; /* of this rank */
+  int64_t *shown;     /* of the last result */
 };
 
 static tr_status check(const tr_class_metrics_opts *opts)
@@ -93,10 +93,10 @@ number(const tr_class_metrics *metrics, const void *values, int64_t i)
                                        : (double)((const float *)values)[i];
 }
 
-/* Where a row's target stands among its logits; a row that holds a NaN has no
- * order. */
+/* The place of a row's target among its logits; none if a logit is NaN. */
 typedef struct standing {
-  int64_t before, guess; /* larger logits; the first largest, -1: none */
+  int64_t before, guess; /* logits ahead of the target's (larger, or equal at a
+                            lower index); first largest, -1: none */
   double loss;
 } standing;
 
@@ -123,7 +123,7 @@ stand(const tr_class_metrics *metrics, const void *logits, int64_t target)
   return (standing){before, guess, log(sum) + (largest - own)};
 }
 
-/* One row of the logits. */
+/* Add one row of the logits. */
 static void add_row(tr_class_metrics *metrics,
                     const void *logits,
                     int64_t target,
@@ -195,7 +195,7 @@ static void clear(tr_class_metrics *metrics)
   metrics->failed = TR_OK;
 }
 
-/* Sums over ranks in parts that one message takes. */
+/* All-reduce in messages of at most PART cells. */
 static tr_status sum_cells(tr__comm *comm, int64_t *cells, int64_t count)
 {
   enum { PART = 1 << 16 };

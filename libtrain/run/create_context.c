@@ -1,4 +1,5 @@
-/* Contexts: which device, which communicator, how many threads. */
+/* Creates and destroys contexts: communicator, device, threads, trace,
+ * watchdog. */
 #include "backend/backend_table_impl.h"
 #include "base/file_impl.h"
 #include "base/half_impl.h"
@@ -17,7 +18,7 @@
 
 enum { MAX_THREADS = 4096, MAX_SHARDS = 1 << 20 };
 
-/* What only the creator knows of a context. */
+/* The fields of a context that only this file knows. */
 typedef struct context {
   tr_context base; /* first, so that a tr_context is one of these */
   tr_log_fn log;
@@ -26,10 +27,10 @@ typedef struct context {
   tr__trace *trace;       /* NULL: none */
 } context;
 
-/* The watch over a context that is being made. */
+/* The watchdog of a context that is being made. */
 typedef struct watch {
   tr__watchdog *dog;
-  tr_status status; /* of starting it */
+  tr_status status; /* of starting the watchdog */
 } watch;
 
 static void default_log(void *user, int level, const char *line)
@@ -98,8 +99,8 @@ static tr_status check_opts(const tr_context_opts *opts)
   return check_device(device_of(opts));
 }
 
-/* Threads, log and stall_timeout are each rank's own business; the rest decides
- * numbers. */
+/* Ranks may differ in threads, log and stall_timeout. The rest decides numbers.
+ */
 static tr_status compare_opts(tr__comm *comm, const tr_context_opts *opts)
 {
   char text[256];
@@ -120,7 +121,7 @@ static int threads_of(const tr__comm *comm, const tr_context_opts *opts)
   return (int)tr__max(1, tr__num_cpus() / comm->cpu_sharers);
 }
 
-/* Releases what is there; the communicator last, the memory too. */
+/* Releases what was created; the communicator after its users. */
 static void release(context *ctx)
 {
   tr_context *base = &ctx->base;
@@ -170,7 +171,7 @@ trace_and_queue(tr__comm *comm, const tr_context_opts *opts, context *ctx)
       comm, tr__queue_create(comm, base->pool, base->timeline, &base->queue));
 }
 
-/* comm is taken on success. */
+/* Takes ownership of comm on success. */
 static tr_status create_on(tr__comm *comm,
                            const tr_context_opts *opts,
                            tr_status before,
@@ -195,7 +196,7 @@ failed:
   return status;
 }
 
-/* The watch is taken on success. */
+/* Takes ownership of the watchdog on success, and of comm in any case. */
 static tr_status create(tr__comm *comm,
                         const tr_context_opts *opts,
                         const watch *over,
@@ -253,7 +254,7 @@ tr_context_create_f(int handle, const tr_context_opts *opts, tr_context **out)
   return tr_error_push(status, __FILE__, __LINE__);
 }
 
-/* Initialising waits for all ranks, so it is watched. */
+/* MPI_Init() waits for all ranks, so the watchdog watches it. */
 static tr_status init_mpi(const tr_context_opts *opts)
 {
   watch over =
@@ -274,9 +275,9 @@ static tr_status join_job(const tr_context_opts *opts, tr_context **out)
     (*out)->owns_mpi = owns_mpi;
     return TR_OK;
   }
-  /* A rank that left MPI now could end the program, and with it the job,
-   * before another rank has said why. So MPI ends with the program; but not
-   * where only some ranks come here, as finalising waits for all. */
+  /* If this rank left MPI now, it could end the program, and with it the job,
+   * before another rank has said why. So MPI ends at exit(), if the failure is
+   * agreed: finalising waits for all ranks, and otherwise not all come here. */
   if (owns_mpi && tr__error_origin()->agreed) {
     atexit(tr__mpi_finalize);
   }
@@ -322,13 +323,13 @@ void tr_context_destroy(tr_context **ctx)
     tr__warn_root(*ctx, "the trace is lost: %s", tr_error_message());
   }
   tr__watchdog *dog = ((context *)*ctx)->watchdog;
-  /* A rank that others still wait for must be found here, where it is watched:
-   * launchers hang where a job ends while a rank finalises. */
+  /* Wait here for ranks that are late, while the watchdog can find them:
+   * launchers hang if a job ends while a rank finalises. */
   tr__comm *comm = (*ctx)->comm;
   tr__status_board *board = comm->board;
   tr__work_begin(board, TR__WORK_LEFT, 0);
   (void)comm->type->barrier(comm);
-  /* Finalising waits too, so the board outlives the communicator. */
+  /* Finalising waits too, so the status board outlives the communicator. */
   comm->board = NULL;
   tr__call_begin(board, TR__CALL_LEAVE, 0);
   tr__block_begin(board, TR__MEETINGS);

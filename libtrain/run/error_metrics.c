@@ -1,18 +1,19 @@
-/* Mean errors of numbers, and the share of their spread that is explained. */
+/* Mean absolute and squared error, and R^2, the fraction of the targets'
+ * variance that is explained. */
 #include "core/context_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <train/metrics.h>
 
-/* Targets so far: their weight, mean and sum of squares about it. */
+/* Targets so far: sum of weights, mean, sum of squares about the mean. */
 typedef struct spread {
   double weight, mean, squares;
 } spread;
 
 struct tr_error_metrics {
   tr_context *ctx; /* borrowed */
-  int64_t count;   /* numbers that weigh something */
+  int64_t count;   /* values whose weight is not 0 */
   double absolute; /* sum of |x - t| */
   double squared;  /* sum of (x - t)^2 */
   spread targets;
@@ -48,7 +49,7 @@ number(const tr_error_metrics *metrics, const void *values, int64_t i)
                                        : (double)((const float *)values)[i];
 }
 
-/* Some numbers of one rank. */
+/* Values of one rank in one call. */
 typedef struct part {
   int64_t count;
   const void *values, *targets, *weights;
@@ -60,8 +61,8 @@ weight_of(const tr_error_metrics *metrics, const part *p, int64_t i)
   return p->weights != NULL ? number(metrics, p->weights, i) : 1;
 }
 
-/* Twice through the targets. The second pass also finds by how much the mean of
- * the first was rounded, which its squares are freed of. */
+/* Two passes over the targets. The second also sums the deviations, which shows
+ * the rounding error of the mean, and corrects mean and squares by it. */
 static spread spread_of(const tr_error_metrics *metrics, const part *p)
 {
   spread of = {.weight = 0};
@@ -86,7 +87,7 @@ static spread spread_of(const tr_error_metrics *metrics, const part *p)
   return of;
 }
 
-/* The squares of both parts about the mean of all. */
+/* Combines two sets: the squares become those about the joint mean. */
 static spread join(spread a, spread b)
 {
   spread all = {.weight = a.weight + b.weight};
@@ -130,15 +131,15 @@ void tr_error_metrics_add_weighted(tr_error_metrics *metrics,
   metrics->targets = join(metrics->targets, spread_of(metrics, &p));
 }
 
-/* Of all ranks. */
+/* Sums over all ranks. */
 typedef struct totals {
   int64_t count;
   double weight, absolute, squared;
   double spread; /* sum of (t - mean)^2 */
 } totals;
 
-/* First the mean of all ranks, then each rank's squares about it; the sum of
- * the distances from it, 0 but for rounding, corrects both. */
+/* First all-reduce for the mean of all ranks, then for the squares about it.
+ * The sum of the deviations, 0 but for rounding, corrects both. */
 static tr_status sum_ranks(const tr_error_metrics *metrics, totals *all)
 {
   tr__comm *comm = metrics->ctx->comm;

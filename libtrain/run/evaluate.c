@@ -1,4 +1,5 @@
-/* Evaluation, and whether a data set fits a model. */
+/* Evaluation of a model on a data set, and the check that a data set fits the
+ * model. */
 #include "data/loader_impl.h"
 #include "run/evaluate_impl.h"
 #include "sync/sync_impl.h"
@@ -10,7 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The first node that has a flag; NULL where there is none. */
+/* The first node with a flag; NULL if there is none. */
 static const tr__node *find_node(const tr_model *net, int flag)
 {
   for (int i = 0; i < net->num_nodes; i++) {
@@ -48,7 +49,7 @@ tr_status tr__check_samples(const tr_model *net, const tr_loader *loader)
   return TR_OK;
 }
 
-/* This rank's sums of each batch, (batches, TR__TAIL_FAILED). */
+/* This rank's sums of each batch: (batches, TR__TAIL_FAILED). */
 typedef struct batch_sums {
   double *values;
   int64_t count, room; /* batches */
@@ -83,8 +84,8 @@ static tr_status sum_batches(tr_model *net, tr_loader *loader, batch_sums *sums)
   return tr_loader_status(loader);
 }
 
-/* To the end of the epoch in any case, so that the next one begins on all ranks
- * alike. */
+/* Reads to the end of the epoch even after a failure, so that all ranks begin
+ * the next epoch together. */
 static tr_status sum_epoch(tr_model *net, tr_loader *loader, batch_sums *sums)
 {
   tr_status status = sum_batches(net, loader, sums);
@@ -96,8 +97,8 @@ static tr_status sum_epoch(tr_model *net, tr_loader *loader, batch_sums *sums)
   return status;
 }
 
-/* Over ranks for each batch, then over batches: that does not depend on the
- * number of ranks where sums over ranks do not. */
+/* Sum each batch over ranks, then the batches. If sums over ranks do not depend
+ * on the number of ranks, neither does this sum. */
 static tr_status sum_over_ranks(tr_model *net, batch_sums *sums, double *totals)
 {
   tr_context *ctx = net->ctx;
@@ -114,13 +115,13 @@ static tr_status sum_over_ranks(tr_model *net, batch_sums *sums, double *totals)
   return TR_OK;
 }
 
-/* A model may have lost its way, which its loss then says; a sample that cannot
- * be computed with is a failure. */
+/* A model may diverge, and its loss then shows that. A sample that cannot be
+ * computed with is a failure. */
 static tr_status check_data(tr_context *ctx, const double *sums)
 {
   double loss = tr__tail_loss(sums) / sums[TR__TAIL_WEIGHT];
   if (sums[TR__TAIL_WEIGHT] == 0 || fabs(loss) < TR__SENSELESS_MEAN) {
-    ctx->suspect.step = 0; /* no step of training is its own */
+    ctx->suspect.step = 0; /* this batch is of no training step */
     return TR_OK;
   }
   const tr__senseless found = {
@@ -136,14 +137,14 @@ evaluate(tr_model *net, tr_loader *loader, double *loss, double *accuracy)
   tr_status before = ctx->pending;
   double sums[TR__TAIL_FAILED] = {0};
   batch_sums batches = {0};
-  ctx->suspect.step = 0; /* whatever is found from here on is found in here */
-  /* No messages between the batches: a rank that fails is heard afterwards. */
+  ctx->suspect.step = 0; /* samples found from here on are of this evaluation */
+  /* No messages between batches: ranks agree on a failure after the last. */
   tr_model_set_training(net, 0);
   tr_status status = sum_epoch(net, loader, &batches);
   tr_model_set_training(net, 1);
   status = tr__agree(ctx->comm, status);
   if (before == TR_OK) {
-    ctx->pending = TR_OK; /* what failed in here is agreed on now */
+    ctx->pending = TR_OK; /* failures of this evaluation are agreed on by now */
   }
   if (status == TR_OK) {
     status = sum_over_ranks(net, &batches, sums);

@@ -1,4 +1,4 @@
-/* What the trainer asks of a model and its data besides training. */
+/* Evaluation, and the check that a data set fits a model. */
 #ifndef TR_EVALUATE_IMPL_H
 #define TR_EVALUATE_IMPL_H
 
@@ -7,11 +7,12 @@
 
 #include <stdbool.h>
 
-/* tr__has_accuracy - only what names classes can be right or wrong. */
+/* tr__has_accuracy - whether targets are classes, which can be right or wrong.
+ */
 bool tr__has_accuracy(const tr_model *net);
 
-/* tr__check_samples - a batch carries no shape, so that of its data set has to
- * fit the model; loader may be NULL. */
+/* tr__check_samples - check that a loader's data set fits the model, because a
+ * batch carries no shape. loader may be NULL. */
 tr_status tr__check_samples(const tr_model *net, const tr_loader *loader);
 
 /* tr__evaluate - see tr_trainer_evaluate(). */

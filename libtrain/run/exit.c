@@ -1,4 +1,5 @@
-/* How a program ends on a failure, with the failure's exit code. */
+/* tr_error_exit(): ends a program after a failure, with the exit code of its
+ * status. */
 #include "base/base_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 
@@ -19,9 +20,10 @@ static void *leave_late(void *code)
   _exit((int)(intptr_t)code);
 }
 
-/* Finalising waits for all ranks; one that never comes must not hold us. Nor
- * must an abort that no launcher hears. A thread knows the exit code, which a
- * handler of SIGALRM does not; where there is none, that signal ends us. */
+/* MPI_Finalize() waits for all ranks, and an abort may not reach the launcher.
+ * Neither may keep this process: a thread ends it after PATIENCE_S with the
+ * exit code, which a handler of SIGALRM would not know. If no thread can be
+ * started, SIGALRM ends it. */
 static void limit_leaving(int code)
 {
   sigset_t all, before;
@@ -58,7 +60,7 @@ void tr_error_exit(tr_status status, const char *file, int line)
     tr_error_print(stderr);
     fflush(stderr);
   }
-  /* What ends with the process may wait for ever too: a thread of OpenBLAS'
+  /* What runs at exit may also wait for ever, for example an OpenBLAS thread
    * that finds no memory for its buffer. */
   limit_leaving(code);
   if (tr__mpi_is_active()) {

@@ -1,4 +1,4 @@
-/* The log of a run as JSON lines, written by rank 0. */
+/* Writes the log of a run as JSON lines, on rank 0. */
 #include "run/joblog_impl.h"
 
 #include "base/file_impl.h"
@@ -15,7 +15,7 @@
 
 enum { TAIL_BYTES = 1 << 13 };
 
-/* Where the last line begins that has no end; -1: there is none.
+/* The offset of a last line without newline; -1: there is none.
  * first  [out]  its first character */
 static int64_t find_partial_line(int file, int64_t bytes, char *first)
 {
@@ -35,8 +35,8 @@ static int64_t find_partial_line(int file, int64_t bytes, char *first)
   return from + (int64_t)begin;
 }
 
-/* A line that was cut short, by a full disk or a kill, is removed; what is no
- * line of a log gets an end, so that the next line is one of its own. */
+/* Removes a last line that a full disk or a kill cut off. Text that is no line
+ * of a log gets a newline, so that the next line stands alone. */
 static void end_last_line(const tr__joblog *log)
 {
   int file;
@@ -54,7 +54,7 @@ static void end_last_line(const tr__joblog *log)
     fputc('\n', log->file);
     return;
   }
-  /* Where this fails the line stays. */
+  /* If this fails, the line stays. */
   (void)!ftruncate(fileno(log->file), begin);
 }
 
@@ -77,14 +77,14 @@ tr_status tr__joblog_open(const char *path, tr_dtype dtype, tr__joblog *log)
 
 void tr__joblog_restart(tr__joblog *log)
 {
-  /* A pipe or a device has nothing to drop. */
+  /* EINVAL: a pipe or a device has nothing to drop. */
   if (log->file != NULL && ftruncate(fileno(log->file), 0) != 0 &&
       errno != EINVAL) {
     log->failure = errno;
   }
 }
 
-/* JSON has no NaN and no infinity. */
+/* Writes NaN and infinity as null, which JSON lacks. */
 static void put_number(const tr__joblog *log, const char *key, double value)
 {
   if (isfinite(value)) {
@@ -94,7 +94,7 @@ static void put_number(const tr__joblog *log, const char *key, double value)
   }
 }
 
-/* What surrounds a line while it is written. */
+/* The state to restore after a line is written. */
 typedef struct around {
   tr__write_guard guard;
   locale_t locale;
@@ -106,7 +106,7 @@ static void begin_line(around *line)
   line->locale = tr__locale_begin();
 }
 
-/* A line is there as a whole or not at all. */
+/* A line is written completely, or not at all. */
 static void end_line(tr__joblog *log, const around *line)
 {
   fprintf(log->file, "}\n");
@@ -147,7 +147,7 @@ void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back)
   end_line(log, &line);
 }
 
-/* UTF-8's bytes behind the first one; -1: text begins with none of its. */
+/* Bytes after the first one of a UTF-8 character; -1: text begins with none. */
 static int num_following(const unsigned char *text)
 {
   int count = text[0] < 0x80                       ? 0
@@ -163,7 +163,8 @@ static int num_following(const unsigned char *text)
   return count;
 }
 
-/* Names of files may have any bytes; JSON is UTF-8. */
+/* JSON is UTF-8, but file names may have any bytes: U+FFFD replaces illegal
+ * ones. */
 static void put_text(const tr__joblog *log, const char *key, const char *text)
 {
   if (text == NULL) {
@@ -236,7 +237,7 @@ void tr__joblog_epoch(tr__joblog *log,
   end_line(log, &line);
 }
 
-/* Where there were any. */
+/* Leaves out a count of 0. */
 static void put_count(const tr__joblog *log, const char *key, int64_t count)
 {
   if (count > 0) {

@@ -1,4 +1,4 @@
-/* The log of a run as JSON lines, written by rank 0. */
+/* The log of a run as JSON lines, which rank 0 writes. */
 #ifndef TR_JOBLOG_IMPL_H
 #define TR_JOBLOG_IMPL_H
 
@@ -9,7 +9,7 @@
 typedef struct tr__joblog {
   FILE *file;       /* NULL: no log */
   const char *path; /* borrowed until closed */
-  int digits;       /* significant ones of a loss */
+  int digits;       /* significant digits of a loss */
   int failure;      /* errno of a line that could not be written; 0: none */
 } tr__joblog;
 
@@ -18,13 +18,14 @@ typedef struct tr__joblog_entry {
   double loss, lr, samples_per_s;
 } tr__joblog_entry;
 
-/* tr__joblog_open - append to path; NULL: a log that drops everything. */
+/* tr__joblog_open - open a log that appends to path. NULL: it drops everything.
+ */
 tr_status tr__joblog_open(const char *path, tr_dtype dtype, tr__joblog *log);
 
 /* tr__joblog_restart - drop what an earlier run wrote. */
 void tr__joblog_restart(tr__joblog *log);
 
-/* What the first line of a run, or of its next part, says. */
+/* The first line of a run, or of a run that is resumed. */
 typedef struct tr__joblog_begin {
   const char *title, *command, *optimizer, *data, *mpi; /* NULL: left out */
   int64_t step, parameters, samples, test_samples, batch;
@@ -35,22 +36,23 @@ typedef struct tr__joblog_begin {
 void tr__joblog_start(tr__joblog *log, const tr__joblog_begin *begin);
 
 typedef struct tr__joblog_back {
-  int64_t from_step, to_step; /* that was not finite, of the checkpoint */
+  int64_t from_step, to_step; /* the step that was not finite; the
+                                 checkpoint's */
   double loss, lr_scale;      /* lr_scale from now on */
 } tr__joblog_back;
 
 void tr__joblog_rollback(tr__joblog *log, const tr__joblog_back *back);
 void tr__joblog_step(tr__joblog *log, const tr__joblog_entry *entry);
 
-/* tr__joblog_epoch - the line of an epoch's end; is_tested: the report has
- * numbers of a test. */
+/* tr__joblog_epoch - write the line at the end of an epoch. is_tested: the
+ * report has the numbers of a test. */
 void tr__joblog_epoch(tr__joblog *log,
                       int64_t epoch,
                       const tr_report *report,
                       bool is_tested);
 void tr__joblog_final(tr__joblog *log, const tr_report *report);
 
-/* tr__joblog_check - TR_EIO where a line was lost since the last call. */
+/* tr__joblog_check - TR_EIO if a line was lost since the last call. */
 tr_status tr__joblog_check(tr__joblog *log);
 
 void tr__joblog_close(tr__joblog *log);

@@ -1,12 +1,13 @@
-/* A run whose steps are longer than the launcher's patience is killed before it
- * has saved: the one who starts it has to know. */
+/* Warns if steps take longer than the launcher waits between SIGTERM and
+ * SIGKILL: such a run is killed before it has saved. */
 #include "run/patience_impl.h"
 
 #include "comm/mpi/comm_mpi_impl.h"
 
 #include <signal.h>
 
-/* Other programs end by SIGTERM at once, and lose nothing by a kill. */
+/* A program without a handler ends at SIGTERM at once, so SIGKILL costs it
+ * nothing. */
 static bool handles_sigterm(void)
 {
   struct sigaction now;

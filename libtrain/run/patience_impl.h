@@ -1,4 +1,5 @@
-/* Whether the launcher waits long enough for a run that it asks to stop. */
+/* Warns if steps take longer than the launcher waits between SIGTERM and
+ * SIGKILL. */
 #ifndef TR_PATIENCE_IMPL_H
 #define TR_PATIENCE_IMPL_H
 
@@ -6,15 +7,15 @@
 
 /* Zero-initialise. */
 typedef struct tr__patience {
-  int num_long;    /* steps, in a row */
-  bool has_warned; /* once is enough */
+  int num_long;    /* long steps in a row */
+  bool has_warned; /* warns only once */
 } tr__patience;
 
-/* tr__patience_note - a step took so long.
+/* tr__patience_note - report the duration of a step.
  *
- * True, once, where the second in a row takes longer than the launcher waits
- * between its SIGTERM, which the program handles, and its SIGKILL: out is then
- * a line that says what to do. */
+ * Returns true, once, at the second step in a row that takes longer than the
+ * launcher waits between its SIGTERM, which the program handles, and its
+ * SIGKILL. Then out is a line that says what to do. */
 bool tr__patience_note(tr__patience *patience,
                        double seconds,
                        char out[TR__MESSAGE_BYTES]);

@@ -1,4 +1,5 @@
-/* What a person sees of a run: a bar on a terminal, plain lines elsewhere. */
+/* Shows the progress of a run: a progress bar on a terminal, plain lines
+ * elsewhere. */
 #include "run/progress_impl.h"
 
 #include "base/file_impl.h"
@@ -13,9 +14,9 @@
 #define LINE_BYTES      512
 #define PATH_BYTES      64
 
-/* What a person looks at. Open MPI gives the ranks a pseudo-terminal, of no
- * width, whatever its own output is, so under it the question goes to the
- * process that started this one. Returns the terminal's width; 0: none. */
+/* The width of the terminal that a person sees; 0: none. Open MPI gives the
+ * ranks a pseudo-terminal without a width, whatever its own output is. So under
+ * Open MPI this looks at the output of the parent process. */
 static int find_columns(FILE *stream)
 {
   if (!isatty(fileno(stream)) || getenv("OMPI_COMM_WORLD_SIZE") == NULL) {
@@ -43,7 +44,7 @@ void tr__progress_begin(tr__progress *progress,
   }
 }
 
-/* A reader that goes away is no reason to end. */
+/* The guard blocks SIGPIPE: a reader that goes away does not end the run. */
 static void write_out(FILE *stream, const char *text)
 {
   tr__write_guard guard;
@@ -53,7 +54,8 @@ static void write_out(FILE *stream, const char *text)
   tr__write_end(&guard);
 }
 
-/* The width is asked for anew: windows change theirs. */
+/* Asks for the width again each time, because a window may have been resized.
+ */
 static void show(tr__progress *progress, const tr__progress_now *now)
 {
   int columns = progress->is_terminal ? find_columns(progress->stream) : 0;

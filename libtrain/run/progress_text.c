@@ -1,4 +1,5 @@
-/* A step in one line that fits into the terminal. */
+/* Formats the progress of a step as one line that fits into the terminal, and
+ * wraps longer texts. */
 #include "base/locale_impl.h"
 #include "run/progress_impl.h"
 
@@ -9,7 +10,7 @@
 enum { NARROWEST_BAR = 10, WIDEST_BAR = 24, BRACKETS = 3, COLUMNS = 80 };
 enum { LOSS_WIDTH = 10, PART_BYTES = 64 };
 
-/* What stands in the line. */
+/* The items of the line. */
 typedef struct parts {
   char place[2 * PART_BYTES], loss[PART_BYTES], rate[PART_BYTES],
       left[PART_BYTES];
@@ -55,7 +56,7 @@ static void write_parts(const tr__progress_total *total,
              now->samples_per_s > 0 ? samples_left / now->samples_per_s : 0);
 }
 
-/* The widest bar for which there is room; 0: none. */
+/* The widest bar that fits; 0: none. */
 static int bar_width(int room)
 {
   int width = room - BRACKETS;
@@ -65,7 +66,7 @@ static int bar_width(int room)
   return width < WIDEST_BAR ? width : WIDEST_BAR;
 }
 
-/* "[###...] ", or nothing where width is 0. */
+/* "[###...] ", or nothing if width is 0. */
 static void write_bar(char out[PART_BYTES], int width, double share)
 {
   int full = (int)(share * width);
@@ -92,7 +93,7 @@ void tr__progress_text(const tr__progress_total *total,
   parts p;
   char bar[PART_BYTES] = "";
   write_parts(total, now, &p);
-  /* A loss has as much room as any other, so that the bar keeps its width. */
+  /* All losses get the same room, so that the bar keeps its width. */
   int needed =
       width_of(p.place) + (int)tr__max(width_of(p.loss), LOSS_WIDTH + 7);
   int room = columns - 1 - needed;
@@ -113,7 +114,7 @@ void tr__progress_text(const tr__progress_total *total,
   }
 }
 
-/* How long the next part is, with the blanks behind it. */
+/* Length of the next item, with the blanks after it. */
 static size_t part_length(const char *text)
 {
   size_t i = 0;
@@ -128,7 +129,7 @@ static size_t part_length(const char *text)
   return i;
 }
 
-/* Without the blanks at its end. */
+/* Length without the blanks at the end. */
 static size_t visible_length(const char *text, size_t length)
 {
   while (length > 0 && text[length - 1] == ' ') {

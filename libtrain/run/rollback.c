@@ -1,8 +1,9 @@
-/* Going back to a checkpoint after a step that was not finite.
+/* Roll-back: the return to a checkpoint after a step that was not finite.
  *
  * All ranks have the same sums of loss and gradient, so all of them come here
- * in the same step. The rate's scale is taken from this process, not from the
- * checkpoint: it was saved before it was known to be too large. */
+ * in the same step. The scale of the learning rate is that of this process, not
+ * that of the checkpoint, which was saved before the rate was known to be too
+ * large. */
 #include "run/rollback_impl.h"
 
 #include "base/locale_impl.h"
@@ -12,7 +13,7 @@
 
 enum { CAUSE_BYTES = 800 };
 
-/* A sample that cannot be computed with will be read again. */
+/* Add that the roll-back will read the bad sample again. */
 static void add_sample(const tr__setback *cause, char out[CAUSE_BYTES])
 {
   size_t length = strlen(out);
@@ -66,7 +67,7 @@ static tr_status check_limit(const tr__rollback *rollback,
   return TR_OK;
 }
 
-/* The checkpoint, on all ranks; TR_ENUMERIC where there is none. */
+/* Load the checkpoint on all ranks. TR_ENUMERIC if there is none. */
 static tr_status go_back(tr_context *ctx,
                          const char *dir,
                          const tr_checkpoint *run,

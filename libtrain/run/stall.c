@@ -1,4 +1,5 @@
-/* The judgement on a board: pure, so that tests can make up boards. */
+/* Judges whether ranks wait in vain. These are pure functions of a status
+ * board, so that tests can make up boards. */
 #include "run/stall_impl.h"
 
 #include <math.h>
@@ -7,12 +8,13 @@
 
 enum { MOST_NAMED = 4, PATIENCE = 10 };
 
-/* A wait that shows no poll for so long hangs, where the limit is longer than
- * twice as much and others have not waited twice as long: a busy machine may
+/* A wait without a poll for so many seconds hangs. Half of the limit counts if
+ * it is shorter, half of this rank's wait if it is longer: a busy machine may
  * keep a rank from running. */
 static const double still_s = 10;
 
-/* Two ranks that wait for each other so long do so for ever. */
+/* Two ranks that have waited for each other this many seconds do so for ever.
+ */
 static const double mutual_s = 2;
 
 static const char *const work_texts[] = {
@@ -33,7 +35,7 @@ static const char *const call_texts[] = {
 #undef TEXT
 };
 
-/* A text that is added to; what does not fit is left out. */
+/* Append to a text. What does not fit is left out. */
 static TR_PRINTF(2, 3) void add(char text[1024], const char *format, ...)
 {
   size_t used = strlen(text);
@@ -65,8 +67,8 @@ static bool is_silent(const tr__sight *sight, const tr__seen *rank)
   return silent_s(sight, rank) > sight->heartbeat_s;
 }
 
-/* The last call of a series: all-reduce of step 17; agreement in "checkpoint
- * save" after step 16. */
+/* Appends the last call of a series: "all-reduce of step 17", or "agreement in
+ * "checkpoint save" after step 16". */
 static void add_call(char *text, const tr__seen *rank, tr__series series)
 {
   tr__call call = rank->calls[series].call;
@@ -77,7 +79,7 @@ static void add_call(char *text, const tr__seen *rank, tr__series series)
   add_step(text, rank);
 }
 
-/* it is in "backward" of step 17 (since 121 s) */
+/* Appends "it is in "backward" of step 17 (since 121 s)". */
 static void add_state(char *text, const tr__sight *sight, const tr__seen *rank)
 {
   if (rank->is_waiting) {
@@ -105,7 +107,7 @@ static int count_ranks(const tr__sight *sight, condition is_meant)
   return count;
 }
 
-/* rank 3; ranks 0, 1; ranks 0, 1, 2, 3 and 12 more */
+/* Appends "rank 3", "ranks 0, 1" or "ranks 0, 1, 2, 3 and 12 more". */
 static void add_ranks(char *text, const tr__sight *sight, condition is_meant)
 {
   int count = count_ranks(sight, is_meant), named = 0;
@@ -126,7 +128,7 @@ static const tr__seen *own_of(const tr__sight *sight)
   return &sight->seen[sight->own];
 }
 
-/* The calls of which this rank waits for one. */
+/* The series of the call that this rank waits in. */
 static tr__series series_of(const tr__sight *sight)
 {
   return own_of(sight)->series;
@@ -137,7 +139,7 @@ static long long number_of(const tr__sight *sight, const tr__seen *rank)
   return rank->calls[series_of(sight)].begun;
 }
 
-/* It seems to wait, but does not poll, or does not run at all. */
+/* The rank is in a wait, but does not poll, or its process does not run. */
 static bool is_stuck(const tr__sight *sight, const tr__seen *rank)
 {
   double half = sight->waited_s / 2;
@@ -147,7 +149,7 @@ static bool is_stuck(const tr__sight *sight, const tr__seen *rank)
   return rank->is_waiting && (is_still || silent_s(sight, rank) > silent);
 }
 
-/* It waits for others itself. */
+/* The rank itself waits for others, and is not stuck. */
 static bool goes_on(const tr__sight *sight, const tr__seen *rank)
 {
   return rank->is_waiting && !is_stuck(sight, rank);
@@ -174,14 +176,14 @@ static bool holds_up(const tr__sight *sight, const tr__seen *rank)
   return is_behind(sight, rank) && !goes_on(sight, rank);
 }
 
-/* It has not come, and waits for nobody. */
+/* The rank is behind and waits for nobody. */
 static bool is_away(const tr__sight *sight, const tr__seen *rank)
 {
   return is_behind(sight, rank) && !rank->is_waiting;
 }
 
-/* It lives, and works for itself: it has said so, or the ranks that wait are at
- * their end and it is in no call of the library. */
+/* The rank may be late: its process runs, and it has announced work of its own,
+ * or is in no call of the library while this rank is at its end. */
 static bool is_excused(const tr__sight *sight, const tr__seen *rank)
 {
   bool is_between = rank->work <= TR__WORK_TRAINER || rank->is_inferring;
@@ -195,8 +197,8 @@ static bool is_lost(const tr__sight *sight, const tr__seen *rank)
   return is_away(sight, rank) && !is_excused(sight, rank);
 }
 
-/* Of those that are behind, the ones that are away without an excuse, or away;
- * where none is, those that hang in a wait: else all. */
+/* The ranks to blame, the first of these sets that is not empty: away without
+ * excuse, away, stuck in a wait, behind. */
 static bool is_late(const tr__sight *sight, const tr__seen *rank)
 {
   condition is_meant = is_behind;
@@ -216,7 +218,7 @@ static bool hangs_in_call(const tr__sight *sight, const tr__seen *rank)
          number_of(sight, rank) == number_of(sight, own_of(sight));
 }
 
-/* With files: that may take long. */
+/* Saves and resumes may take long, because they read and write files. */
 static bool is_busy(const tr__sight *sight, const tr__seen *rank)
 {
   bool saves = rank->work == TR__WORK_SAVE || rank->work == TR__WORK_RESUME;
@@ -224,7 +226,7 @@ static bool is_busy(const tr__sight *sight, const tr__seen *rank)
          !is_silent(sight, rank);
 }
 
-/* Calls of a number must be the same. */
+/* Calls of the same number must be the same call with the same bytes. */
 static bool is_in_another(const tr__sight *sight, const tr__seen *rank)
 {
   const tr__seen_calls *mine = &own_of(sight)->calls[series_of(sight)];
@@ -233,7 +235,7 @@ static bool is_in_another(const tr__sight *sight, const tr__seen *rank)
          (mine->call != theirs->call || mine->bytes != theirs->bytes);
 }
 
-/* Each waits in a call that the other has not come to. */
+/* Each of the two waits in a call that the other has not begun. */
 static bool wait_for_each_other(const tr__sight *sight, const tr__seen *rank)
 {
   const tr__seen *own = own_of(sight);
@@ -293,7 +295,7 @@ static void add_late(const tr__sight *sight, char *text)
   }
 }
 
-/* Some rank of this node has not come. */
+/* A rank of this node has not come. */
 static void tell_late(const tr__sight *sight, char *text)
 {
   add_ranks(text, sight, is_late);
@@ -314,7 +316,7 @@ static void tell_late(const tr__sight *sight, char *text)
   add(text, count_ranks(sight, waits_too) == 1 ? " waits" : " wait");
 }
 
-/* It waits for a message of a rank that cannot be seen. */
+/* The rank waits for a message of a rank on another node. */
 static bool waits_for_unseen(const tr__sight *sight, const tr__seen *rank)
 {
   bool is_unseen = rank->awaited >= 0 && waits_too(sight, rank);
@@ -324,7 +326,7 @@ static bool waits_for_unseen(const tr__sight *sight, const tr__seen *rank)
   return is_unseen;
 }
 
-/* All that can be seen have come: one of them may wait for another node. */
+/* All ranks of this node have come: one of them may wait for another node. */
 static void tell_unseen(const tr__sight *sight, char *text)
 {
   const tr__seen *own = find(sight, waits_for_unseen);

@@ -1,37 +1,40 @@
-/* Whether the ranks of a node wait in vain, and for whom. */
+/* Judges whether the ranks of a node wait in vain, and for which rank. */
 #ifndef TR_STALL_IMPL_H
 #define TR_STALL_IMPL_H
 
 #include "core/status_board_impl.h"
 
-/* What one rank's watchdog knows. */
+/* The view of one rank's watchdog. */
 typedef struct tr__sight {
-  const tr__seen *seen; /* [count], of the ranks of this node */
+  const tr__seen *seen; /* [count], the rank statuses of this node */
   int count, own;
   int size;           /* ranks of the job */
-  double heartbeat_s; /* a process whose watchdog looked longer ago stands */
-  double waited_s;    /* how long this rank has waited and nothing got on */
+  double heartbeat_s; /* a process is silent if its watchdog last looked longer
+                         ago than this */
+  double waited_s;    /* how long this rank has waited without progress */
   double limit_s;
-  int stopped;   /* where nobody can be seen: the rank, + 1, of a process of the
-                    job that is stopped; 0: unknown */
+  int stopped;   /* if no other rank can be seen: rank + 1 of a stopped process
+                    of the job; 0: unknown */
   long long now; /* tr__status_now() */
-  const char *host; /* said where there are several; may be NULL */
+  const char *host; /* named if there are several nodes; may be NULL */
 } tr__sight;
 
 typedef struct tr__stall {
   int exit_code;     /* 0: nothing is wrong */
-  bool is_elsewhere; /* no rank of this node is to blame: another node may know
+  bool is_elsewhere; /* all ranks of this node have come: another node may know
                         more */
-  char text[1024];   /* one line without its end */
+  char text[1024];   /* one line without newline */
 } tr__stall;
 
-/* tr__stall_judge - look at the ranks that this one waits for.
+/* tr__stall_judge - judge the ranks that this one waits for.
  *
- * Ranks in different calls never come together: 78, at once. A rank that does
- * not come within the limit: 71. Files take their time: a rank whose process
- * runs may save and resume for ten times the limit; so may one that cannot be
- * seen, and evaluate, and come to its end. A rank whose process runs may do
- * work of its own for ever: where it has said so, and at the end. */
+ * Ranks in different calls never meet: exit code 78, at once. A rank that does
+ * not come within the limit: exit code 71. The limit is ten times as long for a
+ * save or resume of a rank whose process runs. If the missing rank is on
+ * another node, it is also ten times as long while this rank saves, resumes,
+ * evaluates or ends. There is no limit for a rank whose process runs and that
+ * has announced work of its own, or that works outside the library while this
+ * rank ends. */
 void tr__stall_judge(const tr__sight *sight, tr__stall *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* Writes the ranks' events in the format of Chrome's trace viewer: one process
- * per rank, one thread for computing and one for transfers.
+/* Writes the events of all ranks in the format of Chrome's trace viewer: one
+ * process per rank, with one thread for computing and one for transfers.
  * Source: "Trace Event Format", the JSON object format, complete events */
 #include "base/file_impl.h"
 #include "base/locale_impl.h"
@@ -12,20 +12,20 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Kept per rank, 72 bytes each; handed to rank 0 so many at a time. */
+/* Events kept per rank, 72 bytes each; events per broadcast to rank 0. */
 enum { MOST_EVENTS = 1 << 16, CHUNK = 1 << 10, CLOCK_ROUNDS = 32 };
 
 struct tr__trace {
   tr__comm *comm;         /* borrowed */
   tr__timeline *timeline; /* owned */
-  FILE *file;             /* of rank 0 */
+  FILE *file;             /* open on rank 0 only */
   char *path;
   double zero;   /* rank 0's clock at the beginning */
   double offset; /* rank 0's clock minus mine */
-  double error;  /* of the offset, at most */
+  double error;  /* largest error of offset */
 };
 
-/* What a rank says of its events before it hands them over. */
+/* What a rank tells about its events before it sends them. */
 typedef struct header {
   int64_t count, dropped;
   double offset, error;
@@ -36,9 +36,10 @@ static int64_t now_ns(void)
   return (int64_t)(1e9 * tr__now());
 }
 
-/* Rank 0 reads its clock before all ranks meet, and again when they have met:
- * the first reading is no later than this rank's own second one, the second no
- * earlier than this rank's first. The narrowest of many such bounds. */
+/* Rank 0 reads its clock before and after an all-reduce. Its first reading is
+ * not later than this rank's second one, and its second not earlier than this
+ * rank's first. So each round bounds the offset on both sides; the tightest
+ * bounds count. */
 static tr_status compare_clocks(tr__trace *trace)
 {
   tr__comm *comm = trace->comm;
@@ -98,7 +99,7 @@ tr_status tr__trace_open(tr__comm *comm,
   return TR_OK;
 }
 
-/* Other than ASCII may be cut within a character. */
+/* Writes "?" for other characters than ASCII: a name may end within one. */
 static void write_text(FILE *file, const char *text)
 {
   fputc('"', file);
@@ -147,8 +148,8 @@ static void write_names(const tr__trace *trace, int rank)
   }
 }
 
-/* One rank's events, a chunk at a time; the interface has no gather, and all
- * listen. */
+/* Send one rank's events in chunks. The communicator has no gather, so the rank
+ * broadcasts and all ranks receive. */
 static tr_status hand_over(tr__trace *trace, int rank, tr__event *chunk)
 {
   tr__comm *comm = trace->comm;
@@ -172,7 +173,8 @@ static tr_status hand_over(tr__trace *trace, int rank, tr__event *chunk)
   return TR_OK;
 }
 
-/* What a reader has to know of the events: [size] each. */
+/* The quality of the events, as arrays of [size]: dropped events and clock
+ * errors. */
 static tr_status write_quality(tr__trace *trace, int64_t *dropped)
 {
   tr__comm *comm = trace->comm;
@@ -201,7 +203,7 @@ static tr_status write_quality(tr__trace *trace, int64_t *dropped)
   return TR_OK;
 }
 
-/* A shorter file than before loses its old end; a device has none. */
+/* Truncates an old, longer file. EINVAL: a device has no length. */
 static tr_status end_file(const tr__trace *trace)
 {
   FILE *file = trace->file;

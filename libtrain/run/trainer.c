@@ -1,4 +1,5 @@
-/* The trainer: the one that knows model, optimizer, data and checkpoints. */
+/* The trainer: the training loop over model, optimizer, data and checkpoints,
+ * with evaluation, saves, resume, roll-back and stop on request. */
 #include "base/locale_impl.h"
 #include "core/dataset_impl.h"
 #include "core/suspect_impl.h"
@@ -25,12 +26,12 @@ struct tr_trainer {
   tr__joblog log;
   tr__progress progress;
   tr__rollback rollback;
-  int64_t saved_step;     /* of the newest checkpoint of this run; -1: none */
-  int64_t evaluated_step; /* of test_loss and test_accuracy; -1: none */
+  int64_t saved_step;     /* of this run's newest checkpoint; -1: none */
+  int64_t evaluated_step; /* step of test_loss and test_accuracy; -1: none */
   double train_seconds;   /* spent in steps */
   int64_t train_samples;
   bool may_defer;        /* another step follows: see tr__optimizer_step() */
-  tr__patience patience; /* the launcher's */
+  tr__patience patience; /* detects steps that outlast the launcher */
   tr_report report;
 };
 
@@ -115,7 +116,7 @@ static tr_checkpoint checkpoint_of(const tr_trainer *trainer)
                          .take_over = trainer->opts.take_over};
 }
 
-/* What a save will need is tried while there is nothing to lose. */
+/* Try what a save will need before there is anything to lose. */
 static tr_status claim(const tr_trainer *trainer)
 {
   if (trainer->checkpoint_dir == NULL || trainer->ctx->comm->rank != 0) {
@@ -126,7 +127,7 @@ static tr_status claim(const tr_trainer *trainer)
                               &run);
 }
 
-/* Whose the directory is from now on is durable before the first step. */
+/* Before the first step, write durably which run owns the directory. */
 static tr_status begin_run(const tr_trainer *trainer)
 {
   if (trainer->checkpoint_dir == NULL || trainer->ctx->comm->rank != 0) {
@@ -202,7 +203,7 @@ static int64_t num_steps(const tr_trainer *trainer)
   return tr_optimizer_num_steps(trainer->opts.optimizer);
 }
 
-/* What the optimizer has blamed for this step, on all ranks alike. */
+/* The sample that the optimizer blames for this step, the same on all ranks. */
 static const char *sample_of(const tr_trainer *trainer, bool is_state)
 {
   const tr__suspect *suspect = &trainer->ctx->suspect;
@@ -223,7 +224,7 @@ static tr_status roll_back(tr_trainer *trainer, bool is_state)
   tr__progress_end(&trainer->progress);
   TR_TRY(tr__roll_back(trainer->ctx, &trainer->rollback,
                        trainer->checkpoint_dir, &run, &cause, &step));
-  trainer->ctx->suspect.blamed = 0; /* the step comes again */
+  trainer->ctx->suspect.blamed = 0; /* the step will be repeated */
   tr__joblog_rollback(&trainer->log,
                       &(tr__joblog_back){.from_step = cause.step,
                                          .to_step = step,
@@ -234,10 +235,11 @@ static tr_status roll_back(tr_trainer *trainer, bool is_state)
   return TR_OK;
 }
 
-/* Where the optimizer does not look. The sums of the loss are the same on all
- * ranks, so every rank comes here. A loss that is finite and yet has no sense
- * ends the run where a sample is to blame, a fill value in it, say: no policy
- * would leave it out, and the optimizer's slots would keep what it gives. */
+/* Checks the loss where the optimizer does not check. The sums of the loss are
+ * the same on all ranks, so every rank comes here. A finite loss of senseless
+ * size ends the run if a sample is to blame, for example one with a fill value:
+ * no policy would skip that step, and the optimizer's slots would keep the
+ * effect. */
 static tr_status check_loss(const tr_trainer *trainer, double loss)
 {
   const tr_optimizer *opt = trainer->opts.optimizer;
@@ -292,8 +294,8 @@ static bool is_done(const tr_trainer *trainer)
          (opts->epochs > 0 && tr_loader_epoch(opts->loader) >= opts->epochs);
 }
 
-/* A disk that is full or fails, another process that has the directory, memory
- * that is gone: at the next save all of them may be over. */
+/* A full or failing disk, another process in the directory, or lack of memory
+ * may have passed by the next save. */
 static bool may_pass(tr_status status)
 {
   return status == TR_EIO || status == TR_ETEMPORARY || status == TR_ENOMEM;
@@ -335,7 +337,7 @@ tr_status tr_trainer_evaluate(tr_trainer *trainer,
   return tr__evaluate(trainer->opts.model, loader, loss, accuracy);
 }
 
-/* What training has reached is not lost to bad data of a test. */
+/* Saves what training has reached, although the test data are bad. */
 static tr_status save_in_spite(tr_trainer *trainer, tr_status status)
 {
   const tr__origin origin = *tr__error_origin();
@@ -457,8 +459,8 @@ static bool wants_save(const tr_trainer *trainer)
   return save_every > 0 && num_steps(trainer) % save_every == 0;
 }
 
-/* Steps in a row, until something else is due. Between two of them parameters
- * may be on their way from rank to rank. */
+/* Takes steps until something else is due. Between two steps the all-gather of
+ * parameters may still be in progress (may_defer). */
 static tr_status steps(tr_trainer *trainer, bool *is_epoch_over)
 {
   tr_status status = TR_OK;
@@ -523,7 +525,8 @@ static tr_status fill_report(tr_trainer *trainer)
   return peak_rss(trainer->ctx, &report->peak_rss_mib);
 }
 
-/* A last state that cannot be saved may lead back: then the run goes on. */
+/* A last state that cannot be saved may cause a roll-back: then the run
+ * continues. */
 static tr_status finish(tr_trainer *trainer, bool *is_over)
 {
   TR_TRY(evaluate(trainer));
@@ -537,7 +540,7 @@ static tr_status finish(tr_trainer *trainer, bool *is_over)
   return saved;
 }
 
-/* There shall always be a checkpoint to go back to. */
+/* With roll-backs there must always be a checkpoint to return to. */
 static tr_status save_first(tr_trainer *trainer)
 {
   bool wants = rolls_back(&trainer->opts) && trainer->saved_step < 0;
@@ -558,8 +561,8 @@ static tr__progress_total total_of(const tr_trainer *trainer)
                                   tr__loader_get_state(opts->loader).batch};
 }
 
-/* A program may end at a failure; one that is not agreed leaves nobody to
- * write with. */
+/* A program may end after a failure, so write the trace. If the failure is not
+ * agreed, the other ranks may not take part, and no trace is written. */
 static tr_status write_trace(tr_trainer *trainer, tr_status status)
 {
   if (status == TR_OK) {

@@ -1,4 +1,4 @@
-/* What results may depend on, for reports of faults. */
+/* The versions on which results may depend, for bug reports. */
 #include "backend/cpu/cpu_impl.h"
 #include "checkpoint/image_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"

@@ -1,9 +1,10 @@
-/* The watchdog of one rank: a thread that mostly sleeps and never calls MPI.
+/* The watchdog of one rank: a thread that sleeps most of the time and never
+ * calls MPI.
  *
- * It counts how long its rank waits in one call while nothing gets on, by its
- * own looks: in a job that was suspended as a whole no time has passed. Beyond
- * the limit it writes one line and ends the process; the launcher ends the job.
- * Of the watchdogs of a node that come to that, the first one speaks. */
+ * It sums how long its rank waits in one call without progress, look by look:
+ * while a job is suspended as a whole, no time passes. Beyond the limit it
+ * writes one line and ends the process, and the launcher ends the job. If
+ * several watchdogs of a node reach the limit, the first one writes. */
 #include "run/watchdog_impl.h"
 
 #include "base/thread_impl.h"
@@ -20,23 +21,24 @@ enum { DEFAULT_LIMIT_S = 120 };
 
 static const double longest_look_s = 0.5; /* between two looks */
 static const double shortest_look_s = 0.05;
-static const double late_s = 1; /* a look that is later: this process stood */
-static const double hold_s = 1; /* for those who know more to speak first */
+static const double late_s = 1; /* a look that is later than this: the process
+                                   was stopped */
+static const double hold_s = 1; /* lets watchdogs that know more write first */
 
 struct tr__watchdog {
   pthread_t thread;
-  pthread_mutex_t mutex; /* of board, is_over and seen */
+  pthread_mutex_t mutex; /* protects board, is_over and seen */
   pthread_cond_t wake;
   bool is_over;
   double limit_s, look_s;
-  tr__status_board *first;       /* before the communicator has one */
+  tr__status_board *first;       /* until the communicator has one */
   const tr__status_board *board; /* NULL: none */
-  tr__seen *seen;                /* [board->count], as the last look saw them */
+  tr__seen *seen;                /* [board->count], of the last look */
   char host[64];
-  /* of the wait that is counted */
-  long long last;  /* look */
-  long long mark;  /* changes when something gets on */
-  double waited_s; /* 0: it was not there at the look before */
+  /* of the present wait */
+  long long last;  /* time of the last look */
+  long long mark;  /* changes with any progress */
+  double waited_s; /* 0: the last look saw progress or no wait */
 };
 
 double tr__watchdog_limit(double option)
@@ -51,8 +53,8 @@ static void pause_s(double seconds)
   nanosleep(&time, NULL);
 }
 
-/* All at once, so that lines of several ranks do not mix; not at all where
- * nobody reads, which must not keep the job. */
+/* Write the line in one call, so that lines of several ranks do not mix. Skip
+ * it if nobody reads within a second, which must not keep the job. */
 static void write_line(const char *text)
 {
   char line[1100];
@@ -64,8 +66,8 @@ static void write_line(const char *text)
   }
 }
 
-/* The first of the node to come here speaks; the others wait until it has, and
- * speak where it does not. */
+/* The first watchdog of the node that comes here writes. The others wait until
+ * it has written, and write themselves if it does not. */
 static _Noreturn void end_job(const tr__status_board *board,
                               const tr__stall *stall)
 {
@@ -100,7 +102,8 @@ static void read_board(tr__watchdog *dog, double passed)
   }
 }
 
-/* Changes with every call and every sign of life that the wait depends on. */
+/* A number that changes with every call and every sign of progress that the
+ * wait depends on. */
 static long long mark_of(const tr__watchdog *dog)
 {
   const tr__seen *own = &dog->seen[dog->board->own];
@@ -116,8 +119,9 @@ static void show_life(const tr__status_board *board, long long now)
   atomic_store(&tr__rank_status_of(board, board->own)->alive, now);
 }
 
-/* Before ranks share a board, the processes of the job tell who is stopped, and
- * who of the others is to speak first. */
+/* Before the ranks have a common status board, the job's processes on this
+ * machine tell which rank is stopped. The lowest rank that runs writes first.
+ */
 static void look_at_processes(tr__sight *sight, tr__stall *stall)
 {
   tr__peers peers;
@@ -129,7 +133,7 @@ static void look_at_processes(tr__sight *sight, tr__stall *stall)
   }
 }
 
-/* One look. A judgement needs a wait that was there at the look before. */
+/* One look. It judges a wait only if the look before saw the same wait. */
 static void look(tr__watchdog *dog)
 {
   const tr__status_board *board = dog->board;
