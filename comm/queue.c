@@ -21,7 +21,7 @@ static const struct timespec rest = {.tv_nsec = 50000};
 typedef struct entry {
   tr__transfer transfer;
   int label;
-  double pushed, begin; /* tr__now() */
+  double begin; /* tr__now() */
 } entry;
 
 typedef enum owner { NOBODY, CALLER, THREAD } owner;

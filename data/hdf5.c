@@ -161,7 +161,7 @@ static uint64_t hdf5_hash(const tr_dataset *data)
 {
   const hdf5 *state = data->state;
   return XXH3_64bits(state->labels,
-                     (size_t)data->num_samples * sizeof *state->labels);
+                     (size_t)state->x.dims[0] * sizeof *state->labels);
 }
 
 static const tr__dataset_type hdf5_type = {

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Numbers that one call of MPI sums. */
+enum { SUMS = 64 };
+
 static tr__comm_mpi *mine(tr__comm *comm)
 {
   return (tr__comm_mpi *)comm;
@@ -97,14 +100,16 @@ static tr_status mpi_test(tr__comm *base, tr__request **handle, bool *done)
 {
   tr__request *request = *handle;
   *done = request == NULL || request->is_done;
+  tr_status status = TR_OK;
   if (!*done) {
-    TR_TRY(request->algorithm->advance(mine(base), request, done));
+    status = request->algorithm->advance(mine(base), request, done);
   }
-  if (*done && request != NULL) {
+  /* A transfer that has failed is over too. */
+  if ((*done || status != TR_OK) && request != NULL) {
     request->algorithm = NULL;
     *handle = NULL;
   }
-  return TR_OK;
+  return tr_error_push(status, __FILE__, __LINE__);
 }
 
 static bool mpi_sleep(tr__comm *base, tr__request *request)
@@ -157,27 +162,28 @@ mpi_reduce_i64(tr__comm *base, int64_t *values, int count, tr__reduce how)
   return finish(mine(base), &request);
 }
 
-static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
+/* In the order of ranks, so that the result does not depend on MPI. */
+static tr_status sum_some(tr__comm_mpi *comm, double *values, int count)
 {
-  tr__comm_mpi *comm = mine(base);
-  int64_t needed = (int64_t)count * base->size;
-  if (needed > comm->num_sums) {
-    double *grown = realloc(comm->sums, (size_t)needed * sizeof *grown);
-    TR_CHECK(grown != NULL, TR_ENOMEM, "no memory for %lld sums",
-             (long long)needed);
-    comm->sums = grown;
-    comm->num_sums = needed;
-  }
   MPI_Request request;
   TR_TRY_MPI(MPI_Iallgather(values, count, MPI_DOUBLE, comm->sums, count,
                             MPI_DOUBLE, comm->comm, &request));
   TR_TRY(finish(comm, &request));
   for (int i = 0; i < count; i++) {
     double sum = 0;
-    for (int rank = 0; rank < base->size; rank++) {
+    for (int rank = 0; rank < comm->base.size; rank++) {
       sum += comm->sums[(int64_t)rank * count + i];
     }
     values[i] = sum;
+  }
+  return TR_OK;
+}
+
+static tr_status mpi_sum_f64(tr__comm *base, double *values, int count)
+{
+  for (int first = 0; first < count; first += SUMS) {
+    int some = count - first < SUMS ? count - first : SUMS;
+    TR_TRY(sum_some(mine(base), values + first, some));
   }
   return TR_OK;
 }
@@ -261,21 +267,20 @@ static bool get_memory(tr__comm_mpi *comm)
   comm->requests = calloc(4 * TR__DEPTH * size, sizeof *comm->requests);
   comm->ints = calloc(2 * size, sizeof *comm->ints);
   comm->parts = calloc(size, sizeof *comm->parts);
+  comm->sums = calloc(SUMS * size, sizeof *comm->sums);
   for (size_t i = 0; comm->requests != NULL && i < 4 * TR__DEPTH * size; i++) {
     comm->requests[i] = MPI_REQUEST_NULL;
   }
   return comm->blocks != NULL && comm->scratch != NULL &&
-         comm->requests != NULL && comm->ints != NULL && comm->parts != NULL;
+         comm->requests != NULL && comm->ints != NULL && comm->parts != NULL &&
+         comm->sums != NULL;
 }
 
 tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
 {
   int level = MPI_THREAD_SINGLE;
   *out = calloc(1, sizeof **out);
-  if (*out == NULL) {
-    MPI_Comm_free(&own);
-    return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
-  }
+  TR_CHECK(*out != NULL, TR_ENOMEM, "no memory for a communicator");
   tr__comm_mpi *comm = *out;
   MPI_Comm_set_errhandler(own, MPI_ERRORS_RETURN);
   MPI_Comm_rank(own, &comm->base.rank);
@@ -288,11 +293,31 @@ tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out)
   comm->comm = own;
   comm->node = MPI_COMM_NULL;
   if (!get_memory(comm)) {
+    comm->comm = MPI_COMM_NULL; /* stays the caller's */
     mpi_destroy(&comm->base);
     *out = NULL;
     return TR_FAIL(TR_ENOMEM, "no memory for a communicator");
   }
   return TR_OK;
+}
+
+/* A rank without memory must not leave the others in the next MPI call. */
+static tr_status make_on_all(MPI_Comm own, tr__comm_mpi **out)
+{
+  tr_status status = tr__mpi_make(own, out);
+  int is_made = status == TR_OK;
+  TR_TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, &is_made, 1, MPI_INT, MPI_MIN, own));
+  if (is_made) {
+    return TR_OK;
+  }
+  if (status == TR_OK) {
+    (*out)->comm = MPI_COMM_NULL;
+    mpi_destroy(&(*out)->base);
+    status =
+        TR_FAIL(TR_ENOMEM, "another rank has no memory for a communicator");
+  }
+  *out = NULL;
+  return status;
 }
 
 tr_status tr__comm_mpi_create(int handle, tr__comm **out)
@@ -301,8 +326,12 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out)
   MPI_Comm own = MPI_COMM_NULL;
   tr__comm_mpi *comm;
   TR_TRY(duplicate(handle, &own));
-  TR_TRY(tr__mpi_make(own, &comm));
-  tr_status status = tr__nodes_create(comm);
+  tr_status status = make_on_all(own, &comm);
+  if (status != TR_OK) {
+    MPI_Comm_free(&own);
+    return tr_error_push(status, __FILE__, __LINE__);
+  }
+  status = tr__nodes_create(comm);
   if (status == TR_OK) {
     status = tr__node_status_create(comm, &comm->base.board);
   }

@@ -173,8 +173,7 @@ struct tr__comm_mpi {
   char *scratch;         /* buffers of the chunks under way */
   MPI_Request *requests; /* [4][TR__DEPTH][size], of direct exchange */
   int *ints;             /* [2 size], arguments of MPI calls */
-  double *sums;          /* for sum_f64, only grows */
-  int64_t num_sums;
+  double *sums;          /* of all ranks, for sum_f64 */
 
   MPI_Comm node;   /* the ranks of this node */
   tr__nodes nodes; /* inside is NULL on one node, and where some node has no
@@ -199,7 +198,7 @@ tr_status tr__node_status_create(const tr__comm_mpi *comm,
                                  tr__status_board **out);
 
 /* tr__mpi_make - a communicator that does not know its nodes yet. It takes
- * ownership of `own`. */
+ * ownership of `own` on success. */
 tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out);
 
 /* tr__mpi_choose - the algorithm for a transfer. The result, or the refusal, is

@@ -110,11 +110,21 @@ static tr_status make_cut(tr__comm_mpi *comm)
   return TR_OK;
 }
 
+/* `own` is released where that fails. */
+static tr_status make_on(MPI_Comm own, tr__comm_mpi **out)
+{
+  tr_status status = tr__mpi_make(own, out);
+  if (status != TR_OK) {
+    MPI_Comm_free(&own);
+  }
+  return tr_error_push(status, __FILE__, __LINE__);
+}
+
 static tr_status make_inside(tr__comm_mpi *comm)
 {
   MPI_Comm inside;
   TR_TRY_MPI(MPI_Comm_dup(comm->node, &inside));
-  TR_TRY(tr__mpi_make(inside, &comm->nodes.inside));
+  TR_TRY(make_on(inside, &comm->nodes.inside));
   TR_TRY(make_cut(comm->nodes.inside));
   return TR_OK;
 }
@@ -127,7 +137,7 @@ static tr_status make_across(tr__comm_mpi *comm)
   MPI_Comm across;
   TR_TRY_MPI(MPI_Comm_split(comm->comm, color, nodes->own, &across));
   if (across != MPI_COMM_NULL) {
-    TR_TRY(tr__mpi_make(across, &comm->nodes.across));
+    TR_TRY(make_on(across, &comm->nodes.across));
     comm->nodes.across->chunk = TR__FAR_CHUNK_BYTES;
     TR_TRY(make_cut(comm->nodes.across));
   }

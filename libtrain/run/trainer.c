@@ -424,7 +424,7 @@ static tr_status one_step(tr_trainer *trainer, const tr_batch *batch)
   trainer->train_seconds += seconds;
   note_time(trainer, seconds);
   trainer->train_samples += count;
-  double rate = (double)count / seconds;
+  double rate = seconds > 0 ? (double)count / seconds : 0;
   tr__joblog_step(
       &trainer->log,
       &(tr__joblog_entry){.step = num_steps(trainer),

@@ -1,7 +1,7 @@
 /* Predicts how long a collective takes, on a simulated platform; see
  * simulated.h.
  *
- * usage: predict --algorithm NAME --bytes A,B,C [--add BYTES_PER_S]
+ * usage: predict_scale --algorithm NAME --bytes A,B,C [--add BYTES_PER_S]
  *
  * Prints one JSON line per size, with the time from the moment at which all
  * ranks begin to the one at which the last rank ends. All ranks work in the
@@ -35,8 +35,9 @@ typedef struct options {
 
 static tr_status usage(void)
 {
-  return TR_FAIL(TR_EUSAGE, "usage: predict --algorithm NAME --bytes A,B,C "
-                            "[--add BYTES_PER_S]");
+  return TR_FAIL(TR_EUSAGE,
+                 "usage: predict_scale --algorithm NAME --bytes A,B,C "
+                 "[--add BYTES_PER_S]");
 }
 
 static tr_status parse(int argc, char **argv, options *out)

@@ -133,9 +133,9 @@ int64_t tr__image_row(const tr__tensor *image,
 /* tr__pool_span - the image elements span[0]..span[1]-1 along spatial axis i
  * that the window at `place` averages. Returns the divisor for this axis. */
 int64_t tr__pool_span(int64_t span[2],
-                         const tr__avgpool_forward_args *args,
-                         int i,
-                         int64_t place);
+                      const tr__avgpool_forward_args *args,
+                      int i,
+                      int64_t place);
 
 /* tr__ref_im2col - each column of col holds the image elements that the window
  * reads at one output place.

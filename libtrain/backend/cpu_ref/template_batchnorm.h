@@ -168,7 +168,8 @@ static void TR_FN(batchnorm_back_leaf)(
     for (int64_t c = k->begin; c < k->end; c++, sum += BATCHNORM_NUMBERS) {
       int64_t at = (n * k->C + c) * k->S;
       const TR_REAL *x = TR_FN(numbers)(k->x, at, k->S, k->wide);
-      const TR_REAL *dy = TR_FN(numbers)(k->dy, at, k->S, k->wide + k->S);
+      const TR_REAL *dy =
+          TR_FN(numbers)(k->dy, at, k->S, TR_FN(behind)(k->wide, k->S));
       const TR_REAL stats[2] = {TR_FN(batchnorm_mean)(k->stats[c], &rest),
                                 (TR_REAL)k->stats[k->C + c]};
       TR_FN(batchnorm_plane_back)(sum, dy, x, k->S, stats);

@@ -241,7 +241,8 @@ static void TR_FN(norm_weight_group)(const TR_FN(norm_chunk) * chunk,
   int64_t count = tr__max(end - begin, 0) * inner;
   int64_t at = (g * norm->channels + begin - first) * inner;
   const TR_REAL *dy = TR_FN(numbers)(&args->dy, at, count, chunk->wide);
-  const TR_REAL *x = TR_FN(numbers)(&args->x, at, count, chunk->wide + count);
+  const TR_REAL *x =
+      TR_FN(numbers)(&args->x, at, count, TR_FN(behind)(chunk->wide, count));
   for (int64_t c = begin; c < end; c++, dy += inner, x += inner) {
     TR_REAL value = 0;
     for (int64_t i = 0; i < inner; i++) {

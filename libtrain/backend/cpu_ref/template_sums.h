@@ -122,3 +122,9 @@ TR_FN(numbers)(const tr__tensor *t, int64_t at, int64_t count, TR_REAL *wide)
             count);
   return wide;
 }
+
+/* Where a second fp32 copy goes; NULL where no operand needs one. */
+static inline TR_REAL *TR_FN(behind)(TR_REAL *wide, int64_t count)
+{
+  return wide != NULL ? wide + count : NULL;
+}

@@ -143,9 +143,11 @@ enqueue(tr__stream *stream, int what, void *dst, const void *bytes, size_t size)
   entry *e = malloc(sizeof *e + size);
   pthread_mutex_lock(&self->mutex);
   if (e == NULL) {
-    self->status = self->status == TR_OK ? TR_ENOMEM : self->status;
-    snprintf(self->message, sizeof self->message,
-             "strict: no memory for a queued call of %zu bytes", size);
+    if (self->status == TR_OK) {
+      self->status = TR_ENOMEM;
+      snprintf(self->message, sizeof self->message,
+               "strict: no memory for a queued call of %zu bytes", size);
+    }
     pthread_mutex_unlock(&self->mutex);
     return;
   }
