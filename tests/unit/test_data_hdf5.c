@@ -108,6 +108,28 @@ static void test_classes_are_those_of_both_splits(void)
   }
 }
 
+static uint64_t hash_of_test_split(const char *name, int modulus)
+{
+  alone a;
+  tr_dataset *data;
+  const char *path = scratch_file(name);
+  hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  write_group(file, "train", images(H5T_STD_U8LE), labels(H5T_STD_U8LE),
+              modulus);
+  H5Fclose(file);
+  ASSERT_OK(tr_dataset_open(alone_init(&a, 0, 1, TR_F32), path, "test", &data));
+  ASSERT_EQ(tr_dataset_num_samples(data), 2);
+  uint64_t hash = data->type->hash(data);
+  tr_dataset_destroy(&data);
+  return hash;
+}
+
+/* The first labels of the two files are equal, those of the split are not. */
+static void test_ranks_compare_all_labels_of_a_file_that_is_split(void)
+{
+  ASSERT(hash_of_test_split("by3.h5", 3) != hash_of_test_split("by4.h5", 4));
+}
+
 static void test_several_threads_read_compressed_samples(void)
 {
   alone a;
@@ -532,6 +554,7 @@ static const tr_test tests[] = {
     TEST(test_all_types_and_layouts_give_the_same_values),
     TEST(test_samples_larger_than_the_buffers_are_whole),
     TEST(test_classes_are_those_of_both_splits),
+    TEST(test_ranks_compare_all_labels_of_a_file_that_is_split),
     TEST(test_several_threads_read_compressed_samples),
     TEST(test_arrays_of_the_wrong_kind_are_refused),
     TEST(test_values_that_are_elsewhere_are_refused),
