@@ -118,7 +118,7 @@ static uint64_t hash_of_test_split(const char *name, int modulus)
               modulus);
   H5Fclose(file);
   ASSERT_OK(tr_dataset_open(alone_init(&a, 0, 1, TR_F32), path, "test", &data));
-  ASSERT_EQ(tr_dataset_num_samples(data), 2);
+  ASSERT_EQ(tr_dataset_num_samples(data), 3);
   uint64_t hash = data->type->hash(data);
   tr_dataset_destroy(&data);
   return hash;
