@@ -1,10 +1,11 @@
-/* Functions of single elements: LeakyReLU, GELU, SiLU, sigmoid, tanh.
+/* Element-wise activations: LeakyReLU, GELU, SiLU, sigmoid, tanh.
  *
  *   forward   y = f(x)                          x, y of any one shape
  *   backward  dx = dy f'(x)
  *
- * Where f' is a function of y, the layer runs in place wherever nobody else
- * reads x; else x is kept, and only the gradient is computed in place.
+ * Where f' is a function of y, the layer runs in place unless another layer
+ * reads x. Otherwise the model keeps x, and only the gradient is computed in
+ * place.
  * Source: torch.nn.LeakyReLU, GELU, SiLU, Sigmoid, Tanh */
 #include <train/activation.h>
 #include <train/layers.h>
@@ -12,7 +13,7 @@
 #include "layers/layer_table_impl.h"
 #include "model/node_impl.h"
 
-/* What the builders tell a node. */
+/* Options of a node, set by the layer functions. */
 typedef struct activation_opts {
   tr__activation kind;
   double slope;
@@ -104,7 +105,7 @@ ACTIVATION_TYPE(leaky_relu,
                     : &(tr_leaky_relu_opts){.negative_slope = 0.3})
 ACTIVATION_TYPE(gelu, &(tr_gelu_opts){.tanh = tr__random_u32(random, 2) % 2})
 
-/* Those without options. */
+/* Types of layers without options. */
 #define PLAIN_TYPE(layer)                                                      \
   static tr_node random_##layer(tr_model *net, const tr__random *random)       \
   {                                                                            \

@@ -1,10 +1,10 @@
 /* Adaptive average pool: means over windows that cover the image, so that the
- * output has the extents asked for.
+ * output has the given extents.
  *
  *   forward   y[n,c,p,...] = mean of x[n,c,h,...] over h in
  *                            floor(p H / P) .. ceil((p + 1) H / P) - 1
  *   backward  dx = sum of dy / (elements of the window) over the windows that
- *             hold the element
+ *             contain the element
  *
  *   x (N, C, H, W), y (N, C, P, Q), likewise (N, C, W) and (N, C, D, H, W).
  *   Source: torch.nn.AdaptiveAvgPool2d */
@@ -33,7 +33,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   for (int i = 1; i < x->ndim; i++) {
     int64_t own = opts->out_each[i - 1];
     out.dims[i] = own != 0 ? own : opts->out;
-    /* Places times extents count elements of the image. */
+    /* The limits keep p H, which the op computes, from overflow. */
     TR__CHECK_NODE(
         out.dims[i] > 0 && out.dims[i] <= INT32_MAX && x->dims[i] <= INT32_MAX,
         node, TR_EINVAL, "%lld places from %lld, expected 1 to 2147483647",

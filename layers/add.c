@@ -1,10 +1,10 @@
-/* Add: the sum of two values of one shape, as behind a residual branch.
+/* Add: the sum of two values of one shape, such as a residual branch.
  *
  *   forward   y = a + b                   a, b, y of any one shape
  *   backward  da = dy,  db = dy
  *
- * y lies where a lies if nobody reads a afterwards, and one of the gradients
- * where dy lies if nobody else adds to it. */
+ * y is an alias of a where no other layer reads a afterwards. One of the
+ * gradients is an alias of dy where no other layer adds to it. */
 #include <train/layers.h>
 #include <train/shape.h>
 

@@ -1,4 +1,5 @@
-/* Attention: every place of a sequence takes a mean of the others' values.
+/* Attention: the output at a place is a weighted mean of the values at all
+ * places of the sequence.
  *
  *   forward   s[i,j] = q[i,:] k[j,:] / sqrt(E), -inf where causal and j > i
  *             p[i,:] = softmax(s[i,:]),  y[i,:] = sum over j of p[i,j] v[j,:]
@@ -7,9 +8,9 @@
  *             dq[i,:] = sum over j of ds[i,j] k[j,:]
  *             dk[j,:] = sum over i of ds[i,j] q[i,:]
  *
- * for each sample and head; q, k, v are the thirds of qkv (N, T, 3 D), and a
- * head has E = D / heads of the D numbers. p is computed again in backward
- * from s and the saved log of its sum of exponentials.
+ * for each sample and head. q, k, v are the thirds of qkv (N, T, 3 D), and a
+ * head has E = D / heads of the D numbers. Backward computes p again from s and
+ * the saved logarithm of the sum of exponentials.
  *
  * Source: Dao 2023, arXiv:2307.08691;
  * torch.nn.functional.scaled_dot_product_attention */
@@ -91,8 +92,8 @@ static void describe(const tr__node *node, FILE *out)
   tr__describe_flag(out, "causal", opts->causal);
 }
 
-/* Scores and means: T T D multiply-adds each, half of them where causal.
- * Backward makes the scores again, then four products of that size. */
+/* Scores and means take T T D multiply-adds each, half of them where causal.
+ * Backward computes the scores again, then four products of that size. */
 static tr__flops flops(const tr_model *net, const tr__node *node)
 {
   const tr_attention_opts *opts = node->opts;

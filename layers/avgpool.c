@@ -2,7 +2,7 @@
  *
  *   forward   y[n,c,p,q] = sum over i,j of x[n, c, p*stride + i - padding,
  *                                                  q*stride + j - padding] / d
- *   backward  dx = sum of dy / d over the windows that hold the element
+ *   backward  dx = sum of dy / d over the windows that contain the element
  *
  *   d: elements of the window inside the padded image, or inside the image.
  *   x (N, C, H, W), y (N, C, P, Q), likewise (N, C, W) and (N, C, D, H, W).

@@ -1,16 +1,16 @@
-/* BatchNorm: normalisation of channels over samples and places.
+/* BatchNorm: normalisation of each channel over samples and places.
  *
  *   forward   r = 1 / sqrt(var + eps),  xhat = (x - mean) r
  *             y = xhat w + b
  *   backward  dw = sum of dy xhat,  db = sum of dy
  *             dx = r w (dy - db / n - xhat dw / n)
  *
- *   x, y (N, C, ...), w, b (C); mean, var and the sums per channel over the n
- *   values of the batch, with sync over those of all ranks
+ *   x, y (N, C, ...), w, b (C); mean, var and the sums are per channel over the
+ *   n values of the batch, with sync over those of all ranks
  *
- * In evaluation mean and var are the running ones, and dx = r w dy.
- * Each shard gives (mean, sum of (x - mean)^2, n), and these are merged: the
- * difference of two sums of squares would cancel where the mean is large.
+ * In evaluation mean and var are the running values, and dx = r w dy.
+ * Each shard computes (mean, sum of (x - mean)^2, n), and the op merges these:
+ * the difference of two sums of squares would cancel where the mean is large.
  * Source: torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm; Chan, Golub, LeVeque
  * 1979 */
 #include <train/layers.h>
@@ -20,13 +20,13 @@
 #include "model/node_impl.h"
 #include "sync/staging_impl.h"
 
-/* Parameters: the running values, then, where there are any, w and b. */
+/* Parameters: the running values, then w and b unless no_affine. */
 enum { RUNNING_MEAN, RUNNING_VAR, NUM_BATCHES, WEIGHT, BIAS };
 
-/* One for all samples, in double. */
+/* Saved tensors, one for all samples together, in double. */
 enum { STATS, SUMS, GRAD_SUMS };
 
-/* Doubles of a line of memory: a rank's slice of a transfer begins with one. */
+/* Doubles in a cache line: the slices of a transfer begin at cache lines. */
 enum { LINE = 8 };
 
 static tr_status declare(tr_model *net, tr__node *node, int64_t channels)
@@ -50,14 +50,15 @@ static tr_status declare(tr_model *net, tr__node *node, int64_t channels)
   return TR_OK;
 }
 
-/* With virtual shards the statistics must not depend on the number of ranks. */
+/* In reproducible mode the statistics must not depend on the number of
+ * ranks. */
 static bool is_synced(const tr_model *net, const tr_batchnorm_opts *opts)
 {
   return opts->sync || net->ctx->comm->shards.total > 0;
 }
 
-/* Statistics of all ranks meet in one message: each has a row of parts, which
- * lie in front of the workspace. */
+/* Whether an all-gather exchanges the statistics of the ranks. Each rank has a
+ * row of a matrix in front of the workspace. */
 static bool has_parts(const tr_model *net, const tr_batchnorm_opts *opts)
 {
   return is_synced(net, opts) && net->ctx->comm->size > 1;
@@ -114,7 +115,7 @@ static tr__tensor gradient(const tr__pass *run, const tr__node *node, int i)
                               : (tr__tensor){.data = NULL};
 }
 
-/* A failure is agreed with the gradients. */
+/* The all-reduce of gradients reports the failure to all ranks. */
 static void keep_failure(tr_context *ctx, tr_status status)
 {
   if (status != TR_OK) {
@@ -122,7 +123,7 @@ static void keep_failure(tr_context *ctx, tr_status status)
   }
 }
 
-/* sums <- those of all ranks */
+/* sums <- sum over all ranks of sums */
 static void sum_over_ranks(const tr__pass *run,
                            const tr__node *node,
                            const tr__tensor *sums)
@@ -134,15 +135,15 @@ static void sum_over_ranks(const tr__pass *run,
   }
 }
 
-/* Absent in evaluation. */
+/* The sums of the batch; absent in evaluation. */
 static tr__tensor batch_sums(const tr__pass *run, const tr__node *node)
 {
   return run->is_training ? tr__saved(run, node, SUMS)
                           : (tr__tensor){.data = NULL};
 }
 
-/* The sums of this rank's samples; returns those of all ranks, absent where
- * there are no others. */
+/* Compute the sums of this rank's samples. Returns the matrix of all ranks'
+ * sums, absent where no exchange is necessary. */
 static tr__tensor gather_sums(const tr__pass *run, const tr__node *node)
 {
   tr_context *ctx = run->net->ctx;
@@ -269,7 +270,7 @@ const tr__layer_type tr__batchnorm_type = {
     .backward = backward,
     .describe = describe,
     .random_build = random_build,
-    /* 1 / sqrt(var) is curved. */
+    /* The curvature of 1 / sqrt(var) limits finite differences. */
     .tolerance = 1e-6,
 };
 

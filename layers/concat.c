@@ -1,9 +1,10 @@
-/* Concatenate: values side by side along one axis.
+/* Concatenate values along one axis.
  *
- *   forward   y = [a, b, ...]       equal extents but for the one along which
- *   backward  da, db, ... = the parts of dy
+ *   forward   y = [a, b, ...]       equal extents except along the axis
+ *   backward  da, db, ... = the slices of dy
  *
- * To the ops, what lies before the axis is rows, and the rest a row's parts.
+ * Ops see a matrix: the axes before the axis are its rows, and the others are a
+ * row.
  * Source: torch.cat */
 #include <train/layers.h>
 #include <train/shape.h>
@@ -49,7 +50,8 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-/* Rows of the axis and what lies behind it; N is before the sample's. */
+/* A value as a matrix: the axes from `axis` on are a row. Tensors have N in
+ * front of a sample's axes. */
 static tr__tensor parts(const tr__node *node, tr__tensor t)
 {
   const concat_opts *opts = node->opts;

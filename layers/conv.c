@@ -1,4 +1,4 @@
-/* What the convolutions of one, two and three extents share: an op sees all of
+/* Code of all convolutions over one, two and three spatial axes: ops see all of
  * them as convolutions of volumes. */
 #include "layers/conv_impl.h"
 
@@ -194,8 +194,8 @@ tr_node tr__add_conv(tr_model *net,
                                             .name = name});
 }
 
-/* Groups: none, two or, depthwise, one per channel. A quarter of the kernels
- * have one element, for which backends have a path of their own. */
+/* Draw no groups, two groups, or one per channel (depthwise). A quarter of the
+ * kernels have one element, for which backends have a path of their own. */
 tr_conv3d_opts tr__random_conv(const tr__random *random, int ndim, tr_shape *in)
 {
   tr_conv3d_opts opts = {.out = 1 + tr__random_u32(random, 0) % 4,

@@ -3,11 +3,11 @@
  *   forward   y[n,k,p] = b[k] + sum over c,i of W[k,c,i] *
  *                        x[n, c, p*stride + i*dilation - padding]
  *   backward  dW += sum over n,p of dy * x,  db += sum over n,p of dy,
- *             dx = dy spread by W
+ *             dx = transposed convolution of dy with W
  *
  *   x (N, C, L), W (K, C / groups, I), b (K), y (N, K, P)
  *
- * Source: torch.nn.Conv1d; first values uniform in +-1/sqrt(C/groups I). */
+ * Source: torch.nn.Conv1d; initial values uniform in +-1/sqrt(C/groups I). */
 #include "layers/conv_impl.h"
 #include "layers/layer_table_impl.h"
 

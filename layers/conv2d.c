@@ -4,11 +4,11 @@
  *                          x[n, c, p*stride + i*dilation - padding,
  *                                  q*stride + j*dilation - padding]
  *   backward  dW += sum over n,p,q of dy * x,  db += sum over n,p,q of dy,
- *             dx = dy spread by W
+ *             dx = transposed convolution of dy with W
  *
  *   x (N, C, H, W), W (K, C / groups, I, J), b (K), y (N, K, P, Q)
  *
- * Source: torch.nn.Conv2d; first values uniform in +-1/sqrt(C/groups I J). */
+ * Source: torch.nn.Conv2d; initial values uniform in +-1/sqrt(C/groups I J). */
 #include "layers/conv_impl.h"
 #include "layers/layer_table_impl.h"
 

@@ -3,11 +3,12 @@
  *   forward   y[n,k,p,q,r] = b[k] + sum over c,i,j,l of W[k,c,i,j,l] *
  *                            x[n, c, p*stride + i*dilation - padding, ...]
  *   backward  dW += sum over n,p,q,r of dy * x,  db += sum over n,p,q,r of dy,
- *             dx = dy spread by W
+ *             dx = transposed convolution of dy with W
  *
  *   x (N, C, D, H, W), W (K, C / groups, I, J, L), b (K), y (N, K, P, Q, R)
  *
- * Source: torch.nn.Conv3d; first values uniform in +-1/sqrt(C/groups I J L). */
+ * Source: torch.nn.Conv3d; initial values uniform in +-1/sqrt(C/groups I J
+ * L). */
 #include "layers/conv_impl.h"
 #include "layers/layer_table_impl.h"
 

@@ -1,5 +1,5 @@
-/* ConvTranspose2d: the transpose of a convolution, whose output is the image
- * and whose input is the output of that convolution.
+/* ConvTranspose2d, the transpose of a convolution: its input has the shape of
+ * that convolution's output, and vice versa.
  *
  *   forward   y[n,k,h,w] = b[k] + sum of x[n,c,p,q] W[c,k,i,j] over c and all
  *                          p, i with p*stride + i*dilation - padding = h,
@@ -9,8 +9,8 @@
  *
  *   x (N, C, P, Q), W (C, K / groups, I, J), b (K), y (N, K, H, W)
  *
- * Source: torch.nn.ConvTranspose2d; first values uniform in
- * +-1/sqrt(K/groups I J). */
+ * Source: torch.nn.ConvTranspose2d; initial values uniform in +-1/sqrt(K/groups
+ * I J). */
 #include "layers/conv_impl.h"
 #include "layers/layer_table_impl.h"
 
@@ -19,7 +19,7 @@
 
 enum { WEIGHT, BIAS };
 
-/* The extent of the output along i, 0 where none fits. */
+/* The output's extent along axis i; 0 where nothing is left. */
 static int64_t extent_of(const tr__conv_opts *opts, int i, int64_t places)
 {
   const tr__window *w = &opts->window;
@@ -173,7 +173,7 @@ static tr_node random_build(tr_model *net, const tr__random *random)
     in.dims[1 + i] = size;
     opts.output_padding_hw[i] = tr__random_u32(random, 22 + i) %
                                 tr__max(all.stride_dhw[i], all.dilation_dhw[i]);
-    /* More padding would leave nothing. */
+    /* More padding would leave no output. */
     opts.padding_hw[i] = tr__min(all.padding_dhw[i], reach / 2);
   }
   return tr_conv_transpose2d(net, tr_input(net, in), &opts);

@@ -5,11 +5,13 @@
  *   backward  dx[n,k] = scale w[n] (softmax(x)[n,k] - [k = t[n]])
  *
  *   x (N, K), t (N) int32 classes, w (N) weights of the samples, 1 where the
- *   batch has none. With more extents, x (N, T, K), each of the N T rows has a
- *   target, and weighs what its sample weighs. scale is 1 / (planned global
- * weight): the optimizer corrects for the true one, so the gradient is the mean
- * over the global batch. Label smoothing, ignored targets and class weights:
- * see xent_rule_forward. Source: torch.nn.CrossEntropyLoss */
+ *   batch has none
+ *
+ * With more axes, x (N, T, K), each of the N T rows has a target and the weight
+ * of its sample. scale is 1 / (planned global weight): the optimizer corrects
+ * for the true weight, so the gradient is the mean over the global batch. Label
+ * smoothing, ignored targets and class weights: see xent_rule_forward.
+ * Source: torch.nn.CrossEntropyLoss */
 #include <train/layers.h>
 #include <train/loss.h>
 
@@ -20,13 +22,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The batch's targets go to the first saved tensor of every loss. SHARE is
- * there where a rule is. */
+/* Saved tensors. The first one of every loss holds the batch's targets. SHARE
+ * exists only with a rule. */
 enum { TARGET, PROBABILITY, CORRECT, SHARE };
 
 enum { CLASS_WEIGHT }; /* parameter */
 
-/* Of tr_cross_entropy_with(). */
+/* Options of tr_cross_entropy_with(). */
 typedef struct rule_opts {
   tr__xent_rule rule;
   double weight;
@@ -79,7 +81,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return node->opts != NULL ? infer_rule(net, node) : TR_OK;
 }
 
-/* One row per target. */
+/* A tensor as a matrix with one row per target. */
 static tr__tensor rows_of(tr__tensor t)
 {
   return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
@@ -253,7 +255,7 @@ tr_node tr_cross_entropy_with(tr_model *net,
   if (weights > 0) {
     memcpy(opts->class_weights, given->class_weights, weights);
   } else if (given->num_class_weights != 0) {
-    /* Without numbers there is none to fit. */
+    /* A count without numbers fails the check in infer_rule(). */
     opts->num_class_weights = -1;
   }
   tr_node node =

@@ -1,11 +1,12 @@
-/* Dropout: elements are set to 0 at random in training.
+/* Dropout: in training, random elements become 0.
  *
  *   forward   y = x m / (1 - p)     m is 1 with probability 1 - p, else 0
  *   backward  dx = dy m / (1 - p)
  *
- * In evaluation y = x. The mask is computed again in backward, from counters:
- * it is a function of (seed; element, place in the global batch, step, layer)
- * and so the same on any number of ranks. Source: torch.nn.Dropout */
+ * In evaluation y = x. Backward computes the mask again from counters: it is a
+ * function of (seed; element, place in the global batch, step, forwards since
+ * then, layer) and therefore the same on any number of ranks. Source:
+ * torch.nn.Dropout */
 #include <train/activation.h>
 #include <train/layers.h>
 

@@ -1,12 +1,12 @@
-/* Embedding: a learned vector in place of each id.
+/* Embedding: a learned vector replaces each id.
  *
  *   forward   y[n,...,:] = W[ids[n,...],:]
  *   backward  dW[v,:] += sum of dy[n,...,:] where ids[n,...] = v
  *
  *   ids (N, ...) int32, W (V, D), y (N, ..., D)
  *
- * Source: torch.nn.Embedding; first values normal with deviation 1, as there.
- */
+ * Source: torch.nn.Embedding; initial values normal with standard deviation 1,
+ * as there. */
 #include <train/sequence.h>
 
 #include "layers/layer_table_impl.h"

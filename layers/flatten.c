@@ -1,9 +1,10 @@
-/* Flatten: the same values as one vector per sample.
+/* Flatten: the values of a sample as one vector.
  *
  *   forward   y (N, D) = x (N, ...), D the product of x's extents
  *   backward  dx (N, ...) = dy (N, D)
  *
- * A view: nothing is computed unless somebody else adds to dx too. */
+ * The output is an alias: the layer computes nothing unless another layer adds
+ * to dx too. */
 #include <train/layers.h>
 
 #include "layers/layer_table_impl.h"

@@ -24,7 +24,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-/* One value per channel as an image. */
+/* One value per channel as an image of 1 x 1. */
 static tr__tensor point(tr__tensor t)
 {
   t.ndim = 3;

@@ -1,4 +1,4 @@
-/* Input: an entry of the model, filled from the batch.
+/* Input: a node that the model fills from the batch.
  *
  *   y = tr_batch.inputs[k]        y (N, shape...) */
 #include <train/layers.h>

@@ -1,4 +1,4 @@
-/* Input of ids: an entry of the model that holds int32 numbers of things.
+/* Input of ids: a node of int32 numbers that the model fills from the batch.
  *
  *   y = tr_batch.inputs[k]        y (N, shape...) int32 */
 #include <train/sequence.h>

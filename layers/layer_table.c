@@ -1,3 +1,4 @@
+/* The table of all layers, which tests walk. */
 #include "layers/layer_table_impl.h"
 
 #include <stddef.h>

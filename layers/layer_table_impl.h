@@ -1,5 +1,5 @@
-/* All layers. A new one is its own file, a declaration here, and a line in
- * layer_table.c and meson.build. */
+/* The table of all layers. A new layer is a file of its own, a declaration
+ * here, and a line in layer_table.c and meson.build. */
 #ifndef TR_LAYERS_TABLE_IMPL_H
 #define TR_LAYERS_TABLE_IMPL_H
 

@@ -4,8 +4,8 @@
  *             x (N, ..., D), W (K, D), b (K), y (N, ..., K)
  *   backward  dx = dy W,  dW += dy^T x,  db += sum over rows n of dy[n,:]
  *
- * What lies before the last axis is rows to the ops.
- * Source: torch.nn.Linear; first values uniform in +-1/sqrt(D), as there. */
+ * Ops see a matrix: the axes before the last one are its rows.
+ * Source: torch.nn.Linear; initial values uniform in +-1/sqrt(D), as there. */
 #include <train/layers.h>
 
 #include "layers/layer_table_impl.h"
@@ -15,7 +15,7 @@
 
 enum { WEIGHT, BIAS };
 
-/* The last extent of a value is a row of what the ops see. */
+/* A value as a matrix: its last axis is a row. */
 static tr__tensor rows_of(tr__tensor t)
 {
   return tr__tensor_as_rows(t, t.dims[t.ndim - 1]);
@@ -76,7 +76,7 @@ static tr__tensor bias_grad(const tr__pass *run, const tr__node *node)
                                  : (tr__tensor){.data = NULL};
 }
 
-/* Of the rows that the ops see. */
+/* The shards of the matrix' rows. */
 static tr__shards shards_of(const tr__pass *run, const tr__node *node)
 {
   int64_t times = 1;

@@ -3,7 +3,7 @@
  *   forward   y[n,c,p,q] = max over i,j of x[n, c, p*stride + i - padding,
  *                                                  q*stride + j - padding]
  *   backward  dx = dy at the first maximum in row-major order, else 0;
- *             windows that overlap add
+ *             overlapping windows add
  *
  *   x (N, C, H, W), y (N, C, P, Q), likewise (N, C, W) and (N, C, D, H, W).
  *   Source: torch.nn.MaxPool2d */

@@ -1,4 +1,5 @@
-/* Multiply: the element-wise product of two values of one shape, as of a gate.
+/* Multiply: the element-wise product of two values of one shape, such as a
+ * gate.
  *
  *   forward   y = a b                     a, b, y of any one shape
  *   backward  da = dy b,  db = dy a */

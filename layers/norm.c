@@ -5,9 +5,9 @@
  *   backward  dw = sum of dy xhat,  db = sum of dy,  g = dy w
  *             dx = r (g - mean(g) - xhat mean(g xhat))
  *
- * Means are over the last axis (LayerNorm, RMSNorm) or over a group of
- * channels and their places (GroupNorm). RMSNorm takes the mean of x, and the
- * mean of g in backward, as 0. Statistics are kept for backward.
+ * Means are over the last axis (LayerNorm, RMSNorm) or over a group of channels
+ * and their places (GroupNorm). RMSNorm takes the mean of x, and the mean of g
+ * in backward, as 0. The layer saves the statistics for backward.
  *
  * Source: torch.nn.LayerNorm, RMSNorm, GroupNorm */
 #include <train/layers.h>
@@ -23,7 +23,7 @@ enum { STATS };
 
 typedef enum norm_kind { LAYER, RMS, GROUP } norm_kind;
 
-/* What the builders tell a node. */
+/* Options of a node, set by the layer functions. */
 typedef struct norm_opts {
   norm_kind kind;
   int64_t groups;
@@ -137,7 +137,7 @@ static void forward(const tr__pass *run, const tr__node *node)
                                           .norm = norm_of(node)});
 }
 
-/* dx may lie where dy lies, so the parameters come first. */
+/* dx may be an alias of dy, so the gradients of the parameters come first. */
 static void backward(const tr__pass *run, const tr__node *node)
 {
   tr__tensor dw = gradient(run, node, WEIGHT);

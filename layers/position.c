@@ -1,4 +1,4 @@
-/* Position: a learned number for each place of a sample is added.
+/* Position: adds a learned number to each place of a sample.
  *
  *   forward   y[n,:] = x[n,:] + W            x, y (N, shape), W (shape)
  *   backward  dx = dy,  dW += sum over n of dy[n,:]
@@ -28,7 +28,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-/* (N, shape) as a matrix of one row per sample; (shape) as a vector. */
+/* (N, shape) as a matrix with one row per sample. */
 static tr__tensor samples(tr__tensor t)
 {
   t.dims[1] = tr__tensor_row(&t);
@@ -36,6 +36,7 @@ static tr__tensor samples(tr__tensor t)
   return t;
 }
 
+/* (shape) as a vector. */
 static tr__tensor list_of(tr__tensor w)
 {
   w.dims[0] = tr__tensor_count(&w);

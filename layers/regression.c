@@ -1,11 +1,12 @@
-/* Losses of numbers: mean over the elements of each sample, then over samples.
+/* Regression losses: the mean over the elements of each sample, then over
+ * samples.
  *
  *   forward   l[n] = mean over i of l(x[n,i], t[n,i])
  *             adds w[n] l[n] and w[n] to the sums of the loss
  *   backward  dx[n,i] = scale w[n] l'(x[n,i], t[n,i]) / D
  *
  *   x (N, D...), t like x, w (N) weights of the samples, 1 where the batch has
- *   none; l: see tr__regression. scale as in cross_entropy.c.
+ *   none; l: see tr__regression; scale as in cross_entropy.c
  *   Source: torch.nn.MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss */
 #include <train/layers.h>
 #include <train/loss.h>
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TARGET };     /* saved */
+enum { TARGET };     /* saved tensor */
 enum { POS_WEIGHT }; /* parameter */
 
 typedef struct regression_opts {
@@ -251,7 +252,7 @@ tr_node tr_bce_with_logits(tr_model *net, tr_node x, const tr_bce_opts *given)
   if (has_weights) {
     memcpy(opts->pos_weight, given->pos_weight, bytes - sizeof *opts);
   } else if (given->num_pos_weight != 0) {
-    /* Without numbers there is none to fit. */
+    /* A count without numbers fails the check in infer_pos_weight(). */
     opts->num_pos_weight = -1;
   }
   tr_node node =

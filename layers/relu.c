@@ -3,8 +3,8 @@
  *   forward   y = max(x, 0)                     x, y of any one shape
  *   backward  dx = dy where y > 0, else 0
  *
- * Runs in place, or as part of the layer before it, wherever nobody else
- * reads x. Source: torch.nn.ReLU; the gradient at 0 is 0, as there. */
+ * The layer runs in place, or fused into the layer before it, unless another
+ * layer reads x. Source: torch.nn.ReLU; the gradient at 0 is 0, as there. */
 #include <train/activation.h>
 #include <train/layers.h>
 

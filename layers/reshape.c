@@ -1,17 +1,18 @@
-/* Reshape: the same values under other extents.
+/* Reshape: the same values in another shape.
  *
  *   forward   y (N, shape...) = x (N, ...)
  *   backward  dx = dy
  *
- * A view: nothing is computed unless somebody else adds to dx too. One extent
- * may be -1: what is left. Source: torch.Tensor.reshape */
+ * The output is an alias: the layer computes nothing unless another layer adds
+ * to dx too. One extent may be -1: the layer computes it. Source:
+ * torch.Tensor.reshape */
 #include <train/layers.h>
 #include <train/shape.h>
 
 #include "layers/layer_table_impl.h"
 #include "layers/view_impl.h"
 
-/* The shape that is asked for, its -1 filled in; false where none fits. */
+/* Replace the -1 of the wanted shape; returns false where no shape fits. */
 static bool fill_in(tr_shape *shape, int64_t count)
 {
   int open = -1;

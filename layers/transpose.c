@@ -1,10 +1,10 @@
-/* Transpose: a sample's extents in another order.
+/* Transpose: the axes of a sample in another order.
  *
- *   forward   y.dims[i] = x.dims[order[i]]; y[i0, i1, ...] is x's element whose
- *             extent order[k] has index ik
- *   backward  dx = dy in the opposite order
+ *   forward   y.dims[i] = x.dims[order[i]]; y[i0, i1, ...] is the element of x
+ *             whose index along axis order[k] is ik
+ *   backward  dx = dy in the inverse order
  *
- * N stays in front. Source: torch.permute */
+ * N stays the first axis. Source: torch.permute */
 #include <train/layers.h>
 #include <train/shape.h>
 
@@ -31,7 +31,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-/* The order of whole tensors, whose extent 0 is N. */
+/* The order of the axes of a tensor, whose axis 0 is N. */
 static void set_order(const tr__node *node, bool is_backward, int *order)
 {
   const tr_transpose_opts *opts = node->opts;

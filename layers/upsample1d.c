@@ -1,10 +1,10 @@
-/* Upsample of sequences: each element several times.
+/* Upsample of sequences: repeat each element.
  *
- *   forward   y[n,c,l] = x[n, c, l / s]
+ *   forward   y[n,c,l] = x[n, c, l / s], rounded down
  *   backward  dx[n,c,l] = sum over i < s of dy[n, c, l s + i]
  *
- * x (N, C, L), y (N, C, s L). To the ops, x is a column and y a matrix with s
- * of them.
+ * x (N, C, L), y (N, C, s L). Ops see x as a column, and y as a matrix with s
+ * columns.
  * Source: torch.nn.Upsample, nearest */
 #include <train/layers.h>
 #include <train/shape.h>

@@ -1,4 +1,4 @@
-/* Upsample: images of a multiple of the height and width.
+/* Upsample of images: enlarge height and width by a factor.
  *
  *   forward   y[n,c,h,w] = x[n, c, h / s, w / s], rounded down
  *   backward  dx[n,c,h,w] = sum over i, j < s of dy[n, c, h s + i, w s + j]

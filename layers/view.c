@@ -1,3 +1,4 @@
+/* Code of the layers that only change the shape. */
 #include "layers/view_impl.h"
 
 void tr__view_forward(const tr__pass *run, const tr__node *node)
@@ -6,7 +7,7 @@ void tr__view_forward(const tr__pass *run, const tr__node *node)
   (void)node;
 }
 
-/* A gradient in rows of one sample each, for a copy. */
+/* A gradient as a matrix with one row per sample, for a copy. */
 static tr__tensor samples(tr__tensor t)
 {
   int64_t row = tr__tensor_row(&t);

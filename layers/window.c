@@ -1,4 +1,4 @@
-/* What layers with a sliding window share. */
+/* Code of the layers with a sliding window. */
 #include "layers/window_impl.h"
 
 void tr__set_extents(int64_t out[3], int ndim, tr__extents values, int front)
@@ -62,7 +62,7 @@ tr__check_window(const tr__node *node, int ndim, const tr__window *window)
   return TR_OK;
 }
 
-/* From the window's first element to its last one. */
+/* The distance from the window's first element to behind its last one. */
 static bool span_of(const tr__window *window, int i, int64_t *span)
 {
   return !tr__mul_overflows(window->kernel[i] - 1, window->dilation[i], span) &&
@@ -98,7 +98,7 @@ tr_status tr__infer_window(const tr_model *net,
   return TR_OK;
 }
 
-/* ", kernel 3" or ", kernel 3x5"; nothing where all are `standard`. */
+/* Writes ", kernel 3" or ", kernel 3x5"; nothing where all are `standard`. */
 static void describe_extents(
     FILE *out, const char *name, int ndim, const int64_t all[3], int standard)
 {

@@ -1,6 +1,6 @@
-/* Activations, softmax and dropout. As in train/layers.h: each call adds one
- * node, the first error is returned by tr_model_build(), and a zero in an
- * option struct is the default. */
+/* Activations, softmax and dropout. As in train/layers.h, each call adds one
+ * node, tr_model_build() returns the first error, and a zero in an option
+ * struct means the default. */
 #ifndef TRAIN_ACTIVATION_H
 #define TRAIN_ACTIVATION_H
 
@@ -81,19 +81,19 @@ TR_API tr_node tr_sigmoid(tr_model *net, tr_node x);
  * Source:    torch.nn.Tanh */
 TR_API tr_node tr_tanh(tr_model *net, tr_node x);
 
-/* tr_softmax - over the last axis: x, y (N, ..., K).
+/* tr_softmax - softmax over the last axis: x, y (N, ..., K).
  *
  *   y[k] = exp(x[k]) / sum over j of exp(x[j])
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_ESHAPE for samples that are one number
+ * Errors:    remembered: TR_ESHAPE for samples that are a scalar
  * Ownership: nothing is created or kept
  * Threads:   one thread per context
  * Source:    torch.nn.Softmax(dim=-1) */
 TR_API tr_node tr_softmax(tr_model *net, tr_node x);
 
 typedef struct tr_dropout_opts {
-  double p; /* probability of an element to become 0; 0: none */
+  double p; /* probability with which an element becomes 0; 0: none does */
 } tr_dropout_opts;
 
 /* tr_dropout - in training y = x / (1 - p), or 0 with probability p; in
@@ -103,9 +103,9 @@ typedef struct tr_dropout_opts {
  * Errors:    remembered: TR_EINVAL
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
- * Exact:     which elements become 0 follows from the seed, the place in the
- *            global batch, the step, the number of forwards in training since
- *            then and the layer: not from ranks or threads
+ * Exact:     the seed, the place in the global batch, the step, the number of
+ *            forwards in training since then and the layer determine which
+ *            elements become 0; ranks and threads do not
  * Source:    torch.nn.Dropout */
 TR_API tr_node tr_dropout(tr_model *net,
                           tr_node x,

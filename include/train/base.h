@@ -1,5 +1,6 @@
-/* Status codes, error traces, shapes, element types and the context handle:
- * what every other public header needs. */
+/* Status codes, error traces, shapes, element types and the functions of a
+ * context that every program needs. All other public headers include this
+ * one. */
 #ifndef TRAIN_BASE_H
 #define TRAIN_BASE_H
 
@@ -15,7 +16,7 @@ extern "C" {
 #define TR_VERSION_MINOR 1
 #define TR_VERSION_PATCH 1
 
-/* Symbols that programs may use; everything else in the library is hidden. */
+/* Marks the symbols that programs may use; the library hides all others. */
 #if defined(__GNUC__)
 #define TR_API                 __attribute__((visibility("default")))
 #define TR_PRINTF(text, first) __attribute__((format(printf, text, first)))
@@ -24,7 +25,7 @@ extern "C" {
 #define TR_PRINTF(text, first)
 #endif
 
-/* X(name, number, exit code of a program that ends with it, text) */
+/* X(name, number, exit code of a program that ends with this status, text) */
 #define TR_STATUS_MAP(X)                                                       \
   X(OK, 0, 0, "success")                                                       \
   X(EUSAGE, 1, 2, "wrong usage")                                               \
@@ -62,26 +63,26 @@ typedef enum tr_dtype {
 
 #define TR_MAX_DIMS 6
 
-/* The number 0 where an option struct takes 0 for "the default":
+/* The number 0 in an option struct whose 0 means "the default":
  *
  *   tr_leaky_relu(net, x, &(tr_leaky_relu_opts){.negative_slope = TR_ZERO});
  *
- * It is the negative zero, so that a struct of zeros has all defaults and every
- * number of type double can be said; where 0 makes no sense it is refused like
- * any other that makes none. Integers need none: where 0 is their default, it
- * means nothing else. */
+ * TR_ZERO is the negative zero. So a struct of zeros has all defaults, and
+ * every number of type double can be given. Where 0 makes no sense, the call
+ * refuses TR_ZERO like any other senseless number. Integers need no such value:
+ * where 0 is the default of an integer, 0 has no other meaning. */
 #define TR_ZERO (-0.0)
 
-/* The extents of one sample, without the batch: (C, H, W) for an image, (D)
- * for a vector. ndim 0 is a scalar. Row-major, the last axis varies
+/* The extents of one sample, without the batch: (C, H, W) for an image, (D) for
+ * a vector. ndim 0 is a scalar. The order is row-major: the last axis varies
  * fastest. */
 typedef struct tr_shape {
   int ndim;
   int64_t dims[TR_MAX_DIMS];
 } tr_shape;
 
-/* One process' part of a job: its communicator, device, threads and seed.
- * Created by tr_context_create() (train/mpi.h) or tr_context_create_auto(). */
+/* A process' membership in a job: its communicator, device, threads and seed.
+ * tr_context_create() (train/mpi.h) and tr_context_create_auto() create it. */
 typedef struct tr_context tr_context;
 
 /* tr_status_name - the name of a status, for example "TR_EDATA".
@@ -92,7 +93,7 @@ typedef struct tr_context tr_context;
  * Threads:   any thread */
 TR_API const char *tr_status_name(tr_status status);
 
-/* tr_status_text - a few words that say what a status means.
+/* tr_status_text - a short text that explains a status.
  *
  * Calls:     local
  * Errors:    none; an unknown number gives "unknown status"
@@ -100,11 +101,11 @@ TR_API const char *tr_status_name(tr_status status);
  * Threads:   any thread */
 TR_API const char *tr_status_text(tr_status status);
 
-/* tr_status_exit_code - the exit code of a program that ends with a status.
+/* tr_status_exit_code - the exit code for a program that ends with a status.
  *
- * 0 done, 2 usage, 65 bad data, 66 missing input, 69 this machine cannot run
+ * 0 success, 2 usage, 65 bad data, 66 missing input, 69 this machine cannot run
  * it, 71 system or communication, 74 input/output, 75 temporary, 78
- * configuration mismatch, 85 stopped on request (run it again).
+ * configuration mismatch, 85 stopped on request (start it again).
  *
  * Calls:     local
  * Errors:    none; an unknown number gives 70
@@ -112,18 +113,18 @@ TR_API const char *tr_status_text(tr_status status);
  * Threads:   any thread */
 TR_API int tr_status_exit_code(tr_status status);
 
-/* tr_error_message - what the last failing call on this thread said.
+/* tr_error_message - the message of the last failing call on this thread.
  *
  * Calls:     local
- * Errors:    none; "" where nothing failed
+ * Errors:    none; "" before any failure
  * Ownership: borrowed until the next failing call on this thread
  * Threads:   each thread has its own */
 TR_API const char *tr_error_message(void);
 
-/* tr_error_set - start this thread's trace with a message of one's own.
+/* tr_error_set - start this thread's trace with a message of the program.
  *
- * Returns status. For programs that want a failure of theirs to reach all
- * ranks by tr_context_agree().
+ * Returns status. A program that calls it before tr_context_agree() passes its
+ * own failure to all ranks.
  *
  * Calls:     local
  * Errors:    none of its own
@@ -131,10 +132,10 @@ TR_API const char *tr_error_message(void);
  * Threads:   each thread has its own trace */
 TR_API tr_status tr_error_set(tr_status status, const char *message);
 
-/* tr_error_print - write message and rank of the last failure.
+/* tr_error_print - write the message and the rank of the last failure.
  *
- * With the environment variable LIBTRAIN_TRACE also the source lines through
- * which it came up.
+ * Where the environment has LIBTRAIN_TRACE, it also writes the source lines
+ * that passed the failure on.
  *
  * Calls:     local
  * Errors:    none
@@ -152,11 +153,12 @@ TR_API void tr_error_print(FILE *stream);
  * Threads:   each thread has its own trace */
 TR_API tr_status tr_error_push(tr_status status, const char *file, int line);
 
-/* tr_error_exit - end the program with a failure's exit code; TR_MUST calls it.
+/* tr_error_exit - end the program with the exit code of a failure; TR_MUST
+ * calls it.
  *
- * Prints the trace once, on the rank where the error arose. Leaves through
- * MPI_Finalize where all ranks agreed on the failure, through MPI_Abort
- * otherwise, so that no rank is left waiting.
+ * It prints the trace once, on the rank where the failure arose. It calls
+ * MPI_Finalize where all ranks agreed on the failure and MPI_Abort otherwise,
+ * so that no rank waits for this one.
  *
  * Calls:     local; does not return
  * Errors:    none
@@ -164,7 +166,7 @@ TR_API tr_status tr_error_push(tr_status status, const char *file, int line);
  * Threads:   the thread whose call failed */
 TR_API void tr_error_exit(tr_status status, const char *file, int line);
 
-/* Return from the calling function, which returns tr_status, on failure. */
+/* Return a failure from the calling function, whose type is tr_status. */
 #define TR_TRY(expression)                                                     \
   do {                                                                         \
     tr_status tr__status = (expression);                                       \
@@ -173,8 +175,7 @@ TR_API void tr_error_exit(tr_status status, const char *file, int line);
     }                                                                          \
   } while (0)
 
-/* On failure set the local variable `status` and go to the one clean-up
- * label. */
+/* On failure, set the local variable `status` and go to the clean-up label. */
 #define TR_TRY_GOTO(expression, label)                                         \
   do {                                                                         \
     status = (expression);                                                     \
@@ -184,7 +185,7 @@ TR_API void tr_error_exit(tr_status status, const char *file, int line);
     }                                                                          \
   } while (0)
 
-/* In programs: end the program on failure. */
+/* End the program on failure. For programs, not for libraries. */
 #define TR_MUST(expression)                                                    \
   do {                                                                         \
     tr_status tr__status = (expression);                                       \
@@ -227,16 +228,16 @@ TR_API int64_t tr_shape_count(const tr_shape *shape);
  * Threads:   any thread */
 TR_API const char *tr_version(void);
 
-/* tr_version_print - a line for each thing that results may depend on:
- * libtrain, MPI, BLAS, HDF5, and the vectors that this CPU's kernels use.
+/* tr_version_print - one line for everything on which results may depend:
+ * libtrain, MPI, BLAS, HDF5, and the vector instructions of this CPU's kernels.
  *
- * Calls:     local; before MPI_Init() too
+ * Calls:     local; allowed before MPI_Init()
  * Errors:    none
  * Ownership: nothing is created or kept
  * Threads:   any thread */
 TR_API void tr_version_print(FILE *out);
 
-/* tr_context_rank - this process' number in the context's communicator.
+/* tr_context_rank - this process' rank in the context's communicator.
  *
  * Calls:     local
  * Errors:    none
@@ -254,10 +255,10 @@ TR_API int tr_context_size(const tr_context *ctx);
 
 /* tr_context_agree - make one rank's failure the failure of all ranks.
  *
- * Each rank gives its own status; all ranks return TR_OK if all gave TR_OK,
- * and otherwise the status and the message of the lowest rank that failed.
- * Call it after work that can fail on a single rank, before all ranks depend
- * on its success.
+ * Each rank passes its own status. All ranks return TR_OK if all passed TR_OK,
+ * and otherwise the status and the message of the lowest rank that failed. Call
+ * it after work that can fail on a single rank and before all ranks depend on
+ * its success.
  *
  * Calls:     collective on the context's communicator
  * Errors:    the agreed status; TR_ECOMM
@@ -267,8 +268,9 @@ TR_API tr_status tr_context_agree(tr_context *ctx, tr_status status);
 
 /* tr_context_request_stop - ask all ranks to stop after the current step.
  *
- * One rank's request is enough: it rides in the next gradient all-reduce, so
- * every rank learns of it in the same step. Safe in a signal handler.
+ * The request of one rank is enough. The next all-reduce of gradients carries
+ * it, so all ranks stop after the same step. The call is safe in a signal
+ * handler.
  *
  * Calls:     local
  * Errors:    none
@@ -278,9 +280,9 @@ TR_API void tr_context_request_stop(tr_context *ctx);
 
 /* tr_context_stop_agreed - whether the ranks have agreed to stop.
  *
- * 1 on all ranks from the step on whose all-reduce brought a rank's request.
- * Loops over a loader learn the same from tr_loader_next(), which then ends
- * with TR_ESTOPPED; this is for loops over batches of one's own.
+ * Returns 1 on all ranks from the step on whose all-reduce carried a request. A
+ * loop over a loader needs no such call, because tr_loader_next() then ends
+ * with TR_ESTOPPED; a loop over the program's own batches does.
  *
  * Calls:     local
  * Errors:    none
@@ -288,7 +290,8 @@ TR_API void tr_context_request_stop(tr_context *ctx);
  * Threads:   one thread per context */
 TR_API int tr_context_stop_agreed(const tr_context *ctx);
 
-/* tr_context_work_begin - this rank begins work of the program's own.
+/* tr_context_work_begin - announce that this rank begins work of the program's
+ * own.
  *
  *   if (tr_context_rank(ctx) == 0) {
  *     tr_context_work_begin(ctx);
@@ -296,13 +299,13 @@ TR_API int tr_context_stop_agreed(const tr_context *ctx);
  *     tr_context_work_end(ctx);
  *   }
  *
- * Until tr_context_work_end() the other ranks of this node wait for as long as
- * this process runs: opts->stall_timeout does not count. An endless loop in
- * there is the program's own business; a process that is stopped is still
- * named. The calls nest. tr_context_destroy() needs none of this: it waits for
- * every rank that runs and is in no call of the library. Ranks of other nodes
- * cannot see either, and have their usual limit, in tr_context_destroy() ten
- * times of it.
+ * Until tr_context_work_end() the other ranks of this node wait as long as this
+ * process runs: opts->stall_timeout does not apply. The library does not detect
+ * an endless loop of the program, but it still names a process that is stopped.
+ * The calls nest. tr_context_destroy() needs no announcement: it waits for
+ * every rank that runs outside of the library. Ranks of other nodes see
+ * neither, and keep their usual limit, in tr_context_destroy() ten times the
+ * limit.
  *
  * Calls:     local
  * Errors:    none
@@ -310,18 +313,20 @@ TR_API int tr_context_stop_agreed(const tr_context *ctx);
  * Threads:   one thread per context */
 TR_API void tr_context_work_begin(tr_context *ctx);
 
-/* tr_context_work_end - the work that tr_context_work_begin() began is done.
+/* tr_context_work_end - announce that the work of tr_context_work_begin() is
+ * done.
  *
  * Calls:     local
- * Errors:    none; without a begin it does nothing
+ * Errors:    none; without tr_context_work_begin() it does nothing
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API void tr_context_work_end(tr_context *ctx);
 
-/* tr_context_is_saving - whether a checkpoint is being committed right now.
+/* tr_context_is_saving - whether this rank is committing a checkpoint at this
+ * moment.
  *
- * For signal handlers that end the process at a second signal: an end in a save
- * costs the new checkpoint, though never the one before.
+ * For signal handlers that end the process at a second signal: ending it during
+ * a save loses the new checkpoint, but never the one before.
  *
  * Calls:     local
  * Errors:    none
@@ -329,7 +334,7 @@ TR_API void tr_context_work_end(tr_context *ctx);
  * Threads:   any thread, and signal handlers */
 TR_API int tr_context_is_saving(const tr_context *ctx);
 
-/* tr_log_root - send a line to the context's log, from rank 0 only.
+/* tr_log_root - write a line to the context's log, from rank 0 only.
  *
  * Calls:     local; ranks other than 0 return at once
  * Errors:    none

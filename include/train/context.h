@@ -1,4 +1,5 @@
-/* Contexts: a process' part of a job. */
+/* Contexts: creating and destroying a process' membership in a job, with its
+ * options. */
 #ifndef TRAIN_CONTEXT_H
 #define TRAIN_CONTEXT_H
 
@@ -10,96 +11,98 @@ extern "C" {
 
 typedef enum tr_log_level { TR_LOG_INFO = 0, TR_LOG_WARNING = 1 } tr_log_level;
 
-/* Receives one line without its line end. */
+/* Receives one line of the log without its line end. */
 typedef void (*tr_log_fn)(void *user, tr_log_level level, const char *line);
 
 /* Zero-initialise; every zero is the default. */
 typedef struct tr_context_opts {
-  int threads;        /* threads of this rank; 0: this rank's share of the CPUs
-                         that it may run on */
-  uint64_t seed;      /* of everything random in this context */
+  int threads;        /* threads of this rank; 0: the CPUs on which it may run,
+                         divided by the ranks that use them */
+  uint64_t seed;      /* seed of everything random in this context */
   const char *device; /* "cpu" (default), "reference" (plain C) or "strict"
                          (the reference behind a memory wall, for tests) */
   tr_dtype dtype;     /* TR_F32 (default), TR_F64, or TR_BF16 or TR_F16: mixed
                          precision, see tr_context_create_f() */
-  tr_log_fn log;      /* where lines go; NULL: stdout, warnings to stderr */
-  void *log_user;     /* passed to log */
-  int64_t virtual_shards; /* cut every batch into so many parts, whatever the
-                             number of ranks: see tr_context_create_f(); 0: none
-                             */
-  const char *trace_path; /* what all ranks did when, as JSON for the trace
-                             viewers of browsers; rank 0 writes it at the end
-                             of tr_trainer_fit() and of the context. The newest
-                             65,536 events of each rank; NULL: no trace */
-  tr_dtype wire; /* in which gradients travel between ranks: TR_BF16, or 0: as
-                    they are; see tr_context_create_f() */
-  double stall_timeout; /* seconds that ranks may wait for one that does not
-                           come; 0: 120, negative: for ever. See below */
+  tr_log_fn log;      /* receives the lines of the log; NULL: stdout, warnings
+                         to stderr */
+  void *log_user;     /* first argument of log */
+  int64_t virtual_shards; /* number of shards of every batch in reproducible
+                             mode, see tr_context_create_f(); 0: none */
+  const char *trace_path; /* file for the timeline of all ranks, as JSON for the
+                             trace viewers of browsers; rank 0 writes it at the
+                             end of tr_trainer_fit() and of the context. It has
+                             the newest 65,536 events of each rank; NULL:
+                             none */
+  tr_dtype wire; /* type of gradients in messages: TR_BF16, or 0: the type of
+                    the gradients; see tr_context_create_f() */
+  double stall_timeout; /* seconds for which ranks may wait for one that does
+                           not come; 0: 120, negative: for ever. See below */
 } tr_context_opts;
 
 /* tr_context_create_f - a context on a Fortran communicator handle.
  *
- * The process' OpenBLAS has one thread while there are contexts of the device
- * "cpu", whose own threads do the work, so a host's own calls of BLAS between
- * two steps have one thread too; the last tr_context_destroy() gives it back
- * the number that it had. A host that sets another number in between has to set
- * it back to 1 before the next step. Each thread of a context maps a buffer of
- * OpenBLAS' of 128 MiB, of which it uses a part; without room for them the
- * context is refused with TR_ENOMEM.
+ * While contexts of the device "cpu" exist, the library sets the process'
+ * OpenBLAS to one thread, because the threads of the context do the work. So
+ * the host's own calls of BLAS between two steps have one thread too. The last
+ * tr_context_destroy() restores the previous number. A host that sets another
+ * number in between must set it back to 1 before the next step. Each thread of
+ * a context maps an OpenBLAS buffer of 128 MiB, which it does not use
+ * completely; without room for the buffers the call fails with TR_ENOMEM.
  *
  * A host may trap IEEE exceptions (feenableexcept(), gfortran's -ffpe-trap):
- * finite numbers raise no invalid operation, division by zero or overflow but
- * where the result itself is none. Inf and NaN do: of a loss that diverges, and
- * with TR_F16 of a loss scale that is too large.
+ * finite numbers raise invalid operation, division by zero or overflow only
+ * where the result itself is not finite. Inf and NaN do raise them: after a
+ * loss that diverges, and with TR_F16 after a loss scale that is too large.
  *
- * A job whose ranks wait in vain ends by itself. With more than one rank a
- * thread of each watches, mostly asleep and without a message: where the rank
- * has waited in one collective call for opts->stall_timeout while nothing got
- * on, one line on stderr names the rank that has not come and the phase that it
- * is in, and the process ends with 71 by _exit(), upon which the launcher ends
- * the job. Ranks of a node that wait in different calls can never meet: they
- * end with 78 at once. Of ranks of other nodes only the one is known whose
- * message is awaited.
+ * A job whose ranks wait in vain ends by itself. With more than one rank, each
+ * rank has a watchdog thread, which mostly sleeps and sends no message. Where
+ * its rank has waited in one collective call for opts->stall_timeout without
+ * progress, one line on stderr names the missing rank and its phase, and the
+ * process ends with 71 by _exit(), whereupon the launcher ends the job. Ranks
+ * of a node that wait in different calls can never meet; they end with 78 at
+ * once. Of the ranks on other nodes, a watchdog knows only the one whose
+ * message its rank awaits.
  *
- * Only waiting counts, not computing: set the limit to more than the longest
- * time by which one rank may come later than another, such as a solver's work
- * between two steps that only some ranks have, or say so by
- * tr_context_work_begin(). Saving and resuming may take ten times as long, an
- * evaluation as long as its batches get on, inference as long as calls of it
- * end, the work of a rank that others wait for in tr_context_destroy() as long
- * as its process runs; and time in which the whole job is suspended does not
- * count.
+ * Only waiting counts, not computing. Set the limit above the longest time by
+ * which one rank may come later than another, such as a solver's work between
+ * two steps that only some ranks have, or announce the work with
+ * tr_context_work_begin(). Saving and resuming may take ten times the limit, an
+ * evaluation as long as its batches progress, inference as long as its calls
+ * end, and the work of a rank for which others wait in tr_context_destroy() as
+ * long as its process runs. Time during which the whole job is suspended does
+ * not count.
  *
- * Mixed precision, opts->dtype TR_BF16 or TR_F16: values between layers, their
- * gradients, and the weights that products read are of 16 bits, sums are of 32.
- * Parameters, their gradients, losses, statistics, and every array that the
- * caller gives or gets are float, as with TR_F32, and so are checkpoints.
- * TR_F16 scales its losses: see tr_optimizer_loss_scale().
+ * Mixed precision, opts->dtype TR_BF16 or TR_F16: activations, their gradients,
+ * and the weights that products read have 16 bits; sums have 32. Parameters,
+ * their gradients, losses, statistics, every array of the caller, and
+ * checkpoints are float, as with TR_F32. TR_F16 scales losses: see
+ * tr_optimizer_loss_scale().
  *
- * With opts->wire TR_BF16 each rank's gradients are rounded to bfloat16 (to the
- * nearest, ties to even) for their way to the rank that adds them, summed in
- * float, and rounded once more for the way back, so that messages have half the
- * bytes; all ranks get the same. Only what travels is rounded: in the shared
- * memory of a node nothing is, and over several nodes the sums of each node
- * are. Losses, weights of samples, BatchNorm's sums and the parameters that
- * shard_state hands round are never. The bits depend on the number of ranks, so
- * it is refused in reproducible mode.
+ * With opts->wire TR_BF16 gradients travel as bfloat16, so that messages have
+ * half the bytes. Each rank rounds its gradients (to the nearest, ties to even)
+ * before it sends them; the receiver adds them in float and rounds the sum once
+ * more for the way back. All ranks get the same numbers. Rounding applies to
+ * messages only: not to the shared memory of a node, and over several nodes to
+ * the sums of each node. The library never rounds losses, weights of samples,
+ * BatchNorm's sums, and the parameters that shard_state gathers. The bits
+ * depend on the number of ranks, so reproducible mode refuses it.
  *
- * Reproducible mode, opts->virtual_shards V: the global batch is cut into V
- * parts, and all sums over samples follow one fixed tree over these parts, so
- * that the same seed gives the same parameters, bit for bit, on any number of
- * ranks up to V, on the same type of CPU. V is at least the number of ranks;
- * ranks are loaded evenly where it is a power of two times theirs. BatchNorm
- * takes its statistics over all ranks then. Callers who make their own batches
- * ask tr_batch_range() which samples are theirs.
+ * Reproducible mode, opts->virtual_shards V: the global batch is divided into V
+ * shards, and all sums over samples follow one fixed tree over these shards. So
+ * the same seed gives the same parameters, bit for bit, on any number of ranks
+ * up to V, on the same type of CPU. V is at least the number of ranks; the load
+ * is even where V is a power of two times their number. BatchNorm then takes
+ * its statistics over all ranks. Callers who make their own batches ask
+ * tr_batch_range() which samples are theirs.
  *
- * Where a launcher says that it started several processes, but MPI_COMM_WORLD
- * is one rank, the launcher is that of another MPI, and every process would
- * train for itself: TR_EMISMATCH, exit code 78. A context on MPI_COMM_SELF is
- * meant to be alone, and LIBTRAIN_ALLOW_SINGLE_RANK=1 in the environment allows
- * all others too, for a program of one rank inside another launcher's job.
+ * Where a launcher reports several processes but MPI_COMM_WORLD has one rank,
+ * the launcher belongs to another MPI, and every process would train on its
+ * own: the call fails with TR_EMISMATCH, exit code 78. A context on
+ * MPI_COMM_SELF is allowed. LIBTRAIN_ALLOW_SINGLE_RANK=1 in the environment
+ * allows all others, for a program of one rank inside another launcher's job.
  *
- * comm  [in]   MPI_Comm_c2f() of an intracommunicator; it is duplicated
+ * comm  [in]   MPI_Comm_c2f() of an intracommunicator, which the call
+ *              duplicates
  * opts  [in]   options, or NULL for the defaults
  * out   [out]  the new context, NULL on failure
  *
@@ -111,13 +114,14 @@ TR_API tr_status tr_context_create_f(int comm,
                                      const tr_context_opts *opts,
                                      tr_context **out);
 
-/* tr_context_create_auto - a context for whatever started this program.
+/* tr_context_create_auto - a context for this program, with or without a
+ * launcher.
  *
- * Under a launcher (mpirun, srun) the context is on all of its processes, and
- * MPI is initialised here, and finalised by tr_context_destroy(), if nobody has
- * done so. Without a launcher the context is one rank and MPI is not
- * initialised, unless the program did. Where creating fails, MPI that was
- * initialised here is finalised at the program's end.
+ * Under a launcher (mpirun, srun) the context spans all of its processes. The
+ * call initialises MPI unless the program has, and tr_context_destroy() then
+ * finalises it. Without a launcher the context is one rank, and the call does
+ * not initialise MPI. Where the call fails after it has initialised MPI, the
+ * library finalises MPI at the program's end.
  *
  * Calls:     collective on all processes of the launcher
  * Errors:    as tr_context_create() in train/mpi.h
@@ -126,11 +130,12 @@ TR_API tr_status tr_context_create_f(int comm,
 TR_API tr_status tr_context_create_auto(const tr_context_opts *opts,
                                         tr_context **out);
 
-/* tr_context_destroy - release a context; the last object to go.
+/* tr_context_destroy - release a context, after all objects made with it.
  *
- * No rank returns before all have come; one that works on for itself, such as
- * one that writes or plots what was learnt, is waited for without a limit, as
- * long as its process runs.
+ * No rank returns before all ranks have called it. Ranks wait for a rank of
+ * their node that still works for itself, such as one that writes or plots
+ * results, as long as its process runs, and for ranks of other nodes up to ten
+ * times opts->stall_timeout.
  *
  * Calls:     collective on the context's communicator
  * Errors:    none; ctx and *ctx may be NULL

@@ -1,7 +1,7 @@
-/* Convolutions. Images are (C, W), (C, H, W) or (C, D, H, W) per sample. Option
- * structs: zero-initialise, every zero is the default. A number holds for all
- * axes; where an array beside it has a number that is not 0, that one holds for
- * its axis. */
+/* Convolutions. An image is (C, W), (C, H, W) or (C, D, H, W) per sample.
+ * Zero-initialise option structs: every zero means the default. A single number
+ * applies to all axes; a number other than 0 in the array beside it applies to
+ * its axis instead. */
 #ifndef TRAIN_CONV_H
 #define TRAIN_CONV_H
 
@@ -16,10 +16,10 @@ typedef struct tr_conv1d_opts {
   int64_t kernel;   /* elements of the filter; required */
   int64_t stride;   /* 0: 1 */
   int64_t padding;  /* zeros on each side */
-  int64_t dilation; /* distance of the filter's elements; 0: 1 */
-  int64_t groups;   /* that do not see each other's channels; 0: 1 */
+  int64_t dilation; /* distance between the elements of the filter; 0: 1 */
+  int64_t groups;   /* number of groups with separate channels; 0: 1 */
   int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "conv1d_1", "conv1d_2", ... */
+  const char *name; /* name of the layer; NULL: "conv1d_1", "conv1d_2", ... */
 } tr_conv1d_opts;
 
 /* tr_conv1d - cross-correlation of sequences with a set of filters.
@@ -30,8 +30,8 @@ typedef struct tr_conv1d_opts {
  *   x (N, C, L), W (out, C/groups, kernel), b (out),
  *   y (N, out, (L + 2 padding - dilation (kernel - 1) - 1)/stride + 1)
  *
- * Output channels of group g see the input channels of group g only.
- * W and b start uniform in +-1/sqrt(C/groups kernel).
+ * Output channels of group g depend on the input channels of group g only.
+ * Initial values of W and b are uniform in +-1/sqrt(C/groups kernel).
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -46,10 +46,9 @@ typedef struct tr_conv2d_opts {
   int64_t stride;   /* 0: 1 */
   int64_t padding;  /* zeros on each side */
   int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "conv2d_1", "conv2d_2", ... */
-  int64_t dilation; /* distance of the filter's elements; 0: 1 */
-  int64_t groups;   /* that do not see each other's channels; 0: 1. As many as
-                       the input has channels: a depthwise convolution */
+  const char *name; /* name of the layer; NULL: "conv2d_1", "conv2d_2", ... */
+  int64_t dilation; /* distance between the elements of the filter; 0: 1 */
+  int64_t groups;   /* number of groups with separate channels; 0: 1 */
   int64_t kernel_hw[2], stride_hw[2], padding_hw[2], dilation_hw[2];
 } tr_conv2d_opts;
 
@@ -63,8 +62,8 @@ typedef struct tr_conv2d_opts {
  *   y (N, out, (H + 2 padding - dilation (kernel - 1) - 1)/stride + 1,
  *              likewise W)
  *
- * Output channels of group g see the input channels of group g only.
- * W and b start uniform in +-1/sqrt(C/groups kernel^2).
+ * Output channels of group g depend on the input channels of group g only.
+ * Initial values of W and b are uniform in +-1/sqrt(C/groups kernel^2).
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -78,15 +77,15 @@ typedef struct tr_conv3d_opts {
   int64_t kernel;   /* depth, height and width of the filter; required */
   int64_t stride;   /* 0: 1 */
   int64_t padding;  /* zeros on each side */
-  int64_t dilation; /* distance of the filter's elements; 0: 1 */
-  int64_t groups;   /* that do not see each other's channels; 0: 1 */
+  int64_t dilation; /* distance between the elements of the filter; 0: 1 */
+  int64_t groups;   /* number of groups with separate channels; 0: 1 */
   int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "conv3d_1", "conv3d_2", ... */
+  const char *name; /* name of the layer; NULL: "conv3d_1", "conv3d_2", ... */
   int64_t kernel_dhw[3], stride_dhw[3], padding_dhw[3], dilation_dhw[3];
 } tr_conv3d_opts;
 
 /* tr_conv3d - cross-correlation of volumes with a set of filters: tr_conv2d()
- * with one axis more.
+ * with one more axis.
  *
  *   x (N, C, D, H, W), W (out, C/groups, kernel, kernel, kernel), b (out)
  *
@@ -101,19 +100,20 @@ typedef struct tr_conv_transpose2d_opts {
   int64_t out;            /* output channels; required */
   int64_t kernel;         /* height and width of the filter; required */
   int64_t stride;         /* 0: 1 */
-  int64_t padding;        /* taken off each side of the output */
+  int64_t padding;        /* removed from each side of the output */
   int64_t output_padding; /* added to one side of the output; less than the
                              stride or the dilation */
-  int64_t dilation;       /* distance of the filter's elements; 0: 1 */
-  int64_t groups;         /* that do not see each other's channels; 0: 1 */
+  int64_t dilation;       /* distance between the elements of the filter; 0:
+                             1 */
+  int64_t groups;         /* number of groups with separate channels; 0: 1 */
   int no_bias;            /* 1: without bias */
-  const char *name;       /* NULL: "conv_transpose2d_1", ... */
+  const char *name;       /* name of the layer; NULL: "conv_transpose2d_1",
+                             ... */
   int64_t kernel_hw[2], stride_hw[2], padding_hw[2], output_padding_hw[2],
       dilation_hw[2];
 } tr_conv_transpose2d_opts;
 
-/* tr_conv_transpose2d - the transpose of tr_conv2d(), which makes images
- * larger.
+/* tr_conv_transpose2d - the transpose of tr_conv2d(), which enlarges images.
  *
  *   y[n,k,h,w] = b[k] + sum of x[n,c,p,q] W[c,k,i,j] over all c,p,q,i,j with
  *                p*stride + i*dilation - padding = h, likewise w
@@ -122,7 +122,7 @@ typedef struct tr_conv_transpose2d_opts {
  *   y (N, out, (P - 1) stride - 2 padding + dilation (kernel - 1) +
  *              output_padding + 1, likewise Q)
  *
- * W and b start uniform in +-1/sqrt(out/groups kernel^2).
+ * Initial values of W and b are uniform in +-1/sqrt(out/groups kernel^2).
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE

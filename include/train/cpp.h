@@ -1,11 +1,11 @@
-/* C++20: options as a braced list where they are used.
+/* C++ overloads: in C++20, options as a braced list at the call.
  *
  *   tr_node x = tr_linear(net, x, {.out = 10});
  *   TR_MUST(tr_loader_create(ctx, data, {.batch = 64, .shuffle = 1}, &loader));
  *
  * Every function of the C interface that takes a pointer to options has an
- * overload here that takes them by reference, and does the same. In C++11 to 17
- * a named variable is passed: tr_linear_opts opts{}; opts.out = 10. */
+ * overload here that takes a reference and does the same. In C++11 to 17, pass
+ * a named variable: tr_linear_opts opts{}; opts.out = 10. */
 #ifndef TRAIN_CPP_H
 #define TRAIN_CPP_H
 
@@ -29,8 +29,8 @@
 
 #ifdef __cplusplus
 
-/* Options that a list leaves out are zero, which is their default: GCC's
- * -Wextra would warn of each of them. */
+/* Options that a list omits are zero, which means the default. GCC's -Wextra
+ * would warn of each of them. */
 #if defined(__GNUC__) && !defined(__clang__) && __cplusplus >= 202002L
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #endif

@@ -1,4 +1,5 @@
-/* Data sets and the loader that shards them over ranks. */
+/* Data sets (HDF5, IDX, arrays, text, drawn digits) and the loader, which
+ * delivers each rank its samples of every global batch. */
 #ifndef TRAIN_DATA_H
 #define TRAIN_DATA_H
 
@@ -10,42 +11,42 @@ extern "C" {
 
 #define TR_MAX_INPUTS 4
 
-/* One rank's part of a global batch, in host memory. Loaders fill it; a
- * program that holds its own arrays fills it by hand. */
+/* The samples of one rank in a global batch, in host memory. Loaders fill it; a
+ * program with its own arrays fills it by hand. */
 typedef struct tr_batch {
   int64_t count;        /* samples of this rank; may be 0 */
   int64_t first;        /* position of the first one in the global batch */
   int64_t global_count; /* samples of all ranks together */
   /* (count, shape...) in the context's element type, for tr_input_ids() int32;
-   * one per model input */
+   * one array per model input */
   const void *inputs[TR_MAX_INPUTS];
   /* one array per loss: (count, target_values) class numbers as int32, or for
-   * losses of regression (count, shape...) in the context's element type */
+   * regression losses (count, shape...) in the context's element type */
   const void *targets[TR_MAX_INPUTS];
-  /* (count) in the context's element type; NULL: every sample weighs 1. A
-   * sample of weight 0 is left out of losses, accuracy and gradients, whatever
-   * its targets are; what is not finite in its inputs, and ids that name
-   * nothing, are taken for 0. tr_batchnorm()'s statistics count it. */
+  /* (count) in the context's element type; NULL: every sample has weight 1. A
+   * sample of weight 0 does not count in losses, accuracy and gradients,
+   * whatever its targets are; the model reads 0 for non-finite numbers and
+   * invalid ids in its inputs. The statistics of tr_batchnorm() count it. */
   const void *weights;
-  /* class numbers per sample in each target, as of the tokens of a text; 0: 1,
-   * and where targets are numbers, none */
+  /* class numbers per sample in each target, such as one per token of a text;
+   * 0: 1, and none where targets are numbers */
   int64_t target_values[TR_MAX_INPUTS];
-  /* bytes of one sample in each input, so that a model which wants another
-   * shape or type refuses it; 0: what the model wants */
+  /* bytes of one sample in each input, so that a model with another shape or
+   * type refuses the batch; 0: what the model expects */
   size_t input_bytes[TR_MAX_INPUTS];
-  /* likewise bytes of one sample in each target, together with target_values;
-   * 0: what the loss wants */
+  /* likewise bytes of one sample in each target, to be set together with
+   * target_values; 0: what the loss expects */
   size_t target_bytes[TR_MAX_INPUTS];
 } tr_batch;
 
-/* tr_batch_range - which samples of a global batch are this rank's.
+/* tr_batch_range - the samples of a global batch that belong to this rank.
  *
- * Loaders cut their batches like this. Programs that fill a tr_batch by hand
- * may cut theirs as they like, but with virtual shards (tr_context_opts) only
- * like this.
+ * Loaders divide their batches in this way. A program that fills a tr_batch by
+ * hand may divide it in any way, but with virtual shards (tr_context_opts) only
+ * in this way.
  *
  * global_count  [in]   samples of all ranks together, 0 or more
- * first, count  [out]  of this rank's part; count may be 0
+ * first, count  [out]  range of this rank's samples; count may be 0
  *
  * Calls:     local
  * Errors:    none
@@ -56,43 +57,42 @@ TR_API void tr_batch_range(const tr_context *ctx,
                            int64_t *first,
                            int64_t *count);
 
-/* A numbered set of samples, read in parts: the same on every rank, but for
- * distributed arrays (tr_array_open()). */
+/* A numbered set of samples, of which each rank reads some. All ranks see the
+ * same set, except with distributed arrays (tr_array_open()). */
 typedef struct tr_dataset tr_dataset;
 
-/* Batches of a data set for this rank, epoch after epoch. */
+/* Delivers this rank's batches of a data set, epoch after epoch. */
 typedef struct tr_loader tr_loader;
 
 /* tr_hdf5_open - samples from /<split>/x and /<split>/y of an HDF5 file.
  *
- *   x  (N, ...) uint8, scaled by 1/255, or float32 or float64 as it is; bytes
- *      of (N, H, W) are images of one channel: (1, H, W). Floats may as well be
- *      sequences and stay (H, W): tr_reshape() gives them a channel
+ *   x  (N, ...) uint8, scaled by 1/255, or float32 or float64 as it is. uint8
+ *      of (N, H, W) becomes images of one channel: (1, H, W). Floats may be
+ *      sequences and stay (H, W); tr_reshape() gives them a channel
  *   y  classes 0..K-1: (N) or (N, 1) integers, booleans or floats that are
  *      whole, or (N, K) rows of one 1 and zeros
  *
- * Samples are read when they are needed; the data set is never held. A file
- * that is written to meanwhile is refused. Contiguous, compact and chunked
- * arrays are read, with the filters deflate, shuffle and fletcher32, of all
- * formats up to HDF5 2.0; links to elsewhere, virtual data sets and external
- * storage are refused.
+ * The data set reads samples when a batch needs them and never holds all of
+ * them. It refuses a file that changes meanwhile. It reads contiguous, compact
+ * and chunked arrays with the filters deflate, shuffle and fletcher32, in all
+ * formats up to HDF5 2.0. It refuses links to elsewhere, virtual data sets and
+ * external storage.
  *
- * The file is not believed: every address and size is checked, and a chunk must
- * expand to exactly its size. What it may make this process hold is at most 4
- * bytes per label, 32 per chunk, 16 MB of counts of classes, and 64 MiB of
- * expanded chunks, or two of them where those are larger (a chunk may have
- * 1 GiB). A data set whose chunks have more than 64 MiB is read, with a
- * warning: samples drawn at random unpack one each.
+ * The data set does not trust the file: it checks every address and size, and a
+ * chunk must expand to exactly its size. It holds at most 4 bytes per label, 32
+ * per chunk, 16 MB of class counts, and 64 MiB of expanded chunks, or two
+ * chunks where these are larger (a chunk may have 1 GiB). Chunks of more than
+ * 64 MiB cause a warning: each randomly drawn sample expands a whole chunk.
  *
- * Warnings go to the context's log where classes have no sample, as with labels
- * from 1, and where samples look like (height, width, channels). Labels with
- * gaps that nobody can mean, as one of 255 among ten digits, are refused.
+ * The context's log gets a warning where classes have no sample, as with labels
+ * from 1, and where samples look like (height, width, channels). The call
+ * refuses labels with absurd gaps, such as a 255 among ten digits.
  *
  * split  [in]  "train" or "test", or any group with x and y
  *
  * Calls:     collective on the context's communicator
- * Errors:    TR_ENOINPUT (with the names that are there), TR_EDATA (names the
- *            data set, expected and got), TR_EIO, TR_ENOMEM; agreed
+ * Errors:    TR_ENOINPUT (lists the existing names), TR_EDATA (names the data
+ *            set, expected and got), TR_EIO, TR_ENOMEM; agreed
  * Ownership: *out is owned by the caller
  * Threads:   one thread per context; a loader's threads read at the same time,
  *            and none of them calls libhdf5 */
@@ -103,11 +103,11 @@ TR_API tr_status tr_hdf5_open(tr_context *ctx,
 
 /* tr_idx_open - images and labels from a folder of IDX files (MNIST's format).
  *
- * Looks for train-images-idx3-ubyte and t10k-images-idx3-ubyte and their
- * labels, each also with .gz. Where only one pair is there, a fixed shuffle of
- * it gives 80 % to "train" and 20 % to "test", each of which holds its part.
- * Bytes are scaled by 1/255; images get one channel: (1, H, W). Labels are
- * judged as those of tr_hdf5_open().
+ * The call looks for train-images-idx3-ubyte and t10k-images-idx3-ubyte and
+ * their labels, each also with .gz. Where only one pair exists, a fixed shuffle
+ * assigns 80 % of its samples to "train" and 20 % to "test", and each split
+ * holds its own samples. Bytes are scaled by 1/255; images get one channel: (1,
+ * H, W). The rules for labels are those of tr_hdf5_open().
  *
  * split  [in]  "train" or "test"
  *
@@ -121,11 +121,12 @@ TR_API tr_status tr_idx_open(tr_context *ctx,
                              const char *split,
                              tr_dataset **out);
 
-/* tr_digits_open - the embedded digits: drawn by the library, nothing stored.
+/* tr_digits_open - the embedded digits, which the library draws and does not
+ * store.
  *
  * Stroke digits with random slant, scale, thickness, shift and noise, (1, 28,
- * 28) in [0, 1], 10 classes: a function of the sample number alone. "train"
- * has 8,000 samples and "test" 2,000, from disjoint number ranges.
+ * 28) in [0, 1], 10 classes. A sample is a function of its number alone.
+ * "train" has 8,000 samples and "test" 2,000, from disjoint number ranges.
  *
  * split  [in]  "train" or "test"
  *
@@ -138,14 +139,15 @@ TR_API tr_status tr_digits_open(tr_context *ctx,
                                 const char *split,
                                 tr_dataset **out);
 
-/* tr_dataset_open - the data set that a path names, by what is found there.
+/* tr_dataset_open - open a path as the kind of data set found there.
  *
- * NULL gives the embedded digits, a folder IDX files, a file HDF5. Where an
- * HDF5 file has /train and no /test, it is split as a lone pair of IDX files
- * is.
+ * NULL gives the embedded digits, a folder is IDX files, a file is HDF5. An
+ * HDF5 file with /train and without /test is split like a single pair of IDX
+ * files.
  *
  * Calls:     collective on the context's communicator
- * Errors:    TR_ENOINPUT where nothing is there; those of the formats; agreed
+ * Errors:    TR_ENOINPUT where the path does not exist; those of the formats;
+ *            agreed
  * Ownership: *out is owned by the caller
  * Threads:   one thread per context */
 TR_API tr_status tr_dataset_open(tr_context *ctx,
@@ -158,49 +160,50 @@ TR_API tr_status tr_dataset_open(tr_context *ctx,
 typedef struct tr_array_opts {
   const void *x;         /* (num_samples, shape...), of dtype below */
   const int32_t *y;      /* (num_samples) classes 0..num_classes-1 */
-  int64_t num_samples;   /* of this rank */
-  int64_t num_classes;   /* with y */
-  tr_shape shape;        /* of one sample's input */
+  int64_t num_samples;   /* samples of this rank */
+  int64_t num_classes;   /* number of classes in y */
+  tr_shape shape;        /* extents of one sample's input */
   const void *targets;   /* instead of y, for regression: (num_samples,
                             target_shape...), of dtype below */
-  tr_shape target_shape; /* of one sample's target */
-  int distributed;       /* 1: each rank holds samples of its own; 0: all ranks
-                            hold the same ones */
-  tr_dtype dtype;        /* of x and targets: TR_F64 for double in any context;
-                            0: the context's element type */
-  int single;            /* 1: x and targets are float, in a context of TR_F64
-                            too */
+  tr_shape target_shape; /* extents of one sample's target */
+  int distributed;       /* 1: each rank holds its own samples; 0: all ranks
+                            hold the same */
+  tr_dtype dtype;        /* type of x and targets: TR_F64 for double in any
+                            context; 0: the context's element type */
+  int single;            /* 1: x and targets are float, even in a context of
+                            TR_F64 */
 } tr_array_opts;
 
-/* tr_array_open - a data set over the caller's own arrays.
+/* tr_array_open - a data set over arrays of the caller.
  *
- * With y its targets are classes, with targets they are numbers: those of a
- * regression, say the state of a field some time after the one in x. Samples
- * are converted to the context's element type when they are read.
+ * With y the targets are classes; with targets they are numbers for a
+ * regression, such as the state of a field some time after the one in x.
+ * Reading converts samples to the context's element type.
  *
- * Without distributed every rank gives the same arrays, since a rank's part of
- * a batch may be any of its samples. With several ranks a hash of the arrays
- * (XXH3) is compared: they are read once, at the speed of memory (6 GB/s were
- * measured on one core).
+ * Without distributed every rank gives the same arrays, because a rank may read
+ * any sample. With several ranks the call compares a hash of the arrays (XXH3)
+ * and therefore reads them once, at the speed of memory (measured: 6 GB/s on
+ * one core).
  *
- * Distributed arrays are for solvers: each rank trains on what it holds, no
- * sample travels, and its counts may differ from those of other ranks, also be
- * 0 (then x, y and targets may be NULL; shape, and num_classes or target_shape,
- * are given on all ranks). Sample numbers are the rank's own, and so is
- * tr_dataset_num_samples(). See tr_loader_create() for what a step takes. It
- * depends on where samples lie, so virtual_shards are refused. The numbers of x
- * may change between two epochs, as those of a solver that goes on.
+ * Distributed arrays are for solvers: each rank trains on the samples that it
+ * holds, and no sample travels. Ranks may hold different numbers of samples,
+ * also 0 (then x, y and targets may be NULL; shape, and num_classes or
+ * target_shape, are given on all ranks). Sample numbers and
+ * tr_dataset_num_samples() are local to the rank. tr_loader_create() says which
+ * samples a step takes; this depends on where samples lie, so the call refuses
+ * virtual_shards. The numbers of x may change between two epochs, such as those
+ * of a solver that continues.
  *
- * Targets are read once, and those that are NaN, Inf, beyond the context's type
- * or NetCDF's fill value are refused. x is not searched: a bad number in it is
- * named when a loss has no sense. Of x the first numbers are looked at: doubles
- * that are taken for floats are refused. Where samples look like (height,
- * width, channels) a warning goes to the context's log.
+ * The call reads targets once and refuses NaN, Inf, numbers beyond the
+ * context's type and NetCDF's fill value. It does not search x: when a loss
+ * becomes senseless, a message names the bad number in x. It checks the first
+ * numbers of x and refuses doubles that are declared as floats. Where samples
+ * look like (height, width, channels), the context's log gets a warning.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EINVAL; TR_EDATA for a label out of range, a bad target, or
- *            where no rank has a sample; TR_EMISMATCH where ranks give other
- *            arrays without distributed; agreed
+ *            where no rank has a sample; TR_EMISMATCH where ranks give
+ *            different arrays without distributed; agreed
  * Ownership: x, y and targets are borrowed until tr_dataset_destroy(); *out is
  *            owned by the caller
  * Threads:   one thread per context */
@@ -210,37 +213,38 @@ TR_API tr_status tr_array_open(tr_context *ctx,
 
 #define TR_MAX_CODES 256
 
-/* How characters are numbered: id i is the byte codes[i]. */
+/* An alphabet numbers characters: id i is the byte codes[i]. */
 typedef struct tr_alphabet {
-  int count; /* of ids; 0: no alphabet */
+  int count; /* number of ids; 0: no alphabet */
   unsigned char codes[TR_MAX_CODES];
 } tr_alphabet;
 
 typedef struct tr_text_opts {
   int64_t context;   /* characters of one sample; required */
-  int64_t stride;    /* from one sample's beginning to the next; 0: context */
+  int64_t stride;    /* distance between the beginnings of two samples; 0:
+                        context */
   const char *split; /* "train": the first 90 % of the text; "test": the rest */
-  const tr_alphabet *alphabet; /* that the text is written in, borrowed for the
-                                  call; NULL or empty: the text's own */
+  const tr_alphabet *alphabet; /* alphabet for the text, borrowed for the call;
+                                  NULL or empty: the text's own */
 } tr_text_opts;
 
-/* tr_text_open - the characters of a text file, to learn each from those
- * before it.
+/* tr_text_open - the characters of a text file, for a model that predicts each
+ * character from those before it.
  *
  *   x  (N, context) int32: ids of characters; for tr_input_ids()
  *   y  (N, context) int32: ids of the characters one place later
  *
- * Characters are bytes; the ids 0..K-1 number those of the whole file in the
- * order of their codes, or those of opts->alphabet in its order, and K is the
- * number of classes. A model that was trained on one text reads another one
- * only in the first one's alphabet, which checkpoints keep: see
+ * Characters are bytes. The ids 0..K-1 number the characters of the whole file
+ * in the order of their codes, or those of opts->alphabet in its order; K is
+ * the number of classes. A model trained on one text can read another only in
+ * the alphabet of the first, which checkpoints save: see
  * tr_checkpoint_get_alphabet().
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_ENOINPUT, TR_EDATA where the split has no more characters than
- *            the context, TR_EMISMATCH where the text has a character that the
- *            alphabet has not, TR_EINVAL; agreed on all ranks
- * Ownership: *out is owned by the caller; the file is not kept open
+ *            the context, TR_EMISMATCH where a character of the text is not in
+ *            the alphabet, TR_EINVAL; agreed on all ranks
+ * Ownership: *out is owned by the caller; the call closes the file
  * Threads:   one thread per context
  * Source:    Karpathy's char-rnn and nanoGPT */
 TR_API tr_status tr_text_open(tr_context *ctx,
@@ -248,10 +252,10 @@ TR_API tr_status tr_text_open(tr_context *ctx,
                               const tr_text_opts *opts,
                               tr_dataset **out);
 
-/* tr_text_code - the byte that an id of tr_text_open() stands for.
+/* tr_text_code - the byte of an id of tr_text_open().
  *
  * Calls:     local
- * Errors:    none; -1 where there is none
+ * Errors:    none; -1 for an id without a byte
  * Ownership: nothing is created or kept
  * Threads:   any thread */
 TR_API int tr_text_code(const tr_dataset *data, int64_t id);
@@ -264,8 +268,8 @@ TR_API int tr_text_code(const tr_dataset *data, int64_t id);
  * Threads:   any thread */
 TR_API tr_shape tr_dataset_shape(const tr_dataset *data);
 
-/* tr_dataset_num_samples - how many samples the data set has; of distributed
- * arrays, how many this rank has.
+/* tr_dataset_num_samples - the number of samples; with distributed arrays, the
+ * number on this rank.
  *
  * Calls:     local
  * Errors:    none
@@ -273,8 +277,7 @@ TR_API tr_shape tr_dataset_shape(const tr_dataset *data);
  * Threads:   any thread */
 TR_API int64_t tr_dataset_num_samples(const tr_dataset *data);
 
-/* tr_dataset_num_classes - how many classes its labels name; 0 where its
- * targets are numbers.
+/* tr_dataset_num_classes - the number of classes; 0 where targets are numbers.
  *
  * Calls:     local
  * Errors:    none
@@ -282,8 +285,8 @@ TR_API int64_t tr_dataset_num_samples(const tr_dataset *data);
  * Threads:   any thread */
 TR_API int64_t tr_dataset_num_classes(const tr_dataset *data);
 
-/* tr_dataset_target_values - how many labels or numbers the target of one
- * sample has; mostly 1.
+/* tr_dataset_target_values - the number of labels or numbers in the target of
+ * one sample; mostly 1.
  *
  * Calls:     local
  * Errors:    none
@@ -309,7 +312,8 @@ TR_API tr_status tr_dataset_read(const tr_dataset *data,
                                  void *x,
                                  void *y);
 
-/* tr_dataset_sample_bytes - what tr_dataset_read() writes for each sample.
+/* tr_dataset_sample_bytes - the bytes that tr_dataset_read() writes for each
+ * sample.
  *
  * x, y  [out]  bytes of one sample in x and in y
  *
@@ -320,7 +324,7 @@ TR_API tr_status tr_dataset_read(const tr_dataset *data,
 TR_API void
 tr_dataset_sample_bytes(const tr_dataset *data, size_t *x, size_t *y);
 
-/* tr_dataset_destroy - close a data set; after its loaders.
+/* tr_dataset_destroy - close a data set, after its loaders.
  *
  * Calls:     local
  * Errors:    none; data and *data may be NULL
@@ -330,31 +334,33 @@ TR_API void tr_dataset_destroy(tr_dataset **data);
 
 /* Zero-initialise; batch is required. */
 typedef struct tr_loader_opts {
-  int64_t batch; /* global: samples of all ranks together in one step */
+  int64_t batch; /* samples of the global batch: of all ranks together in one
+                    step */
   int shuffle;   /* 1: a new order each epoch, from (seed, epoch) */
-  int threads;   /* that read and draw samples; 0: 1 */
-  int depth;     /* batches prepared ahead; 0: 3 */
+  int threads;   /* threads that read or draw samples; 0: 1 */
+  int depth;     /* number of batches that the loader prefetches; 0: 3 */
 } tr_loader_opts;
 
-/* tr_loader_create - shard a data set's epochs over the ranks.
+/* tr_loader_create - distribute the epochs of a data set over the ranks.
  *
- * Step k of an epoch takes places [k*batch, min((k+1)*batch, N)) of the
- * epoch's one global order; rank r of P takes the part [r*n/P, (r+1)*n/P) of
- * those n places. So every sample is used exactly once per epoch, every rank
- * makes the same number of steps, and the last batch may be smaller.
+ * Step k of an epoch takes the places [k*batch, min((k+1)*batch, N)) of the
+ * epoch's global order, and rank r of P takes the range [r*n/P, (r+1)*n/P) of
+ * these n places. So an epoch uses every sample exactly once, every rank makes
+ * the same number of steps, and the last batch may be smaller.
  *
- * Of distributed arrays each rank has an order of its own samples, and a batch
- * is dealt to the ranks in proportion to what they hold: of n_r samples of N a
- * rank gives n_r/N of each batch, rounded so that the sum is the batch and
- * each sample comes once per epoch; a rank may have none in a step. All of the
- * above holds for the whole, and gradients are the mean over the global batch.
- * A checkpoint goes on with the same counts on the same ranks alone.
+ * With distributed arrays each rank has an order of its own samples, and
+ * contributes to each batch in proportion to the samples that it holds: a rank
+ * with n_r of N samples gives n_r/N of each batch, rounded so that the sum is
+ * the batch and each sample comes once per epoch. A rank may have no sample in
+ * a step. All of the above holds for the global batch, and gradients are the
+ * mean over it. A checkpoint resumes only with the same counts on the same
+ * ranks.
  *
  * Calls:     collective on the context's communicator
  * Errors:    TR_EINVAL, TR_EDATA where the data set has fewer samples than
- *            there are ranks (but distributed ones), TR_EMISMATCH where ranks
- *            give other options or other data: labels, and what else is held in
- *            memory, are compared by a hash; agreed on all ranks
+ *            there are ranks (except distributed arrays), TR_EMISMATCH where
+ *            ranks give different options or data (the call compares a hash of
+ *            labels and other data held in memory); agreed on all ranks
  * Ownership: data is borrowed until tr_loader_destroy(); *out is owned by the
  *            caller
  * Threads:   one thread per context */
@@ -367,12 +373,12 @@ TR_API tr_status tr_loader_create(tr_context *ctx,
  *
  * batch  [out]  borrowed until the next call on the loader
  *
- * The end of the epoch comes at the same call on every rank, and the call
- * after it begins the next epoch. Once a rank's tr_context_request_stop() has
- * been agreed in the step of the last batch, the next call ends on all ranks
- * with TR_ESTOPPED: save, and exit with 85. A rank that cannot read its samples
- * gets an empty batch; its failure is agreed in the step's gradient all-reduce
- * (or in tr_trainer_evaluate()), which returns it on all ranks.
+ * The epoch ends at the same call on every rank, and the call after it begins
+ * the next epoch. Once the ranks have agreed in a step on a
+ * tr_context_request_stop(), the next call ends on all ranks with TR_ESTOPPED:
+ * save, and exit with 85. A rank that cannot read its samples gets an empty
+ * batch; the step's all-reduce of gradients (or tr_trainer_evaluate()) returns
+ * the failure on all ranks.
  *
  * Calls:     local
  * Errors:    see tr_loader_status()
@@ -380,16 +386,17 @@ TR_API tr_status tr_loader_create(tr_context *ctx,
  * Threads:   one thread per context; waits for the loader's threads */
 TR_API int tr_loader_next(tr_loader *loader, tr_batch *batch);
 
-/* tr_loader_status - why tr_loader_next() ended: TR_OK at an epoch's end.
+/* tr_loader_status - the reason why tr_loader_next() ended: TR_OK at the end of
+ * an epoch.
  *
  * Calls:     local
- * Errors:    what reading failed with; TR_ESTOPPED after a request to stop,
+ * Errors:    the status of a failed read; TR_ESTOPPED after a request to stop,
  *            agreed on all ranks
  * Ownership: nothing is created or kept
  * Threads:   one thread per context */
 TR_API tr_status tr_loader_status(const tr_loader *loader);
 
-/* tr_loader_epoch - the number of epochs that have been finished.
+/* tr_loader_epoch - the number of finished epochs.
  *
  * Calls:     local
  * Errors:    none
@@ -397,7 +404,7 @@ TR_API tr_status tr_loader_status(const tr_loader *loader);
  * Threads:   one thread per context */
 TR_API int64_t tr_loader_epoch(const tr_loader *loader);
 
-/* tr_loader_num_steps - steps of one epoch, the same on every rank.
+/* tr_loader_num_steps - the steps of one epoch, the same on every rank.
  *
  * Calls:     local
  * Errors:    none
@@ -405,7 +412,7 @@ TR_API int64_t tr_loader_epoch(const tr_loader *loader);
  * Threads:   any thread */
 TR_API int64_t tr_loader_num_steps(const tr_loader *loader);
 
-/* tr_loader_num_samples - samples of one epoch over all ranks.
+/* tr_loader_num_samples - the samples of one epoch over all ranks.
  *
  * Calls:     local
  * Errors:    none

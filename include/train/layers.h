@@ -1,7 +1,7 @@
-/* The inputs and layers that models are written in. Each call adds one node;
- * the first error is remembered and returned by tr_model_build(), with the
- * layer's name. Option structs: zero-initialise, every zero is the default;
- * TR_ZERO is the number 0. */
+/* Inputs, linear layers and flatten, and the rules of all layer functions: each
+ * call adds one node. The model remembers the first error, and tr_model_build()
+ * returns it with the layer's name. Zero-initialise option structs: every zero
+ * means the default; TR_ZERO is the number 0. */
 #ifndef TRAIN_LAYERS_H
 #define TRAIN_LAYERS_H
 
@@ -26,17 +26,18 @@ TR_API tr_node tr_input(tr_model *net, tr_shape shape);
 typedef struct tr_linear_opts {
   int64_t out;      /* number of outputs; required */
   int no_bias;      /* 1: without bias */
-  const char *name; /* of the layer; NULL: "linear_1", "linear_2", ... */
+  const char *name; /* name of the layer; NULL: "linear_1", "linear_2", ... */
 } tr_linear_opts;
 
 /* tr_linear - an affine map of the last axis.
  *
  *   y = x W^T + b        x (N, ..., in), W (out, in), b (out), y (N, ..., out)
  *
- * W and b start uniform in +-1/sqrt(in). Images want tr_flatten() before.
+ * Initial values of W and b are uniform in +-1/sqrt(in). Images need
+ * tr_flatten() first.
  *
  * Calls:     local, before tr_model_build()
- * Errors:    remembered: TR_EINVAL, TR_ESHAPE where x has no axis
+ * Errors:    remembered: TR_EINVAL, TR_ESHAPE where a sample is a scalar
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
  * Source:    torch.nn.Linear */

@@ -9,20 +9,20 @@
 extern "C" {
 #endif
 
-/* tr_context_create - this process' part of a job on a communicator.
+/* tr_context_create - create a context on a communicator.
  *
- * comm  [in]   any intracommunicator; it is duplicated
+ * comm  [in]   any intracommunicator, which the call duplicates
  * opts  [in]   options, or NULL for the defaults
  * out   [out]  the new context, NULL on failure
  *
  * Calls:     collective on comm
  * Errors:    TR_EINVAL, TR_EUNSUPPORTED, TR_EMISMATCH where ranks give
- *            different options, or a launcher's processes have not found each
- *            other (see tr_context_create_f()), TR_ECOMM; agreed on all ranks
+ *            different options or the launcher belongs to another MPI (see
+ *            tr_context_create_f()), TR_ECOMM; agreed on all ranks
  * Ownership: *out is owned by the caller; comm is borrowed for the call
- * Threads:   one thread per context. The library calls MPI from one thread at
- *            a time, so MPI_THREAD_FUNNELED is enough where that thread is
- *            the main one, MPI_THREAD_SERIALIZED otherwise */
+ * Threads:   one thread per context. The library calls MPI from one thread at a
+ *            time, so MPI_THREAD_FUNNELED is enough where that thread is the
+ *            main one, MPI_THREAD_SERIALIZED otherwise */
 static inline tr_status
 tr_context_create(MPI_Comm comm, const tr_context_opts *opts, tr_context **out)
 {

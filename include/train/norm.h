@@ -1,6 +1,6 @@
-/* Normalisation. As in train/layers.h: each call adds one node, the first error
- * is returned by tr_model_build(), and a zero in an option struct is the
- * default. */
+/* Normalisation. As in train/layers.h, each call adds one node,
+ * tr_model_build() returns the first error, and a zero in an option struct
+ * means the default. */
 #ifndef TRAIN_NORM_H
 #define TRAIN_NORM_H
 
@@ -14,15 +14,16 @@ typedef struct tr_layernorm_opts {
   double eps;       /* 0: 1e-5; TR_ZERO: 0 */
   int no_bias;      /* 1: without bias */
   int no_affine;    /* 1: without weight and bias */
-  const char *name; /* of the layer; NULL: "layernorm_1", ... */
+  const char *name; /* name of the layer; NULL: "layernorm_1", ... */
 } tr_layernorm_opts;
 
-/* tr_layernorm - over the last axis of each sample: x, y (N, ..., D).
+/* tr_layernorm - normalisation over the last axis of each sample: x, y (N, ...,
+ * D).
  *
  *   y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
  *
- * weight (D) starts at 1, bias (D) at 0; the variance is the mean of squares,
- * divided by D. opts may be NULL.
+ * weight (D) starts at 1, bias (D) at 0; the variance is the sum of squares
+ * about the mean, divided by D. opts may be NULL.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -34,13 +35,14 @@ TR_API tr_node tr_layernorm(tr_model *net,
                             const tr_layernorm_opts *opts);
 
 typedef struct tr_rmsnorm_opts {
-  double eps;       /* 0: the precision's epsilon, as in PyTorch: 1.2e-7 in
+  double eps;       /* 0: the epsilon of the precision, as in PyTorch: 1.2e-7 in
                        single, 2.2e-16 in double precision; TR_ZERO: 0 */
   int no_affine;    /* 1: without weight */
-  const char *name; /* of the layer; NULL: "rmsnorm_1", ... */
+  const char *name; /* name of the layer; NULL: "rmsnorm_1", ... */
 } tr_rmsnorm_opts;
 
-/* tr_rmsnorm - over the last axis of each sample: x, y (N, ..., D).
+/* tr_rmsnorm - normalisation by the root mean square over the last axis of each
+ * sample: x, y (N, ..., D).
  *
  *   y = x / sqrt(mean(x^2) + eps) * weight
  *
@@ -56,18 +58,20 @@ TR_API tr_node tr_rmsnorm(tr_model *net,
                           const tr_rmsnorm_opts *opts);
 
 typedef struct tr_groupnorm_opts {
-  int64_t groups;   /* of channels; divides their number; required */
+  int64_t groups;   /* groups of channels; divides the number of channels;
+                       required */
   double eps;       /* 0: 1e-5; TR_ZERO: 0 */
   int no_affine;    /* 1: without weight and bias */
-  const char *name; /* of the layer; NULL: "groupnorm_1", ... */
+  const char *name; /* name of the layer; NULL: "groupnorm_1", ... */
 } tr_groupnorm_opts;
 
-/* tr_groupnorm - over groups of channels of each sample: x, y (N, C, ...).
+/* tr_groupnorm - normalisation over groups of channels of each sample: x, y (N,
+ * C, ...).
  *
  *   y = (x - mean) / sqrt(var + eps) * weight[c] + bias[c],
  *
- * mean and var over the C / groups channels of a group and all their places;
- * weight (C) starts at 1, bias (C) at 0.
+ * where mean and var are over the C / groups channels of a group and all their
+ * places; weight (C) starts at 1, bias (C) at 0.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE where groups does not divide C
@@ -80,14 +84,15 @@ TR_API tr_node tr_groupnorm(tr_model *net,
 
 typedef struct tr_batchnorm_opts {
   double eps;       /* 0: 1e-5; TR_ZERO: 0 */
-  double momentum;  /* share of the new batch in the running values; 0: 0.1;
-                       TR_ZERO: 0, they stay */
+  double momentum;  /* weight of the new batch in the running values; 0: 0.1;
+                       TR_ZERO: 0, they do not change */
   int no_affine;    /* 1: without weight and bias */
   int sync;         /* 1: statistics over the samples of all ranks */
-  const char *name; /* of the layer; NULL: "batchnorm_1", ... */
+  const char *name; /* name of the layer; NULL: "batchnorm_1", ... */
 } tr_batchnorm_opts;
 
-/* tr_batchnorm - over samples and places of each channel: x, y (N, C, ...).
+/* tr_batchnorm - normalisation over samples and places of each channel: x, y
+ * (N, C, ...).
  *
  *   y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]
  *
@@ -99,19 +104,18 @@ typedef struct tr_batchnorm_opts {
  *               NaN or Inf)
  *   evaluation  mean, var are the running ones (tr_model_set_training())
  *
- * weight (C) starts at 1, bias (C) at 0. The running values are buffers of
- * those names, start at 0, 1, 0, and are part of checkpoints and hashes. With
- * one value per channel var is 0, and running_var takes it as it is. Sample
- * weights do not enter: a sample of weight 0 counts like any other. opts may
- * be NULL.
+ * weight (C) starts at 1, bias (C) at 0. The running values are buffers with
+ * these names, start at 0, 1, 0, and are part of checkpoints and hashes. With
+ * one value per channel var is 0, and running_var takes it without the factor n
+ * / (n - 1). Sample weights have no effect: a sample of weight 0 counts like
+ * any other. opts may be NULL.
  *
  * Without sync each rank normalises by its own samples, and
- * tr_model_allreduce_grads() makes every rank's running values those of rank
- * 0, as DistributedDataParallel does. With sync P ranks compute what one
- * computes, a rank may have no samples, and in training forward has one small
- * all-gather of (mean, sum of squares, count) and backward one small
- * all-reduce. With virtual shards (tr_context_opts) sync is
- * always on.
+ * tr_model_allreduce_grads() broadcasts the running values of rank 0, as
+ * DistributedDataParallel does. With sync P ranks compute what one rank
+ * computes, and a rank may have no samples. In training, forward then has one
+ * small all-gather of (mean, sum of squares, count) and backward one small
+ * all-reduce. With virtual shards (tr_context_opts) sync is always on.
  *
  * Calls:     local, before tr_model_build(); with sync, tr_model_forward() and
  *            tr_model_backward() become collective in training

@@ -1,7 +1,7 @@
-/* Pools. Images are (C, W), (C, H, W) or (C, D, H, W) per sample. Option
- * structs: zero-initialise, every zero is the default. A number holds for all
- * axes; where an array beside it has a number that is not 0, that one holds for
- * its axis. */
+/* Pools. An image is (C, W), (C, H, W) or (C, D, H, W) per sample.
+ * Zero-initialise option structs: every zero means the default. A single number
+ * applies to all axes; a number other than 0 in the array beside it applies to
+ * its axis instead. */
 #ifndef TRAIN_POOL_H
 #define TRAIN_POOL_H
 
@@ -14,26 +14,26 @@ extern "C" {
 typedef struct tr_pool1d_opts {
   int64_t kernel;      /* elements of the window; required */
   int64_t stride;      /* 0: the kernel */
-  int64_t padding;     /* at most half the kernel; never the maximum itself */
-  int exclude_padding; /* of an average, 1: divide by the elements inside the
-                          image; 0: by those inside the padded one */
+  int64_t padding;     /* at most half the kernel; it never is the maximum */
+  int exclude_padding; /* 1: an average divides by the elements inside the
+                          image; 0: by those inside the padded image */
 } tr_pool1d_opts;
 
 typedef struct tr_pool2d_opts {
   int64_t kernel;      /* height and width of the window; required */
   int64_t stride;      /* 0: the kernel */
-  int64_t padding;     /* at most half the kernel; never the maximum itself */
-  int exclude_padding; /* of an average, 1: divide by the elements inside the
-                          image; 0: by those inside the padded one */
+  int64_t padding;     /* at most half the kernel; it never is the maximum */
+  int exclude_padding; /* 1: an average divides by the elements inside the
+                          image; 0: by those inside the padded image */
   int64_t kernel_hw[2], stride_hw[2], padding_hw[2];
 } tr_pool2d_opts;
 
 typedef struct tr_pool3d_opts {
   int64_t kernel;      /* depth, height and width of the window; required */
   int64_t stride;      /* 0: the kernel */
-  int64_t padding;     /* at most half the kernel; never the maximum itself */
-  int exclude_padding; /* of an average, 1: divide by the elements inside the
-                          image; 0: by those inside the padded one */
+  int64_t padding;     /* at most half the kernel; it never is the maximum */
+  int exclude_padding; /* 1: an average divides by the elements inside the
+                          image; 0: by those inside the padded image */
   int64_t kernel_dhw[3], stride_dhw[3], padding_dhw[3];
 } tr_pool3d_opts;
 
@@ -41,7 +41,7 @@ typedef struct tr_pool3d_opts {
  *
  *   x (N, C, W) -> y (N, C, (W + 2 padding - kernel)/stride + 1)
  *
- * The gradient goes to the first largest value in row-major order.
+ * The first largest value in row-major order gets the gradient.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -56,7 +56,7 @@ TR_API tr_node tr_maxpool1d(tr_model *net,
  *
  *   x (N, C, H, W) -> y (N, C, (H + 2 padding - kernel)/stride + 1, likewise W)
  *
- * The gradient goes to the first largest value in row-major order.
+ * The first largest value in row-major order gets the gradient.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -72,7 +72,7 @@ TR_API tr_node tr_maxpool2d(tr_model *net,
  *   x (N, C, D, H, W) -> y (N, C, (D + 2 padding - kernel)/stride + 1,
  *                              likewise H and W)
  *
- * The gradient goes to the first largest value in row-major order.
+ * The first largest value in row-major order gets the gradient.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -133,13 +133,13 @@ TR_API tr_node tr_avgpool3d(tr_model *net,
                             const tr_pool3d_opts *opts);
 
 typedef struct tr_adaptive_pool_opts {
-  int64_t out;         /* extents of the output; required */
-  int64_t out_each[3]; /* where not 0, of its extent, outermost first and
-                          without the channels */
+  int64_t out;         /* extent of the output along each axis; required */
+  int64_t out_each[3]; /* where not 0, the extent of its axis, outermost first
+                          and without the channels */
 } tr_adaptive_pool_opts;
 
-/* tr_adaptive_avgpool - means over windows that cover an image of any extents,
- * (C, W), (C, H, W) or (C, D, H, W), so that the output has the given ones.
+/* tr_adaptive_avgpool - means over windows that cover an image of any size, (C,
+ * W), (C, H, W) or (C, D, H, W), so that the output has the given extents.
  *
  *   y[n,c,p,...] = mean of x[n,c,h,...] over h in
  *                  floor(p H / P) .. ceil((p + 1) H / P) - 1, likewise W, D
@@ -150,8 +150,8 @@ typedef struct tr_adaptive_pool_opts {
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
  * Ownership: opts is borrowed for the call
  * Threads:   one thread per context
- * Source:    torch.nn.AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d
- */
+ * Source:    torch.nn.AdaptiveAvgPool1d, AdaptiveAvgPool2d,
+ *            AdaptiveAvgPool3d */
 TR_API tr_node tr_adaptive_avgpool(tr_model *net,
                                    tr_node x,
                                    const tr_adaptive_pool_opts *opts);
@@ -166,7 +166,7 @@ TR_API tr_node tr_adaptive_avgpool(tr_model *net,
 TR_API tr_node tr_global_avgpool2d(tr_model *net, tr_node x);
 
 /* tr_global_maxpool2d - the largest value of each channel: x (N, C, H, W) ->
- * y (N, C). The gradient goes to the first one in row-major order.
+ * y (N, C). The first one in row-major order gets the gradient.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_ESHAPE

@@ -1,4 +1,4 @@
-/* Layers on sequences: token numbers, embeddings, positions, attention. Each
+/* Layers on sequences: inputs of ids, embeddings, positions, attention. Each
  * call adds one node; see train/layers.h. */
 #ifndef TRAIN_SEQUENCE_H
 #define TRAIN_SEQUENCE_H
@@ -9,13 +9,14 @@
 extern "C" {
 #endif
 
-/* tr_input_ids - an input of the model that holds numbers of things, as of the
- * characters of a text.
+/* tr_input_ids - an input of the model that holds ids, such as those of
+ * characters.
  *
  * shape  [in]  extents of one sample
  *
- * The k-th call of this and of tr_input() together reads tr_batch.inputs[k],
- * here as (count, shape...) int32. Only tr_embedding() takes it.
+ * The k-th call of this function and tr_input() together reads
+ * tr_batch.inputs[k], here as (count, shape...) int32. Only tr_embedding()
+ * takes the node.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_ESHAPE, TR_EINVAL
@@ -24,18 +25,18 @@ extern "C" {
 TR_API tr_node tr_input_ids(tr_model *net, tr_shape shape);
 
 typedef struct tr_embedding_opts {
-  int64_t num;      /* of things; ids are 0..num-1; required */
-  int64_t out;      /* numbers that stand for a thing; required */
-  const char *name; /* of the layer; NULL: "embedding_1", ... */
+  int64_t num;      /* number of ids, 0..num-1; required */
+  int64_t out;      /* length of the vector of an id; required */
+  const char *name; /* name of the layer; NULL: "embedding_1", ... */
 } tr_embedding_opts;
 
-/* tr_embedding - a learned vector in place of each id.
+/* tr_embedding - replace each id by a learned vector.
  *
  *   y[n, ..., :] = W[ids[n, ...], :]    ids (N, ...), W (num, out),
  *                                       y (N, ..., out)
  *
- * W starts normal with mean 0 and standard deviation 1. An id outside
- * 0..num-1 gives NaN, and so a loss that the step refuses.
+ * Initial values of W are normal with mean 0 and standard deviation 1. An id
+ * outside 0..num-1 gives NaN, and thus a non-finite loss.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, also where x is no tr_input_ids()
@@ -47,15 +48,16 @@ TR_API tr_node tr_embedding(tr_model *net,
                             const tr_embedding_opts *opts);
 
 typedef struct tr_position_opts {
-  double std;       /* of the first values; 0: 1; TR_ZERO: 0 */
-  const char *name; /* of the layer; NULL: "position_1", ... */
+  double std;       /* standard deviation of the initial values; 0: 1; TR_ZERO:
+                       0 */
+  const char *name; /* name of the layer; NULL: "position_1", ... */
 } tr_position_opts;
 
-/* tr_position - a learned number for each place of a sample is added.
+/* tr_position - add a learned number to each place of a sample.
  *
  *   y[n, :] = x[n, :] + W       x, y (N, T, D), W (T, D), or any shape
  *
- * W starts normal with mean 0.
+ * Initial values of W are normal with mean 0.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL for a negative std
@@ -67,8 +69,8 @@ TR_API tr_node tr_position(tr_model *net,
                            const tr_position_opts *opts);
 
 typedef struct tr_attention_opts {
-  int64_t heads; /* that divide D; required */
-  int causal;    /* 1: no place sees those behind it */
+  int64_t heads; /* number of heads, a divisor of D; required */
+  int causal;    /* 1: a place does not depend on the places behind it */
 } tr_attention_opts;
 
 /* tr_attention - multi-head self attention.
@@ -78,8 +80,8 @@ typedef struct tr_attention_opts {
  *
  *   qkv (N, T, 3 D): q, k and v of all heads in turn; y (N, T, D)
  *
- * With causal, j goes to i. The memory is linear in T. The projections before
- * and behind are tr_linear().
+ * With causal, the sums over j end at i. The memory is linear in T. Use
+ * tr_linear() for the projections before and behind.
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE

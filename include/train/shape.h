@@ -1,4 +1,4 @@
-/* Layers that join, cut and rearrange values: residual branches, gates, skip
+/* Layers that join and rearrange values: residual branches, gates, skip
  * connections. Each call adds one node; see train/layers.h. */
 #ifndef TRAIN_SHAPE_H
 #define TRAIN_SHAPE_H
@@ -31,10 +31,12 @@ TR_API tr_node tr_add(tr_model *net, tr_node a, tr_node b);
  * Source:    torch.mul */
 TR_API tr_node tr_mul(tr_model *net, tr_node a, tr_node b);
 
-/* tr_concat - values side by side along one axis.
+/* tr_concat - concatenation along one axis.
  *
- * inputs  [in]  (num_inputs) 1 to 8 nodes, of equal extents but along the axis
- * axis    [in]  of a sample, counted from 0: 0 is the channels of an image
+ * inputs  [in]  (num_inputs) 1 to 8 nodes, with equal extents except along the
+ *               axis
+ * axis    [in]  axis of a sample, counted from 0: axis 0 of an image is the
+ *               channels
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_EINVAL, TR_ESHAPE
@@ -46,9 +48,10 @@ TR_API tr_node tr_concat(tr_model *net,
                          int num_inputs,
                          int axis);
 
-/* tr_reshape - the same values under other extents.
+/* tr_reshape - the same values in another shape.
  *
- * shape  [in]  of one sample, of x's count; one extent may be -1: what is left
+ * shape  [in]  of one sample, with as many elements as x; one extent may be -1:
+ *              the call computes it
  *
  * Calls:     local, before tr_model_build()
  * Errors:    remembered: TR_ESHAPE
@@ -58,11 +61,11 @@ TR_API tr_node tr_concat(tr_model *net,
 TR_API tr_node tr_reshape(tr_model *net, tr_node x, tr_shape shape);
 
 typedef struct tr_transpose_opts {
-  int order[TR_MAX_DIMS]; /* axis i of the output is the input's order[i], of a
-                             sample, counted from 0; each once */
+  int order[TR_MAX_DIMS]; /* axis i of the output is axis order[i] of the input;
+                             axes of a sample, counted from 0, each once */
 } tr_transpose_opts;
 
-/* tr_transpose - a sample's axes in another order.
+/* tr_transpose - the axes of a sample in another order.
  *
  *   {{1, 0}} transposes the matrix of each sample: (N, A, B) -> (N, B, A)
  *
@@ -75,7 +78,7 @@ TR_API tr_node tr_transpose(tr_model *net,
                             tr_node x,
                             const tr_transpose_opts *opts);
 
-/* tr_upsample1d - sequences of `scale` times the length.
+/* tr_upsample1d - sequences enlarged to `scale` times the length.
  *
  *   y[n,c,l] = x[n, c, l / scale], rounded down
  *
@@ -88,7 +91,7 @@ TR_API tr_node tr_transpose(tr_model *net,
  * Source:    torch.nn.Upsample, mode "nearest" */
 TR_API tr_node tr_upsample1d(tr_model *net, tr_node x, int64_t scale);
 
-/* tr_upsample2d - images of `scale` times the height and width.
+/* tr_upsample2d - images enlarged to `scale` times the height and width.
  *
  *   y[n,c,h,w] = x[n, c, h / scale, w / scale], rounded down
  *

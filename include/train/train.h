@@ -1,7 +1,7 @@
 /* libtrain: train neural networks inside MPI programs.
  *
- * The whole public interface except tr_context_create() on a communicator,
- * which is in train/mpi.h because it needs mpi.h. */
+ * This header includes the whole public interface except tr_context_create() on
+ * a communicator: that is in train/mpi.h because it needs mpi.h. */
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 

@@ -1,4 +1,4 @@
-/* Errors, checks and small helpers for the library itself. */
+/* Errors, checks and small helpers that the whole library uses. */
 #ifndef TR_BASE_IMPL_H
 #define TR_BASE_IMPL_H
 
@@ -11,14 +11,15 @@
 #define TR__MESSAGE_BYTES 1024
 #define TR__NAME_BYTES    96
 
-/* tr__fail - start this thread's trace with a message; returns status. */
+/* tr__fail - start this thread's trace with a message. Returns status. */
 tr_status
 tr__fail(tr_status status, const char *file, int line, const char *format, ...)
     TR_PRINTF(4, 5);
 
 #define TR_FAIL(status, ...) tr__fail(status, __FILE__, __LINE__, __VA_ARGS__)
 
-/* For mistakes of callers: always on; says what was expected and what came. */
+/* Check a condition that a caller may violate, in all builds. The message says
+ * what the call expected and what it got. */
 #define TR_CHECK(condition, status, ...)                                       \
   do {                                                                         \
     if (!(condition)) {                                                        \
@@ -26,42 +27,46 @@ tr__fail(tr_status status, const char *file, int line, const char *format, ...)
     }                                                                          \
   } while (0)
 
-/* For our own mistakes: debug builds only. */
+/* Check a condition that only a bug of the library violates, in debug
+ * builds. */
 #define TR_ASSERT(condition) assert(condition)
 
-/* Where this thread's last failure came from. */
+/* The origin of this thread's last failure. */
 typedef struct tr__origin {
   tr_status status;
-  int rank;    /* where it arose; -1: not yet known to be another rank's */
-  bool agreed; /* every rank returns it */
+  int rank;    /* the rank where it arose; -1: not known yet */
+  bool agreed; /* every rank returns this failure */
   char message[TR__MESSAGE_BYTES];
 } tr__origin;
 
-/* tr__error_origin - this thread's last failure, without the source lines. */
+/* tr__error_origin - this thread's last failure, without source lines. */
 const tr__origin *tr__error_origin(void);
 
-/* tr__error_set_agreed - mark the trace as agreed, and as rank's message. */
+/* tr__error_set_agreed - mark this thread's failure as agreed and as arisen on
+ * `rank`. Unless it arose here, replace its message. */
 void tr__error_set_agreed(int rank, bool here, const char *message);
 
-/* tr__error_restore - make an agreed failure the last one again, here: as
- * tr__error_is_elsewhere() said that it was not. */
+/* tr__error_restore - make an agreed failure this thread's last one again.
+ * here: whether it arose on this rank, the opposite of what
+ * tr__error_is_elsewhere() said. */
 void tr__error_restore(const tr__origin *origin, bool here);
 
-/* tr__error_set_rank - say where a failure arose that is not agreed on. */
+/* tr__error_set_rank - name the rank of a failure that is not agreed. */
 void tr__error_set_rank(int rank);
 
-/* tr__error_is_elsewhere - the last failure arose on another rank, which
- * reports it. */
+/* tr__error_is_elsewhere - whether the last failure arose on another rank,
+ * which reports it. */
 bool tr__error_is_elsewhere(void);
 
-/* tr__copy_name - copy a string that fits; false where it does not. */
+/* tr__copy_name - copy a string. Returns false where it does not fit. */
 bool tr__copy_name(char *out, size_t bytes, const char *name);
 
-/* tr__int - a count as the int that MPI and BLAS want. Callers cut their work
- * into chunks that fit first (tr__int_limit()), so this only asserts. */
+/* tr__int - convert a count to the int that MPI and BLAS take. Callers limit a
+ * call to tr__int_limit elements, so this function only asserts the range. */
 int tr__int(int64_t count);
 
-/* tr__mul_overflows, tr__add_overflows - true where the result does not fit. */
+/* tr__mul_overflows, tr__add_overflows - return true where the result does not
+ * fit into 64 bits. */
 static inline bool tr__mul_overflows(int64_t a, int64_t b, int64_t *out)
 {
   return __builtin_mul_overflow(a, b, out);
@@ -72,7 +77,7 @@ static inline bool tr__add_overflows(int64_t a, int64_t b, int64_t *out)
   return __builtin_add_overflow(a, b, out);
 }
 
-/* A number of an option struct, 0 of which is the default; TR_ZERO is 0. */
+/* A number in an option struct: 0 stands for the default, TR_ZERO for 0. */
 static inline bool tr__is_default(double given)
 {
   return given == 0 && !signbit(given);
@@ -93,23 +98,24 @@ static inline int64_t tr__max(int64_t a, int64_t b)
   return a > b ? a : b;
 }
 
-/* tr__align - the next multiple of a power of two. */
+/* tr__align - round up to a multiple of a power of two. */
 static inline size_t tr__align(size_t bytes, size_t alignment)
 {
   return (bytes + alignment - 1) & ~(alignment - 1);
 }
 
-/* Wide enough for a product of two counts. */
+/* Holds a product of two counts. */
 __extension__ typedef __int128 tr__wide;
 
-/* tr__even_split - where part i of count equal parts of total begins. */
+/* tr__even_split - where range i begins when total is divided into count equal
+ * ranges. */
 static inline int64_t tr__even_split(int64_t total, int64_t i, int64_t count)
 {
   return (int64_t)((tr__wide)total * i / count);
 }
 
-/* tr__tree_half - how many of a node's leaves, 2 or more, are in its first
- * half: the largest power of two below their number. */
+/* tr__tree_half - the number of leaves in the first half of a node with 2
+ * leaves or more: the largest power of two below their number. */
 static inline int64_t tr__tree_half(int64_t leaves)
 {
   int64_t power = 1;
@@ -119,8 +125,8 @@ static inline int64_t tr__tree_half(int64_t leaves)
   return power;
 }
 
-/* tr__tree_left - how many of the ranks that share so many leaves, each a run
- * that is a node, share the first half. */
+/* tr__tree_left - the number of ranks for the first half of a node with so many
+ * leaves, when each of `ranks` ranks gets a range of leaves that is a node. */
 static inline int64_t tr__tree_left(int64_t leaves, int64_t ranks)
 {
   int64_t left = tr__tree_half(leaves), right = leaves - left;
@@ -129,17 +135,19 @@ static inline int64_t tr__tree_left(int64_t leaves, int64_t ranks)
   return tr__min(share, tr__min(left, ranks - 1));
 }
 
-/* tr__now - seconds of a clock that never goes back. */
+/* tr__now - seconds of a monotonic clock. */
 double tr__now(void);
 
-/* tr__shape_text - "(1, 28, 28)" into a caller's buffer; returns it. */
+/* tr__shape_text - write "(1, 28, 28)" into a caller's buffer of
+ * TR__SHAPE_BYTES. Returns the buffer. */
 #define TR__SHAPE_BYTES 160
 const char *tr__shape_text(const tr_shape *shape, char *out);
 
-/* tr__shape_is_valid - all extents positive, the product fits. */
+/* tr__shape_is_valid - whether all extents are positive and their product
+ * fits. */
 bool tr__shape_is_valid(const tr_shape *shape);
 
-/* tr__shape_equal - the same extents. */
+/* tr__shape_equal - whether all extents are equal. */
 bool tr__shape_equal(const tr_shape *a, const tr_shape *b);
 
 const char *tr__dtype_name(tr_dtype dtype);

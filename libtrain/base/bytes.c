@@ -1,4 +1,5 @@
-/* Bytes of files: what they look like, and as numbers. */
+/* The bytes of files: the format that they look like, and their values as
+ * numbers. */
 #include "base/bytes_impl.h"
 
 #include <ctype.h>

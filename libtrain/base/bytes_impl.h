@@ -1,4 +1,5 @@
-/* Bytes of files: what they look like, and as numbers. */
+/* The bytes of files: the format that they look like, and their values as
+ * numbers. */
 #ifndef TR_BYTES_IMPL_H
 #define TR_BYTES_IMPL_H
 
@@ -10,8 +11,9 @@ void tr__scale_bytes(const uint8_t *bytes,
                      tr_dtype dtype,
                      void *x);
 
-/* tr__looks_like - "it begins with "<!DOCTYPE" and looks like a web page or
- * XML", of the first bytes of a file; into out, which is returned. */
+/* tr__looks_like - describe the first bytes of a file, for example: it begins
+ * with "<!DOCTYPE" and looks like a web page or XML. Writes to out and returns
+ * it. */
 #define TR__FIRST_BYTES 16
 #define TR__LOOKS_BYTES (64 + 4 * TR__FIRST_BYTES)
 const char *tr__looks_like(const uint8_t *first, size_t count, char *out);

@@ -1,8 +1,9 @@
-/* TR__CLONES before a function compiles it for wider vectors too and picks one
- * by the CPU at run time. Without contraction and with the order of sums
- * written out in the source, all of them give the same bits. For static
- * functions whose names are unique in the library: clang wants both. Not under
- * sanitizers: the choice is made before their run-time library is ready. */
+/* TR__CLONES before a function also compiles it for wider vectors, and the CPU
+ * selects a clone at run time. All clones give the same bits, because the
+ * library compiles without contraction and the source fixes the order of sums.
+ * clang requires static functions whose names are unique in the library.
+ * Sanitizer builds have no clones: the selection happens before their run-time
+ * library is ready. */
 #ifndef TR_CLONES_IMPL_H
 #define TR_CLONES_IMPL_H
 

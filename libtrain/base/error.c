@@ -1,4 +1,5 @@
-/* The error trace: what failed, where it was noticed, how it came up. */
+/* The error trace of a thread: the message, the rank where the failure arose,
+ * and the source lines that passed it on. */
 #include "base/file_impl.h"
 #include "base/locale_impl.h"
 
@@ -12,11 +13,11 @@ typedef struct frame {
   int line;
 } frame;
 
-/* The one thread-local state of the library: a failing call on one thread must
+/* The only thread-local state of the library: a failing call on one thread must
  * not disturb what another thread reports. */
 static _Thread_local struct {
   tr__origin origin;
-  bool is_elsewhere; /* the message came from another rank */
+  bool is_elsewhere; /* the failure arose on another rank */
   int num_frames;
   frame frames[MAX_FRAMES];
 } trace = {.origin = {.rank = -1}};
@@ -57,8 +58,8 @@ int tr_status_exit_code(tr_status status)
 tr_status
 tr__fail(tr_status status, const char *file, int line, const char *format, ...)
 {
-  /* The arguments may point into the old message, so it is kept until the new
-   * one is written. */
+  /* The arguments may point into the old message: keep it until the new one is
+   * complete. */
   char message[TR__MESSAGE_BYTES];
   va_list arguments;
   va_start(arguments, format);
@@ -127,7 +128,7 @@ bool tr__error_is_elsewhere(void)
 
 static void print_trace(FILE *stream)
 {
-  /* A command line is mostly the same on all ranks. */
+  /* Mostly all ranks have the same command line. */
   bool is_usage = trace.origin.status == TR_EUSAGE && trace.origin.rank == 0;
   if (trace.origin.rank >= 0 && !is_usage) {
     fprintf(stream, "error on rank %d: ", trace.origin.rank);

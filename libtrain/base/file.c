@@ -1,3 +1,4 @@
+/* Opening and writing files. */
 #include "base/file_impl.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ check_regular(const char *path, int failed, const struct stat *info)
   return TR_OK;
 }
 
-/* Looked at before too: to open a device may set it to work. */
+/* Check the file before opening it too: opening a device may start it. */
 tr_status tr__open_read(const char *path, int *fd, int64_t *bytes)
 {
   struct stat info;
@@ -99,8 +100,8 @@ static bool takes(tr__destination to, mode_t mode)
          (to == TR__TO_STREAM && S_ISFIFO(mode));
 }
 
-/* A file that exists is looked at before it is opened, so that nothing is cut
- * that could not be written to. */
+/* Check a file before opening it too: O_TRUNC must not empty what cannot be
+ * written to. */
 static tr_status check_destination(const char *path,
                                    const char *what,
                                    tr__destination to,
@@ -179,8 +180,8 @@ void tr__write_begin(tr__write_guard *guard)
   pthread_sigmask(SIG_BLOCK, &ours, &guard->mask);
 }
 
-/* Both signals go to the thread that wrote, so they can be taken back here. One
- * that was pending before stays: it is the caller's. */
+/* Both signals go to the thread that wrote, so it can consume them here. A
+ * signal that was pending before stays: it is the caller's. */
 void tr__write_end(const tr__write_guard *guard)
 {
   const int signals[] = {SIGXFSZ, SIGPIPE};

@@ -1,9 +1,9 @@
-/* Numbers of 16 bits: bfloat16, the upper half of a float, and float16, IEEE
- * binary16. Nothing is computed in them: they are widened to float, exactly,
- * and results are rounded to the nearest, ties to even.
+/* 16-bit numbers: bfloat16, the upper half of a float, and float16, IEEE
+ * binary16. The library computes in float: it widens them exactly and rounds
+ * results to the nearest, ties to even.
  *
- * Without branches, so that loops over them use wide vectors. Source of the
- * conversions of float16: Giesen 2012, "Half to float done quic". */
+ * The conversions have no branches, so that the compiler vectorises loops over
+ * them. Source for float16: Giesen 2012, "Half to float done quic". */
 #ifndef TR_HALF_IMPL_H
 #define TR_HALF_IMPL_H
 
@@ -35,7 +35,7 @@ static inline float tr__from_bf16(uint16_t h)
   return tr__bits_float((uint32_t)h << 16);
 }
 
-/* A NaN stays one, whatever its lower bits. */
+/* A NaN stays a NaN, whatever its lower bits. */
 static inline uint16_t tr__to_bf16(float x)
 {
   uint32_t u = tr__float_bits(x);
@@ -46,8 +46,8 @@ static inline uint16_t tr__to_bf16(float x)
 
 static inline float tr__from_f16(uint16_t h)
 {
-  /* The exponent moves from a bias of 15 to one of 127; the product does that
-   * for numbers below the smallest normal one too. */
+  /* The exponent changes its bias from 15 to 127. The product does this for
+   * subnormal numbers too. */
   uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
   float scaled = tr__bits_float(magnitude) * 0x1p112f;
   uint32_t bits = magnitude >= 0x7c00u << 13 ? magnitude | 0x7f800000
@@ -59,8 +59,8 @@ static inline uint16_t tr__to_f16(float x)
 {
   uint32_t u = tr__float_bits(x), sign = u & 0x80000000;
   u ^= sign;
-  /* Adding 0.5 shifts a small number's bits to where the float's own rounding
-   * leaves the ten that stay. */
+  /* Adding 0.5 shifts the bits of a small number so that the float addition
+   * rounds to the ten bits that stay. */
   uint32_t small = tr__float_bits(tr__bits_float(u) + 0.5f) - 0x3f000000;
   uint32_t normal = (u - (112u << 23) + 0xfff + (u >> 13 & 1)) >> 13;
   uint32_t large = u > 0x7f800000 ? 0x7e00 : 0x7c00;
@@ -68,7 +68,7 @@ static inline uint16_t tr__to_f16(float x)
   return (uint16_t)(bits | sign >> 16);
 }
 
-/* tr__half_get, tr__half_set - one number of a 16-bit type. */
+/* tr__half_get, tr__half_set - convert one number of a 16-bit type. */
 static inline float tr__half_get(tr_dtype dtype, uint16_t h)
 {
   return dtype == TR_BF16 ? tr__from_bf16(h) : tr__from_f16(h);

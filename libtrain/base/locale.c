@@ -1,9 +1,10 @@
+/* Numbers in texts: formatting in the locale "C". */
 #include "base/locale_impl.h"
 
 locale_t tr__locale_begin(void)
 {
-  /* This one is a constant of the C library: nothing is allocated, it cannot
-   * fail, and there is nothing to release. */
+  /* The locale "C" is a constant of the C library: the call allocates nothing,
+   * cannot fail, and there is nothing to release. */
   return uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
 }
 

@@ -1,4 +1,5 @@
-/* Philox 4x32-10, uniform and normal numbers, and permutations. */
+/* Counter-based random numbers: Philox 4x32-10, uniform and normal numbers, and
+ * permutations. */
 #include "base/random_impl.h"
 
 #include <math.h>
@@ -30,7 +31,7 @@ void tr__philox(const uint32_t counter[4],
   out[3] = c3;
 }
 
-/* The four words of elements 4 block .. 4 block + 3. */
+/* The random words of elements 4 block .. 4 block + 3. */
 static void
 random_block(const tr__random *random, uint64_t block, uint32_t out[4])
 {
@@ -101,8 +102,8 @@ tr__permutation tr__permutation_of(uint64_t seed, int64_t epoch, int64_t count)
   return permutation;
 }
 
-/* Four rounds make a pseudo-random permutation of 2 bits-wide halves (Luby and
- * Rackoff 1988). */
+/* Four rounds give a pseudo-random permutation of numbers of two halves, `bits`
+ * wide each (Luby and Rackoff 1988). */
 static uint64_t feistel(const tr__permutation *permutation, uint64_t place)
 {
   uint64_t mask = ((uint64_t)1 << permutation->bits) - 1;
@@ -122,9 +123,9 @@ static uint64_t feistel(const tr__permutation *permutation, uint64_t place)
 
 int64_t tr__permute(const tr__permutation *permutation, int64_t place)
 {
-  /* The network permutes a power of four that is less than four times the
-   * count: walking its cycle until a number is in range is a permutation of
-   * the range, and takes less than four steps on average. */
+  /* The network permutes 0..4^bits-1, less than four times the count. Walking
+   * its cycle until a number is in range is a permutation of the range and
+   * takes less than four steps on average. */
   uint64_t number = (uint64_t)place;
   do {
     number = feistel(permutation, number);

@@ -1,5 +1,6 @@
-/* An estimate of short waits as of round-trip times (Jacobson 1988, Congestion
- * avoidance and control, appendix A): average, and average distance from it. */
+/* How long a wait polls: the average of short waits and their average distance
+ * from it, as for round-trip times (Jacobson 1988, Congestion avoidance and
+ * control, appendix A). */
 #include "base/spin_impl.h"
 
 #include <math.h>
@@ -7,7 +8,8 @@
 enum { ENOUGH = 8 };
 
 static const double newest = 0.125;  /* weight of the newest wait */
-static const double least_s = 10e-6; /* below it clocks and polls count */
+static const double least_s = 10e-6; /* below it the cost of clocks and polls
+                                        dominates */
 
 void tr__spin_note(tr__spin *spin, double waited_s, double most_s)
 {

@@ -1,3 +1,4 @@
+/* Starting a thread with a fixed stack size and blocked signals. */
 #include "base/thread_impl.h"
 
 #include <errno.h>
@@ -5,12 +6,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The usual limit of Linux systems. Only what is used takes memory. */
+/* The usual limit of Linux systems. Only the used pages take memory. */
 #define STACK_BYTES ((size_t)8 << 20)
 
 static sigset_t signals_of_others(void)
 {
-  /* SIGPROF comes from a profiler, which wants to see every thread. */
+  /* SIGPROF comes from a profiler, which samples every thread. */
   const int own[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
                      SIGTRAP, SIGABRT, SIGPROF};
   sigset_t set;
@@ -21,7 +22,7 @@ static sigset_t signals_of_others(void)
   return set;
 }
 
-/* The system says EAGAIN for both reasons. */
+/* EAGAIN means too little memory or too many threads. */
 static bool has_memory(void)
 {
   void *stack = mmap(NULL, STACK_BYTES, PROT_NONE,

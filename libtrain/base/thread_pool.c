@@ -1,5 +1,5 @@
-/* The thread pool: workers spin briefly for the next set of tasks, then
- * sleep, so that short ops do not pay a wake-up and idle ranks burn nothing. */
+/* The thread pool. Workers spin briefly for the next set of tasks, then sleep:
+ * short ops do not pay for a wake-up, and idle ranks use no CPU. */
 #include "base/thread_impl.h"
 #include "base/thread_pool_impl.h"
 
@@ -21,8 +21,8 @@ struct tr__threads {
   worker *workers; /* of threads 1..num_threads-1 */
   int num_started;
 
-  /* The set of tasks in progress. The generation tells workers that a new one
-   * is there; the low words of `next` hand out its tasks. */
+  /* The current set of tasks. A new generation tells workers that there is a
+   * new set; `next` assigns its tasks. */
   tr__task_fn fn;
   void *arg;
   int64_t num_tasks;
@@ -31,9 +31,9 @@ struct tr__threads {
   atomic_uint generation;
   atomic_bool is_closing;
   atomic_int num_sleeping;
-  bool may_spin; /* there is a CPU for each thread */
+  bool may_spin; /* each thread has a CPU */
 
-  void (*poll)(void *arg); /* between two tasks of thread 0 */
+  void (*poll)(void *arg); /* thread 0 calls it between two tasks */
   void *poll_arg;
 
   pthread_mutex_t mutex;
@@ -72,7 +72,7 @@ static void run_tasks(tr__threads *pool, int thread)
   }
 }
 
-/* Wait until the generation moves on from `seen`. */
+/* Wait until the generation differs from `seen`. */
 static unsigned await_generation(tr__threads *pool, unsigned seen)
 {
   for (int i = 0; pool->may_spin && i < SPINS; i++) {
@@ -110,7 +110,7 @@ static void *work(void *arg)
   }
 }
 
-/* A generation that workers see at once, asleep or spinning. */
+/* Start a generation. Workers see it at once, asleep or spinning. */
 static void next_generation(tr__threads *pool)
 {
   pthread_mutex_lock(&pool->mutex);

@@ -1,4 +1,4 @@
-/* The ring of events. */
+/* The ring buffer of events. */
 #include "base/timeline_impl.h"
 
 #include <stdatomic.h>

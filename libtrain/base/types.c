@@ -1,4 +1,4 @@
-/* Element types, shapes, names, time: small pure helpers. */
+/* Element types, shapes, names and time. */
 #include "base/base_impl.h"
 
 #include <limits.h>
@@ -80,7 +80,7 @@ int64_t tr_shape_count(const tr_shape *shape)
 
 bool tr__shape_is_valid(const tr_shape *shape)
 {
-  /* Half of the range leaves room for a product with the element size. */
+  /* The limit leaves room for a product with the element size. */
   int64_t count = tr_shape_count(shape);
   return count > 0 && count <= INT64_MAX / 16;
 }

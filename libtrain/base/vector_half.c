@@ -1,3 +1,4 @@
+/* Arrays of 16-bit numbers from and to float. */
 #include "base/clones_impl.h"
 #include "base/vector_half_impl.h"
 

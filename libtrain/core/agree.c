@@ -1,4 +1,4 @@
-/* What ranks decide together: failures, texts that must be equal, waiting. */
+/* Agreement of ranks on failures and texts, and how a rank waits for others. */
 #include "core/context_impl.h"
 
 #include <sched.h>
@@ -7,12 +7,12 @@
 #include <time.h>
 #include <xxhash.h>
 
-/* A wait this long is for a rank that is busy elsewhere (reading, saving). */
+/* A longer wait is for a rank that is busy elsewhere (reading, saving). */
 static const double patience_s = 0.02;
 
-/* To fall asleep and to be woken takes longer than to let the others run a few
- * times. To do only that for long is no way to wait: on Linux 6.18 two ranks of
- * one CPU that yield to each other keep all else from it, for minutes. */
+/* A sleep with its wake-up takes longer than letting other ranks run a few
+ * times. Yielding for long is no wait: on Linux 6.18 two ranks of one CPU that
+ * yield to each other keep all other processes from it, for minutes. */
 static const double yield_s = 30e-6;
 
 tr_status tr__comm_check(const tr__transfer *transfer)
@@ -88,11 +88,11 @@ tr_status tr__comm_wait(tr__comm *comm, tr__request **request)
   return status;
 }
 
-/* What the lowest rank that failed tells the others. */
+/* The failure that the lowest failed rank sends to the others. */
 typedef struct failure {
   int32_t status;
-  int32_t rank;         /* where it arose */
-  int32_t is_elsewhere; /* the teller has it from another rank */
+  int32_t rank;         /* the rank where it arose */
+  int32_t is_elsewhere; /* the sender got it from another rank */
   char message[TR__MESSAGE_BYTES];
 } failure;
 
@@ -109,7 +109,8 @@ static void describe(int rank, tr_status status, failure *out)
   memcpy(out->message, origin->message, sizeof out->message);
 }
 
-/* A failure that was agreed on before keeps the place where it arose. */
+/* Whether the failure arose on this rank. A failure that is agreed on again
+ * keeps its place. */
 static bool arose_here(const failure *told, bool is_teller)
 {
   const tr__origin *origin = tr__error_origin();
@@ -149,7 +150,7 @@ tr_status tr_context_agree(tr_context *ctx, tr_status status)
   return tr__agree(ctx->comm, status);
 }
 
-/* The text of one rank, on all ranks; the caller frees it. */
+/* Broadcast the text of one rank. The caller frees *out. */
 static tr_status
 share_text(tr__comm *comm, const char *text, int rank, char **out)
 {
@@ -191,7 +192,8 @@ static const char *next_line(line now)
   return *end == '\n' ? end + 1 : end;
 }
 
-/* The first line in which two texts differ; the end counts as empty lines. */
+/* The first line in which two texts differ. Behind its end a text has empty
+ * lines. */
 static void
 find_difference(const char *a, const char *b, line *in_a, line *in_b)
 {

@@ -1,4 +1,5 @@
-/* The interface of a backend: memory, transfers and the op table. */
+/* The interface of a backend: device memory, copies between host and device,
+ * and the op table. */
 #ifndef TR_BACKEND_IMPL_H
 #define TR_BACKEND_IMPL_H
 
@@ -7,17 +8,18 @@
 
 typedef struct tr__backend tr__backend;
 
-/* Ops of one stream run in the order in which they were given. */
+/* A stream executes its ops in the order of the calls. */
 typedef struct tr__stream {
   tr__backend *backend;
-  void *handle; /* the backend's own */
+  void *handle; /* private to the backend */
 } tr__stream;
 
-/* Bumped whenever an op or its argument struct changes. */
+/* Every change of an op or of an argument struct increments this number. */
 #define TR__OPS_VERSION 3u
 
-/* One pointer per op, never NULL. An op may return before it is done; its
- * failure is kept by the backend until wait() or download() returns it. */
+/* The op table: one pointer per op, never NULL. An op may return before the
+ * device has finished it. The backend keeps a failure until wait() or
+ * download() returns it. */
 typedef struct tr__ops {
   uint32_t version;
 #define TR__OP_POINTER(op)                                                     \
@@ -29,35 +31,37 @@ typedef struct tr__ops {
 typedef struct tr__backend_type {
   const char *name; /* as in tr_context_opts.device */
 
-  /* create - pool is borrowed until destroy. */
+  /* create - the backend borrows pool until destroy. */
   tr_status (*create)(tr__threads *pool, tr__backend **out);
   void (*destroy)(tr__backend *backend);
 
-  /* alloc - zeroed memory, aligned for the backend; bytes may be 0. */
+  /* alloc - zeroed memory with the backend's alignment; bytes may be 0. */
   tr_status (*alloc)(tr__backend *backend, size_t bytes, void **out);
   void (*free)(tr__backend *backend, void *data, size_t bytes);
 
-  /* upload - copy host memory in, in stream order; src may change as soon as
-   * the call returns. */
+  /* upload - copy host memory to the device, in stream order. The caller may
+   * change src as soon as the call returns. */
   void (*upload)(tr__stream *stream, void *dst, const void *src, size_t bytes);
 
-  /* download - wait for the stream, then copy out; returns what failed. */
+  /* download - wait for the stream, then copy to the host. Returns a failure of
+   * the stream. */
   tr_status (*download)(tr__stream *stream,
                         void *dst,
                         const void *src,
                         size_t bytes);
 
-  /* wait - until everything on the stream is done; returns what failed. The
-   * failure is sticky. */
+  /* wait - wait until the stream has finished all ops. Returns a failure of the
+   * stream; every later call returns it again. */
   tr_status (*wait)(tr__stream *stream);
 
-  /* host_view - where the host may touch this memory once it has waited, or
-   * NULL where it may not and has to download and upload. */
+  /* host_view - the address at which the host may read and write this memory
+   * after wait(). NULL: the host cannot access it and must download and
+   * upload. */
   void *(*host_view)(tr__backend *backend, void *data);
 
-  /* workspace - bytes that an op wants in its args' workspace tensor, for
-   * arguments whose data pointers are still NULL. Grows with the rows, so
-   * the plan asks with the largest number. */
+  /* workspace - the bytes that an op needs in its args' workspace tensor. The
+   * data pointers of the args are still NULL. The number grows with the rows,
+   * so the plan passes the largest number of rows. */
   size_t (*workspace)(tr__backend *backend, tr__op op, const void *args);
 } tr__backend_type;
 

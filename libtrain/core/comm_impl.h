@@ -1,4 +1,5 @@
-/* The interface of collectives, and what is built on it alone. */
+/* The interface of collectives, and helpers built on it alone. comm/ implements
+ * it for MPI and for a single rank. */
 #ifndef TR_COMM_IMPL_H
 #define TR_COMM_IMPL_H
 
@@ -11,25 +12,28 @@ typedef struct tr__request tr__request;
 
 typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 
-/* How a transfer works. AUTO takes one by size from a table. */
+/* The algorithm of a transfer. AUTO chooses one by size from a table. */
 typedef enum tr__algorithm {
   TR__ALGORITHM_AUTO = 0,
   TR__ALGORITHM_DOUBLING = 1,    /* recursive doubling, for few bytes */
-  TR__ALGORITHM_RING = 2,        /* own pipelined ring */
-  TR__ALGORITHM_MPI = 3,         /* MPI_Allreduce, whatever that does; waits */
-  TR__ALGORITHM_SHM = 4,         /* the node's shared memory */
-  TR__ALGORITHM_DIRECT = 5,      /* a message from each rank to each other */
-  TR__ALGORITHM_HALVING = 6,     /* recursive halving and the way back */
-  TR__ALGORITHM_HIERARCHICAL = 7 /* shared memory in nodes, messages across */
+  TR__ALGORITHM_RING = 2,        /* the library's own pipelined ring */
+  TR__ALGORITHM_MPI = 3,         /* MPI_Allreduce, which blocks */
+  TR__ALGORITHM_SHM = 4,         /* the shared memory of the node */
+  TR__ALGORITHM_DIRECT = 5,      /* one message from each rank to each other
+                                    rank */
+  TR__ALGORITHM_HALVING = 6,     /* recursive halving, then recursive
+                                    doubling */
+  TR__ALGORITHM_HIERARCHICAL = 7 /* shared memory inside nodes, messages between
+                                    nodes */
 } tr__algorithm;
 
-/* What becomes of the ranks' buffers. A rank's slice of them is what
- * tr__comm_range() says. */
+/* The collective of a transfer. tr__comm_range() says which slice of the buffer
+ * a rank owns. */
 typedef enum tr__collective {
-  TR__ALLREDUCE = 0,  /* all get all sums */
-  TR__REDUCE_SCATTER, /* each gets the sums of its slice; the rest of its buffer
-                         is undefined */
-  TR__ALLGATHER       /* each rank's slice goes to all */
+  TR__ALLREDUCE = 0,  /* every rank gets all sums */
+  TR__REDUCE_SCATTER, /* each rank gets the sums of its slice; the rest of its
+                         buffer is undefined */
+  TR__ALLGATHER       /* each rank sends its slice to all ranks */
 } tr__collective;
 
 /* Elements begin..end-1 of a buffer or an arena. */
@@ -39,84 +43,90 @@ typedef struct tr__range {
 
 /* A large collective, in place.
  *
- * With wire = TR_BF16 the numbers of a sum are sent in 16 bits,
+ * With wire = TR_BF16 the ranks send the numbers of a sum in 16 bits,
  *
  *   y <- r(sum of r(x)),   r: to the nearest bfloat16, ties to even
  *
- * and summed in single precision; all ranks get the same. What does not travel
- * is not rounded: in a node's shared memory nothing is, and over several nodes
- * x are the sums of each. */
+ * and add them in single precision; all ranks get the same y. Rounding applies
+ * to messages only: inside the shared memory of a node no number is rounded,
+ * and over several nodes x is the sum of one node. */
 typedef struct tr__transfer {
   tr__collective kind;
   void *buf;      /* host memory */
-  int64_t count;  /* elements, equal on all ranks; also 0 and beyond 2^31 */
+  int64_t count;  /* elements; equal on all ranks; 0 and more than 2^31 are
+                     allowed */
   tr_dtype dtype; /* TR_F32 or TR_F64 */
   const tr__range *slices; /* [size], equal on all ranks, ascending without
-                              gaps, some may be empty. NULL: those of
+                              gaps; some may be empty. NULL: those of
                               tr__comm_slice() */
-  tr_dtype wire;           /* TR_BF16, of sums of TR_F32; 0: the numbers travel
-                              as they are */
+  tr_dtype wire;           /* type of the numbers in messages: TR_BF16, only for
+                              sums of TR_F32; 0: dtype */
 
-  /* Meetings in shared memory that other transfers of these ranks make
-   * needless, equal on all ranks. */
-  bool skip_entry_barrier; /* an earlier one has ended since any rank read or
-                             wrote what this one overwrites */
-  bool skip_exit_barrier; /* until a later one has ended no rank reads what this
-                            one gives it, or writes its buffer */
+  /* Barriers in shared memory that other transfers of these ranks make
+   * unnecessary; equal on all ranks. */
+  bool skip_entry_barrier; /* an earlier transfer has ended since any rank last
+                              accessed memory that this transfer overwrites */
+  bool skip_exit_barrier; /* until a later transfer has ended, no rank reads the
+                             result of this transfer or writes to its buffer */
 } tr__transfer;
 
-/* Which part of the fixed tree over virtual shards each rank holds. Sums then
- * follow this tree, and have the same bits for every number of ranks. */
+/* Reproducible mode: the shards of the fixed reduction tree that each rank
+ * holds. Sums follow this tree and have the same bits for every number of
+ * ranks. */
 typedef struct tr__shard_map {
-  int64_t total;  /* shards; 0: none, sums take whatever order is fast */
-  int64_t *first; /* [size + 1], the first shard of each rank; each range is one
-                     node of the tree of backend/tree_impl.h */
+  int64_t total;  /* number of shards; 0: not in reproducible mode, sums use the
+                     fastest order */
+  int64_t *first; /* [size + 1], the first shard of each rank; the shards of a
+                     rank form one node of the tree of backend/tree_impl.h */
 } tr__shard_map;
 
-/* Buffers are host memory. Every call is collective; ranks make the same
- * calls in the same order. */
+/* Buffers are host memory. Calls are collective unless marked local; ranks make
+ * the same calls in the same order. */
 typedef struct tr__comm_type {
   const char *name;
 
   void (*destroy)(tr__comm *comm);
 
-  /* start - begin a transfer. The same bits on every rank that gets a sum. One
-   * at a time: TR_ESTATE where the one before has not finished. The buffer and
-   * slices stay as they are until it has. */
+  /* start - begin a transfer. Every rank that gets a sum gets the same bits.
+   * One transfer at a time: TR_ESTATE while the previous one has not finished.
+   * Buffer and slices stay unchanged until it has. */
   tr_status (*start)(tr__comm *comm,
                      const tr__transfer *transfer,
                      tr__request **out);
 
-  /* test - move a started call along without waiting; *done is set, and the
-   * request released, when it has finished. */
+  /* test - advance a started transfer without waiting. Sets *done and releases
+   * the request when the transfer has finished. Local. */
   tr_status (*test)(tr__comm *comm, tr__request **request, bool *done);
 
-  /* sleep - wait without work until a started call may have moved along, but
-   * not long. False, at once, where only polling moves it. */
+  /* sleep - block for a short time, at most until the transfer may have
+   * progressed. Returns false at once where only polling makes progress.
+   * Local. */
   bool (*sleep)(tr__comm *comm, tr__request *request);
-  /* look - note on the board where a started call stands; it is not moved
-   * along. NULL: nothing to note. */
+  /* look - write the progress of a started transfer to the status board without
+   * advancing it. NULL: no progress to write. Local. */
   void (*look)(tr__comm *comm, const tr__request *request);
 
-  /* broadcast - root's bytes to all ranks. */
+  /* broadcast - send root's bytes to all ranks. */
   tr_status (*broadcast)(tr__comm *comm, void *buf, size_t bytes, int root);
 
-  /* reduce_i64 - a few integers, element by element, the result on all. */
+  /* reduce_i64 - reduce a few integers element by element; all ranks get the
+   * result. */
   tr_status (*reduce_i64)(tr__comm *comm,
                           int64_t *values,
                           int count,
                           tr__reduce how);
 
-  /* sum_f64 - a few doubles, summed in rank order, the result on all. */
+  /* sum_f64 - add a few doubles in rank order; all ranks get the result. */
   tr_status (*sum_f64)(tr__comm *comm, double *values, int count);
 
-  /* barrier - no rank leaves before all have come. */
+  /* barrier - no rank returns before all ranks have called it. */
   tr_status (*barrier)(tr__comm *comm);
 
-  /* alloc - zeroed memory that is summed in place, without copies: the ranks
-   * of a node share it. Collective, with the same bytes on all ranks. *out is
-   * NULL on all of them, without a failure, where there is no such memory.
-   * free - local; NULL is nothing. */
+  /* alloc - zeroed memory that lies in a segment of the node, so that the ranks
+   * reduce it in place without copies. Collective, with the same bytes on all
+   * ranks. Where there is no such memory, *out is NULL on all ranks and the
+   * call succeeds.
+   * free - local; NULL is ignored. */
   tr_status (*alloc)(tr__comm *comm, size_t bytes, void **out);
   void (*free)(tr__comm *comm, void *data);
 } tr__comm_type;
@@ -125,37 +135,40 @@ struct tr__comm {
   const tr__comm_type *type;
   int rank, size;
   int local_size;  /* ranks on this node */
-  int cpu_sharers; /* of these, the ones whose CPUs overlap with mine, me too */
-  double spin_s; /* how long a wait polls at most before it sleeps or yields */
-  tr__spin spins[TR__SERIES_COUNT]; /* what waits lasted so far */
+  int cpu_sharers; /* ranks on this node whose CPU sets overlap with this
+                      rank's, this rank included */
+  double spin_s;   /* most seconds for which a wait polls before it yields or
+                      sleeps */
+  tr__spin spins[TR__SERIES_COUNT]; /* lengths of past waits */
   tr__algorithm algorithm;
   tr__shard_map shards;
-  bool has_shm;           /* all ranks are on one node and share memory */
-  bool has_nodes;         /* they are on several, share memory in each, and are
-                             numbered node by node */
-  bool may_change_thread; /* calls may come from any thread, one at a time */
-  int64_t tr__int_limit;  /* most elements in one foreign call */
+  bool has_shm;           /* all ranks are on one node and share a segment */
+  bool has_nodes;         /* the ranks are on several nodes, share a segment in
+                             each node, and are numbered node by node */
+  bool may_change_thread; /* any thread may call, one thread at a time */
+  int64_t tr__int_limit;  /* most elements in one call of MPI; tests lower it */
 
   tr__status_board
-      *board; /* where calls are noted; NULL: nobody waits for another.
-                       Released with the rest, unless it is NULL then */
+      *board; /* where calls are recorded; NULL: no watchdog observes this
+                 communicator. Destroying the communicator releases it, unless
+                 it is NULL then */
 
-  /* Host memory for sums of memory that the host may not touch; grown by
-   * sync/staging.c, released with the rest. */
+  /* Host memory for transfers of device memory that the host cannot access.
+   * sync/staging.c grows it; destroying the communicator releases it. */
   void *staging;
   size_t staging_bytes;
 };
 
-/* tr__comm_check - TR_EINVAL for a transfer that no collective takes. */
+/* tr__comm_check - TR_EINVAL for a transfer that no algorithm supports. */
 tr_status tr__comm_check(const tr__transfer *transfer);
 
-/* tr__comm_slice - first element of a rank's slice of so many; rank = size: the
- * end. Cut where lines of 64 bytes end. */
+/* tr__comm_slice - the first element of a rank's slice of count elements; rank
+ * = size gives the end. Slices begin at multiples of 64 bytes. */
 int64_t
 tr__comm_slice(const tr__comm *comm, int64_t count, tr_dtype dtype, int rank);
 
-/* tr__comm_range - a rank's slice of a buffer: what `slices` says, or where
- * that is NULL tr__comm_slice(). */
+/* tr__comm_range - a rank's slice of a buffer: slices[rank], or the slice of
+ * tr__comm_slice() where slices is NULL. */
 static inline tr__range tr__comm_range(const tr__comm *comm,
                                        const tr__range *slices,
                                        int64_t count,
@@ -168,40 +181,45 @@ static inline tr__range tr__comm_range(const tr__comm *comm,
                            tr__comm_slice(comm, count, dtype, rank + 1)};
 }
 
-/* tr__comm_set_shards - deal so many virtual shards out to the ranks, once; 0:
+/* tr__comm_set_shards - assign so many shards to the ranks, once. 0 does
  * nothing. TR_EINVAL for fewer shards than ranks. */
 tr_status tr__comm_set_shards(tr__comm *comm, int64_t shards);
 
-/* Without virtual shards each rank holds one shard of as many as there are
- * ranks. tr__comm_first_row - of the rows of a global batch; rank = size: the
- * end. */
+/* Shards and rows of ranks. Outside reproducible mode there is one shard per
+ * rank. tr__comm_first_row - the first of the rows of a global batch that a
+ * rank holds; rank = size gives the end. */
 int64_t tr__comm_num_shards(const tr__comm *comm);
 int64_t tr__comm_first_shard(const tr__comm *comm, int rank);
 int64_t tr__comm_first_row(const tr__comm *comm, int64_t rows, int rank);
-int64_t tr__comm_most_shards(const tr__comm *comm); /* of any rank */
+int64_t tr__comm_most_shards(const tr__comm *comm); /* the largest number of
+                                                       shards of any rank */
 
-/* tr__comm_sum - a few numbers of a type, TR_F32 or TR_F64, summed over ranks
- * as gradients are; without virtual shards in double, in the order of ranks. */
+/* tr__comm_sum - sum a few numbers over the ranks in the way gradients are
+ * summed: in reproducible mode as dtype, TR_F32 or TR_F64, by the tree;
+ * otherwise as double, in rank order. */
 tr_status
 tr__comm_sum(tr__comm *comm, tr_dtype dtype, double *values, int count);
 
-/* tr__comm_rest - what a wait does between two polls, after so many seconds:
- * nothing, yield, or sleep. request: what is polled; NULL: something else. */
+/* tr__comm_rest - pause between two polls of a wait that has lasted so many
+ * seconds: return at once, yield, or sleep. request: the transfer that is
+ * polled; NULL: the wait is for something else. */
 void tr__comm_rest(tr__comm *comm, tr__request *request, double waited);
 
-/* tr__comm_rested - a wait with such rests is over, after so many seconds. */
+/* tr__comm_rested - record that a wait with such pauses has ended after so many
+ * seconds. */
 void tr__comm_rested(tr__comm *comm, tr__series series, double waited);
 
-/* tr__comm_wait - run a started transfer to its end. */
+/* tr__comm_wait - advance a started transfer until it has finished. */
 tr_status tr__comm_wait(tr__comm *comm, tr__request **request);
 
 /* tr__agree - see tr_context_agree(). */
 tr_status tr__agree(tr__comm *comm, tr_status status);
 
-/* tr__agree_text - all ranks must give the same text, line by line.
+/* tr__agree_text - check that all ranks give the same text.
  *
- * A difference is TR_EMISMATCH on all ranks and says `what`, both ranks and
- * the first line in which they differ. */
+ * Where texts differ, all ranks return TR_EMISMATCH. The message names `what`,
+ * rank 0, the lowest rank whose text differs from rank 0's, and the first line
+ * in which these two differ. */
 tr_status tr__agree_text(tr__comm *comm, const char *what, const char *text);
 
 #endif

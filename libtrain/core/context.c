@@ -1,4 +1,4 @@
-/* What every room may ask a context; run/create_context.c creates it. */
+/* What every folder may ask a context. run/create_context.c creates it. */
 #include "base/locale_impl.h"
 #include "core/context_impl.h"
 
@@ -99,8 +99,8 @@ tr_status tr__context_agree_pending(tr_context *ctx)
 {
   tr_status status = ctx->pending;
   if (status != TR_OK) {
-    /* The failure may have happened on a loader's thread: its message becomes
-     * this thread's. */
+    /* The failure may have happened on a thread of a loader: copy its message
+     * into this thread's trace. */
     status = TR_FAIL(status, "%s", ctx->pending_message);
   }
   return tr__agree(ctx->comm, status);

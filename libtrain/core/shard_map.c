@@ -1,10 +1,12 @@
-/* How virtual shards are dealt out to ranks. */
+/* Reproducible mode: which shards each rank holds, and small sums along their
+ * tree. */
 #include "core/comm_impl.h"
 
 #include <stdlib.h>
 
-/* Shards first..end-1, one node of the tree, for ranks begin..last-1: both
- * halves get ranks by their size, and each rank ends with a node of its own. */
+/* Assign the shards first..end-1, one node of the tree, to the ranks
+ * begin..last-1. Both halves get ranks in proportion to their shards; each rank
+ * ends with a node of its own. */
 static void
 deal(int64_t *to, int64_t first, int64_t end, int64_t begin, int64_t last)
 {

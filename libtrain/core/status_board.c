@@ -1,4 +1,4 @@
-/* Writing and reading the lines of a board. */
+/* Writing and reading rank statuses. */
 #include "core/status_board_impl.h"
 
 #include <stdlib.h>
@@ -8,8 +8,8 @@
   atomic_store_explicit(&(field), (value), memory_order_relaxed)
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
-/* One thread at a time makes a rank's calls, so nothing is lost between the
- * load and the store, and no bus is locked. */
+/* Only one thread at a time makes a rank's calls, so an update cannot get lost
+ * between load and store, and needs no locked instruction. */
 #define ADD(field, n) STORE(field, LOAD(field) + (n))
 
 static void release_own(tr__status_board *board)
@@ -40,7 +40,8 @@ tr__status_board *tr__status_board_create(int rank, int size)
 long long tr__status_now(void)
 {
 #ifdef CLOCK_MONOTONIC_COARSE
-  const clockid_t clock = CLOCK_MONOTONIC_COARSE; /* some ms are enough */
+  const clockid_t clock = CLOCK_MONOTONIC_COARSE; /* a resolution of some ms is
+                                                     enough */
 #else
   const clockid_t clock = CLOCK_MONOTONIC;
 #endif
@@ -115,8 +116,9 @@ void tr__infer_end(const tr__status_board *board)
   }
 }
 
-/* Whoever sees what this call writes sees that the one before has ended: so
- * read_calls() knows whether both numbers belong to one call. */
+/* A reader that sees the stores of this call also sees that the previous call
+ * has ended. From this read_calls() knows whether its numbers belong to one
+ * call. */
 void tr__call_begin(const tr__status_board *board, tr__call call, int64_t bytes)
 {
   if (board == NULL) {
@@ -196,7 +198,8 @@ static tr__seen_calls read_calls(const tr__calls *calls)
   return seen;
 }
 
-/* Whether no call began meanwhile, so that all of it is of one moment. */
+/* Read a rank status. Returns false where a call began meanwhile, so that the
+ * values may be of different moments. */
 static bool read_line(const tr__status_board *board, int i, tr__seen *out)
 {
   const tr__rank_status *line = tr__rank_status_of(board, i);

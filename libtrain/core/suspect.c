@@ -1,9 +1,9 @@
-/* Samples that cannot be computed with.
+/* Bad samples: the search for the sample that spoils a loss.
  *
- * When a loss has no sense, a rank searches the batch that it has just
- * computed, and keeps the name of the first bad sample; who reports the loss
- * asks all ranks for theirs. While losses have sense, inputs alone are looked
- * at, and only for numbers that are far too large. */
+ * After a senseless loss, a rank searches the batch that it has just computed
+ * and keeps the name of the first bad sample. The code that reports the loss
+ * asks all ranks for theirs. While losses make sense, a rank checks its inputs
+ * only, and only for numbers that are far too large. */
 #include "core/suspect_impl.h"
 
 #include "base/locale_impl.h"
@@ -14,13 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many samples a rank warns of: data may have very many. */
+/* Most warnings of a rank: data may have very many bad samples. */
 enum { MOST_WARNINGS = 5 };
 
-/* How often a rank looks at large numbers in vain: they may be right. */
+/* Most searches of a rank that find no fault: its large numbers may be
+ * right. */
 enum { MOST_VAIN = 8 };
 
-/* No fault is smaller. 65504 is the largest number of float16. */
+/* Numbers below this have no fault. 65504 is the largest number of float16. */
 static double harmless(tr_dtype compute)
 {
   return compute == TR_F16 ? 65504 : 9e18;
@@ -31,7 +32,7 @@ static double largest(tr_dtype compute)
   return compute == TR_F64 ? DBL_MAX : compute == TR_F16 ? 65504 : FLT_MAX;
 }
 
-/* What data sets write where there is no value. */
+/* Values that data sets write where a value is missing. */
 static const char *missing_value(double value, bool is_strict)
 {
   static const struct {
@@ -84,7 +85,7 @@ double tr__number_at(const tr__numbers *numbers, int64_t i)
                                   : (double)((const float *)numbers->values)[i];
 }
 
-/* Whether any of a run is above what is harmless, or NaN. */
+/* Whether any number of a range is NaN or at least `most`. */
 static bool is_any_large(const tr__numbers *numbers,
                          int64_t begin,
                          int64_t end,
@@ -126,7 +127,7 @@ tr__first_fault(const tr__numbers *numbers, tr_dtype compute, bool is_strict)
   return -1;
 }
 
-/* The loader that gave out a batch, NULL where the program made it. */
+/* The loader that delivered a batch; NULL where the program made it. */
 static const tr__source *find_source(const tr_context *ctx,
                                      const tr_batch *batch)
 {
@@ -138,9 +139,9 @@ static const tr__source *find_source(const tr_context *ctx,
   return source;
 }
 
-/* An element as it was before it was converted to the context's type: the
- * sample is read once more, as doubles. The number itself where that fails, or
- * where the program has put others into the batch. */
+/* An element before its conversion to the context's type: read the sample
+ * again, as doubles. Returns the number of the batch where reading fails, or
+ * where the program has put another number into the batch. */
 static double
 original(const tr__source *source, int64_t row, const tr__looked *in, int64_t i)
 {
@@ -204,7 +205,7 @@ static bool counts(const tr_context *ctx, const tr_batch *batch, int64_t row)
   return batch->weights == NULL || tr__number_at(&weights, row) != 0;
 }
 
-/* The first fault of an array in a sample that has a weight. */
+/* The first fault of an array in a sample whose weight is not 0. */
 static int64_t
 search(const tr_context *ctx, const tr_batch *batch, const tr__looked *in)
 {
@@ -246,7 +247,7 @@ bool tr__suspect_look(tr_context *ctx,
   return false;
 }
 
-/* Whether an input holds a number that may be a fault. */
+/* Whether an input holds a number large enough to be a fault. */
 static bool
 has_large(const tr_context *ctx, const tr_batch *batch, const tr__looked *in)
 {
@@ -302,8 +303,8 @@ void tr__suspect_warn(tr_context *ctx, const char *consequence)
   }
 }
 
-/* "the loss of step 3 is nan"; a gradient's value is not known. Step 0 is that
- * of an evaluation. */
+/* Writes "the loss of step 3 is nan". The value of a gradient is not known.
+ * Step 0 stands for an evaluation. */
 static void describe(const tr__senseless *found, char out[TR__FAULT_BYTES])
 {
   char value[32] = "not finite", where[48] = "the evaluation";
@@ -341,7 +342,7 @@ tr_status tr__suspect_blame(tr_context *ctx, const tr__senseless *found)
   return found->status;
 }
 
-/* Before the first update the rate has changed nothing yet. */
+/* Before the first update the learning rate cannot be the cause. */
 tr_status tr__suspect_fail(tr_context *ctx, const tr__senseless *found)
 {
   char what[TR__FAULT_BYTES], advice[128];

@@ -1,4 +1,5 @@
-/* The descriptor that every op takes instead of a bare pointer. */
+/* The tensor descriptor that ops take instead of a bare pointer, the shards
+ * over which ops reduce, and the activations. */
 #ifndef TR_TENSOR_IMPL_H
 #define TR_TENSOR_IMPL_H
 
@@ -6,35 +7,35 @@
 
 /* How the elements of a tensor lie in memory. */
 typedef enum tr__layout {
-  TR__ROW_MAJOR = 0 /* last extent fastest; images are N, C, H, W */
+  TR__ROW_MAJOR = 0 /* last axis fastest; images are N, C, H, W */
 } tr__layout;
 
-/* For activations dims[0] is this step's number of rows, which can be smaller
- * than the plan's and can be 0. */
+/* dims[0] of an activation is this step's number of rows: 0 up to the
+ * plan's. */
 typedef struct tr__tensor {
-  void *data; /* backend memory; NULL: this operand is absent */
+  void *data; /* backend memory; NULL: the operand is absent */
   tr_dtype dtype;
   tr__layout layout;
   int ndim;
   int64_t dims[TR_MAX_DIMS];
 } tr__tensor;
 
-/* The fixed cut of a batch that ops which reduce over samples are told:
- * shard s of `total` covers the rows [tr__even_split(rows, s, total),
- * tr__even_split(rows, s + 1, total)) of the global batch, and this rank holds
- * the shards first..first+count-1. The op sums each shard on its own and
- * combines the sums by the fixed binary tree over 0..total-1. Fast mode is one
- * shard that is the whole local batch. */
+/* The shards of a batch, for ops that reduce over samples. Shard s of `total`
+ * is the rows [tr__even_split(rows, s, total), tr__even_split(rows, s + 1,
+ * total)) of the global batch, and this rank holds the shards
+ * first..first+count-1. The op sums each shard on its own and combines the sums
+ * along the fixed binary tree over 0..total-1. Outside reproducible mode the
+ * whole local batch is one shard. */
 typedef struct tr__shards {
-  int64_t rows;  /* of the global batch; in fast mode of this rank */
-  int64_t total; /* 1 in fast mode */
+  int64_t rows;  /* rows of the global batch; outside reproducible mode of this
+                    rank */
+  int64_t total; /* 1 outside reproducible mode */
   int64_t first;
   int64_t count;
-  int64_t times; /* rows of the op per row of the batch, as tokens of a sample;
-                    0: 1 */
+  int64_t times; /* rows of the op per sample, such as its tokens; 0: 1 */
 } tr__shards;
 
-/* Functions of single elements. A layer that can activate applies those up to
+/* Element-wise functions. A layer with TR__CAN_ACTIVATE can fuse those up to
  * RELU; the others are ops of their own. */
 typedef enum tr__activation {
   TR__ACTIVATION_NONE = 0,
@@ -52,7 +53,8 @@ static inline tr__shards tr__one_shard(int64_t rows)
   return (tr__shards){.rows = rows, .total = 1, .first = 0, .count = 1};
 }
 
-/* tr__shard_begin - first local row of local shard i (i = count: the end). */
+/* tr__shard_begin - the first local row of local shard i; i = count gives the
+ * end. */
 static inline int64_t tr__shard_begin(const tr__shards *shards, int64_t i)
 {
   int64_t samples =
@@ -61,7 +63,7 @@ static inline int64_t tr__shard_begin(const tr__shards *shards, int64_t i)
   return samples * tr__max(shards->times, 1);
 }
 
-/* tr__shards_of - the same cut for an op with `times` rows per sample. */
+/* tr__shards_of - the same shards for an op with `times` rows per sample. */
 static inline tr__shards tr__shards_of(tr__shards shards, int64_t times)
 {
   shards.times = times;
@@ -79,7 +81,7 @@ tr__tensor_of(void *data, tr_dtype dtype, int ndim, const int64_t *dims)
   return t;
 }
 
-/* tr__tensor_count - number of elements. */
+/* tr__tensor_count - the number of elements. */
 static inline int64_t tr__tensor_count(const tr__tensor *t)
 {
   int64_t count = 1;
@@ -89,7 +91,8 @@ static inline int64_t tr__tensor_count(const tr__tensor *t)
   return count;
 }
 
-/* tr__tensor_row - elements of one row: the product of all but dims[0]. */
+/* tr__tensor_row - the elements of one row: the product of all extents but
+ * dims[0]. */
 static inline int64_t tr__tensor_row(const tr__tensor *t)
 {
   int64_t count = 1;
@@ -99,8 +102,8 @@ static inline int64_t tr__tensor_row(const tr__tensor *t)
   return count;
 }
 
-/* tr__tensor_as_rows - the same elements as a matrix with rows of `width`; an
- * absent tensor stays absent. */
+/* tr__tensor_as_rows - the same elements as a matrix with rows of `width`
+ * elements. An absent tensor stays absent. */
 static inline tr__tensor tr__tensor_as_rows(tr__tensor t, int64_t width)
 {
   t.dims[0] = tr__tensor_count(&t) / width;

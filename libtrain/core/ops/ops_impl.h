@@ -1,12 +1,13 @@
 /* The op table: everything that a backend computes.
  *
- * Each op has one argument struct, passed by pointer and free of pointers to
- * host memory, so that a backend can copy it and work later. The first member
- * of each struct is the op's output, whose dtype says in which precision the
- * op works. Outputs and inputs are row-major unless a tensor's layout says
- * otherwise. N rows may be 0: then reductions give zeros.
+ * Each op has one argument struct, which the caller passes by pointer and which
+ * holds no pointer to host memory, so that a backend can copy it and work
+ * later. The first member of the struct is the output of the op, and its dtype
+ * is the precision in which the op works. Tensors are row-major unless their
+ * layout says otherwise. N may be 0 rows: then reductions give zeros.
  *
- * `accumulate` non-zero: add to the output instead of setting it. */
+ * Where `accumulate` is not 0, the op adds to the output instead of setting
+ * it. */
 #ifndef TR_OPS_IMPL_H
 #define TR_OPS_IMPL_H
 
@@ -18,34 +19,37 @@
 
 #include <train/data.h>
 
-/* Numbers that change every step, in one block of backend memory, so that ops
- * which were captured once can read new ones. All double. */
+/* Numbers that change in every step, in one block of backend memory, so that
+ * captured ops read new ones. All are double. */
 typedef struct tr__step_block {
-  double seed_scale; /* of d(loss), besides loss_scale: 1 / planned weight */
-  double planned;    /* the weight that seed_scale divided by */
-  double rng_step;   /* step of random numbers: optimizer step * 256 + forward
-                        since then, modulo 256 */
+  double seed_scale; /* factor of d(loss), besides loss_scale: 1 / planned
+                        weight */
+  double planned;    /* the weight by which seed_scale divided */
+  double rng_step;   /* step of random numbers: optimizer step * 256 + number of
+                        forwards since then, modulo 256 */
   double rng_first;  /* place of this rank's first row in the global batch */
-  double rng_round;  /* forwards since that step / 256: another seed for each */
+  double rng_round;  /* number of forwards since that step / 256; each round has
+                        its own seed */
   double lr;
   double correction1; /* 1 - beta1^t */
   double correction2; /* 1 - beta2^t */
   double first;       /* 1 in the first step of an optimizer, else 0 */
-  double step;        /* t: steps of the optimizer with this one */
-  double grad_scale;  /* of the mean gradient: clipping / loss_scale */
+  double step;        /* t: steps of the optimizer, this one included */
+  double grad_scale;  /* factor of the mean gradient: clipping / loss_scale */
   double skip;        /* 1: updates change nothing */
-  double grad_norm;   /* of the mean gradient, where clip_factor found it */
+  double grad_norm;   /* norm of the mean gradient, where clip_factor has
+                         computed it */
   double num_skipped; /* steps that clip_factor has skipped */
-  double loss_scale;  /* of d(loss); 1 but in float16 */
-  double good_steps;  /* since loss_scale was changed */
+  double loss_scale;  /* factor of d(loss); 1 except in float16 */
+  double good_steps;  /* finite steps since loss_scale changed */
 } tr__step_block;
 
-/* Behind the gradients lies a tail of the same dtype that is summed with them
- * by every all-reduce. */
+/* The tail behind the gradients, of the same dtype. Every all-reduce of the
+ * gradients includes it. */
 enum {
-  TR__TAIL_LOSS = 0, /* sums of weighted losses, each of the model's own */
+  TR__TAIL_LOSS = 0, /* sums of weighted losses, one per loss of the model */
   TR__TAIL_WEIGHT = TR_MAX_INPUTS, /* sum of sample weights */
-  TR__TAIL_CORRECT, /* sum of weights of rightly classified samples */
+  TR__TAIL_CORRECT, /* sum of the weights of correctly classified samples */
   TR__TAIL_FAILED,  /* ranks that failed in this step */
   TR__TAIL_STOP,    /* ranks that were asked to stop */
   TR__TAIL_STEP,    /* step number modulo 16 */
@@ -53,8 +57,9 @@ enum {
   TR__TAIL_COUNT = 16
 };
 
-/* tr__tail_loss - of all losses of the model. They are added up over ranks one
- * by one, and here at last, so that the sum does not depend on the ranks. */
+/* tr__tail_loss - the sum of all losses of the model. Ranks reduce each loss on
+ * its own, and this function adds them last, so that the sum does not depend on
+ * the number of ranks. */
 static inline double tr__tail_loss(const double tail[TR__TAIL_FAILED])
 {
   double sum = tail[TR__TAIL_LOSS];
@@ -70,21 +75,21 @@ typedef struct tr__fill_args {
   double value;
 } tr__fill_args;
 
-/* y <- y + x, element by element; x has y's count */
+/* y <- y + x, element by element; x and y have equal counts */
 typedef struct tr__add_args {
   tr__tensor y, x;
 } tr__add_args;
 
-/* y (N, K) <- activation(x (N, D) w^T (K, D) + b (K)); b may be absent. The
- * rows of a shard are multiplied with those of no other: the bits of a product
- * may depend on how many rows it has. */
+/* y (N, K) <- activation(x (N, D) w^T (K, D) + b (K)); b may be absent. The op
+ * multiplies each shard on its own: the bits of a product may depend on its
+ * number of rows. */
 typedef struct tr__linear_forward_args {
   tr__tensor y, x, w, b, workspace;
   tr__shards shards;
   tr__activation activation;
 } tr__linear_forward_args;
 
-/* dx (N, D) <- dy (N, K) w (K, D), shard by shard too */
+/* dx (N, D) <- dy (N, K) w (K, D), also shard by shard */
 typedef struct tr__linear_backward_input_args {
   tr__tensor dx, dy, w;
   tr__shards shards;
@@ -92,7 +97,7 @@ typedef struct tr__linear_backward_input_args {
 } tr__linear_backward_input_args;
 
 /* dw (K, D) <- dy^T (K, N) x (N, D);  db (K) <- sum over rows of dy.
- * Either may be absent; dw's extents are there in any case. Reduces over
+ * dw or db may be absent; dw's extents are set in any case. Reduces over
  * samples. */
 typedef struct tr__linear_backward_weight_args {
   tr__tensor dw, db, x, dy, workspace;
@@ -120,8 +125,8 @@ typedef struct tr__softmax_xent_forward_args {
 } tr__softmax_xent_forward_args;
 
 /* dx (N, K) <- block.seed_scale * block.loss_scale * weight_i * (prob -
- * onehot(target)); weight (N, or one for so many rows as N is a multiple of its
- * count) may be absent: 1. block is a tr__step_block. dx may be prob. */
+ * onehot(target)); weight (N, or one per group of N / count rows) may be
+ * absent: 1. block is a tr__step_block. dx may be prob. */
 typedef struct tr__softmax_xent_backward_args {
   tr__tensor dx, prob, target, weight, block;
   int accumulate;
@@ -129,9 +134,9 @@ typedef struct tr__softmax_xent_backward_args {
 
 /* tail[LOSS + number] <- scale * sum w_i loss_i; where number is 0, the model's
  * first loss, tail[WEIGHT] <- sum w_i share_i, tail[CORRECT] <- sum w_i
- * correct_i. Summed in double; correct may be absent: 0; weight (one per
- * shards.times rows) and share may be absent: 1. Other elements up to CORRECT
- * get 0. Reduces over samples. */
+ * correct_i. The op adds in double. correct may be absent: 0. weight (one per
+ * shards.times rows) and share may be absent: 1. The op sets the other elements
+ * up to CORRECT to 0. Reduces over samples. */
 typedef struct tr__loss_sum_args {
   tr__tensor tail, loss, correct, weight, share;
   tr__shards shards;
@@ -144,16 +149,17 @@ typedef struct tr__loss_sum_args {
  * may be absent
  * p <- p - lr m, with Nesterov p - lr (g + momentum m), without m p - lr g
  *
- * lr is block.lr * lr_scale. All of one count. Where tail[WEIGHT] is 0, g is
- * 0; where block.skip is not 0, nothing changes: in all updates. */
+ * lr is block.lr * lr_scale. All tensors have equal counts. In every update op
+ * g is 0 where tail[WEIGHT] is 0, and nothing changes where block.skip is not
+ * 0. */
 typedef struct tr__sgd_update_args {
   tr__tensor p, grad, m, tail, block;
   double lr_scale, momentum, dampening, weight_decay;
   int nesterov;
 } tr__sgd_update_args;
 
-/* Adam as in train/optim.h; decoupled non-zero: AdamW. g as in sgd_update,
- * with weight_decay p added only where not decoupled. */
+/* Adam as in train/optim.h; decoupled non-zero: AdamW. g as in sgd_update, but
+ * weight_decay p enters it only where decoupled is 0. */
 typedef struct tr__adam_update_args {
   tr__tensor p, grad, m, v, tail, block;
   double lr_scale, beta1, beta2, eps, weight_decay;
@@ -169,8 +175,8 @@ typedef struct tr__count_nonfinite_args {
 #include "core/ops/ops_loss_impl.h"
 #include "core/ops/ops_optim_impl.h"
 
-/* X(op): one line per op. The table, the strict backend's queue, the staging
- * entries of a device backend and the tests are made from this list. */
+/* X(op), one line per op. From this list come the table, the strict backend's
+ * queue, the staging entries of a device backend, and the tests. */
 #define TR__OPS(X)                                                             \
   TR__OPS_CONV(X)                                                              \
   TR__OPS_SHAPE(X)                                                             \

@@ -1,13 +1,15 @@
-/* Ops of losses beyond the plain cross-entropy. */
+/* Ops of losses other than the plain cross-entropy. ops_impl.h includes this
+ * file. */
 #ifndef TR_OPS_LOSS_IMPL_H
 #define TR_OPS_LOSS_IMPL_H
 
 #include "core/tensor_impl.h"
 
-/* What a row of class numbers counts, and how its loss is made. */
+/* How a row of class numbers enters the loss. */
 typedef struct tr__xent_rule {
-  double smoothing; /* share of the target that is spread over all classes */
-  int64_t ignored;  /* rows with this target count nothing */
+  double smoothing; /* weight that label smoothing moves from the target to all
+                       classes */
+  int64_t ignored;  /* rows with this target do not count */
   int ignores;      /* 0: no target is ignored */
 } tr__xent_rule;
 
@@ -19,7 +21,7 @@ typedef struct tr__xent_rule {
  *   correct (N) <- c[t] where x[i,t] is the first largest of its row, else 0
  *   prob (N, K) <- softmax(x)
  *
- * All but prob are 0 in rows that are ignored; another target outside 0..K-1
+ * In ignored rows all outputs but prob are 0. Any other target outside 0..K-1
  * gives a loss of NaN. x (N, K), target (N) int32. */
 typedef struct tr__xent_rule_forward_args {
   tr__tensor loss, prob, correct, share, x, target, class_weight;
@@ -38,8 +40,8 @@ typedef struct tr__xent_rule_backward_args {
 typedef enum tr__regression {
   TR__REGRESSION_MSE,   /* e^2, e = x - t */
   TR__REGRESSION_MAE,   /* |e| */
-  TR__REGRESSION_HUBER, /* e^2 / 2 for |e| <= delta, else delta (|e| - delta/2)
-                         */
+  TR__REGRESSION_HUBER, /* e^2 / 2 for |e| <= delta, else delta (|e| -
+                           delta/2) */
   TR__REGRESSION_BCE    /* -(q t log s(x) + (1 - t) log(1 - s(x))), s the
                            logistic function, q the pos_weight of the element's
                            last place, 1 where it is absent */

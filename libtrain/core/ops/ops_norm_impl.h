@@ -1,10 +1,11 @@
-/* Ops of activations, softmax, dropout and normalisation. */
+/* Ops of activations, softmax, dropout and normalisation. ops_impl.h includes
+ * this file. */
 #ifndef TR_OPS_NORM_IMPL_H
 #define TR_OPS_NORM_IMPL_H
 
 #include "core/tensor_impl.h"
 
-/* Backward of these is a function of the output, of the others one of the
+/* Whether backward of a kind reads the output; the other kinds read the
  * input. */
 static inline bool tr__activation_uses_output(tr__activation kind)
 {
@@ -19,8 +20,8 @@ typedef struct tr__activation_forward_args {
   double slope;
 } tr__activation_forward_args;
 
-/* dx <- dy kind'(x); value is the output where backward uses it, else the
- * input; dx may be dy (then accumulate is 0) */
+/* dx <- dy kind'(x); value is the output where tr__activation_uses_output()
+ * says so, else the input; dx may be dy (then accumulate is 0) */
 typedef struct tr__activation_backward_args {
   tr__tensor dx, dy, value;
   tr__activation kind;
@@ -41,9 +42,9 @@ typedef struct tr__softmax_backward_args {
 } tr__softmax_backward_args;
 
 /* y <- x / (1 - p) where the element is kept, else 0; y may be x (then
- * accumulate is 0). Element i of row n is kept where the number (seed of
- * block.rng_round, in round 0 the given one; i, block.rng_first + first_row +
- * n, block.rng_step, stream) is at least p.
+ * accumulate is 0). The op keeps element i of row n where the random number
+ * (seed of round block.rng_round, in round 0 the given seed; i, block.rng_first
+ * + first_row + n, block.rng_step, stream) is at least p.
  * Backward is the same op on the gradient. */
 typedef struct tr__dropout_args {
   tr__tensor y, x, block;
@@ -54,19 +55,20 @@ typedef struct tr__dropout_args {
   int accumulate;
 } tr__dropout_args;
 
-/* Statistics of a sample: it is `groups` runs of `channels` times `inner`
- * elements, each with a mean and a variance of its own. */
+/* The statistics of a sample, which consists of `groups` groups of `channels`
+ * times `inner` elements. Each group has its own mean and variance. */
 typedef struct tr__norm {
   int64_t groups, channels, inner;
   int shared;  /* 1: all groups use the same weights, one per channel; 0: each
                   group has its own */
-  int centred; /* 0: the mean is taken as 0 (RMSNorm) */
+  int centred; /* 0: the op takes the mean as 0 (RMSNorm) */
   double eps;
 } tr__norm;
 
 /* mean, var <- of each group;  r = 1 / sqrt(var + eps)
  * y <- (x - mean) r w + b;  stats (N, groups, 2) <- mean, r
- * x (N, ...), w, b (channels), or groups times so many; both may be absent;
+ * x (N, ...), w, b (channels), or (groups * channels) where not shared; both
+ * may be absent;
  * y may be x */
 typedef struct tr__norm_forward_args {
   tr__tensor y, x, w, b, stats;
@@ -81,8 +83,8 @@ typedef struct tr__norm_backward_input_args {
   int accumulate;
 } tr__norm_backward_input_args;
 
-/* dw <- sum of dy xhat, db <- sum of dy. Either may be absent; dw's extents are
- * there in any case. Reduces over samples. */
+/* dw <- sum of dy xhat, db <- sum of dy. dw or db may be absent; dw's extents
+ * are set in any case. Reduces over samples. */
 typedef struct tr__norm_backward_weight_args {
   tr__tensor dw, db, x, dy, stats, workspace;
   tr__norm norm;
@@ -102,10 +104,10 @@ typedef struct tr__batchnorm_sums_args {
  * 1 / sqrt(var + eps); and where there was any value,
  *   running_mean <- (1 - momentum) running_mean + momentum mean
  *   running_var  <- likewise with var n / (n - 1);  batches <- batches + 1
- * but those of a channel stay where one of both would not be finite.
- * With parts (ranks, at least 2 C + 1) double: sums <- the ranks' own sums,
- * merged in the order of the tree over num_shards; parts are overwritten.
- * Without sums: stats of the running values, which stay. */
+ * The running values of a channel stay where a new one would not be finite.
+ * With parts (ranks, at least 2 C + 1) double: sums <- the sums of the ranks,
+ * merged in the order of the tree over num_shards; the op overwrites parts.
+ * Without sums: stats <- the running values, which stay. */
 typedef struct tr__batchnorm_stats_args {
   tr__tensor running_mean, running_var, batches, stats, sums, parts;
   double momentum, eps;
@@ -118,13 +120,13 @@ typedef struct tr__batchnorm_forward_args {
   tr__activation activation;
 } tr__batchnorm_forward_args;
 
-/* sums (2 C) double <- sum of dy, sum of dy xhat;  db, dw <- the same, each
+/* sums (2 C) double <- sum of dy, sum of dy xhat;  db, dw <- the same; either
  * may be absent. dy's dtype is the working precision here. Reduces over
  * samples. */
 typedef struct tr__batchnorm_backward_sums_args {
   tr__tensor dy, x, stats, sums, dw, db, workspace;
   tr__shards shards;
-  int accumulate; /* to dw and db */
+  int accumulate; /* applies to dw and db */
 } tr__batchnorm_backward_sums_args;
 
 /* dx <- r w (dy - grad_sums[dy] / n - xhat grad_sums[dy xhat] / n), n =

@@ -1,11 +1,12 @@
-/* Ops of optimizers beyond SGD and Adam, and of what stands around a step. */
+/* Ops of optimizers other than SGD and Adam, of gradient norms, loss scaling
+ * and averages. ops_impl.h includes this file. */
 #ifndef TR_OPS_OPTIM_IMPL_H
 #define TR_OPS_OPTIM_IMPL_H
 
 #include "core/tensor_impl.h"
 
-/* RMSprop as in train/optim.h; g as in sgd_update. m (momentum) and mean (of
- * gradients, for the centred form) may be absent. */
+/* RMSprop as in train/optim.h; g as in sgd_update. m (momentum) and mean (mean
+ * gradient, for the centred form) may be absent. */
 typedef struct tr__rmsprop_update_args {
   tr__tensor p, grad, v, m, mean, tail, block;
   double lr_scale, alpha, eps, momentum, weight_decay;
@@ -25,15 +26,15 @@ typedef struct tr__adagrad_update_args {
 #define TR__MUON_C     2.0315
 #define TR__MUON_EPS   1e-7
 
-/* So many elements of a matrix make one sum of squares. */
+/* Elements of a matrix in one sum of squares. */
 #define TR__MUON_BLOCK 16384
 
 /* Muon for one matrix p (R, C); g as in sgd_update, without decay.
  *
  * m <- m + (1 - momentum) (g - m)
  * x <- m, with Nesterov g + momentum (m - g);  x <- x / max(|x|, eps)
- * x <- A x + (B s + C s^2) x with s = x x^T, so many times as there are steps;
- * where R > C, x^T takes the place of x
+ * x <- A x + (B s + C s^2) x with s = x x^T, TR__MUON_STEPS times; where R > C,
+ * x^T takes the place of x
  * p <- p (1 - lr weight_decay) - lr scale x
  *
  * |x| is the root of the sum of squares, summed in double. */
@@ -43,7 +44,7 @@ typedef struct tr__muon_update_args {
   int nesterov;
 } tr__muon_update_args;
 
-/* So many elements make one sum of sum_squares. */
+/* Elements in one sum of sum_squares. */
 #define TR__SQUARES_BLOCK 4096
 
 /* sums[i] (double) <- sum of squares, in double, of the elements
@@ -52,24 +53,24 @@ typedef struct tr__sum_squares_args {
   tr__tensor x, sums;
 } tr__sum_squares_args;
 
-/* S being block.loss_scale before,
+/* With S = block.loss_scale before the op:
  *
  * block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT] / S
  * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)) / S; 1 / S where limit
  * is 0
  * block.skip <- 1 where skips is not 0 and grad_norm or tail[LOSS] is not
  * finite, else 0; block.num_skipped <- block.num_skipped + block.skip
- * Where steps have been skipped before, correction1, correction2 and first are
- * those of step block.step - block.num_skipped.
- * Where growth_interval is not 0: S is halved where grad_norm is not finite,
- * down to 1/2, which says that no scale helps; doubled after so many good
- * steps.
+ * After skipped steps, correction1, correction2 and first become those of step
+ * block.step - block.num_skipped.
+ * Where growth_interval is not 0, the op halves S when grad_norm is not finite,
+ * at the least to 1/2, which means that no scale helps. It doubles S after
+ * growth_interval finite steps.
  *
  * tail's dtype is the working precision; block is the only output. */
 typedef struct tr__clip_factor_args {
   tr__tensor tail, sums, block;
   double limit;
-  double beta1, beta2; /* of correction1 and correction2 */
+  double beta1, beta2; /* for correction1 and correction2 */
   int64_t growth_interval;
   int skips;
 } tr__clip_factor_args;
@@ -80,7 +81,7 @@ typedef struct tr__ema_update_args {
   double decay;
 } tr__ema_update_args;
 
-/* a and b, of one count, change places. */
+/* a and b, of equal count, change places. */
 typedef struct tr__swap_args {
   tr__tensor a, b;
 } tr__swap_args;

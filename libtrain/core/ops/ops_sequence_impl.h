@@ -1,5 +1,5 @@
-/* Ops on sequences: embeddings, positions, attention. Included by ops_impl.h.
- */
+/* Ops on sequences: embeddings, positions, attention. ops_impl.h includes this
+ * file. */
 #ifndef TR_OPS_SEQUENCE_IMPL_H
 #define TR_OPS_SEQUENCE_IMPL_H
 
@@ -11,8 +11,8 @@ typedef struct tr__embedding_forward_args {
   tr__tensor y, w, ids;
 } tr__embedding_forward_args;
 
-/* dw (V, D) <- row v is the sum of dy's rows r with ids[r] = v, in their order.
- * Reduces over samples. */
+/* dw (V, D) <- row v is the sum of the rows r of dy with ids[r] = v, in
+ * ascending order of r. Reduces over samples. */
 typedef struct tr__embedding_backward_args {
   tr__tensor dw, dy, ids, workspace;
   tr__shards shards;
@@ -31,21 +31,21 @@ typedef struct tr__position_backward_args {
   int accumulate;
 } tr__position_backward_args;
 
-/* Multi-head self attention. qkv (N, T, 3 D) holds queries, keys and values,
- * each of `heads` parts of E = D / heads; for each head
+/* Multi-head self attention. qkv (N, T, 3 D) holds queries, keys and values.
+ * Each head has E = D / heads of the D numbers. For each head
  *
  *   s[i,j] = q[i,:] k[j,:] / sqrt(E), -inf where is_causal and j > i
  *   y[i,:] <- sum over j of softmax(s[i,:])[j] v[j,:]        y (N, T, D)
  *   lse[i] <- log(sum over j of exp(s[i,j]))                 lse (N, heads, T)
  *
- * No tensor of T x T is held. */
+ * The op holds no tensor of T x T. */
 typedef struct tr__attention_forward_args {
   tr__tensor y, lse, qkv, workspace;
   int64_t heads;
   int is_causal;
 } tr__attention_forward_args;
 
-/* dqkv (N, T, 3 D) from dy (N, T, D) and what forward left. */
+/* dqkv (N, T, 3 D) from dy (N, T, D) and from y and lse of forward. */
 typedef struct tr__attention_backward_args {
   tr__tensor dqkv, dy, y, lse, qkv, workspace;
   int64_t heads;

@@ -1,4 +1,4 @@
-/* Ops that join, cut and rearrange values. Included by ops_impl.h. */
+/* Ops that join, slice and rearrange values. ops_impl.h includes this file. */
 #ifndef TR_OPS_SHAPE_IMPL_H
 #define TR_OPS_SHAPE_IMPL_H
 
@@ -16,19 +16,19 @@ typedef struct tr__product_args {
 } tr__product_args;
 
 /* y[r, y_first + i] <- x[r, x_first + i] for i < count, of the rows r of y
- * (R, Y) and x (R, X). The rest of y stays. */
+ * (R, Y) and x (R, X). The op leaves the rest of y alone. */
 typedef struct tr__copy_args {
   tr__tensor y, x;
   int64_t y_first, x_first, count;
   int accumulate;
 } tr__copy_args;
 
-/* y <- x in y's type, of one count; one of the two is of TR_F32 */
+/* y <- x converted to y's type; equal counts; one of the two is of TR_F32 */
 typedef struct tr__cast_args {
   tr__tensor y, x;
 } tr__cast_args;
 
-/* y <- x with its extents in another order: y.dims[i] is x.dims[order[i]].
+/* y <- x with its axes in another order: y.dims[i] is x.dims[order[i]].
  * order[0] is 0. */
 typedef struct tr__permute_args {
   tr__tensor y, x;
@@ -36,14 +36,14 @@ typedef struct tr__permute_args {
   int accumulate;
 } tr__permute_args;
 
-/* y (N, C, s H, s W) <- each element of x (N, C, H, W) s times s times, s being
- * scale */
+/* y (N, C, s H, s W) <- each element of x (N, C, H, W) repeated s times along H
+ * and W, s = scale */
 typedef struct tr__upsample2d_forward_args {
   tr__tensor y, x;
   int64_t scale;
 } tr__upsample2d_forward_args;
 
-/* dx (N, C, H, W) <- sum of the s times s elements of dy (N, C, s H, s W) */
+/* dx (N, C, H, W) <- sum of the s x s elements of dy (N, C, s H, s W) */
 typedef struct tr__upsample2d_backward_args {
   tr__tensor dx, dy;
   int64_t scale;
