@@ -24,7 +24,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   for (int i = x->ndim - 1; i < 3; i++) {
     TR__CHECK_NODE(opts->out_each[i] == 0, node, TR_ESHAPE,
                    "out_each[%d] is %lld, but the input %s has a channel and "
-                   "%d more extents; expected (C, W), (C, H, W) or (C, D, H, "
+                   "%d more axes; expected (C, W), (C, H, W) or (C, D, H, "
                    "W)",
                    i, (long long)opts->out_each[i], tr__shape_text(x, text),
                    x->ndim - 1);

@@ -80,7 +80,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   const tr_batchnorm_opts *opts = node->opts;
   node->shape = *tr__input_shape(net, node, 0);
   TR__CHECK_NODE(node->shape.ndim > 0, node, TR_ESHAPE,
-                 "input has %d extents per sample, expected at least 1",
+                 "input has %d axes per sample, expected at least 1",
                  node->shape.ndim);
   TR__CHECK_NODE(opts->eps >= 0, node, TR_EINVAL,
                  "eps is %g, expected at least 0", opts->eps);

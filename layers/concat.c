@@ -26,10 +26,10 @@ static tr_status check_input(tr_model *net, tr__node *node, int i, int axis)
                  "axis is %d, expected 0 to %d of %s", axis, x->ndim - 1,
                  tr__shape_text(x, text[0]));
   other.dims[axis] = first->dims[axis];
-  TR__CHECK_NODE(tr__shape_equal(first, &other), node, TR_ESHAPE,
-                 "inputs are %s and %s, expected equal extents but for %d",
-                 tr__shape_text(first, text[0]), tr__shape_text(x, text[1]),
-                 axis);
+  TR__CHECK_NODE(
+      tr__shape_equal(first, &other), node, TR_ESHAPE,
+      "inputs are %s and %s, expected equal extents but along axis %d",
+      tr__shape_text(first, text[0]), tr__shape_text(x, text[1]), axis);
   return TR_OK;
 }
 

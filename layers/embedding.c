@@ -23,7 +23,7 @@ static tr_status infer(tr_model *net, tr__node *node)
                  "num is %lld and out %lld, expected at least 1",
                  (long long)opts->num, (long long)opts->out);
   TR__CHECK_NODE(input->shape.ndim + 1 < TR_MAX_DIMS, node, TR_ESHAPE,
-                 "ids have %d extents, expected at most %d", input->shape.ndim,
+                 "ids have %d axes, expected at most %d", input->shape.ndim,
                  TR_MAX_DIMS - 2);
   node->shape = input->shape;
   node->shape.dims[node->shape.ndim++] = opts->out;

@@ -10,13 +10,13 @@ static tr_status infer(tr_model *net, tr__node *node)
 {
   (void)net;
   const tr_shape *shape = node->opts;
-  TR__CHECK_NODE(shape->ndim >= 0 && shape->ndim < TR_MAX_DIMS &&
-                     tr__shape_is_valid(shape),
-                 node, TR_ESHAPE,
-                 "expected 0 to %d positive extents, got %d extents with %lld "
-                 "elements",
-                 TR_MAX_DIMS - 1, shape->ndim,
-                 (long long)tr_shape_count(shape));
+  TR__CHECK_NODE(
+      shape->ndim >= 0 && shape->ndim < TR_MAX_DIMS &&
+          tr__shape_is_valid(shape),
+      node, TR_ESHAPE,
+      "expected 0 to %d axes of positive extents, got %d axes with %lld "
+      "elements",
+      TR_MAX_DIMS - 1, shape->ndim, (long long)tr_shape_count(shape));
   node->shape = *shape;
   node->flags = TR__IS_INPUT;
   return TR_OK;

@@ -45,7 +45,7 @@ static tr_status infer(tr_model *net, tr__node *node)
   const tr_shape *x = tr__input_shape(net, node, 0);
   TR__CHECK_NODE(x->ndim >= 1, node, TR_ESHAPE,
                  "input is one number per sample, expected %s",
-                 "at least one extent");
+                 "at least one axis");
   TR__CHECK_NODE(opts->out > 0, node, TR_EINVAL,
                  "out is %lld, expected at least 1", (long long)opts->out);
   int64_t in = x->dims[x->ndim - 1];

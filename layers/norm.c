@@ -56,7 +56,7 @@ static tr_status check(const tr__node *node)
 {
   const norm_opts *opts = node->opts;
   TR__CHECK_NODE(node->shape.ndim > 0, node, TR_ESHAPE,
-                 "input has %d extents per sample, expected at least 1",
+                 "input has %d axes per sample, expected at least 1",
                  node->shape.ndim);
   TR__CHECK_NODE(opts->eps >= 0, node, TR_EINVAL,
                  "eps is %g, expected at least 0", opts->eps);

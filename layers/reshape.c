@@ -46,7 +46,7 @@ static tr_status infer(tr_model *net, tr__node *node)
                  tr__shape_text(x, text[0]),
                  wanted->ndim >= 0 && wanted->ndim <= TR_MAX_DIMS
                      ? tr__shape_text(wanted, text[1])
-                     : "of so many extents");
+                     : "of so many axes");
   node->shape = shape;
   node->flags = TR__IS_VIEW;
   return TR_OK;

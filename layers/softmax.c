@@ -14,7 +14,7 @@ static tr_status infer(tr_model *net, tr__node *node)
 {
   node->shape = *tr__input_shape(net, node, 0);
   TR__CHECK_NODE(node->shape.ndim > 0, node, TR_ESHAPE,
-                 "input has %d extents per sample, expected at least 1",
+                 "input has %d axes per sample, expected at least 1",
                  node->shape.ndim);
   node->flags = TR__USES_OUTPUT | TR__IN_PLACE;
   return TR_OK;
