@@ -29,7 +29,9 @@ def all_files():
                       if name and os.path.isfile(os.path.join(ROOT, name)))
     found = []
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = [f for f in folders if f not in SKIPPED_FOLDERS]
+        if folder == ROOT:
+            folders[:] = [f for f in folders if f not in SKIPPED_FOLDERS]
+        folders[:] = [f for f in folders if f != "__pycache__"]
         found += [os.path.relpath(os.path.join(folder, n), ROOT)
                   for n in names]
     return sorted(found)
