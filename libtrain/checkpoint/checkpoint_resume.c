@@ -33,7 +33,8 @@ static tr_status hold(tr_context *ctx,
                       const tr_checkpoint *run)
 {
   bool is_there = access(dir, F_OK) == 0;
-  if (is_there ? run->take_over == 1 && access(dir, W_OK) != 0 : run->must_exist) {
+  if (is_there ? run->take_over == 1 && access(dir, W_OK) != 0
+               : run->must_exist) {
     return TR_OK;
   }
   tr_status status = tr__checkpoint_claim(ops, dir, run);

@@ -46,8 +46,8 @@ typedef struct tr__step_state {
 
 /* tr__step_check - may this call come now? TR_ESTATE with the reason if not.
  *
- * is_exempt lifts two conditions of TR__STEP_UPDATE: gradients that are local on
- * the only rank, and gradients that are partitioned for this optimizer. */
+ * is_exempt lifts two conditions of TR__STEP_UPDATE: gradients that are local
+ * on the only rank, and gradients that are partitioned for this optimizer. */
 tr_status
 tr__step_check(const tr__step_state *step, tr__step_call call, bool is_exempt);
 

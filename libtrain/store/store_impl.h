@@ -81,13 +81,14 @@ static inline bool tr__param_is_trained(const tr__param *param)
 
 /* A slice of the arenas whose gradients are summed over the ranks together.
  *
- * All of a model are in arena order and without gaps: the first begins at 0, each
- * where the one before it ends, the last ends at store->count; where nothing is trained it is empty. They begin and end at
- * multiples of TR__PARAM_ALIGN elements, at a parameter's bounds but where one
- * parameter is larger than a bucket may be. They follow from the plan and the
- * communicator, so they are the same on all ranks, and stay until the model is
- * built again, but that an optimizer with shard_state moves their bounds to
- * where it may be cut. */
+ * All of a model are in arena order and without gaps: the first begins at 0,
+ * each where the one before it ends, the last ends at store->count; where
+ * nothing is trained it is empty. They begin and end at multiples of
+ * TR__PARAM_ALIGN elements, at a parameter's bounds but where one parameter is
+ * larger than a bucket may be. They follow from the plan and the communicator,
+ * so they are the same on all ranks, and stay until the model is built again,
+ * but that an optimizer with shard_state moves their bounds to where it may be
+ * cut. */
 typedef struct tr__bucket {
   int64_t begin, end; /* elements */
   int node;           /* final once backward has passed this node */

@@ -288,7 +288,7 @@ static void test_dtypes_have_sizes(void)
   ASSERT_EQ(tr_dtype_size(TR_BF16), 2);
   ASSERT_EQ(tr_dtype_size(TR_F16), 2);
   ASSERT_EQ(tr_dtype_size((tr_dtype)9), 0);
-  ASSERT_STR_EQ(tr_version(), "0.1.1");
+  ASSERT_STR_EQ(tr_version(), "0.2.0");
 }
 
 /* All numbers of 16 bits come back, and what lies between two of them goes to

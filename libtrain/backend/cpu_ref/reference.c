@@ -98,9 +98,9 @@ int64_t tr__image_row(const tr__tensor *image,
 }
 
 int64_t tr__pool_span(int64_t span[2],
-                         const tr__avgpool_forward_args *args,
-                         int i,
-                         int64_t place)
+                      const tr__avgpool_forward_args *args,
+                      int i,
+                      int64_t place)
 {
   int64_t extent = args->x.dims[i + 2], places = args->y.dims[i + 2];
   if (args->average == TR__AVERAGE_ADAPTIVE) {

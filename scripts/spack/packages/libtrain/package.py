@@ -1,7 +1,7 @@
 """Spack's recipe of libtrain, for a source tree that is here already:
 
     spack repo add scripts/spack
-    spack dev-build libtrain@0.1.1      # in the root of the source tree
+    spack dev-build libtrain@0.2.0      # in the root of the source tree
 
 It is written for Spack 1.0 and its builtin repository. It has been compiled,
 and meson has been run with the arguments that it gives, but it has not been run
@@ -18,7 +18,7 @@ class Libtrain(MesonPackage):
 
     license("BSD-3-Clause")
 
-    version("0.1.1")
+    version("0.2.0")
 
     variant("tests", default=False, description="Build tests and benchmarks")
 
