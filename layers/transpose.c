@@ -49,7 +49,7 @@ static void forward(const tr__pass *run, const tr__node *node)
 {
   tr__permute_args args = {.y = tr__output(run, node),
                            .x = tr__input(run, node, 0)};
-  set_order(node, false, args.order);
+  set_order(node, false, args.order.of);
   run->ops->permute(run->stream, &args);
 }
 
@@ -58,7 +58,7 @@ static void backward(const tr__pass *run, const tr__node *node)
   tr__permute_args args = {.y = tr__input_grad(run, node, 0),
                            .x = tr__output_grad(run, node),
                            .accumulate = tr__input_grad_adds(run, node, 0)};
-  set_order(node, true, args.order);
+  set_order(node, true, args.order.of);
   run->ops->permute(run->stream, &args);
 }
 

@@ -15,7 +15,7 @@ typedef struct tr__stream {
 } tr__stream;
 
 /* Every change of an op or of an argument struct increments this number. */
-#define TR__OPS_VERSION 3u
+#define TR__OPS_VERSION 4u
 
 /* The op table: one pointer per op, never NULL. An op may return before the
  * device has finished it. The backend keeps a failure until wait() or

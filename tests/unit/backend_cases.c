@@ -61,18 +61,6 @@ static tr__shards random_tokens(draws *d, int64_t batch, int64_t *local)
   return shards;
 }
 
-static void make_fill(op_case *c, draws *d, bool large)
-{
-  c->args.fill = (tr__fill_args){.y = REAL(rows(d, large), extent(d, large)),
-                                 .value = 0.1 * (double)draw(d, 9)};
-}
-
-static void make_add(op_case *c, draws *d, bool large)
-{
-  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
-  c->args.add = (tr__add_args){.y = y, .x = y};
-}
-
 static void make_linear_forward(op_case *c, draws *d, bool large)
 {
   int64_t N, D = extent(d, large), K = extent(d, large);
@@ -103,7 +91,6 @@ static void make_linear_backward_weight(op_case *c, draws *d, bool large)
 {
   int64_t N, D = extent(d, large), K = extent(d, large);
   tr__shards shards = random_tokens(d, rows(d, large), &N);
-  c->is_output[1] = true;
   c->args.linear_backward_weight =
       (tr__linear_backward_weight_args){.dw = REAL(K, D),
                                         .db = draw(d, 2) ? REAL(K) : absent,
@@ -114,21 +101,6 @@ static void make_linear_backward_weight(op_case *c, draws *d, bool large)
                                         .accumulate = (int)draw(d, 2)};
   bool has_bias = c->args.linear_backward_weight.db.ndim > 0;
   c->is_absent[0] = has_bias && draw(d, 4) == 0;
-}
-
-static void make_relu_forward(op_case *c, draws *d, bool large)
-{
-  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
-  c->args.relu_forward = (tr__relu_forward_args){.y = y, .x = y};
-  c->alias[1] = draw(d, 2) ? 0 : -1;
-}
-
-static void make_relu_backward(op_case *c, draws *d, bool large)
-{
-  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
-  c->alias[1] = draw(d, 2) ? 0 : -1;
-  c->args.relu_backward = (tr__relu_backward_args){
-      .dx = y, .dy = y, .y = y, .accumulate = c->alias[1] < 0 && draw(d, 2)};
 }
 
 void set_integers(op_case *c, draws *d, int operand, int64_t limit)
@@ -150,7 +122,6 @@ static void make_softmax_xent_forward(op_case *c, draws *d, bool large)
                                       .correct = REAL(N),
                                       .x = REAL(N, K),
                                       .target = REAL(N)};
-  c->is_output[1] = c->is_output[2] = true;
   c->alias[3] = draw(d, 2) ? 1 : -1;
   set_integers(c, d, 4, K);
 }
@@ -208,28 +179,79 @@ static void make_loss_sum(op_case *c, draws *d, bool large)
                           .accumulate = (int)draw(d, 2)};
 }
 
-static void make_count_nonfinite(op_case *c, draws *d, bool large)
+/* A number of an op whose case is made from its table. */
+static void set_number(op_case *c, draws *d, const tr__number *number)
 {
-  c->args.count_nonfinite = (tr__count_nonfinite_args){
-      .x = REAL(rows(d, large), extent(d, large), extent(d, large)),
-      .count = REAL(1)};
-  c->is_output[0] = false;
-  c->is_output[1] = true;
-  set_integers(c, d, 1, 99);
+  char *at = (char *)&c->args + number->offset;
+  if (strcmp(number->type, "double") == 0) {
+    *(double *)(void *)at = 0.1 * (double)draw(d, 9);
+  } else {
+    ASSERT_STR_EQ(number->type, "int");
+    *(int *)(void *)at = (int)draw(d, 2);
+  }
 }
 
-/* A new op without a case does not compile. */
+/* An op whose operands all follow its elements needs no case of its own. */
+static void make_from_table(op_case *c, draws *d, bool large)
+{
+  const tr__op_info *info = tr__op_info_of(c->op);
+  const int64_t dims[] = {rows(d, large), extent(d, large), extent(d, large)};
+  bool is_alias = false;
+  for (int i = 0; i < info->num_operands; i++) {
+    const tr__operand *operand = &info->operands[i];
+    ASSERT_EQ(operand->follows, TR__ELEMENTS);
+    c->args.tensors[i] = of(TR_F32, 3, dims);
+    if ((operand->flags & TR__ALIAS) && draw(d, 2)) {
+      c->alias[i] = 0;
+      is_alias = true;
+    }
+  }
+  for (const tr__number *n = tr__op_numbers(c->op); n->name != NULL; n++) {
+    if (strcmp(n->name, "accumulate") != 0 || !is_alias) {
+      set_number(c, d, n);
+    }
+  }
+}
+
+typedef void make_fn(op_case *c, draws *d, bool large);
+
+/* The ops whose operands have extents of their own, or numbers with a meaning.
+ */
+#define WITH_A_CASE(X)                                                         \
+  TR__OPS_CONV(X)                                                              \
+  TR__OPS_SEQUENCE(X)                                                          \
+  TR__OPS_LOSS(X)                                                              \
+  TR__OPS_NORM(X)                                                              \
+  X(copy)                                                                      \
+  X(cast)                                                                      \
+  X(permute)                                                                   \
+  X(upsample2d_forward)                                                        \
+  X(upsample2d_backward)                                                       \
+  X(linear_forward)                                                            \
+  X(linear_backward_input)                                                     \
+  X(linear_backward_weight)                                                    \
+  X(softmax_xent_forward)                                                      \
+  X(softmax_xent_backward)                                                     \
+  X(loss_sum)                                                                  \
+  X(sgd_update)                                                                \
+  X(adam_update)                                                               \
+  X(rmsprop_update)                                                            \
+  X(adagrad_update)                                                            \
+  X(muon_update)                                                               \
+  X(sum_squares)                                                               \
+  X(clip_factor)
+
+#define CASE(op) [TR__OP_##op] = make_##op,
+static make_fn *const makers[TR__NUM_OPS] = {WITH_A_CASE(CASE)};
+#undef CASE
+
 static void make(op_case *c, draws *d, bool large)
 {
-  switch (c->op) {
-#define CASE(op)                                                               \
-  case TR__OP_##op:                                                            \
-    make_##op(c, d, large);                                                    \
-    break;
-    TR__OPS(CASE)
-#undef CASE
-  case TR__NUM_OPS:
-    break;
+  make_fn *maker = makers[c->op];
+  if (maker != NULL) {
+    maker(c, d, large);
+  } else {
+    make_from_table(c, d, large);
   }
 }
 
@@ -238,9 +260,8 @@ static void make(op_case *c, draws *d, bool large)
  * occur. Where NaN and Inf are welcome, a few. */
 static double real(tr__op op, draws *d)
 {
-  bool has_nonfinite = op == TR__OP_count_nonfinite ||
-                       op == TR__OP_relu_forward ||
-                       op == TR__OP_maxpool_forward;
+  bool has_nonfinite =
+      op == TR__OP_relu_forward || op == TR__OP_maxpool_forward;
   bool compares = op == TR__OP_maxpool_forward ||
                   op == TR__OP_softmax_xent_forward ||
                   op == TR__OP_relu_backward;
@@ -264,7 +285,7 @@ static void set_reals(op_case *c, draws *d, int operand)
 
 op_case case_make(tr__op op, int64_t i, bool is_large)
 {
-  op_case c = {.op = op, .is_output = {true}};
+  op_case c = {.op = op};
   draws d = {.random = {.seed = test_seed(),
                         .sample = i,
                         .step = is_large,
@@ -272,12 +293,14 @@ op_case case_make(tr__op op, int64_t i, bool is_large)
   const tr__op_info *info = tr__op_info_of(op);
   for (int t = 0; t < MAX_OPERANDS; t++) {
     c.alias[t] = -1;
+    c.is_output[t] =
+        t < info->num_operands && tr__operand_is_written(&info->operands[t]);
   }
   make(&c, &d, is_large);
-  for (int t = 0; t < info->num_tensors; t++) {
+  for (int t = 0; t < info->num_operands; t++) {
     const tr__tensor *tensor = &c.args.tensors[t];
     bool is_real = tensor->ndim >= 0 && tensor->dtype != TR_I32;
-    if (is_real && c.values[t] == NULL && t != info->workspace) {
+    if (is_real && c.values[t] == NULL && t != tr__op_workspace(op)) {
       set_reals(&c, &d, t);
     }
   }
@@ -336,13 +359,12 @@ put_operand(tr__backend *backend, tr__tensor *t, const double *values)
 static void
 put_workspace(tr__backend *backend, const op_case *c, any_args *args)
 {
-  const tr__op_info *info = tr__op_info_of(c->op);
   int64_t bytes = (int64_t)backend->type->workspace(backend, c->op, args);
-  if (info->workspace < 0) {
+  if (tr__op_workspace(c->op) < 0) {
     ASSERT_EQ(bytes, 0);
     return;
   }
-  tr__tensor *t = &args->tensors[info->workspace];
+  tr__tensor *t = &args->tensors[tr__op_workspace(c->op)];
   *t = tr__tensor_of(NULL, TR_U8, 1, &bytes);
   if (bytes > 0) {
     ASSERT_OK(backend->type->alloc(backend, (size_t)bytes, &t->data));
@@ -362,19 +384,19 @@ static void put_operands(const op_case *c,
                          any_args *args)
 {
   const tr__op_info *info = tr__op_info_of(c->op);
-  for (int t = 0; t < info->num_tensors; t++) {
+  for (int t = 0; t < info->num_operands; t++) {
     tr__tensor *tensor = &args->tensors[t];
     if (tensor->ndim < 0) {
       *tensor = (tr__tensor){.data = NULL};
       continue;
     }
-    bool is_half = tr__is_half(dtype) && (info->halves >> t & 1);
+    bool is_half = tr__is_half(dtype) && (info->operands[t].flags & TR__HALF);
     tr_dtype real = tr__is_half(dtype) && !is_half ? TR_F32 : dtype;
     tensor->dtype = tensor->dtype == TR_F32 ? real : tensor->dtype;
   }
   put_workspace(backend, c, args);
-  for (int t = 0; t < info->num_tensors; t++) {
-    if (t == info->workspace || c->is_absent[t] ||
+  for (int t = 0; t < info->num_operands; t++) {
+    if (t == tr__op_workspace(c->op) || c->is_absent[t] ||
         c->args.tensors[t].ndim < 0) {
       continue;
     }
@@ -394,7 +416,7 @@ op_result case_run(const op_case *c, tr__backend *backend, tr_dtype dtype)
   put_operands(c, backend, dtype, &args);
   call_op(backend, c->op, &args);
   op_result result = {{NULL}, {0}, {0}};
-  for (int t = 0; t < info->num_tensors; t++) {
+  for (int t = 0; t < info->num_operands; t++) {
     const tr__tensor *tensor = &args.tensors[t];
     if (!c->is_output[t] || tensor->data == NULL) {
       continue;
@@ -405,7 +427,7 @@ op_result case_run(const op_case *c, tr__backend *backend, tr_dtype dtype)
     ASSERT_OK(backend->type->download(&backend->stream, result.data[t],
                                       tensor->data, bytes_of(tensor)));
   }
-  for (int t = 0; t < info->num_tensors; t++) {
+  for (int t = 0; t < info->num_operands; t++) {
     if (args.tensors[t].data != NULL && !lies_elsewhere(c, &args, t)) {
       backend->type->free(backend, args.tensors[t].data,
                           bytes_of(&args.tensors[t]));

@@ -2,9 +2,9 @@
 #ifndef TR_BACKEND_CASES_H
 #define TR_BACKEND_CASES_H
 
-#include "backend/op_tensors_impl.h"
 #include "base/random_impl.h"
 #include "core/backend_impl.h"
+#include "core/ops/operands_impl.h"
 #include "test.h"
 
 enum { MAX_OPERANDS = 8 };

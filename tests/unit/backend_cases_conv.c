@@ -152,7 +152,6 @@ void make_conv_backward_weight(op_case *c, draws *d, bool large)
   int64_t N;
   tr__shards shards = random_shards(d, v.N, &N);
   int db_of_x = (int)draw(d, 2);
-  c->is_output[1] = true;
   c->args.conv_backward_weight = (tr__conv_backward_weight_args){
       .dw = filters(&v),
       .db = draw(d, 2) ? REAL(db_of_x ? v.C : v.K) : absent,
@@ -172,7 +171,6 @@ void make_maxpool_forward(op_case *c, draws *d, bool large)
   volumes v = random_pool(d, large);
   tr__tensor y = volume(v.N, v.C, v.out), index = y;
   index.dtype = TR_I32;
-  c->is_output[2] = true;
   c->args.maxpool_forward = (tr__maxpool_forward_args){
       .y = y, .x = volume(v.N, v.C, v.in), .index = index, .window = v.window};
 }

@@ -59,7 +59,6 @@ void make_xent_rule_forward(op_case *c, draws *d, bool large)
       .target = vector(N),
       .class_weight = draw(d, 2) ? vector(K) : absent,
       .rule = random_rule(d)};
-  c->is_output[1] = c->is_output[2] = c->is_output[3] = true;
   set_targets(c, d, 5, K);
   set_positive(c, d, 6);
 }

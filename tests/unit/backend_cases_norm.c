@@ -125,7 +125,6 @@ void make_norm_forward(op_case *c, draws *d, bool large)
                               .stats = REAL(N, norm.groups, 2),
                               .norm = norm};
   c->alias[1] = draw(d, 2) ? 0 : -1;
-  c->is_output[4] = true;
 }
 
 void make_norm_backward_input(op_case *c, draws *d, bool large)
@@ -150,7 +149,6 @@ void make_norm_backward_weight(op_case *c, draws *d, bool large)
   int64_t N, K = random_norm(d, large, &norm);
   tr__shards shards = random_cut(d, rows(d, large), &N);
   tr__tensor x = REAL(N, norm.groups, norm.channels * norm.inner);
-  c->is_output[1] = true;
   c->args.norm_backward_weight =
       (tr__norm_backward_weight_args){.dw = REAL(K),
                                       .db = draw(d, 2) ? REAL(K) : absent,
@@ -182,8 +180,6 @@ void make_batchnorm_sums(op_case *c, draws *d, bool large)
 {
   int64_t N, C = extent(d, large);
   tr__shards shards = random_cut(d, rows(d, large), &N);
-  c->is_output[0] = false;
-  c->is_output[1] = true;
   c->args.batchnorm_sums =
       (tr__batchnorm_sums_args){.x = REAL(N, C, extent(d, large)),
                                 .sums = doubles(2 * C + 1),
@@ -206,10 +202,8 @@ void make_batchnorm_stats(op_case *c, draws *d, bool large)
       .num_shards = ranks + draw(d, 9),
       .momentum = 0.1,
       .eps = 0.125};
-  c->is_output[1] = c->is_output[2] = c->is_output[3] = true;
   set_positive(c, d, 1);
   if (is_training) {
-    c->is_output[4] = true;
     set_positive(c, d, 4);
     c->values[4][2 * C] = (double)draw(d, 4);
   }
@@ -240,8 +234,6 @@ void make_batchnorm_backward_sums(op_case *c, draws *d, bool large)
   int64_t N, C = extent(d, large);
   tr__shards shards = random_cut(d, rows(d, large), &N);
   tr__tensor x = REAL(N, C, extent(d, large));
-  c->is_output[0] = false;
-  c->is_output[3] = c->is_output[4] = c->is_output[5] = true;
   c->args.batchnorm_backward_sums =
       (tr__batchnorm_backward_sums_args){.dy = x,
                                          .x = x,

@@ -44,7 +44,6 @@ void make_sgd_update(op_case *c, draws *d, bool large)
                             .dampening = draw(d, 3) == 0 ? 0.1 : 0,
                             .weight_decay = draw(d, 2) ? 0.01 : 0,
                             .nesterov = has_momentum && draw(d, 2)};
-  c->is_output[2] = true;
   set_tail(c, d, 3);
   set_block(c, d, 4);
 }
@@ -63,7 +62,6 @@ void make_adam_update(op_case *c, draws *d, bool large)
                              .eps = 1e-8,
                              .weight_decay = 0.01,
                              .decoupled = (int)draw(d, 2)};
-  c->is_output[2] = c->is_output[3] = true;
   set_positive(c, d, 3);
   set_tail(c, d, 4);
   set_block(c, d, 5);
@@ -85,7 +83,6 @@ void make_rmsprop_update(op_case *c, draws *d, bool large)
                                 .eps = 1e-8,
                                 .momentum = 0.9,
                                 .weight_decay = 0.01};
-  c->is_output[2] = c->is_output[3] = c->is_output[4] = true;
   set_positive(c, d, 2);
   for (int64_t i = 0; i < tr__tensor_count(&p); i++) {
     c->values[2][i] += 17;
@@ -104,7 +101,6 @@ void make_adagrad_update(op_case *c, draws *d, bool large)
                                 .lr_scale = 0.5 * (double)(1 + draw(d, 3)),
                                 .eps = 1e-10,
                                 .weight_decay = 0.01};
-  c->is_output[2] = true;
   set_positive(c, d, 2);
   set_tail(c, d, 3);
   set_block(c, d, 4);
@@ -129,7 +125,6 @@ void make_muon_update(op_case *c, draws *d, bool large)
                              .weight_decay = draw(d, 2) ? 0.1 : 0,
                              .scale = 0.2 * (double)(1 + draw(d, 9)),
                              .nesterov = (int)draw(d, 2)};
-  c->is_output[2] = true;
   set_tail(c, d, 3);
   set_block(c, d, 4);
 }
@@ -141,8 +136,6 @@ void make_sum_squares(op_case *c, draws *d, bool large)
       (tr__tensor_count(&x) + TR__SQUARES_BLOCK - 1) / TR__SQUARES_BLOCK;
   c->args.sum_squares =
       (tr__sum_squares_args){.x = x, .sums = vector(TR_F64, sums)};
-  c->is_output[0] = false;
-  c->is_output[1] = true;
 }
 
 void make_clip_factor(op_case *c, draws *d, bool large)
@@ -155,25 +148,10 @@ void make_clip_factor(op_case *c, draws *d, bool large)
                              .beta2 = 0.999,
                              .growth_interval = draw(d, 2) * (4 + draw(d, 2)),
                              .skips = (int)draw(d, 2)};
-  c->is_output[0] = false;
-  c->is_output[2] = true;
   set_tail(c, d, 0);
   set_positive(c, d, 1);
   c->values[1][0] = draw(d, 3) == 0 ? NAN : c->values[1][0];
   double *loss = &c->values[0][TR__TAIL_LOSS + draw(d, TR_MAX_INPUTS)];
   *loss = draw(d, 3) == 0 ? INFINITY : *loss;
   set_block(c, d, 2);
-}
-
-void make_ema_update(op_case *c, draws *d, bool large)
-{
-  tr__tensor p = arena(d, large);
-  c->args.ema_update = (tr__ema_update_args){.e = p, .p = p, .decay = 0.99};
-}
-
-void make_swap(op_case *c, draws *d, bool large)
-{
-  tr__tensor a = arena(d, large);
-  c->args.swap = (tr__swap_args){.a = a, .b = a};
-  c->is_output[1] = true;
 }

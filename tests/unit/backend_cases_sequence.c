@@ -106,7 +106,6 @@ void make_attention_forward(op_case *c, draws *d, bool large)
 {
   int64_t N = draw(d, 4), T = context(d, large), heads = 1 + draw(d, 3);
   int64_t D = heads * (1 + draw(d, large ? 40 : 6));
-  c->is_output[1] = true;
   c->args.attention_forward =
       (tr__attention_forward_args){.y = REAL(N, T, D),
                                    .lse = REAL(N, heads, T),

@@ -15,20 +15,6 @@ static int64_t rows(draws *d, bool large)
   return draw(d, 8) == 0 ? 0 : extent(d, large);
 }
 
-void make_sum(op_case *c, draws *d, bool large)
-{
-  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
-  c->alias[1] = draw(d, 2) ? 0 : -1;
-  c->args.sum = (tr__sum_args){.y = y, .a = y, .b = y};
-}
-
-void make_product(op_case *c, draws *d, bool large)
-{
-  tr__tensor y = REAL(rows(d, large), extent(d, large), extent(d, large));
-  c->args.product =
-      (tr__product_args){.y = y, .a = y, .b = y, .accumulate = (int)draw(d, 2)};
-}
-
 void make_copy(op_case *c, draws *d, bool large)
 {
   int64_t R = rows(d, large), count = draw(d, large ? 999 : 9);
@@ -54,15 +40,15 @@ void make_permute(op_case *c, draws *d, bool large)
   int64_t dims[TR_MAX_DIMS] = {rows(d, large)}, y_dims[TR_MAX_DIMS] = {dims[0]};
   for (int i = 1; i < ndim; i++) {
     dims[i] = 1 + draw(d, large ? 12 : 4);
-    args.order[i] = i;
+    args.order.of[i] = i;
   }
   for (int i = ndim - 1; i > 1; i--) {
-    int other = 1 + (int)draw(d, i), kept = args.order[i];
-    args.order[i] = args.order[other];
-    args.order[other] = kept;
+    int other = 1 + (int)draw(d, i), kept = args.order.of[i];
+    args.order.of[i] = args.order.of[other];
+    args.order.of[other] = kept;
   }
   for (int i = 1; i < ndim; i++) {
-    y_dims[i] = dims[args.order[i]];
+    y_dims[i] = dims[args.order.of[i]];
   }
   args.y = tr__tensor_of(NULL, TR_F32, ndim, y_dims);
   args.x = tr__tensor_of(NULL, TR_F32, ndim, dims);

@@ -4,7 +4,7 @@
 #define TR_CHAIN_HELPER_H
 
 #include "backend/backend_table_impl.h"
-#include "backend/op_tensors_impl.h"
+#include "core/ops/operands_impl.h"
 #include "model/model_impl.h"
 #include "test.h"
 

@@ -11,7 +11,7 @@ enum { CASES = 8, LARGE_CASES = 2 };
 static void make_finite(op_case *c)
 {
   const tr__op_info *info = tr__op_info_of(c->op);
-  for (int t = 0; t < info->num_tensors; t++) {
+  for (int t = 0; t < info->num_operands; t++) {
     const tr__tensor *tensor = &c->args.tensors[t];
     bool is_real = tensor->ndim >= 0 && tensor->dtype != TR_I32;
     int64_t count = is_real ? tr__tensor_count(tensor) : 0;
@@ -43,7 +43,7 @@ static void test_no_op_traps_on_finite_numbers(void)
   for (int k = 0; tr__backend_table()[k] != NULL; k++) {
     open_backend b = backend_open(tr__backend_table()[k]->name, 2);
     for (int op = 0; op < TR__NUM_OPS; op++) {
-      bool has_halves = tr__op_info_of((tr__op)op)->halves != 0;
+      bool has_halves = tr__op_may_have_16bit((tr__op)op);
       for (int t = 0; t < (has_halves ? 4 : 2); t++) {
         run_cases((tr__op)op, &b, dtypes[t]);
       }

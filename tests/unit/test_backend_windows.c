@@ -55,10 +55,10 @@ static void assert_near(const char *what,
 /* Inputs that are exact in 16 bits. */
 static void round_inputs(op_case *c, tr_dtype dtype)
 {
-  unsigned halves = tr__op_info_of(c->op)->halves;
-  for (int t = 0; t < MAX_OPERANDS; t++) {
+  const tr__op_info *info = tr__op_info_of(c->op);
+  for (int t = 0; t < info->num_operands; t++) {
     double *values = c->values[c->alias[t] >= 0 ? c->alias[t] : t];
-    bool rounds = (halves >> t & 1) && values != NULL;
+    bool rounds = (info->operands[t].flags & TR__HALF) && values != NULL;
     int64_t count = rounds ? tr__tensor_count(&c->args.tensors[t]) : 0;
     for (int64_t i = 0; i < count; i++) {
       values[i] = tr__half_get(dtype, tr__half_set(dtype, (float)values[i]));
@@ -92,7 +92,7 @@ static void check_op(tr__op op)
     op_case c = case_make(op, i, false);
     compare(&c, i, backends, TR_F64);
     compare(&c, i, backends, TR_F32);
-    if (tr__op_info_of(op)->halves != 0) {
+    if (tr__op_may_have_16bit(op)) {
       round_inputs(&c, halves[i % 2]);
       compare(&c, i, backends, halves[i % 2]);
     }

@@ -7,9 +7,9 @@
 #define TR_CPU_IMPL_H
 
 #include "backend/cpu_ref/reference_impl.h"
-#include "backend/op_tensors_impl.h"
 #include "base/vector_half_impl.h"
 #include "core/backend_impl.h"
+#include "core/ops/operands_impl.h"
 
 #include <stdatomic.h>
 
@@ -126,10 +126,9 @@ static inline float *tr__cpu_behind(float *wide, int64_t floats)
   return wide != NULL ? wide + floats : NULL;
 }
 
-/* How an op is split into calls of the same op on fewer units. */
+/* How an op is split into calls of the same op on fewer units. The operands
+ * that the op's table does not call WHOLE are sequences of these units. */
 typedef struct tr__cpu_split {
-  unsigned operands;   /* bit i: tensor i is a sequence of the units and is
-                          split */
   int64_t units, step; /* in all, and per task */
   /* adapt - what else to change in the call for units from `begin` on; or NULL.
    */
@@ -137,11 +136,11 @@ typedef struct tr__cpu_split {
   tr__op_fn run; /* run such a call, in TR_F32 or TR_F64; NULL: the reference */
 } tr__cpu_split;
 
-/* tr__cpu_parallel_for - run an op on all threads, split as `cut` says. */
+/* tr__cpu_parallel_for - run an op on all threads, split as told. */
 void tr__cpu_parallel_for(tr__stream *stream,
                           tr__op op,
                           const void *args,
-                          const tr__cpu_split *cut);
+                          const tr__cpu_split *split);
 
 /* tr__cpu_split_tensor - units begin..begin+count-1 of a tensor's `units`. The
  * tensor keeps its axes if `units` divides dims[0]; else it becomes a matrix.

@@ -5,21 +5,19 @@
 
 enum { SLICE = 1 << 13 };
 
-static tr__cpu_split cut_of(unsigned operands, int64_t units, int64_t row)
+static tr__cpu_split split_of(int64_t units, int64_t row)
 {
-  return (tr__cpu_split){.operands = operands,
-                         .units = units,
+  return (tr__cpu_split){.units = units,
                          .step = tr__max(1, SLICE / tr__max(row, 1))};
 }
 
 /* Groups are units of their own if all have the same weights; otherwise a unit
  * is a sample with all its groups. */
-static tr__cpu_split
-norm_cut(unsigned operands, const tr__tensor *x, const tr__norm *norm)
+static tr__cpu_split split_norm(const tr__tensor *x, const tr__norm *norm)
 {
   int64_t count = norm->channels * norm->inner;
-  return norm->shared ? cut_of(operands, x->dims[0] * norm->groups, count)
-                      : cut_of(operands, x->dims[0], norm->groups * count);
+  return norm->shared ? split_of(x->dims[0] * norm->groups, count)
+                      : split_of(x->dims[0], norm->groups * count);
 }
 
 static void adapt_norm(tr__norm *norm)
@@ -36,10 +34,9 @@ static void adapt_forward(tr__any_args *part, const void *whole, int64_t begin)
 
 static void norm_forward(tr__stream *stream, const tr__norm_forward_args *args)
 {
-  /* y, x and stats */
-  tr__cpu_split cut = norm_cut(0x13, &args->x, &args->norm);
-  cut.adapt = adapt_forward;
-  tr__cpu_parallel_for(stream, TR__OP_norm_forward, args, &cut);
+  tr__cpu_split split = split_norm(&args->x, &args->norm);
+  split.adapt = adapt_forward;
+  tr__cpu_parallel_for(stream, TR__OP_norm_forward, args, &split);
 }
 
 static void adapt_backward(tr__any_args *part, const void *whole, int64_t begin)
@@ -52,25 +49,24 @@ static void adapt_backward(tr__any_args *part, const void *whole, int64_t begin)
 static void norm_backward_input(tr__stream *stream,
                                 const tr__norm_backward_input_args *args)
 {
-  /* dx, dy, x and stats */
-  tr__cpu_split cut = norm_cut(0x17, &args->x, &args->norm);
-  cut.adapt = adapt_backward;
-  tr__cpu_parallel_for(stream, TR__OP_norm_backward_input, args, &cut);
+  tr__cpu_split split = split_norm(&args->x, &args->norm);
+  split.adapt = adapt_backward;
+  tr__cpu_parallel_for(stream, TR__OP_norm_backward_input, args, &split);
 }
 
 static void batchnorm_forward(tr__stream *stream,
                               const tr__batchnorm_forward_args *args)
 {
-  tr__cpu_split cut = cut_of(0x3, args->x.dims[0], tr__tensor_row(&args->x));
-  tr__cpu_parallel_for(stream, TR__OP_batchnorm_forward, args, &cut);
+  tr__cpu_split split = split_of(args->x.dims[0], tr__tensor_row(&args->x));
+  tr__cpu_parallel_for(stream, TR__OP_batchnorm_forward, args, &split);
 }
 
 static void
 batchnorm_backward_input(tr__stream *stream,
                          const tr__batchnorm_backward_input_args *args)
 {
-  tr__cpu_split cut = cut_of(0x7, args->x.dims[0], tr__tensor_row(&args->x));
-  tr__cpu_parallel_for(stream, TR__OP_batchnorm_backward_input, args, &cut);
+  tr__cpu_split split = split_of(args->x.dims[0], tr__tensor_row(&args->x));
+  tr__cpu_parallel_for(stream, TR__OP_batchnorm_backward_input, args, &split);
 }
 
 /* CHUNKED defines a sum over samples, with one task per block of TR__REF_CHUNK

@@ -54,7 +54,6 @@ static void adapt_three(tr__any_args *part, const void *whole, int64_t begin)
     tr__cpu_parallel_for(                                                      \
         stream, TR__OP_##op, args,                                             \
         &(tr__cpu_split){                                                      \
-            .operands = (1u << (count)) - 1,                                   \
             .units = t->dims[0] * t->dims[1],                                  \
             .step = tr__max(1, TASK_ELEMENTS / tr__max(1, plane_size(t))),     \
             .adapt = (count) == 2 ? adapt_two : adapt_three,                   \

@@ -3,33 +3,30 @@
 
 enum { SLICE = 1 << 15 };
 
-/* ELEMENTS defines an op split over elements; `first` is the set of its tensors
- * that have one element per unit. */
-enum { ONE = 1, TWO = 3, THREE = 7, FOUR = 15, FIVE = 31 };
-#define ELEMENTS(op, first)                                                    \
+/* ELEMENTS defines an op split over elements. */
+#define ELEMENTS(op)                                                           \
   static void op(tr__stream *stream, const tr__##op##_args *args)              \
   {                                                                            \
     tr__cpu_parallel_for(                                                      \
         stream, TR__OP_##op, args,                                             \
-        &(tr__cpu_split){.operands = first,                                    \
-                         .units = tr__tensor_count((const tr__tensor *)args),  \
+        &(tr__cpu_split){.units = tr__tensor_count((const tr__tensor *)args),  \
                          .step = SLICE});                                      \
   }
 
-ELEMENTS(fill, ONE)
-ELEMENTS(add, TWO)
-ELEMENTS(sum, THREE)
-ELEMENTS(product, THREE)
-ELEMENTS(relu_forward, TWO)
-ELEMENTS(relu_backward, THREE)
-ELEMENTS(activation_forward, TWO)
-ELEMENTS(activation_backward, THREE)
-ELEMENTS(sgd_update, THREE)
-ELEMENTS(adam_update, FOUR)
-ELEMENTS(rmsprop_update, FIVE)
-ELEMENTS(adagrad_update, THREE)
-ELEMENTS(ema_update, TWO)
-ELEMENTS(swap, TWO)
+ELEMENTS(fill)
+ELEMENTS(add)
+ELEMENTS(sum)
+ELEMENTS(product)
+ELEMENTS(relu_forward)
+ELEMENTS(relu_backward)
+ELEMENTS(activation_forward)
+ELEMENTS(activation_backward)
+ELEMENTS(sgd_update)
+ELEMENTS(adam_update)
+ELEMENTS(rmsprop_update)
+ELEMENTS(adagrad_update)
+ELEMENTS(ema_update)
+ELEMENTS(swap)
 
 /* A task computes whole sums. */
 _Static_assert(SLICE % TR__SQUARES_BLOCK == 0, "slices are cut at sums");
@@ -44,8 +41,7 @@ static void adapt_squares(tr__any_args *part, const void *whole, int64_t begin)
 static void sum_squares(tr__stream *stream, const tr__sum_squares_args *args)
 {
   tr__cpu_parallel_for(stream, TR__OP_sum_squares, args,
-                       &(tr__cpu_split){.operands = ONE,
-                                        .units = tr__tensor_count(&args->x),
+                       &(tr__cpu_split){.units = tr__tensor_count(&args->x),
                                         .step = SLICE,
                                         .adapt = adapt_squares});
 }

@@ -39,9 +39,10 @@ static void work(void *arg, int64_t task, int thread)
   int64_t begin = task * split->step;
   int64_t count = tr__min(split->step, split->units - begin);
   tr__any_args part;
-  memcpy(&part, j->args, tr__op_info_of(j->op)->bytes);
-  for (int i = 0; split->operands >> i != 0; i++) {
-    if (split->operands >> i & 1) {
+  const tr__op_info *info = tr__op_info_of(j->op);
+  memcpy(&part, j->args, info->bytes);
+  for (int i = 0; i < info->num_operands; i++) {
+    if (info->operands[i].follows != TR__WHOLE) {
       part.tensors[i] =
           tr__cpu_split_tensor(&part.tensors[i], split->units, begin, count);
     }

@@ -1,8 +1,8 @@
 /* Ops with 16-bit operands: run the op in single precision on fp32 copies of
  * these operands, then round its output to 16 bits. */
 #include "backend/cpu_ref/reference_impl.h"
-#include "backend/op_tensors_impl.h"
 #include "base/vector_half_impl.h"
+#include "core/ops/operands_impl.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@ static size_t wide_bytes(const tr__tensor *t)
 
 static bool is_widened(const tr__op_info *info, const tr__tensor *t, int i)
 {
-  return (info->halves >> i & 1) && tr__is_half(t[i].dtype);
+  return (info->operands[i].flags & TR__HALF) && tr__is_half(t[i].dtype);
 }
 
 size_t tr__fp32_bytes(tr__op op, const void *args)
@@ -21,7 +21,7 @@ size_t tr__fp32_bytes(tr__op op, const void *args)
   const tr__op_info *info = tr__op_info_of(op);
   const tr__tensor *tensors = args;
   size_t bytes = 0;
-  for (int i = 0; i < info->num_tensors; i++) {
+  for (int i = 0; i < info->num_operands; i++) {
     bytes += is_widened(info, tensors, i) ? wide_bytes(&tensors[i]) : 0;
   }
   return bytes;
@@ -45,7 +45,7 @@ void tr__fp32_run(tr__op op, const void *args, void *scratch, tr__op_fn run)
   tr__any_args wide;
   memcpy(&wide, args, info->bytes);
   char *free = scratch;
-  for (int i = 0; i < info->num_tensors; i++) {
+  for (int i = 0; i < info->num_operands; i++) {
     tr__tensor *t = &wide.tensors[i];
     if (!is_widened(info, given, i)) {
       continue;
@@ -61,9 +61,11 @@ void tr__fp32_run(tr__op op, const void *args, void *scratch, tr__op_fn run)
     tr__widen(t->data, given[i].data, given[i].dtype, tr__tensor_count(t));
   }
   run(op, &wide);
-  if (info->writes_half && is_widened(info, given, 0) &&
-      given[0].data != NULL) {
-    tr__narrow(given[0].data, wide.tensors[0].data, given[0].dtype,
-               tr__tensor_count(&given[0]));
+  for (int i = 0; i < info->num_operands; i++) {
+    if (is_widened(info, given, i) && given[i].data != NULL &&
+        tr__operand_is_written(&info->operands[i])) {
+      tr__narrow(given[i].data, wide.tensors[i].data, given[i].dtype,
+                 tr__tensor_count(&given[i]));
+    }
   }
 }

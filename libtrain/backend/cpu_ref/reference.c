@@ -2,8 +2,8 @@
  * type. Each op is complete when its call returns. */
 #include "backend/cpu_ref/reference_impl.h"
 #include "backend/host_memory_impl.h"
-#include "backend/op_tensors_impl.h"
 #include "backend/tree_impl.h"
+#include "core/ops/operands_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

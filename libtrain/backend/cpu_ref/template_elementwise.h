@@ -61,14 +61,3 @@ void TR_FN(relu_backward)(const tr__relu_backward_args *args)
   }
   TR_FN(relu_gradient)(args->dx.data, args->dy.data, args->y.data, count);
 }
-
-/* count <- the number of x_i that are Inf or NaN, at most 2^31 - 1 */
-void TR_FN(count_nonfinite)(const tr__count_nonfinite_args *args)
-{
-  const TR_REAL *x = args->x.data;
-  int64_t count = tr__tensor_count(&args->x), found = 0;
-  for (int64_t i = 0; i < count; i++) {
-    found += !isfinite(x[i]);
-  }
-  *(int32_t *)args->count.data = (int32_t)tr__min(found, INT32_MAX);
-}

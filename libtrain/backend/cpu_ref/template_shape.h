@@ -83,7 +83,7 @@ void TR_FN(permute)(const tr__permute_args *args)
   int64_t step[TR_MAX_DIMS], index[TR_MAX_DIMS] = {0}, place = 0;
   for (int k = 0; k < y->ndim; k++) {
     step[k] = 1;
-    for (int i = args->order[k] + 1; i < x->ndim; i++) {
+    for (int i = args->order.of[k] + 1; i < x->ndim; i++) {
       step[k] *= x->dims[i];
     }
   }

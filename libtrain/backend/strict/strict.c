@@ -1,9 +1,9 @@
 /* The strict backend: a queue of ops and uploads, and one worker thread that
  * runs them in order on the reference. */
 #include "backend/cpu_ref/reference_impl.h"
-#include "backend/op_tensors_impl.h"
 #include "backend/strict/strict_impl.h"
 #include "base/thread_impl.h"
+#include "core/ops/operands_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +68,7 @@ static bool prepare(strict_backend *self, const entry *e)
 {
   const tr__op_info *info = tr__op_info_of((tr__op)e->what);
   const tr__tensor *tensors = (const tr__tensor *)e->bytes;
-  for (int i = 0; i < info->num_tensors; i++) {
+  for (int i = 0; i < info->num_operands; i++) {
     size_t bytes =
         (size_t)tr__tensor_count(&tensors[i]) * tr_dtype_size(tensors[i].dtype);
     if (tensors[i].data == NULL) {
@@ -77,7 +77,7 @@ static bool prepare(strict_backend *self, const entry *e)
     if (!is_held(self, info->name, i, tensors[i].data, bytes)) {
       return false;
     }
-    if (i == info->workspace) {
+    if (info->operands[i].direction == TR__SCRATCH) {
       memset(tensors[i].data, 0xff, bytes);
     }
   }

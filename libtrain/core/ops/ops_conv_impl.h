@@ -19,48 +19,59 @@ typedef struct tr__window {
  * cross-correlation with w (K, C / groups, kernel); b may be absent. An op with
  * an activation does not accumulate. workspace: the bytes that the backend
  * asked for. */
-typedef struct tr__conv_forward_args {
-  tr__tensor y, x, w, b, workspace;
-  tr__window window;
-  tr__activation activation;
-  int accumulate;
-} tr__conv_forward_args;
+#define TR__ARGS_conv_forward(OPERAND, NUMBER)                                 \
+  OPERAND(y, OUT, SAMPLES, HALF | ADDS)                                        \
+  OPERAND(x, IN, SAMPLES, HALF)                                                \
+  OPERAND(w, IN, WHOLE, HALF)                                                  \
+  OPERAND(b, IN, WHOLE, OPTIONAL)                                              \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__window, window)                                                   \
+  NUMBER(tr__activation, activation)                                           \
+  NUMBER(int, accumulate)
 
 /* dx (N, C, D, H, W) <- (dx +) transposed convolution of dy (N, K, P, Q, R)
  * with w (K, C / groups, kernel), + b (C). b may be absent; an op with b does
  * not accumulate. */
-typedef struct tr__conv_backward_input_args {
-  tr__tensor dx, dy, w, b, workspace;
-  tr__window window;
-  int accumulate;
-} tr__conv_backward_input_args;
+#define TR__ARGS_conv_backward_input(OPERAND, NUMBER)                          \
+  OPERAND(dx, OUT, SAMPLES, HALF | ADDS)                                       \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  OPERAND(w, IN, WHOLE, HALF)                                                  \
+  OPERAND(b, IN, WHOLE, OPTIONAL)                                              \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__window, window)                                                   \
+  NUMBER(int, accumulate)
 
 /* dw (K, C / groups, kernel) from x (N, C, D, H, W) and dy (N, K, P, Q, R);
  * db <- the sum over samples and places of dy, (K), or of x, (C), for which
  * db_of_x is 1. dw or db may be absent; dw's extents are set in any case.
  * Reduces over samples. */
-typedef struct tr__conv_backward_weight_args {
-  tr__tensor dw, db, x, dy, workspace;
-  tr__window window;
-  tr__shards shards;
-  int accumulate;
-  int db_of_x;
-} tr__conv_backward_weight_args;
+#define TR__ARGS_conv_backward_weight(OPERAND, NUMBER)                         \
+  OPERAND(dw, OUT, WHOLE, OPTIONAL | ADDS)                                     \
+  OPERAND(db, OUT, WHOLE, OPTIONAL | ADDS)                                     \
+  OPERAND(x, IN, SAMPLES, HALF)                                                \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__window, window)                                                   \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(int, accumulate)                                                      \
+  NUMBER(int, db_of_x)
 
 /* y (N, C, P, Q, R) <- maximum of each window of x (N, C, D, H, W); index
  * (int32, y's extents) <- (d H + h) W + w of the first maximum, -1 where the
  * window lies in the padding. A NaN is the maximum. */
-typedef struct tr__maxpool_forward_args {
-  tr__tensor y, x, index;
-  tr__window window;
-} tr__maxpool_forward_args;
+#define TR__ARGS_maxpool_forward(OPERAND, NUMBER)                              \
+  OPERAND(y, OUT, SAMPLES, HALF)                                               \
+  OPERAND(x, IN, SAMPLES, HALF)                                                \
+  OPERAND(index, OUT, SAMPLES, 0)                                              \
+  NUMBER(tr__window, window)
 
 /* dx (N, C, D, H, W) <- (dx +) dy (N, C, P, Q, R) added at index; 0
  * elsewhere */
-typedef struct tr__maxpool_backward_args {
-  tr__tensor dx, dy, index;
-  int accumulate;
-} tr__maxpool_backward_args;
+#define TR__ARGS_maxpool_backward(OPERAND, NUMBER)                             \
+  OPERAND(dx, OUT, SAMPLES, HALF | ADDS)                                       \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  OPERAND(index, IN, SAMPLES, 0)                                               \
+  NUMBER(int, accumulate)
 
 /* What an average divides the sum over a window by. */
 typedef enum tr__average {
@@ -73,31 +84,31 @@ typedef enum tr__average {
 
 /* y (N, C, P, Q, R) <- mean of each window of x (N, C, D, H, W); 0 where no
  * element lies in the image */
-typedef struct tr__avgpool_forward_args {
-  tr__tensor y, x;
-  tr__window window;
-  tr__average average;
-} tr__avgpool_forward_args;
+#define TR__ARGS_avgpool_forward(OPERAND, NUMBER)                              \
+  OPERAND(y, OUT, SAMPLES, HALF)                                               \
+  OPERAND(x, IN, SAMPLES, HALF)                                                \
+  NUMBER(tr__window, window)                                                   \
+  NUMBER(tr__average, average)
 
 /* dx (N, C, D, H, W) <- (dx +) dy (N, C, P, Q, R) / divisor, added to each
  * element of its window */
-typedef struct tr__avgpool_backward_args {
-  tr__tensor dx, dy;
-  tr__window window;
-  tr__average average;
-  int accumulate;
-} tr__avgpool_backward_args;
+#define TR__ARGS_avgpool_backward(OPERAND, NUMBER)                             \
+  OPERAND(dx, OUT, SAMPLES, HALF | ADDS)                                       \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  NUMBER(tr__window, window)                                                   \
+  NUMBER(tr__average, average)                                                 \
+  NUMBER(int, accumulate)
 
 /* y (N, C) <- mean over H, W of x (N, C, H, W) */
-typedef struct tr__global_avgpool2d_forward_args {
-  tr__tensor y, x;
-} tr__global_avgpool2d_forward_args;
+#define TR__ARGS_global_avgpool2d_forward(OPERAND, NUMBER)                     \
+  OPERAND(y, OUT, SAMPLES, HALF)                                               \
+  OPERAND(x, IN, SAMPLES, HALF)
 
 /* dx (N, C, H, W) <- dy (N, C) / (H W) */
-typedef struct tr__global_avgpool2d_backward_args {
-  tr__tensor dx, dy;
-  int accumulate;
-} tr__global_avgpool2d_backward_args;
+#define TR__ARGS_global_avgpool2d_backward(OPERAND, NUMBER)                    \
+  OPERAND(dx, OUT, SAMPLES, HALF | ADDS)                                       \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  NUMBER(int, accumulate)
 
 #define TR__OPS_CONV(X)                                                        \
   X(conv_forward)                                                              \

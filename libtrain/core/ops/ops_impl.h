@@ -70,79 +70,96 @@ static inline double tr__tail_loss(const double tail[TR__TAIL_FAILED])
 }
 
 /* y <- value */
-typedef struct tr__fill_args {
-  tr__tensor y;
-  double value;
-} tr__fill_args;
+#define TR__ARGS_fill(OPERAND, NUMBER)                                         \
+  OPERAND(y, OUT, ELEMENTS, 0)                                                 \
+  NUMBER(double, value)
 
 /* y <- y + x, element by element; x and y have equal counts */
-typedef struct tr__add_args {
-  tr__tensor y, x;
-} tr__add_args;
+#define TR__ARGS_add(OPERAND, NUMBER)                                          \
+  OPERAND(y, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(x, IN, ELEMENTS, 0)
 
 /* y (N, K) <- activation(x (N, D) w^T (K, D) + b (K)); b may be absent. The op
  * multiplies each shard on its own: the bits of a product may depend on its
  * number of rows. */
-typedef struct tr__linear_forward_args {
-  tr__tensor y, x, w, b, workspace;
-  tr__shards shards;
-  tr__activation activation;
-} tr__linear_forward_args;
+#define TR__ARGS_linear_forward(OPERAND, NUMBER)                               \
+  OPERAND(y, OUT, ROWS, HALF)                                                  \
+  OPERAND(x, IN, ROWS, HALF)                                                   \
+  OPERAND(w, IN, WHOLE, HALF)                                                  \
+  OPERAND(b, IN, WHOLE, OPTIONAL)                                              \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(tr__activation, activation)
 
 /* dx (N, D) <- dy (N, K) w (K, D), also shard by shard */
-typedef struct tr__linear_backward_input_args {
-  tr__tensor dx, dy, w;
-  tr__shards shards;
-  int accumulate;
-} tr__linear_backward_input_args;
+#define TR__ARGS_linear_backward_input(OPERAND, NUMBER)                        \
+  OPERAND(dx, OUT, ROWS, HALF | ADDS)                                          \
+  OPERAND(dy, IN, ROWS, HALF)                                                  \
+  OPERAND(w, IN, WHOLE, HALF)                                                  \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(int, accumulate)
 
 /* dw (K, D) <- dy^T (K, N) x (N, D);  db (K) <- sum over rows of dy.
  * dw or db may be absent; dw's extents are set in any case. Reduces over
  * samples. */
-typedef struct tr__linear_backward_weight_args {
-  tr__tensor dw, db, x, dy, workspace;
-  tr__shards shards;
-  int accumulate;
-} tr__linear_backward_weight_args;
+#define TR__ARGS_linear_backward_weight(OPERAND, NUMBER)                       \
+  OPERAND(dw, OUT, WHOLE, OPTIONAL | ADDS)                                     \
+  OPERAND(db, OUT, WHOLE, OPTIONAL | ADDS)                                     \
+  OPERAND(x, IN, ROWS, HALF)                                                   \
+  OPERAND(dy, IN, ROWS, HALF)                                                  \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(int, accumulate)
 
 /* y <- max(x, 0); y may be x */
-typedef struct tr__relu_forward_args {
-  tr__tensor y, x;
-} tr__relu_forward_args;
+#define TR__ARGS_relu_forward(OPERAND, NUMBER)                                 \
+  OPERAND(y, OUT, ELEMENTS, HALF)                                              \
+  OPERAND(x, IN, ELEMENTS, HALF | ALIAS | ALIAS)
 
 /* dx <- dy where y > 0, else 0; y is relu's output; dx may be dy (then
  * accumulate is 0) */
-typedef struct tr__relu_backward_args {
-  tr__tensor dx, dy, y;
-  int accumulate;
-} tr__relu_backward_args;
+#define TR__ARGS_relu_backward(OPERAND, NUMBER)                                \
+  OPERAND(dx, OUT, ELEMENTS, HALF | ADDS)                                      \
+  OPERAND(dy, IN, ELEMENTS, HALF | ALIAS | ALIAS)                              \
+  OPERAND(y, IN, ELEMENTS, HALF)                                               \
+  NUMBER(int, accumulate)
 
 /* loss (N) <- logsumexp(x[i,:]) - x[i,t_i]; prob (N, K) <- softmax(x);
  * correct (N) <- 1 where x[i,t_i] is the first largest of its row, else 0.
  * x (N, K), target (N) int32 in 0..K-1. prob may be x. */
-typedef struct tr__softmax_xent_forward_args {
-  tr__tensor loss, prob, correct, x, target;
-} tr__softmax_xent_forward_args;
+#define TR__ARGS_softmax_xent_forward(OPERAND, NUMBER)                         \
+  OPERAND(loss, OUT, ROWS, 0)                                                  \
+  OPERAND(prob, OUT, ROWS, 0)                                                  \
+  OPERAND(correct, OUT, ROWS, 0)                                               \
+  OPERAND(x, IN, ROWS, HALF | ALIAS)                                           \
+  OPERAND(target, IN, ROWS, 0)
 
 /* dx (N, K) <- block.seed_scale * block.loss_scale * weight_i * (prob -
  * onehot(target)); weight (N, or one per group of N / count rows) may be
  * absent: 1. block is a tr__step_block. dx may be prob. */
-typedef struct tr__softmax_xent_backward_args {
-  tr__tensor dx, prob, target, weight, block;
-  int accumulate;
-} tr__softmax_xent_backward_args;
+#define TR__ARGS_softmax_xent_backward(OPERAND, NUMBER)                        \
+  OPERAND(dx, OUT, ROWS, HALF | ADDS)                                          \
+  OPERAND(prob, IN, ROWS, ALIAS | ALIAS)                                       \
+  OPERAND(target, IN, ROWS, 0)                                                 \
+  OPERAND(weight, IN, SAMPLES, OPTIONAL)                                       \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(int, accumulate)
 
 /* tail[LOSS + number] <- scale * sum w_i loss_i; where number is 0, the model's
  * first loss, tail[WEIGHT] <- sum w_i share_i, tail[CORRECT] <- sum w_i
  * correct_i. The op adds in double. correct may be absent: 0. weight (one per
  * shards.times rows) and share may be absent: 1. The op sets the other elements
  * up to CORRECT to 0. Reduces over samples. */
-typedef struct tr__loss_sum_args {
-  tr__tensor tail, loss, correct, weight, share;
-  tr__shards shards;
-  double scale;
-  int number, accumulate;
-} tr__loss_sum_args;
+#define TR__ARGS_loss_sum(OPERAND, NUMBER)                                     \
+  OPERAND(tail, INOUT, WHOLE, 0)                                               \
+  OPERAND(loss, IN, ROWS, 0)                                                   \
+  OPERAND(correct, IN, ROWS, OPTIONAL)                                         \
+  OPERAND(weight, IN, SAMPLES, OPTIONAL)                                       \
+  OPERAND(share, IN, ROWS, OPTIONAL)                                           \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(double, scale)                                                        \
+  NUMBER(int, number)                                                          \
+  NUMBER(int, accumulate)
 
 /* g <- grad * block.grad_scale * block.planned / tail[WEIGHT] + weight_decay p
  * m <- g in the optimizer's first step, else momentum m + (1 - dampening) g; m
@@ -152,25 +169,33 @@ typedef struct tr__loss_sum_args {
  * lr is block.lr * lr_scale. All tensors have equal counts. In every update op
  * g is 0 where tail[WEIGHT] is 0, and nothing changes where block.skip is not
  * 0. */
-typedef struct tr__sgd_update_args {
-  tr__tensor p, grad, m, tail, block;
-  double lr_scale, momentum, dampening, weight_decay;
-  int nesterov;
-} tr__sgd_update_args;
+#define TR__ARGS_sgd_update(OPERAND, NUMBER)                                   \
+  OPERAND(p, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(grad, IN, ELEMENTS, 0)                                               \
+  OPERAND(m, INOUT, ELEMENTS, OPTIONAL)                                        \
+  OPERAND(tail, IN, WHOLE, 0)                                                  \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(double, lr_scale)                                                     \
+  NUMBER(double, momentum)                                                     \
+  NUMBER(double, dampening)                                                    \
+  NUMBER(double, weight_decay)                                                 \
+  NUMBER(int, nesterov)
 
 /* Adam as in train/optim.h; decoupled non-zero: AdamW. g as in sgd_update, but
  * weight_decay p enters it only where decoupled is 0. */
-typedef struct tr__adam_update_args {
-  tr__tensor p, grad, m, v, tail, block;
-  double lr_scale, beta1, beta2, eps, weight_decay;
-  int decoupled;
-} tr__adam_update_args;
-
-/* count[0] (int32) <- number of elements of x that are Inf or NaN (saturates
- * at 2^31-1). x's dtype is the working precision here. */
-typedef struct tr__count_nonfinite_args {
-  tr__tensor x, count;
-} tr__count_nonfinite_args;
+#define TR__ARGS_adam_update(OPERAND, NUMBER)                                  \
+  OPERAND(p, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(grad, IN, ELEMENTS, 0)                                               \
+  OPERAND(m, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(v, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(tail, IN, WHOLE, 0)                                                  \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(double, lr_scale)                                                     \
+  NUMBER(double, beta1)                                                        \
+  NUMBER(double, beta2)                                                        \
+  NUMBER(double, eps)                                                          \
+  NUMBER(double, weight_decay)                                                 \
+  NUMBER(int, decoupled)
 
 #include "core/ops/ops_loss_impl.h"
 #include "core/ops/ops_optim_impl.h"
@@ -193,7 +218,6 @@ typedef struct tr__count_nonfinite_args {
   X(loss_sum)                                                                  \
   X(sgd_update)                                                                \
   X(adam_update)                                                               \
-  X(count_nonfinite)                                                           \
   TR__OPS_LOSS(X)                                                              \
   TR__OPS_OPTIM(X)                                                             \
   TR__OPS_NORM(X)
@@ -204,5 +228,17 @@ typedef enum tr__op {
 #undef TR__OP_ENUM
       TR__NUM_OPS
 } tr__op;
+
+/* The argument structs: the operands, then the numbers. */
+#define TR__OPERAND_FIELD(name, direction, follows, flags) tr__tensor name;
+#define TR__NUMBER_FIELD(type, name)                       type name;
+#define TR__ARGS_STRUCT(op)                                                    \
+  typedef struct tr__##op##_args {                                             \
+    TR__ARGS_##op(TR__OPERAND_FIELD, TR__NUMBER_FIELD)                         \
+  } tr__##op##_args;
+TR__OPS(TR__ARGS_STRUCT)
+#undef TR__ARGS_STRUCT
+#undef TR__NUMBER_FIELD
+#undef TR__OPERAND_FIELD
 
 #endif

@@ -23,19 +23,28 @@ typedef struct tr__xent_rule {
  *
  * In ignored rows all outputs but prob are 0. Any other target outside 0..K-1
  * gives a loss of NaN. x (N, K), target (N) int32. */
-typedef struct tr__xent_rule_forward_args {
-  tr__tensor loss, prob, correct, share, x, target, class_weight;
-  tr__xent_rule rule;
-} tr__xent_rule_forward_args;
+#define TR__ARGS_xent_rule_forward(OPERAND, NUMBER)                            \
+  OPERAND(loss, OUT, ROWS, 0)                                                  \
+  OPERAND(prob, OUT, ROWS, 0)                                                  \
+  OPERAND(correct, OUT, ROWS, 0)                                               \
+  OPERAND(share, OUT, ROWS, 0)                                                 \
+  OPERAND(x, IN, ROWS, HALF)                                                   \
+  OPERAND(target, IN, ROWS, 0)                                                 \
+  OPERAND(class_weight, IN, WHOLE, OPTIONAL)                                   \
+  NUMBER(tr__xent_rule, rule)
 
 /* dx (N, K) <- scale * block.seed_scale * block.loss_scale * weight_i * d loss
  * / d x; weight as in softmax_xent_backward. */
-typedef struct tr__xent_rule_backward_args {
-  tr__tensor dx, prob, target, weight, class_weight, block;
-  tr__xent_rule rule;
-  double scale;
-  int accumulate;
-} tr__xent_rule_backward_args;
+#define TR__ARGS_xent_rule_backward(OPERAND, NUMBER)                           \
+  OPERAND(dx, OUT, ROWS, HALF | ADDS)                                          \
+  OPERAND(prob, IN, ROWS, 0)                                                   \
+  OPERAND(target, IN, ROWS, 0)                                                 \
+  OPERAND(weight, IN, SAMPLES, OPTIONAL)                                       \
+  OPERAND(class_weight, IN, WHOLE, OPTIONAL)                                   \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(tr__xent_rule, rule)                                                  \
+  NUMBER(double, scale)                                                        \
+  NUMBER(int, accumulate)
 
 typedef enum tr__regression {
   TR__REGRESSION_MSE,   /* e^2, e = x - t */
@@ -49,20 +58,27 @@ typedef enum tr__regression {
 
 /* loss (N) <- mean over the row's elements of l(x, target); x, target (N, D);
  * pos_weight has one element per last place and its count divides D. */
-typedef struct tr__regression_forward_args {
-  tr__tensor loss, x, target, pos_weight;
-  double delta;
-  tr__regression kind;
-} tr__regression_forward_args;
+#define TR__ARGS_regression_forward(OPERAND, NUMBER)                           \
+  OPERAND(loss, OUT, SAMPLES, 0)                                               \
+  OPERAND(x, IN, SAMPLES, HALF)                                                \
+  OPERAND(target, IN, SAMPLES, 0)                                              \
+  OPERAND(pos_weight, IN, WHOLE, OPTIONAL)                                     \
+  NUMBER(double, delta)                                                        \
+  NUMBER(tr__regression, kind)
 
 /* dx <- scale * block.seed_scale * block.loss_scale * weight_i / D * l'(x,
  * target); weight (N) may be absent: 1. */
-typedef struct tr__regression_backward_args {
-  tr__tensor dx, x, target, pos_weight, weight, block;
-  double delta, scale;
-  tr__regression kind;
-  int accumulate;
-} tr__regression_backward_args;
+#define TR__ARGS_regression_backward(OPERAND, NUMBER)                          \
+  OPERAND(dx, OUT, SAMPLES, HALF | ADDS)                                       \
+  OPERAND(x, IN, SAMPLES, HALF)                                                \
+  OPERAND(target, IN, SAMPLES, 0)                                              \
+  OPERAND(pos_weight, IN, WHOLE, OPTIONAL)                                     \
+  OPERAND(weight, IN, SAMPLES, OPTIONAL)                                       \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(double, delta)                                                        \
+  NUMBER(double, scale)                                                        \
+  NUMBER(tr__regression, kind)                                                 \
+  NUMBER(int, accumulate)
 
 #define TR__OPS_LOSS(X)                                                        \
   X(xent_rule_forward)                                                         \

@@ -7,16 +7,30 @@
 
 /* RMSprop as in train/optim.h; g as in sgd_update. m (momentum) and mean (mean
  * gradient, for the centred form) may be absent. */
-typedef struct tr__rmsprop_update_args {
-  tr__tensor p, grad, v, m, mean, tail, block;
-  double lr_scale, alpha, eps, momentum, weight_decay;
-} tr__rmsprop_update_args;
+#define TR__ARGS_rmsprop_update(OPERAND, NUMBER)                               \
+  OPERAND(p, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(grad, IN, ELEMENTS, 0)                                               \
+  OPERAND(v, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(m, INOUT, ELEMENTS, OPTIONAL)                                        \
+  OPERAND(mean, INOUT, ELEMENTS, OPTIONAL)                                     \
+  OPERAND(tail, IN, WHOLE, 0)                                                  \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(double, lr_scale)                                                     \
+  NUMBER(double, alpha)                                                        \
+  NUMBER(double, eps)                                                          \
+  NUMBER(double, momentum)                                                     \
+  NUMBER(double, weight_decay)
 
 /* Adagrad as in train/optim.h; g as in sgd_update. */
-typedef struct tr__adagrad_update_args {
-  tr__tensor p, grad, v, tail, block;
-  double lr_scale, eps, weight_decay;
-} tr__adagrad_update_args;
+#define TR__ARGS_adagrad_update(OPERAND, NUMBER)                               \
+  OPERAND(p, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(grad, IN, ELEMENTS, 0)                                               \
+  OPERAND(v, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(tail, IN, WHOLE, 0)                                                  \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  NUMBER(double, lr_scale)                                                     \
+  NUMBER(double, eps)                                                          \
+  NUMBER(double, weight_decay)
 
 /* Newton-Schulz iterations and their polynomial: Jordan 2024, as
  * torch.optim.Muon has them. */
@@ -38,20 +52,27 @@ typedef struct tr__adagrad_update_args {
  * p <- p (1 - lr weight_decay) - lr scale x
  *
  * |x| is the root of the sum of squares, summed in double. */
-typedef struct tr__muon_update_args {
-  tr__tensor p, grad, m, tail, block, workspace;
-  double lr_scale, momentum, weight_decay, scale;
-  int nesterov;
-} tr__muon_update_args;
+#define TR__ARGS_muon_update(OPERAND, NUMBER)                                  \
+  OPERAND(p, INOUT, WHOLE, 0)                                                  \
+  OPERAND(grad, IN, WHOLE, 0)                                                  \
+  OPERAND(m, INOUT, WHOLE, 0)                                                  \
+  OPERAND(tail, IN, WHOLE, 0)                                                  \
+  OPERAND(block, IN, WHOLE, 0)                                                 \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(double, lr_scale)                                                     \
+  NUMBER(double, momentum)                                                     \
+  NUMBER(double, weight_decay)                                                 \
+  NUMBER(double, scale)                                                        \
+  NUMBER(int, nesterov)
 
 /* Elements in one sum of sum_squares. */
 #define TR__SQUARES_BLOCK 4096
 
 /* sums[i] (double) <- sum of squares, in double, of the elements
  * i * TR__SQUARES_BLOCK.. of x, whose dtype is the working precision. */
-typedef struct tr__sum_squares_args {
-  tr__tensor x, sums;
-} tr__sum_squares_args;
+#define TR__ARGS_sum_squares(OPERAND, NUMBER)                                  \
+  OPERAND(x, IN, ELEMENTS, 0)                                                  \
+  OPERAND(sums, OUT, WHOLE, 0)
 
 /* With S = block.loss_scale before the op:
  *
@@ -67,24 +88,26 @@ typedef struct tr__sum_squares_args {
  * growth_interval finite steps.
  *
  * tail's dtype is the working precision; block is the only output. */
-typedef struct tr__clip_factor_args {
-  tr__tensor tail, sums, block;
-  double limit;
-  double beta1, beta2; /* for correction1 and correction2 */
-  int64_t growth_interval;
-  int skips;
-} tr__clip_factor_args;
+#define TR__ARGS_clip_factor(OPERAND, NUMBER)                                  \
+  OPERAND(tail, IN, WHOLE, 0)                                                  \
+  OPERAND(sums, IN, WHOLE, 0)                                                  \
+  OPERAND(block, INOUT, WHOLE, 0)                                              \
+  NUMBER(double, limit)                                                        \
+  NUMBER(double, beta1)                                                        \
+  NUMBER(double, beta2)                                                        \
+  NUMBER(int64_t, growth_interval)                                             \
+  NUMBER(int, skips)
 
 /* e <- e + (1 - decay) (p - e) */
-typedef struct tr__ema_update_args {
-  tr__tensor e, p;
-  double decay;
-} tr__ema_update_args;
+#define TR__ARGS_ema_update(OPERAND, NUMBER)                                   \
+  OPERAND(e, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(p, IN, ELEMENTS, 0)                                                  \
+  NUMBER(double, decay)
 
 /* a and b, of equal count, change places. */
-typedef struct tr__swap_args {
-  tr__tensor a, b;
-} tr__swap_args;
+#define TR__ARGS_swap(OPERAND, NUMBER)                                         \
+  OPERAND(a, INOUT, ELEMENTS, 0)                                               \
+  OPERAND(b, INOUT, ELEMENTS, 0)
 
 #define TR__OPS_OPTIM(X)                                                       \
   X(rmsprop_update)                                                            \

@@ -7,29 +7,34 @@
 
 /* y (R, D) <- row ids[r] of w (V, D); NaN where ids[r] is not in 0..V-1.
  * ids (R) int32. */
-typedef struct tr__embedding_forward_args {
-  tr__tensor y, w, ids;
-} tr__embedding_forward_args;
+#define TR__ARGS_embedding_forward(OPERAND, NUMBER)                            \
+  OPERAND(y, OUT, ROWS, HALF)                                                  \
+  OPERAND(w, IN, WHOLE, 0)                                                     \
+  OPERAND(ids, IN, ROWS, 0)
 
 /* dw (V, D) <- row v is the sum of the rows r of dy with ids[r] = v, in
  * ascending order of r. Reduces over samples. */
-typedef struct tr__embedding_backward_args {
-  tr__tensor dw, dy, ids, workspace;
-  tr__shards shards;
-  int accumulate;
-} tr__embedding_backward_args;
+#define TR__ARGS_embedding_backward(OPERAND, NUMBER)                           \
+  OPERAND(dw, OUT, WHOLE, ADDS)                                                \
+  OPERAND(dy, IN, ROWS, HALF)                                                  \
+  OPERAND(ids, IN, ROWS, 0)                                                    \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(int, accumulate)
 
 /* y (N, M) <- x (N, M) + w (M) in each row; y may be x */
-typedef struct tr__position_forward_args {
-  tr__tensor y, x, w;
-} tr__position_forward_args;
+#define TR__ARGS_position_forward(OPERAND, NUMBER)                             \
+  OPERAND(y, OUT, SAMPLES, HALF)                                               \
+  OPERAND(x, IN, SAMPLES, HALF | ALIAS)                                        \
+  OPERAND(w, IN, WHOLE, 0)
 
 /* dw (M) <- sum over rows of dy (N, M). Reduces over samples. */
-typedef struct tr__position_backward_args {
-  tr__tensor dw, dy, workspace;
-  tr__shards shards;
-  int accumulate;
-} tr__position_backward_args;
+#define TR__ARGS_position_backward(OPERAND, NUMBER)                            \
+  OPERAND(dw, OUT, WHOLE, ADDS)                                                \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(tr__shards, shards)                                                   \
+  NUMBER(int, accumulate)
 
 /* Multi-head self attention. qkv (N, T, 3 D) holds queries, keys and values.
  * Each head has E = D / heads of the D numbers. For each head
@@ -39,19 +44,25 @@ typedef struct tr__position_backward_args {
  *   lse[i] <- log(sum over j of exp(s[i,j]))                 lse (N, heads, T)
  *
  * The op holds no tensor of T x T. */
-typedef struct tr__attention_forward_args {
-  tr__tensor y, lse, qkv, workspace;
-  int64_t heads;
-  int is_causal;
-} tr__attention_forward_args;
+#define TR__ARGS_attention_forward(OPERAND, NUMBER)                            \
+  OPERAND(y, OUT, SAMPLES, HALF)                                               \
+  OPERAND(lse, OUT, SAMPLES, 0)                                                \
+  OPERAND(qkv, IN, SAMPLES, HALF)                                              \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(int64_t, heads)                                                       \
+  NUMBER(int, is_causal)
 
 /* dqkv (N, T, 3 D) from dy (N, T, D) and from y and lse of forward. */
-typedef struct tr__attention_backward_args {
-  tr__tensor dqkv, dy, y, lse, qkv, workspace;
-  int64_t heads;
-  int is_causal;
-  int accumulate;
-} tr__attention_backward_args;
+#define TR__ARGS_attention_backward(OPERAND, NUMBER)                           \
+  OPERAND(dqkv, OUT, SAMPLES, HALF | ADDS)                                     \
+  OPERAND(dy, IN, SAMPLES, HALF)                                               \
+  OPERAND(y, IN, SAMPLES, HALF)                                                \
+  OPERAND(lse, IN, SAMPLES, 0)                                                 \
+  OPERAND(qkv, IN, SAMPLES, HALF)                                              \
+  OPERAND(workspace, SCRATCH, WHOLE, 0)                                        \
+  NUMBER(int64_t, heads)                                                       \
+  NUMBER(int, is_causal)                                                       \
+  NUMBER(int, accumulate)
 
 #define TR__OPS_SEQUENCE(X)                                                    \
   X(embedding_forward)                                                         \
