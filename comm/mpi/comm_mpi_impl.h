@@ -6,7 +6,8 @@
 
 #include "core/comm_impl.h"
 
-/* tr__comm_algorithm_at - the name of a tr__algorithm; NULL behind the last. */
+/* tr__comm_algorithm_at - the name of algorithm 0, 1, ..; NULL behind the last.
+ * Number 0 is "auto". */
 const char *tr__comm_algorithm_at(int number);
 
 extern const tr__comm_type tr__comm_self_type;
@@ -21,22 +22,6 @@ tr_status tr__comm_mpi_create(int handle, tr__comm **out);
 
 /* tr__comm_create - type "self" for a communicator of one rank, else "mpi". */
 tr_status tr__comm_create(int handle, tr__comm **out);
-
-/* tr__comm_choose - the algorithm that a transfer uses. */
-tr__algorithm tr__comm_choose(const tr__comm *comm,
-                              const tr__transfer *transfer);
-
-/* tr__comm_check_order - TR_EUNSUPPORTED, with the reason, where virtual shards
- * are set and the algorithm's sums do not follow their tree on these ranks. */
-tr_status tr__comm_check_order(const tr__comm *comm, tr__algorithm algorithm);
-
-/* tr__pairs_keep_order - do the sums of recursive doubling and halving follow
- * the fixed tree? They do on 2^k ranks with equal numbers of shards, and on
- * some other numbers of ranks. */
-bool tr__pairs_keep_order(const tr__comm *comm);
-
-/* tr__nodes_keep_order - does each node hold one node of the fixed tree? */
-bool tr__nodes_keep_order(const tr__comm *comm);
 
 /* tr__mpi_is_launched - did a launcher start this process as part of a job? */
 bool tr__mpi_is_launched(void);

@@ -15,32 +15,18 @@ static tr__comm_mpi *mine(tr__comm *comm)
   return (tr__comm_mpi *)comm;
 }
 
-static const tr__mpi_algorithm *const algorithms[] = {
-    [TR__ALGORITHM_DOUBLING] = &tr__mpi_doubling,
-    [TR__ALGORITHM_RING] = &tr__mpi_ring,
-    [TR__ALGORITHM_MPI] = &tr__mpi_library,
-    [TR__ALGORITHM_SHM] = &tr__mpi_shm,
-    [TR__ALGORITHM_DIRECT] = &tr__mpi_direct,
-    [TR__ALGORITHM_HALVING] = &tr__mpi_halving,
-    [TR__ALGORITHM_HIERARCHICAL] = &tr__mpi_hierarchical,
-};
-
-/* Not every algorithm can send 16-bit numbers; "shm" sends nothing. */
-static bool does(tr__algorithm algorithm, const tr__transfer *transfer)
-{
-  return transfer->wire == 0 || algorithm == TR__ALGORITHM_SHM ||
-         algorithms[algorithm]->has_wire;
-}
-
 tr_status tr__mpi_choose(const tr__comm_mpi *comm,
                          const tr__transfer *transfer,
                          const tr__mpi_algorithm **out)
 {
-  tr__algorithm algorithm = tr__comm_choose(&comm->base, transfer);
+  const tr__mpi_algorithm *algorithm = tr__comm_choose(&comm->base, transfer);
   if (transfer->kind != TR__ALLGATHER) {
     TR_TRY(tr__comm_check_order(&comm->base, algorithm));
   }
-  *out = does(algorithm, transfer) ? algorithms[algorithm] : &tr__mpi_direct;
+  bool sends_wire =
+      transfer->wire == 0 || algorithm->sends_nothing || algorithm->has_wire;
+  /* Not every algorithm can send 16-bit numbers. */
+  *out = sends_wire ? algorithm : &tr__mpi_direct;
   return TR_OK;
 }
 

@@ -8,6 +8,18 @@
  * receives and the second half sends. */
 #include "comm/mpi/mpi_impl.h"
 
+/* Direct exchange: item k is chunk k of every block. The counters give the
+ * number of items that have reached each stage, in the order of the stages. */
+typedef struct direct_state {
+  int64_t chunk, num_items;
+  int64_t posted; /* messages with operands are posted, to and from all ranks */
+  int64_t left;   /* the operands that this rank sent have left */
+  int64_t summed; /* the operands for this rank have come and are added */
+  int64_t shared; /* messages with sums are posted, to and from all ranks */
+  int64_t done;
+} direct_state;
+TR__MPI_STATE(direct_state)
+
 /* The four groups of requests. */
 enum { PARTS_IN, PARTS_OUT, SUMS_IN, SUMS_OUT };
 
@@ -46,7 +58,7 @@ typedef struct piece {
 static piece piece_of(const tr__request *request, int rank, int64_t k)
 {
   tr__range block = request->blocks[rank];
-  int64_t chunk = request->direct.chunk;
+  int64_t chunk = state_of(request)->chunk;
   int64_t begin = tr__min(block.begin + k * chunk, block.end);
   return (piece){request->buf + begin * (int64_t)request->element,
                  tr__int(tr__min(chunk, block.end - begin))};
@@ -72,8 +84,8 @@ static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
 {
   int64_t limit = comm->base.tr__int_limit;
   size_t bytes = tr__direct_chunk_bytes(comm);
-  tr__direct *state = &request->direct;
-  *state = (tr__direct){
+  direct_state *state = state_of(request);
+  *state = (direct_state){
       .chunk = tr__min((int64_t)(bytes / request->element), limit)};
   int64_t largest = tr__mpi_largest_block(comm, request);
   state->num_items = (largest + state->chunk - 1) / state->chunk;
@@ -86,7 +98,7 @@ static tr_status direct_start(tr__comm_mpi *comm, tr__request *request)
 static tr_status post_parts(tr__comm_mpi *comm, tr__request *request)
 {
   int size = comm->base.size, rank = comm->base.rank;
-  int64_t k = request->direct.posted;
+  int64_t k = state_of(request)->posted;
   MPI_Request *in = requests_of(comm, PARTS_IN, k);
   MPI_Request *out = requests_of(comm, PARTS_OUT, k);
   piece own = piece_of(request, rank, k);
@@ -106,13 +118,13 @@ static tr_status post_parts(tr__comm_mpi *comm, tr__request *request)
                            comm->comm, &out[to]));
     }
   }
-  request->direct.posted++;
+  state_of(request)->posted++;
   return TR_OK;
 }
 
 static void sum_item(tr__comm_mpi *comm, tr__request *request)
 {
-  int64_t k = request->direct.summed;
+  int64_t k = state_of(request)->summed;
   piece own = piece_of(request, comm->base.rank, k);
   size_t bytes = (size_t)own.count * request->element;
   for (size_t at = 0; at < bytes; at += TR__SUM_BYTES) {
@@ -131,7 +143,7 @@ static void sum_item(tr__comm_mpi *comm, tr__request *request)
 static tr_status post_sums(tr__comm_mpi *comm, tr__request *request)
 {
   int size = comm->base.size, rank = comm->base.rank;
-  int64_t k = request->direct.shared;
+  int64_t k = state_of(request)->shared;
   MPI_Request *in = requests_of(comm, SUMS_IN, k);
   MPI_Request *out = requests_of(comm, SUMS_OUT, k);
   piece own = piece_of(request, rank, k);
@@ -151,14 +163,14 @@ static tr_status post_sums(tr__comm_mpi *comm, tr__request *request)
                            TR__TAG_DIRECT_SUMS, comm->comm, &out[to]));
     }
   }
-  request->direct.shared++;
+  state_of(request)->shared++;
   return TR_OK;
 }
 
 /* Converts sums that came as 16-bit numbers. */
 static void unpack_sums(const tr__comm_mpi *comm, const tr__request *request)
 {
-  int64_t k = request->direct.done;
+  int64_t k = state_of(request)->done;
   for (int r = 0; r < comm->base.size && request->wire != 0; r++) {
     piece theirs = piece_of(request, r, k);
     if (r != comm->base.rank) {
@@ -181,7 +193,7 @@ test_all(tr__comm_mpi *comm, int whose, int64_t k, bool *finished)
  * slots too. */
 static bool has_room(const tr__request *request)
 {
-  const tr__direct *state = &request->direct;
+  const direct_state *state = state_of(request);
   bool has_sums = request->wire != 0 && request->kind == TR__ALLREDUCE;
   return state->posted - state->summed < TR__DEPTH &&
          state->posted - state->left < TR__DEPTH &&
@@ -192,7 +204,7 @@ static bool has_room(const tr__request *request)
 static tr_status
 move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
 {
-  tr__direct *state = &request->direct;
+  direct_state *state = state_of(request);
   bool finished = false;
   if (state->posted < state->num_items && has_room(request)) {
     TR_TRY(post_parts(comm, request));
@@ -220,7 +232,7 @@ move_parts(tr__comm_mpi *comm, tr__request *request, size_t *added, bool *moved)
 static tr_status
 move_sums(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
-  tr__direct *state = &request->direct;
+  direct_state *state = state_of(request);
   if (state->shared < tr__min(state->summed, state->left) &&
       state->shared - state->done < TR__DEPTH) {
     TR_TRY(post_sums(comm, request));
@@ -242,7 +254,7 @@ move_sums(tr__comm_mpi *comm, tr__request *request, bool *moved)
 static tr_status
 direct_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  tr__direct *state = &request->direct;
+  direct_state *state = state_of(request);
   size_t added = 0;
   bool moved = true;
   while (moved && added < TR__TURN_BYTES) {
@@ -276,7 +288,7 @@ static int missing_of(const tr__comm_mpi *comm, int whose, int64_t k)
 static int64_t
 direct_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
 {
-  const tr__direct *state = &request->direct;
+  const direct_state *state = state_of(request);
   if (state->summed < state->posted) {
     *awaited = missing_of(comm, PARTS_IN, state->summed);
   } else if (state->done < state->shared) {
@@ -286,7 +298,8 @@ direct_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
          state->done;
 }
 
-const tr__mpi_algorithm tr__mpi_direct = {.start = direct_start,
+const tr__mpi_algorithm tr__mpi_direct = {.name = "direct",
+                                          .start = direct_start,
                                           .advance = direct_advance,
                                           .look = direct_look,
                                           .has_wire = true};

@@ -1,11 +1,11 @@
 /* Recursive doubling and halving as a state machine: it does one exchange
  * (pairwise.c) after the other, each in chunks of which a few are under way. */
-#include "comm/mpi/mpi_impl.h"
+#include "comm/mpi/pairs_impl.h"
 
 static tr_status
 pairs_start(tr__comm_mpi *comm, tr__request *request, bool is_halving)
 {
-  request->pairs =
+  *state_of(request) =
       (tr__pairs){.is_halving = is_halving,
                   .chunk = tr__min((int64_t)(comm->chunk / request->element),
                                    comm->base.tr__int_limit)};
@@ -44,7 +44,7 @@ typedef struct piece {
 
 static piece piece_of(const tr__request *request, tr__range block, int64_t i)
 {
-  int64_t chunk = request->pairs.chunk;
+  int64_t chunk = state_of(request)->chunk;
   int64_t begin = block.begin + i * chunk;
   return (piece){request->buf + begin * (int64_t)request->element,
                  tr__min(chunk, block.end - begin)};
@@ -57,7 +57,7 @@ static char *slot_of(const tr__comm_mpi *comm, int64_t i)
 
 static tr_status post(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
-  tr__pairs *state = &request->pairs;
+  tr__pairs *state = state_of(request);
   const tr__exchange *now = &state->now;
   while (state->recv_posted < state->num_in &&
          state->recv_posted - state->recv_done < TR__DEPTH) {
@@ -83,7 +83,7 @@ static tr_status post(tr__comm_mpi *comm, tr__request *request, bool *moved)
 
 static tr_status finish_send(tr__request *request, bool *moved)
 {
-  tr__pairs *state = &request->pairs;
+  tr__pairs *state = state_of(request);
   int left = 0;
   if (state->send_done < state->send_posted) {
     TR_TRY_MPI(MPI_Test(&state->send[state->send_done % TR__DEPTH], &left,
@@ -109,7 +109,7 @@ static tr_status finish_receive(tr__comm_mpi *comm,
                                 size_t *added,
                                 bool *moved)
 {
-  tr__pairs *state = &request->pairs;
+  tr__pairs *state = state_of(request);
   const tr__exchange *now = &state->now;
   int arrived = 0;
   int64_t i = state->recv_done;
@@ -134,7 +134,7 @@ static tr_status finish_receive(tr__comm_mpi *comm,
 static tr_status
 pairs_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  tr__pairs *state = &request->pairs;
+  tr__pairs *state = state_of(request);
   size_t added = 0;
   bool moved = true;
   while (moved && added < TR__TURN_BYTES) {
@@ -163,13 +163,19 @@ static int64_t
 pairs_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
 {
   (void)comm;
-  const tr__pairs *state = &request->pairs;
+  const tr__pairs *state = state_of(request);
   bool receives = state->recv_done < state->num_in;
   *awaited = receives ? state->now.from : state->now.to;
   return state->step * (int64_t)1000000 + state->recv_done + state->send_done;
 }
 
-const tr__mpi_algorithm tr__mpi_doubling = {
-    .start = doubling_start, .advance = pairs_advance, .look = pairs_look};
-const tr__mpi_algorithm tr__mpi_halving = {
-    .start = halving_start, .advance = pairs_advance, .look = pairs_look};
+const tr__mpi_algorithm tr__mpi_doubling = {.name = "doubling",
+                                            .keeps_order = tr__pairs_keep_order,
+                                            .start = doubling_start,
+                                            .advance = pairs_advance,
+                                            .look = pairs_look};
+const tr__mpi_algorithm tr__mpi_halving = {.name = "halving",
+                                           .keeps_order = tr__pairs_keep_order,
+                                           .start = halving_start,
+                                           .advance = pairs_advance,
+                                           .look = pairs_look};

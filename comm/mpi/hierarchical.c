@@ -17,6 +17,14 @@
  */
 #include "comm/mpi/mpi_impl.h"
 
+/* A transfer over several nodes is a sequence of transfers: which one is under
+ * way, and on which communicator. */
+typedef struct hierarchical_state {
+  int step;
+  tr__comm_mpi *where; /* NULL: none is under way */
+} hierarchical_state;
+TR__MPI_STATE(hierarchical_state)
+
 /* Up to this many nodes exchange directly. The order of sums is then that of
  * the tree for every kind and size. */
 enum { MAX_DIRECT = 8 };
@@ -91,7 +99,7 @@ static tr_status
 begin_inside(tr__comm_mpi *comm, tr__request *request, const part *p)
 {
   const tr__transfer transfer = transfer_of(request, p);
-  request->hierarchical.where = comm->nodes.inside;
+  state_of(request)->where = comm->nodes.inside;
   cut_inside(comm, request, p);
   TR_TRY(tr__mpi_begin(comm->nodes.inside, &tr__mpi_shm, &transfer,
                        comm->nodes.blocks));
@@ -107,7 +115,7 @@ static tr_status begin_across(tr__comm_mpi *comm, tr__request *request)
   if (across == NULL) {
     return TR_OK;
   }
-  request->hierarchical.where = across;
+  state_of(request)->where = across;
   const tr__range *blocks = comm->nodes.blocks;
   bool is_ordered =
       across->base.shards.total > 0 && request->kind != TR__ALLGATHER;
@@ -160,7 +168,7 @@ static tr_status begin_inside_step(tr__comm_mpi *comm,
 static tr_status
 begin_step(tr__comm_mpi *comm, tr__request *request, bool *is_last)
 {
-  int step = request->hierarchical.step, count = comm->nodes.count;
+  int step = state_of(request)->step, count = comm->nodes.count;
   int before = request->kind == TR__REDUCE_SCATTER ? count : 1;
   int after = request->kind == TR__ALLGATHER ? count : 1;
   *is_last = step == before + 1 + after;
@@ -196,7 +204,7 @@ static void set_cuts(tr__comm_mpi *comm)
 
 static tr_status hierarchical_start(tr__comm_mpi *comm, tr__request *request)
 {
-  request->hierarchical = (tr__hierarchical){.step = 0};
+  *state_of(request) = (hierarchical_state){.step = 0};
   set_cuts(comm);
   comm->nodes.inside->base.tr__int_limit = comm->base.tr__int_limit;
   if (comm->nodes.across != NULL) {
@@ -210,7 +218,7 @@ static tr_status hierarchical_start(tr__comm_mpi *comm, tr__request *request)
 static tr_status
 hierarchical_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  tr__hierarchical *state = &request->hierarchical;
+  hierarchical_state *state = state_of(request);
   while (!*done) {
     tr__comm_mpi *where = state->where;
     if (where != NULL && !where->request.is_done) {
@@ -229,7 +237,7 @@ hierarchical_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 
 static bool hierarchical_sleep(tr__comm_mpi *comm, const tr__request *request)
 {
-  tr__comm_mpi *where = request->hierarchical.where;
+  tr__comm_mpi *where = state_of(request)->where;
   return where != NULL && where == comm->nodes.inside &&
          tr__mpi_shm.sleep(where, &where->request);
 }
@@ -241,8 +249,8 @@ static int64_t hierarchical_look(const tr__comm_mpi *comm,
                                  int *awaited)
 {
   const tr__nodes *nodes = &comm->nodes;
-  const tr__comm_mpi *where = request->hierarchical.where;
-  int64_t moves = request->hierarchical.step;
+  const tr__comm_mpi *where = state_of(request)->where;
+  int64_t moves = state_of(request)->step;
   if (where == NULL || where != nodes->across ||
       where->request.algorithm->look == NULL) {
     return moves;
@@ -255,7 +263,19 @@ static int64_t hierarchical_look(const tr__comm_mpi *comm,
   return moves;
 }
 
+static tr_status hierarchical_check(const tr__comm *comm)
+{
+  TR_CHECK(comm->has_nodes, TR_EUNSUPPORTED,
+           "all-reduce algorithm \"hierarchical\": the %d ranks are not on "
+           "several nodes that share memory and are numbered node by node",
+           comm->size);
+  return TR_OK;
+}
+
 const tr__mpi_algorithm tr__mpi_hierarchical = {
+    .name = "hierarchical",
+    .check = hierarchical_check,
+    .keeps_order = tr__nodes_keep_order,
     .start = hierarchical_start,
     .advance = hierarchical_advance,
     .sleep = hierarchical_sleep,

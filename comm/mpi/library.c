@@ -107,5 +107,7 @@ library_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_library = {.start = library_start,
+const tr__mpi_algorithm tr__mpi_library = {.name = "mpi",
+                                           .keeps_order = tr__mpi_no_order,
+                                           .start = library_start,
                                            .advance = library_advance};

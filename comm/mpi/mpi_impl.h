@@ -32,16 +32,6 @@ enum {
 
 typedef struct tr__comm_mpi tr__comm_mpi;
 
-/* A ring's items are numbered (step, chunk), step-major. A rank receives item i
- * from its left neighbour and sends it to the right num_chunks items later. */
-typedef struct tr__ring {
-  int64_t chunk;      /* elements of a full chunk */
-  int64_t num_chunks; /* of the largest block */
-  int64_t total;      /* the item behind the last one */
-  int64_t recv_posted, recv_done, send_posted, send_done;
-  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
-} tr__ring;
-
 /* One exchange with other ranks: one block goes out, one comes in. */
 typedef struct tr__exchange {
   int to, from; /* MPI_PROC_NULL: no message */
@@ -49,62 +39,11 @@ typedef struct tr__exchange {
   bool adds; /* the incoming block is added, not copied */
 } tr__exchange;
 
-/* A sequence of exchanges (pairwise.c), each in chunks. */
-typedef struct tr__pairs {
-  bool is_halving; /* a step moves half of what is left; false: all */
-  int step;        /* the exchange under way, or the next one */
-  bool is_under_way;
-  tr__exchange now;
-  int64_t chunk;
-  int64_t num_in, num_out; /* chunks of this exchange */
-  int64_t recv_posted, recv_done, send_posted, send_done;
-  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
-} tr__pairs;
-
-/* Direct exchange: item k is chunk k of every block. The counters give the
- * number of items that have reached each stage, in the order of the stages. */
-typedef struct tr__direct {
-  int64_t chunk, num_items;
-  int64_t posted; /* messages with operands are posted, to and from all ranks */
-  int64_t left;   /* the operands that this rank sent have left */
-  int64_t summed; /* the operands for this rank have come and are added */
-  int64_t shared; /* messages with sums are posted, to and from all ranks */
-  int64_t done;
-} tr__direct;
-
-/* The stage of a transfer in shared memory. */
-typedef enum tr__shm_step {
-  TR__SHM_FEW,      /* few numbers: each rank waits until all have come, then
-                       adds all operands itself */
-  TR__SHM_ARRIVING, /* waits until the numbers of all ranks are there */
-  TR__SHM_SUMMING,  /* sums its slice, or copies in an all-gather */
-  TR__SHM_LEAVING   /* waits until all ranks have done so */
-} tr__shm_step;
-
-typedef struct tr__shm {
-  tr__shm_step step;
-  const tr__segment *arena; /* holds the buffer; NULL: the numbers go through
-                               the stages */
-  size_t offset;            /* of the buffer in each rank's area of the arena */
-  size_t piece;             /* most bytes of each slice that move at once */
-  size_t done;              /* bytes of each slice that have moved */
-  size_t largest;           /* bytes of the largest slice */
-  size_t at, end; /* bytes of this rank's piece that are summed or copied, and
-                     all of them */
-} tr__shm;
-
 /* A list of the arenas that the ranks of the node share. */
 typedef struct tr__arena {
   struct tr__arena *next;
   tr__segment segment;
 } tr__arena;
-
-/* A transfer over several nodes is a sequence of transfers: which one is under
- * way, and on which communicator. */
-typedef struct tr__hierarchical {
-  int step;
-  tr__comm_mpi *where; /* NULL: none is under way */
-} tr__hierarchical;
 
 /* The functions of an algorithm. start sets up the state. advance moves the
  * transfer along without waiting, and sets *done once when it has finished.
@@ -114,22 +53,48 @@ typedef struct tr__hierarchical {
  * where no message is awaited, *awaited stays. look is NULL where ranks wait
  * for others of their node. */
 typedef struct tr__mpi_algorithm {
+  const char *name; /* for tr__comm_set_algorithm() */
+
+  /* check - TR_EUNSUPPORTED, with the reason, where these ranks cannot use it;
+   * NULL: all can. keeps_order - do its sums follow the fixed tree of virtual
+   * shards on these ranks? NULL: always. */
+  tr_status (*check)(const tr__comm *comm);
+  bool (*keeps_order)(const tr__comm *comm);
+
   tr_status (*start)(tr__comm_mpi *comm, tr__request *request);
   tr_status (*advance)(tr__comm_mpi *comm, tr__request *request, bool *done);
   bool (*sleep)(tr__comm_mpi *comm, const tr__request *request);
   int64_t (*look)(const tr__comm_mpi *comm,
                   const tr__request *request,
                   int *awaited);
-  bool has_wire; /* can send 16-bit numbers on request */
+  bool has_wire;      /* can send 16-bit numbers on request */
+  bool sends_nothing; /* all ranks share memory */
 } tr__mpi_algorithm;
 
-extern const tr__mpi_algorithm tr__mpi_ring;
-extern const tr__mpi_algorithm tr__mpi_doubling;
-extern const tr__mpi_algorithm tr__mpi_halving;
-extern const tr__mpi_algorithm tr__mpi_direct;
-extern const tr__mpi_algorithm tr__mpi_library;
-extern const tr__mpi_algorithm tr__mpi_shm;
-extern const tr__mpi_algorithm tr__mpi_hierarchical;
+/* All algorithms: a new one is a file and its line here. The line adds it to
+ * the names that tr__comm_set_algorithm() knows and to the tests. */
+#define TR__MPI_ALGORITHMS(X)                                                  \
+  X(doubling)                                                                  \
+  X(ring)                                                                      \
+  X(library)                                                                   \
+  X(shm)                                                                       \
+  X(direct)                                                                    \
+  X(halving)                                                                   \
+  X(hierarchical)
+
+#define TR__MPI_DECLARE(name) extern const tr__mpi_algorithm tr__mpi_##name;
+TR__MPI_ALGORITHMS(TR__MPI_DECLARE)
+#undef TR__MPI_DECLARE
+
+/* Room for the state of any algorithm between two calls of it. Each says its
+ * struct by TR__MPI_STATE(type), which defines type *state_of(request). */
+#define TR__STATE_BYTES 320
+#define TR__MPI_STATE(type)                                                    \
+  _Static_assert(sizeof(type) <= TR__STATE_BYTES, "see TR__STATE_BYTES");      \
+  static inline type *state_of(const tr__request *request)                     \
+  {                                                                            \
+    return (type *)(void *)(uintptr_t)request->state;                          \
+  }
 
 struct tr__request {
   const tr__mpi_algorithm *algorithm; /* NULL: no transfer is under way */
@@ -142,12 +107,8 @@ struct tr__request {
   bool skip_entry_barrier, skip_exit_barrier;
   size_t element; /* bytes */
   MPI_Datatype type;
-  const tr__range *blocks; /* [size], the ranks' slices */
-  tr__ring ring;
-  tr__pairs pairs;
-  tr__direct direct;
-  tr__shm shm;
-  tr__hierarchical hierarchical;
+  const tr__range *blocks;                  /* [size], the ranks' slices */
+  _Alignas(16) char state[TR__STATE_BYTES]; /* the algorithm's own */
 };
 
 /* The communicators of a job on several nodes, of which each shares memory. */
@@ -200,6 +161,26 @@ tr_status tr__node_status_create(const tr__comm_mpi *comm,
 /* tr__mpi_make - a communicator that does not know its nodes yet. It takes
  * ownership of `own` on success. */
 tr_status tr__mpi_make(MPI_Comm own, tr__comm_mpi **out);
+
+/* tr__comm_choose - the algorithm that a transfer uses. */
+const tr__mpi_algorithm *tr__comm_choose(const tr__comm *comm,
+                                         const tr__transfer *transfer);
+
+/* tr__comm_check_order - TR_EUNSUPPORTED, with the reason, where virtual shards
+ * are set and the algorithm's sums do not follow their tree on these ranks. */
+tr_status tr__comm_check_order(const tr__comm *comm,
+                               const tr__mpi_algorithm *algorithm);
+
+/* tr__pairs_keep_order - do the sums of recursive doubling and halving follow
+ * the fixed tree? They do on 2^k ranks with equal numbers of shards, and on
+ * some other numbers of ranks. */
+bool tr__pairs_keep_order(const tr__comm *comm);
+
+/* tr__nodes_keep_order - does each node hold one node of the fixed tree? */
+bool tr__nodes_keep_order(const tr__comm *comm);
+
+/* tr__mpi_no_order - for algorithms whose sums never follow the fixed tree. */
+bool tr__mpi_no_order(const tr__comm *comm);
 
 /* tr__mpi_choose - the algorithm for a transfer. The result, or the refusal, is
  * the same on all ranks. */

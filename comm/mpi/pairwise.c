@@ -14,7 +14,7 @@
  * Halving leaves member m with block number "m with its bits reversed". Where
  * each rank must get its own slice, partners swap these blocks at the end.
  * Source: Thakur et al. 2005, doi:10.1177/1094342005051521, sec. 4 */
-#include "comm/mpi/mpi_impl.h"
+#include "comm/mpi/pairs_impl.h"
 
 tr__pairing tr__pairing_of(int size)
 {
@@ -153,7 +153,7 @@ static tr__exchange reduce(const group *g, int level)
                     .out = whole(g),
                     .in = whole(g),
                     .adds = true};
-  if (g->request->pairs.is_halving) {
+  if (state_of(g->request)->is_halving) {
     e.out = halved(g, partner, level + 1);
     e.in = halved(g, g->member, level + 1);
   }
@@ -198,7 +198,7 @@ bool tr__mpi_pairs_exchange(const tr__comm_mpi *comm,
 {
   const group g = group_of(comm, request);
   tr__collective kind = request->kind;
-  bool is_halving = request->pairs.is_halving;
+  bool is_halving = state_of(request)->is_halving;
   int reduces = kind != TR__ALLGATHER ? g.levels : 0;
   int swaps = kind == TR__REDUCE_SCATTER && is_halving;
   bool gathers = kind == TR__ALLGATHER || (kind == TR__ALLREDUCE && is_halving);

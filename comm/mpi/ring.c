@@ -13,12 +13,23 @@
  * Source: Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002 */
 #include "comm/mpi/mpi_impl.h"
 
+/* A ring's items are numbered (step, chunk), step-major. A rank receives item i
+ * from its left neighbour and sends it to the right num_chunks items later. */
+typedef struct ring_state {
+  int64_t chunk;      /* elements of a full chunk */
+  int64_t num_chunks; /* of the largest block */
+  int64_t total;      /* the item behind the last one */
+  int64_t recv_posted, recv_done, send_posted, send_done;
+  MPI_Request recv[TR__DEPTH], send[TR__DEPTH];
+} ring_state;
+TR__MPI_STATE(ring_state)
+
 typedef struct piece {
   char *data;
   int64_t count;
 } piece;
 
-static int64_t half(const tr__comm_mpi *comm, const tr__ring *ring)
+static int64_t half(const tr__comm_mpi *comm, const ring_state *ring)
 {
   return (comm->base.size - 1) * ring->num_chunks;
 }
@@ -29,7 +40,7 @@ static piece piece_of(const tr__comm_mpi *comm,
                       int64_t item,
                       int shift)
 {
-  const tr__ring *ring = &request->ring;
+  const ring_state *ring = state_of(request);
   int64_t size = comm->base.size;
   int64_t step = item / ring->num_chunks;
   /* The formula holds in the second half too, which continues where the first
@@ -50,7 +61,7 @@ static char *slot_of(const tr__comm_mpi *comm, int64_t item)
 
 static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
 {
-  tr__ring *ring = &request->ring;
+  ring_state *ring = state_of(request);
   int64_t block = tr__mpi_largest_block(comm, request);
   ring->chunk = tr__min((int64_t)(comm->chunk / request->element),
                         comm->base.tr__int_limit);
@@ -66,7 +77,7 @@ static tr_status ring_start(tr__comm_mpi *comm, tr__request *request)
 static tr_status
 post_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
-  tr__ring *ring = &request->ring;
+  ring_state *ring = state_of(request);
   int64_t item = ring->recv_posted, first_half = half(comm, ring);
   if (item == ring->total || item - ring->recv_done == TR__DEPTH) {
     return TR_OK;
@@ -94,7 +105,7 @@ post_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
 static tr_status
 finish_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
-  tr__ring *ring = &request->ring;
+  ring_state *ring = state_of(request);
   int64_t item = ring->recv_done;
   int arrived = 0;
   if (item == ring->recv_posted) {
@@ -117,7 +128,7 @@ finish_receive(tr__comm_mpi *comm, tr__request *request, bool *moved)
 static tr_status
 post_send(tr__comm_mpi *comm, tr__request *request, bool *moved)
 {
-  tr__ring *ring = &request->ring;
+  ring_state *ring = state_of(request);
   int64_t item = ring->send_posted;
   if (item == ring->total || item - ring->send_done == TR__DEPTH ||
       ring->recv_done <= item - ring->num_chunks) {
@@ -138,7 +149,7 @@ post_send(tr__comm_mpi *comm, tr__request *request, bool *moved)
 
 static tr_status finish_send(tr__request *request, bool *moved)
 {
-  tr__ring *ring = &request->ring;
+  ring_state *ring = state_of(request);
   int64_t item = ring->send_done;
   int left = 0;
   if (item == ring->send_posted) {
@@ -155,7 +166,7 @@ static tr_status finish_send(tr__request *request, bool *moved)
 static tr_status
 ring_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  const tr__ring *ring = &request->ring;
+  const ring_state *ring = state_of(request);
   bool moved = true;
   while (moved) {
     moved = false;
@@ -171,12 +182,15 @@ ring_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 static int64_t
 ring_look(const tr__comm_mpi *comm, const tr__request *request, int *awaited)
 {
-  const tr__ring *ring = &request->ring;
+  const ring_state *ring = state_of(request);
   int size = comm->base.size;
   bool receives = ring->recv_done < ring->total;
   *awaited = (comm->base.rank + (receives ? size - 1 : 1)) % size;
   return ring->recv_done + ring->send_done;
 }
 
-const tr__mpi_algorithm tr__mpi_ring = {
-    .start = ring_start, .advance = ring_advance, .look = ring_look};
+const tr__mpi_algorithm tr__mpi_ring = {.name = "ring",
+                                        .keeps_order = tr__mpi_no_order,
+                                        .start = ring_start,
+                                        .advance = ring_advance,
+                                        .look = ring_look};

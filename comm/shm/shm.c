@@ -22,6 +22,28 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The stage of a transfer in shared memory. */
+typedef enum tr__shm_step {
+  TR__SHM_FEW,      /* few numbers: each rank waits until all have come, then
+                       adds all operands itself */
+  TR__SHM_ARRIVING, /* waits until the numbers of all ranks are there */
+  TR__SHM_SUMMING,  /* sums its slice, or copies in an all-gather */
+  TR__SHM_LEAVING   /* waits until all ranks have done so */
+} tr__shm_step;
+
+typedef struct shm_state {
+  tr__shm_step step;
+  const tr__segment *arena; /* holds the buffer; NULL: the numbers go through
+                               the stages */
+  size_t offset;            /* of the buffer in each rank's area of the arena */
+  size_t piece;             /* most bytes of each slice that move at once */
+  size_t done;              /* bytes of each slice that have moved */
+  size_t largest;           /* bytes of the largest slice */
+  size_t at, end; /* bytes of this rank's piece that are summed or copied, and
+                     all of them */
+} shm_state;
+TR__MPI_STATE(shm_state)
+
 /* FEW_BYTES: the most bytes of "few numbers". The limit is lower for an arena,
  * since larger transfers need no copies there. STAGE_BYTES: a rank's stage. */
 enum {
@@ -92,7 +114,7 @@ static bool shm_sleep(tr__comm_mpi *comm, const tr__request *request)
 {
   part *first = part_of(comm, 0);
   unsigned rings = atomic_load(&first->bell);
-  if (request->shm.step == TR__SHM_SUMMING) {
+  if (state_of(request)->step == TR__SHM_SUMMING) {
     return true; /* this rank has work to do */
   }
   atomic_fetch_add(&first->sleepers, 1);
@@ -133,7 +155,7 @@ typedef struct piece {
 
 static piece piece_of(const tr__request *request, int slice)
 {
-  const tr__shm *state = &request->shm;
+  const shm_state *state = state_of(request);
   size_t end = slice_end(request, slice);
   size_t begin = slice_begin(request, slice) + state->done;
   begin = begin < end ? begin : end;
@@ -147,7 +169,7 @@ static char *numbers_of(const tr__comm_mpi *comm,
                         int rank,
                         const piece *p)
 {
-  const tr__shm *state = &request->shm;
+  const shm_state *state = state_of(request);
   if (state->arena == NULL) {
     return part_of(comm, rank)->stage + p->staged;
   }
@@ -187,7 +209,7 @@ static void stage(const tr__comm_mpi *comm,
                   bool is_own,
                   bool is_out)
 {
-  if (request->shm.arena != NULL) {
+  if (state_of(request)->arena != NULL) {
     return;
   }
   for (int r = 0; r < comm->base.size; r++) {
@@ -202,7 +224,7 @@ static void stage(const tr__comm_mpi *comm,
 
 static void begin_piece(tr__comm_mpi *comm, tr__request *request)
 {
-  tr__shm *state = &request->shm;
+  shm_state *state = state_of(request);
   stage(comm, request, request->kind == TR__ALLGATHER, false);
   state->at = 0;
   state->end = piece_of(request, comm->base.rank).bytes;
@@ -229,7 +251,7 @@ find_arena(const tr__comm_mpi *comm, const void *buf, size_t bytes)
 
 static void few_start(tr__comm_mpi *comm, tr__request *request, size_t bytes)
 {
-  request->shm.step = TR__SHM_FEW;
+  state_of(request)->step = TR__SHM_FEW;
   comm->few ^= 1;
   memcpy(part_of(comm, comm->base.rank)->few[comm->few], request->buf, bytes);
   come_to_next_phase(comm);
@@ -238,8 +260,9 @@ static void few_start(tr__comm_mpi *comm, tr__request *request, size_t bytes)
 static tr_status shm_start(tr__comm_mpi *comm, tr__request *request)
 {
   size_t bytes = (size_t)request->count * request->element;
-  request->shm = (tr__shm){.arena = find_arena(comm, request->buf, bytes)};
-  tr__shm *state = &request->shm;
+  *state_of(request) =
+      (shm_state){.arena = find_arena(comm, request->buf, bytes)};
+  shm_state *state = state_of(request);
   if (bytes <= (state->arena != NULL ? FEW_ARENA_BYTES : FEW_BYTES)) {
     few_start(comm, request, bytes);
     return TR_OK;
@@ -278,7 +301,7 @@ static void few_end(tr__comm_mpi *comm, tr__request *request)
 
 static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 {
-  tr__shm *state = &request->shm;
+  shm_state *state = state_of(request);
   const piece own = piece_of(request, comm->base.rank);
   size_t stop = (size_t)tr__min(state->end, state->at + TR__TURN_BYTES);
   while (state->at < stop) {
@@ -291,7 +314,7 @@ static void sum_turn(const tr__comm_mpi *comm, tr__request *request)
 /* Copies this rank's slice into the memory of the others. */
 static void share_turn(const tr__comm_mpi *comm, tr__request *request)
 {
-  tr__shm *state = &request->shm;
+  shm_state *state = state_of(request);
   int rank = comm->base.rank, size = comm->base.size;
   const piece own = piece_of(request, rank);
   size_t bytes = (size_t)tr__min(state->end - state->at,
@@ -314,12 +337,12 @@ static void collect(const tr__comm_mpi *comm, tr__request *request)
       memcpy(request->buf + p.begin, numbers_of(comm, request, r, &p), p.bytes);
     }
   }
-  request->shm.at = request->shm.end;
+  state_of(request)->at = state_of(request)->end;
 }
 
 static void do_turn(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  tr__shm *state = &request->shm;
+  shm_state *state = state_of(request);
   if (request->kind != TR__ALLGATHER) {
     sum_turn(comm, request);
   } else if (state->arena != NULL) {
@@ -340,7 +363,7 @@ static void do_turn(tr__comm_mpi *comm, tr__request *request, bool *done)
 /* Called when the sums of all pieces are there: begins the next pieces. */
 static void end_piece(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  tr__shm *state = &request->shm;
+  shm_state *state = state_of(request);
   if (request->kind != TR__ALLGATHER) {
     stage(comm, request, request->kind == TR__REDUCE_SCATTER, true);
   }
@@ -354,7 +377,7 @@ static void end_piece(tr__comm_mpi *comm, tr__request *request, bool *done)
 static tr_status
 shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
 {
-  tr__shm *state = &request->shm;
+  shm_state *state = state_of(request);
   if (state->step == TR__SHM_SUMMING) {
     do_turn(comm, request, done);
   }
@@ -375,8 +398,20 @@ shm_advance(tr__comm_mpi *comm, tr__request *request, bool *done)
   return TR_OK;
 }
 
-const tr__mpi_algorithm tr__mpi_shm = {
-    .start = shm_start, .advance = shm_advance, .sleep = shm_sleep};
+static tr_status shm_check(const tr__comm *comm)
+{
+  TR_CHECK(comm->has_shm, TR_EUNSUPPORTED,
+           "all-reduce algorithm \"shm\": the %d ranks share no memory",
+           comm->size);
+  return TR_OK;
+}
+
+const tr__mpi_algorithm tr__mpi_shm = {.name = "shm",
+                                       .check = shm_check,
+                                       .sends_nothing = true,
+                                       .start = shm_start,
+                                       .advance = shm_advance,
+                                       .sleep = shm_sleep};
 
 tr_status tr__shm_alloc(tr__comm *base, size_t bytes, void **out)
 {

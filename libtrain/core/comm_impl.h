@@ -12,21 +12,6 @@ typedef struct tr__request tr__request;
 
 typedef enum tr__reduce { TR__SUM, TR__MIN, TR__MAX } tr__reduce;
 
-/* The algorithm of a transfer. AUTO chooses one by size from a table. */
-typedef enum tr__algorithm {
-  TR__ALGORITHM_AUTO = 0,
-  TR__ALGORITHM_DOUBLING = 1,    /* recursive doubling, for few bytes */
-  TR__ALGORITHM_RING = 2,        /* the library's own pipelined ring */
-  TR__ALGORITHM_MPI = 3,         /* MPI_Allreduce, which blocks */
-  TR__ALGORITHM_SHM = 4,         /* the shared memory of the node */
-  TR__ALGORITHM_DIRECT = 5,      /* one message from each rank to each other
-                                    rank */
-  TR__ALGORITHM_HALVING = 6,     /* recursive halving, then recursive
-                                    doubling */
-  TR__ALGORITHM_HIERARCHICAL = 7 /* shared memory inside nodes, messages between
-                                    nodes */
-} tr__algorithm;
-
 /* The collective of a transfer. tr__comm_range() says which slice of the buffer
  * a rank owns. */
 typedef enum tr__collective {
@@ -139,8 +124,9 @@ struct tr__comm {
                       rank's, this rank included */
   double spin_s;   /* most seconds for which a wait polls before it yields or
                       sleeps */
-  tr__spin spins[TR__SERIES_COUNT]; /* lengths of past waits */
-  tr__algorithm algorithm;
+  tr__spin spins[TR__SERIES_COUNT];          /* lengths of past waits */
+  const struct tr__mpi_algorithm *algorithm; /* of transfers; NULL: chosen by
+                                                size */
   tr__shard_map shards;
   bool has_shm;           /* all ranks are on one node and share a segment */
   bool has_nodes;         /* the ranks are on several nodes, share a segment in

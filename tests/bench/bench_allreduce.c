@@ -7,9 +7,9 @@
  * central is what the library does without: rank 0 averages all numbers.
  * busiest_bytes go into and out of one rank, the busiest, by messages.
  * With --tune all algorithms over messages are measured, and the lines of
- * comm/algorithm_table.c for this number of ranks are printed. */
+ * comm/mpi/algorithm_table.c for this number of ranks are printed. */
 #include "central.h"
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "core/comm_impl.h"
 

@@ -5,7 +5,7 @@
  * backward, all-reduce and update. With --overlap compare each round has a step
  * with overlap, one in turn and one without messages: the line then says what
  * messages add to a step, and comm_ms what the rank itself gives to them. */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/queue_impl.h"
 #include "models.h"
 #include "sync/sync_impl.h"

@@ -2,7 +2,7 @@
  * each training every rank prints "hash ALGORITHM RANK HASH" of its parameters.
  * Where the ranks cannot use an algorithm, rank 0 prints "skip ALGORITHM WHY".
  */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "core/comm_impl.h"
 #include "core/context_impl.h"

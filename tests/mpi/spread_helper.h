@@ -4,7 +4,7 @@
 #define TR_SPREAD_HELPER_H
 
 #include "checkpoint/checkpoint_impl.h"
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"

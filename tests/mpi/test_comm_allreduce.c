@@ -1,6 +1,6 @@
 /* All-reduce on 1-4 ranks: correct sums, the same bits on all ranks, and calls
  * that never wait. */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "core/comm_impl.h"
 #include "mpi_test.h"

@@ -1,8 +1,8 @@
 /* All-reduce, reduce-scatter and all-gather by every algorithm: sums follow the
  * fixed tree, whichever rank is late. */
 #include "base/random_impl.h"
-#include "comm/algorithm_table_impl.h"
-#include "comm/mpi/comm_mpi_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
+#include "comm/mpi/mpi_impl.h"
 #include "core/comm_impl.h"
 #include "mpi_test.h"
 

@@ -2,7 +2,7 @@
  * messages. */
 #include "base/half_impl.h"
 #include "base/random_impl.h"
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "test.h"
 

@@ -1,6 +1,6 @@
 /* Several communicators, contexts and models in one job at the same time. */
 #include "base/random_impl.h"
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "mpi_test.h"
 

@@ -1,6 +1,6 @@
 /* Overlap of backward and all-reduce: when buckets are released, the same bits
  * as the explicit loop, and failures that all ranks see. */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/queue_impl.h"
 #include "mpi_test.h"
 #include "own_data.h"

@@ -1,6 +1,6 @@
 /* Reproducible mode: the bits on this number of ranks are those on one. Every
  * rank trains once more alone, with the same virtual shards, and compares. */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "mpi_test.h"
 #include "sync/sync_impl.h"
 

@@ -1,7 +1,7 @@
 /* Training with 16-bit gradients in messages: losses near those of full
  * precision, the same bits on all ranks, and as good an accuracy. */
 #include "base/random_impl.h"
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "model/model_impl.h"
 #include "mpi_test.h"

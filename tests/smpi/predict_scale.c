@@ -8,7 +8,7 @@
  * same memory, so that large vectors fit; the numbers in it are worthless.
  * --add is the speed at which a rank adds what it receives; without it adding
  * takes no time. */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "simulated.h"
 
 #include "comm/mpi/comm_mpi_impl.h"
@@ -116,7 +116,7 @@ static tr_status predict(tr__comm *comm, int64_t bytes)
     printf("{\"bytes\":%lld,\"ranks\":%d,\"per_node\":%d,\"algorithm\":\"%s\","
            "\"us\":%.4f}\n",
            (long long)bytes, comm->size, comm->local_size,
-           tr__comm_algorithm_at((int)comm->algorithm),
+           comm->algorithm == NULL ? "auto" : tr__comm_algorithm_name(comm, 4),
            (shared.end - begin) * 1e6);
     fflush(stdout);
   }

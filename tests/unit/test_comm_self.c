@@ -1,5 +1,5 @@
 /* One process needs no messages and no MPI. */
-#include "comm/algorithm_table_impl.h"
+#include "comm/mpi/algorithm_table_impl.h"
 #include "comm/mpi/comm_mpi_impl.h"
 #include "core/comm_impl.h"
 #include "test.h"
