@@ -45,6 +45,7 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
   TR_TRY(tr__model_freeze_unreached(net));
   TR_TRY(tr__model_plan(net));
   TR_TRY(tr__model_lay_out(net));
+  TR_TRY(tr__plan_accumulate(net));
   TR_TRY(tr__store_alloc(&net->store));
   TR_TRY(allocate(net));
   return tr__model_init_values(net);

@@ -43,11 +43,6 @@ static int weight_of(const tr_model *net, const tr__node *node)
   return -1;
 }
 
-bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i)
-{
-  return node->tied_to >= 0 && node->params[i] == weight_of(net, node);
-}
-
 static tr_status
 tie_weight(tr_model *net, tr__node *node, const tr_shape *shape)
 {
@@ -65,6 +60,7 @@ tie_weight(tr_model *net, tr__node *node, const tr_shape *shape)
                  tr__shape_text(&param->shape, text[1]), owner->type->name,
                  owner->name);
   param->num_uses++;
+  node->is_tied[node->num_params] = true;
   node->params[node->num_params++] = index;
   return TR_OK;
 }
@@ -230,6 +226,7 @@ tr_status tr__model_infer(tr_model *net)
     }
     if (node->flags & TR__IS_LOSS) {
       TR_TRY(check_loss(net, node));
+      net->first_loss = net->num_losses == 0 ? i : net->first_loss;
       node->ordinal = net->num_losses++;
     }
   }

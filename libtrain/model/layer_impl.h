@@ -97,7 +97,8 @@ struct tr__node {
   unsigned flags;
   tr_shape shape; /* of one sample's output */
   int num_params;
-  int params[TR__MAX_NODE_PARAMS]; /* indices into store->params */
+  int params[TR__MAX_NODE_PARAMS];   /* indices into store->params */
+  bool is_tied[TR__MAX_NODE_PARAMS]; /* it is the weight of node tied_to */
   int num_saved;
   tr__slot saved[TR__MAX_NODE_SAVED];
   size_t forward_bytes, backward_bytes; /* of workspace */
@@ -111,6 +112,10 @@ struct tr__node {
   bool aliases_output;       /* output lies where input 0's lies */
   bool aliases_gradient;     /* an input's gradient lies where the output's */
   bool wants_gradient;       /* backward needs the output's gradient */
+  bool input_grad_adds[TR__MAX_NODE_INPUTS]; /* backward adds: another call has
+                                                set it; plan/accumulate.c */
+  bool param_grad_adds[TR__MAX_NODE_PARAMS];
+  int tied_use[TR__MAX_NODE_PARAMS]; /* of is_tied: how many came before */
   tr__slot output, gradient;
   size_t forward_workspace, backward_workspace; /* offsets */
 };

@@ -62,6 +62,7 @@ struct tr_model {
   tr__node *nodes;
   int num_nodes, max_nodes;
   int num_inputs, num_losses;
+  int first_loss;  /* its node, where there are losses */
   tr_status error; /* the first of the builder calls, or of the build */
   char error_message[TR__MESSAGE_BYTES];
   tr__freeze *freezes; /* in the order of the calls: the last one wins */
@@ -159,21 +160,16 @@ tr_status tr__read_rows(tr_model *net, const tr__slot *slot, void *values);
 tr_status
 tr__write_rows(tr_model *net, const tr__slot *slot, const void *values);
 
-/* tr__is_tied_param - is parameter i of a node the weight of another one? */
-bool tr__is_tied_param(const tr_model *net, const tr__node *node, int i);
-
 /* tr__model_shards - the cut of this step's rows. */
 tr__shards tr__model_shards(const tr_model *net);
 
 /* tr__model_check_batch - does a batch fit the model? Reads no sample. */
 tr_status tr__model_check_batch(const tr_model *net, const tr_batch *batch);
 
-/* With virtual shards the layers that share a weight have gradients of their
- * own until they are summed over ranks (tr__store_add_uses()):
- * tr__model_tied_grad - where that of a layer lies which is tied to another
- * one's; tr__model_clear_owners - before the first backward of a step, zeros
- * for the weights whose own layer has none. */
-void *tr__model_tied_grad(const tr_model *net, const tr__node *node, int i);
+/* tr__model_clear_owners - with virtual shards the layers that share a weight
+ * have gradients of their own until tr__store_add_uses() sums them. Before the
+ * first backward of a step this sets the gradient of each weight to zero whose
+ * own layer has none. */
 void tr__model_clear_owners(tr_model *net);
 
 /* tr__model_compute - copy the batch's arrays and run every node's forward on
@@ -185,6 +181,10 @@ tr_status tr__model_infer(tr_model *net);
 
 /* tr__model_plan - fusion, aliases, gradients, lifetimes, offsets. */
 tr_status tr__model_plan(tr_model *net);
+
+/* tr__plan_accumulate - which gradients each node of backward sets, and which it
+ * adds to. */
+tr_status tr__plan_accumulate(tr_model *net);
 
 /* tr__model_lay_out - the order and offsets of the parameters, into the store;
  * tr__model_init_values - their first values, the same on every rank. */

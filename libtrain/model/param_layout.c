@@ -23,8 +23,7 @@ static void order_params(const tr_model *net,
       const tr__node *node = &net->nodes[i];
       for (int k = 0; k < node->num_params; k++) {
         const tr__param *param = &net->store.params[node->params[k]];
-        if (comes_first(param) == is_first &&
-            !tr__is_tied_param(net, node, k)) {
+        if (comes_first(param) == is_first && !node->is_tied[k]) {
           order[place++] = node->params[k];
         }
       }

@@ -86,7 +86,7 @@ static void print_inputs(const tr_model *net, const tr__node *node, FILE *out)
 static void print_tied(const tr_model *net, const tr__node *node, FILE *out)
 {
   for (int i = 0; i < node->num_params; i++) {
-    if (tr__is_tied_param(net, node, i)) {
+    if (node->is_tied[i]) {
       fprintf(out, " with %s", net->store.params[node->params[i]].name);
     }
   }
@@ -135,7 +135,7 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
   char shape[TR__SHAPE_BYTES];
   int64_t params = 0;
   for (int i = 0; i < node->num_params; i++) {
-    bool is_tied = tr__is_tied_param(net, node, i);
+    bool is_tied = node->is_tied[i];
     params += is_tied ? 0 : net->store.params[node->params[i]].count;
   }
   size_t saved = 0;

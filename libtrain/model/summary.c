@@ -75,7 +75,7 @@ static void print_layer(const tr_model *net,
   char shape[TR__SHAPE_BYTES], forward[16] = "", backward[16] = "";
   for (int i = 0; i < node->num_params; i++) {
     const tr__param *param = &net->store.params[node->params[i]];
-    if (tr__is_tied_param(net, node, i)) {
+    if (node->is_tied[i]) {
       tied = param->name;
       continue;
     }

@@ -58,46 +58,24 @@ tr__tensor tr__grad(const tr__pass *run, const tr__node *node, int i)
   tr__tensor grad = tr__store_tensor(store, store->grads, param);
   if (!tr__param_is_trained(param)) {
     grad.data = NULL;
-  } else if (store->ctx->comm->shards.total > 0 &&
-             tr__is_tied_param(run->net, node, i)) {
-    grad.data = tr__model_tied_grad(run->net, node, i);
+  } else if (store->ctx->comm->shards.total > 0 && node->is_tied[i]) {
+    grad.data = tr__store_use_grad(store, param, node->tied_use[i]).data;
   }
   return grad;
 }
 
-/* A layer behind this one, where backward has been, uses the parameter too. */
-static bool is_used_behind(const tr__pass *run, const tr__node *node, int i)
-{
-  const tr_model *net = run->net;
-  int param = node->params[i];
-  if (net->store.params[param].num_uses == 1 ||
-      net->ctx->comm->shards.total > 0) {
-    return false;
-  }
-  for (int k = node->index + 1; k < net->num_nodes; k++) {
-    const tr__node *other = &net->nodes[k];
-    for (int j = 0; j < other->num_params && other->wants_gradient; j++) {
-      if (other->params[j] == param) {
-        return true;
-      }
-    }
-  }
-  return false;
-}
-
 int tr__grads_add(const tr__pass *run, const tr__node *node)
 {
-  bool is_begun[TR__MAX_NODE_PARAMS], adds = false;
+  bool adds = false;
   if (run->net->step.gradients != TR__GRADIENTS_CLEAR) {
     return 1;
   }
   for (int i = 0; i < node->num_params; i++) {
-    is_begun[i] = is_used_behind(run, node, i);
-    adds |= is_begun[i];
+    adds |= node->param_grad_adds[i];
   }
   for (int i = 0; i < node->num_params && adds; i++) {
     const tr__tensor grad = tr__grad(run, node, i);
-    if (!is_begun[i] && grad.data != NULL) {
+    if (!node->param_grad_adds[i] && grad.data != NULL) {
       run->ops->fill(run->stream, &(tr__fill_args){.y = grad});
     }
   }
@@ -135,10 +113,7 @@ static double rows_of(const tr__node *loss)
 
 double tr__loss_scale(const tr__pass *run, const tr__node *node)
 {
-  const tr__node *first = run->net->nodes;
-  while (!(first->flags & TR__IS_LOSS)) {
-    first++;
-  }
+  const tr__node *first = &run->net->nodes[run->net->first_loss];
   return node->loss_weight * rows_of(first) / rows_of(node);
 }
 
@@ -158,17 +133,6 @@ tr__tensor tr__input_grad(const tr__pass *run, const tr__node *node, int i)
 
 int tr__input_grad_adds(const tr__pass *run, const tr__node *node, int i)
 {
-  /* Backward runs from the last node to the first, so whoever uses the input
-   * behind this node, or as an earlier input of it, has been there. */
-  int input = node->inputs[i];
-  for (int k = node->index; k < run->net->num_nodes; k++) {
-    const tr__node *other = &run->net->nodes[k];
-    int num = k == node->index ? i : other->num_inputs;
-    for (int j = 0; j < num && other->wants_gradient; j++) {
-      if (other->inputs[j] == input) {
-        return 1;
-      }
-    }
-  }
-  return 0;
+  (void)run;
+  return node->input_grad_adds[i];
 }

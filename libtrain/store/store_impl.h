@@ -66,6 +66,7 @@ typedef struct tr__param {
   bool is_buffer;      /* a layer updates it itself: no gradient, no state */
   bool is_frozen;      /* not trained: no gradient, no state */
   bool is_unreached;   /* frozen, since no loss depends on it */
+  bool has_own_gradient; /* the layer that declared it takes part in backward */
 } tr__param;
 
 /* tr__param_room - elements of an arena that a parameter takes. */

@@ -30,7 +30,7 @@ static int64_t final_after(const tr_model *net, int node, int64_t before)
   }
   for (int i = 0; i < n->num_params; i++) {
     const tr__param *param = &net->store.params[n->params[i]];
-    if (tr__param_is_trained(param) && !tr__is_tied_param(net, n, i)) {
+    if (tr__param_is_trained(param) && !n->is_tied[i]) {
       end = tr__max(end, param->offset + tr__param_room(param));
     }
   }
