@@ -1,5 +1,4 @@
-/* Element-wise ops: fill, add, ReLU; and the count of elements that are not
- * finite. */
+/* Element-wise ops: fill, add, ReLU. */
 
 /* y_i <- value */
 void TR_FN(fill)(const tr__fill_args *args)
