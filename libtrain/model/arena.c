@@ -1,4 +1,5 @@
-/* Offsets in an arena from lifetimes.
+/* Placement of items in an arena: offsets from lifetimes, so that items that
+ * are not needed at the same time can use the same memory.
  *
  * Source: Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size". */
 #include "model/model_impl.h"
@@ -12,7 +13,7 @@ static int by_size(const void *a, const void *b)
   if (x->bytes != y->bytes) {
     return x->bytes < y->bytes ? 1 : -1;
   }
-  /* The same plan on every run: ties in the order of the items. */
+  /* Ties keep the order of the items, so that the plan is reproducible. */
   return x < y ? -1 : x > y;
 }
 
@@ -21,7 +22,8 @@ static bool overlaps(const tr__arena_item *a, const tr__arena_item *b)
   return a->begin <= b->end && b->begin <= a->end;
 }
 
-/* The lowest offset at which an item does not meet any of those placed. */
+/* The lowest offset at which an item overlaps none of the placed items that are
+ * needed at the same time. */
 static size_t
 lowest_offset(tr__arena_item *const *placed, int count, tr__arena_item *item)
 {

@@ -1,4 +1,6 @@
-/* tr_model_build(): infer, plan, allocate, initialise, agree. */
+/* tr_model_build(): infer shapes, plan memory, allocate, initialise, and check
+ * that all ranks have built the same model. A second build, after
+ * tr_model_freeze(), keeps the values of the parameters. */
 #include "model/model_impl.h"
 
 #include <stdlib.h>
@@ -8,7 +10,7 @@ static tr_status choose_rows(tr_model *net, const tr_build_opts *opts)
 {
   int64_t wanted = opts != NULL ? opts->max_local_batch : 0;
   if (wanted == 0) {
-    wanted = net->max_rows; /* of the build before this one */
+    wanted = net->max_rows; /* the previous build's */
   }
   TR_CHECK(wanted >= 0, TR_EINVAL,
            "tr_model_build: max_local_batch is %lld, expected at least 1",
@@ -51,8 +53,8 @@ static tr_status build(tr_model *net, const tr_build_opts *opts)
   return tr__model_init_values(net);
 }
 
-/* Rank 0's first values to all ranks: they are the same already where all run
- * on one CPU type. */
+/* Where all ranks run on the same type of CPU, their first values are equal
+ * already. */
 tr_status tr__model_broadcast_values(tr_model *net)
 {
   tr__comm *comm = net->ctx->comm;
@@ -79,7 +81,7 @@ tr_status tr__model_broadcast_values(tr_model *net)
   return status;
 }
 
-/* The same text on all ranks; it is released. */
+/* An error unless the text is equal on all ranks. Frees the text. */
 static tr_status agree_on(tr_model *net, const char *what, char *text)
 {
   tr_status status = tr__agree(
@@ -92,7 +94,7 @@ static tr_status agree_on(tr_model *net, const char *what, char *text)
   return status;
 }
 
-/* Equal models on all ranks, then equal values. */
+/* Check that all ranks have equal models, then broadcast rank 0's values. */
 static tr_status join_ranks(tr_model *net)
 {
   TR_TRY(agree_on(net, "models", tr__model_options_text(net)));
@@ -114,7 +116,7 @@ static tr_status build_on_all(tr_model *net, const tr_build_opts *opts)
   return status == TR_OK ? join_ranks(net) : status;
 }
 
-/* The values of parameters of the same name. */
+/* Copy the values of `from` to the parameters of the same name. */
 static tr_status copy_values(tr_model *net, const tr_model *from)
 {
   tr__backend *backend = net->ctx->backend;
@@ -139,7 +141,8 @@ static tr_status copy_values(tr_model *net, const tr_model *from)
   return status;
 }
 
-/* The model as its builder calls left it, with nodes of its own. */
+/* Reset the model to what its builder calls left, with a copy of the nodes. The
+ * caller owns what the old plan allocated. */
 static tr_status forget_plan(tr_model *net)
 {
   int num_workspaces = atomic_load(&net->workspaces->num_workspaces);
@@ -165,7 +168,8 @@ static tr_status forget_plan(tr_model *net)
   return TR_OK;
 }
 
-/* The new plan beside the old one, which stays where the new one fails. */
+/* Build the new plan while the old one still exists, so that the model keeps
+ * the old one if the build fails. */
 static tr_status build_again(tr_model *net, const tr_build_opts *opts)
 {
   tr_model old = *net;
@@ -201,7 +205,7 @@ tr_status tr_model_build(tr_model *net, const tr_build_opts *opts)
   }
   tr_status status = build_on_all(net, opts);
   net->is_built = status == TR_OK;
-  /* What is there half-way stays until the model goes. */
+  /* tr_model_destroy() frees what a failed build has allocated. */
   if (status != TR_OK && net->is_begun) {
     tr__model_remember(net, status);
   }

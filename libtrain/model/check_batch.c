@@ -1,10 +1,11 @@
-/* Does a batch fit the model, and its virtual shards? */
+/* Checks that a batch fits the model and, in reproducible mode, that its rows
+ * are the rank's shards. */
 #include "model/model_impl.h"
 
 static tr_status check_cut(const tr_model *net, const tr_batch *batch)
 {
   const tr__comm *comm = net->ctx->comm;
-  /* A batch that could not be read is empty on its rank. */
+  /* A rank that could not read its batch has an empty one. */
   if (comm->shards.total == 0 || net->ctx->pending != TR_OK) {
     return TR_OK;
   }
@@ -46,7 +47,8 @@ static tr_status check_inputs(const tr_model *net, const tr_batch *batch)
   return TR_OK;
 }
 
-/* What a batch says of a loss' targets, so that none is read behind its end. */
+/* Check what the batch says about a loss's targets, so that no upload reads
+ * beyond their end. */
 static tr_status check_target(const tr__node *node, const tr_batch *batch)
 {
   int k = node->ordinal;
@@ -55,7 +57,8 @@ static tr_status check_target(const tr__node *node, const tr_batch *batch)
   size_t bytes = (size_t)wanted * tr_dtype_size(slot->dtype);
   bool wants_classes = slot->dtype == TR_I32;
   int64_t classes = tr__max(batch->target_values[k], wants_classes);
-  bool is_told = batch->target_bytes[k] != 0; /* who says the bytes says all */
+  bool is_told = batch->target_bytes[k] != 0; /* with target_bytes,
+                                                 target_values is known too */
   char text[TR__SHAPE_BYTES];
   TR_CHECK(batch->targets[k] != NULL || batch->count == 0, TR_EINVAL,
            "tr_model_forward: targets[%d] is missing", k);

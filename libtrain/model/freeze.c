@@ -1,4 +1,5 @@
-/* Freezing: parameters that are not trained, by patterns of their names. */
+/* Freezing: parameters that are not trained, because tr_model_freeze() named
+ * them with a pattern or because no loss depends on them. */
 #include "model/model_impl.h"
 
 #include <fnmatch.h>
@@ -57,8 +58,8 @@ tr_status tr__model_apply_freezes(tr_model *net)
   return TR_OK;
 }
 
-/* One flag per node: a loss depends on it. Where the only losses weigh
- * nothing, none does. */
+/* Sets one flag per node: true if a loss depends on it. Losses of weight 0 do
+ * not count. */
 static void find_reached(const tr_model *net, bool *reached)
 {
   for (int i = net->num_nodes - 1; i >= 0; i--) {

@@ -1,4 +1,5 @@
-/* The graph: what the builder calls leave behind. */
+/* The graph of a model: tr_model_create(), the nodes that builder calls add,
+ * tied weights, and access to the model's members for other folders. */
 #include "model/node_impl.h"
 
 #include <stdlib.h>
@@ -86,8 +87,8 @@ name_node(const tr_model *net, tr__node *node, const char *name)
              count_type(net, node->type) + 1);
     name = standard;
   }
-  /* Room for ".num_batches_tracked" behind it; '/' would cut the path of a data
-   * set. */
+  /* The name of a parameter appends up to ".num_batches_tracked". A '/' would
+   * separate the path of a data set. */
   TR_CHECK(tr__copy_name(node->name, sizeof node->name - 20, name) &&
                name[0] != '\0' && strchr(name, '/') == NULL,
            TR_EINVAL, "%s: the name \"%.80s\" is empty, too long or has a '/'",

@@ -1,4 +1,5 @@
-/* Inference of shapes: what layers declare while the model is built. */
+/* Shape inference: each layer computes its output shape and declares
+ * parameters, saved tensors and workspaces during tr_model_build(). */
 #include "model/node_impl.h"
 
 #include <math.h>
@@ -30,7 +31,7 @@ declare(tr_model *net, tr__node *node, const char *name, const tr__param *what)
   return TR_OK;
 }
 
-/* The place of a node's weight among all parameters; -1: it has none. */
+/* The index of a node's weight in store->params; -1: it has none. */
 static int weight_of(const tr_model *net, const tr__node *node)
 {
   for (int i = 0; i < node->num_params; i++) {
@@ -132,7 +133,7 @@ size_t tr__workspace_bytes(const tr_model *net, tr__op op, const void *args)
   return backend->type->workspace(backend, op, args);
 }
 
-/* Bytes of a slot for the plan's rows; refuses what does not fit in 2^62. */
+/* Set the bytes of a slot for max_rows rows. The limit is 2^62 bytes. */
 static tr_status
 size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
 {
@@ -148,7 +149,7 @@ size_slot(const tr_model *net, const tr__node *node, tr__slot *slot)
   return TR_OK;
 }
 
-/* Losses are sums, which 16 bits would cut short. */
+/* Losses are sums, for which 16 bits are not precise enough. */
 static tr_dtype output_dtype(const tr_model *net, const tr__node *node)
 {
   if (node->flags & TR__IS_IDS) {
@@ -181,7 +182,7 @@ static tr_status infer_node(tr_model *net, tr__node *node)
       (tr__slot){.dtype = output_dtype(net, node), .shape = node->shape};
   if ((node->flags & TR__IS_INPUT) && node->output.dtype != TR_I32 &&
       node->output.dtype != net->ctx->dtype) {
-    /* What the batch brings, before it is rounded. */
+    /* The batch's values before they are rounded to 16 bits. */
     tr__declare_saved(node, net->ctx->dtype, node->shape);
   }
   TR_TRY(size_slot(net, node, &node->output));
@@ -191,8 +192,8 @@ static tr_status infer_node(tr_model *net, tr__node *node)
   return TR_OK;
 }
 
-/* All losses are divided by one sum of weights, so where the targets decide
- * what weighs, there is one loss. */
+/* All losses are divided by the same sum of weights. So where targets decide
+ * the weights, the model can have only one loss. */
 static tr_status check_loss(const tr_model *net, const tr__node *node)
 {
   TR__CHECK_NODE(net->num_losses < TR_MAX_INPUTS, node, TR_EINVAL,

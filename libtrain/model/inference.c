@@ -1,10 +1,11 @@
-/* Inference: the part of a model's graph that some outputs need, planned for
- * forward alone, on the model's parameters.
+/* Inference workspaces: the subgraph of a model that given outputs need,
+ * planned for forward alone, on the model's parameters.
  *
- * The part is a model itself, with a context of its own, so that layers cannot
- * tell the difference. Where the host may touch the backend's memory, so may
- * another instance of the backend: the workspace has one, with its own pool.
- * Elsewhere it uses the model's backend, and all workspaces take turns. */
+ * The subgraph is a tr_model with a context of its own, so that layers need no
+ * code for it. Where the backend's memory is host memory, the workspace creates
+ * a backend with its own thread pool, which can read the model's parameters.
+ * Elsewhere the workspace uses the model's backend, and all such workspaces
+ * take turns. */
 #include "model/model_impl.h"
 
 #include <train/inference.h>
@@ -14,10 +15,10 @@
 
 struct tr_inference {
   tr_model *model; /* borrowed */
-  tr_context ctx;  /* the model's, with this pool and backend */
+  tr_context ctx;  /* the model's, with the pool and backend of the workspace */
   tr_model part;
-  int *origins;      /* of the part's nodes: indices into the model's */
-  bool owns_backend; /* otherwise calls take turns */
+  int *origins;      /* for each node of `part`, its index in the model */
+  bool owns_backend; /* false: calls take the lock */
   bool has_run;
 };
 
@@ -35,7 +36,8 @@ static void end(tr_inference *plan)
   }
 }
 
-/* Marks the outputs and what they depend on: 2 and 1. */
+/* Mark the outputs with 2 and the nodes that they depend on with 1. The
+ * standard output is the input of the first loss, or the last node. */
 static tr_status
 mark_nodes(const tr_model *net, const tr_inference_opts *opts, char *marks)
 {
@@ -70,7 +72,7 @@ mark_nodes(const tr_model *net, const tr_inference_opts *opts, char *marks)
   return TR_OK;
 }
 
-/* The marked nodes, numbered anew; options stay the model's. */
+/* Copy the marked nodes and renumber them. The model owns their options. */
 static tr_status copy_nodes(tr_inference *plan, const char *marks)
 {
   const tr_model *net = plan->model;
@@ -93,7 +95,7 @@ static tr_status copy_nodes(tr_inference *plan, const char *marks)
     }
     node.is_kept = (marks[i] & 2) != 0;
     node.index = places[i] = part->num_nodes;
-    node.tied_to = -1; /* join_model() finds what it uses */
+    node.tied_to = -1; /* join_params() replaces its weight */
     plan->origins[part->num_nodes] = i;
     part->nodes[part->num_nodes++] = node;
   }
@@ -101,8 +103,8 @@ static tr_status copy_nodes(tr_inference *plan, const char *marks)
   return TR_OK;
 }
 
-/* The model's context, with a backend of one's own where its memory can be
- * shared. */
+/* Copy the model's context, with a new backend where that one can read the
+ * model's memory. */
 static tr_status make_context(tr_inference *plan, int threads)
 {
   const tr__store *store = &plan->model->store;
@@ -128,8 +130,8 @@ static tr_status make_context(tr_inference *plan, int threads)
   return backend->type->create(plan->ctx.pool, &plan->ctx.backend);
 }
 
-/* A node has declared the parameters that it has in the model: they lie where
- * those do. */
+/* Replace the parameters that a node has declared by the model's: they use the
+ * model's memory. */
 static tr_status join_params(tr_inference *plan, const tr__node *node)
 {
   const tr_model *net = plan->model;
@@ -146,8 +148,8 @@ static tr_status join_params(tr_inference *plan, const tr__node *node)
   return TR_OK;
 }
 
-/* The part reads the model's parameters, and its inputs the arrays that they
- * read there. */
+/* Let the subgraph read the model's parameters, and its inputs the same arrays
+ * of a batch as the model's inputs. */
 static tr_status join_model(tr_inference *plan)
 {
   const tr_model *net = plan->model;
@@ -251,8 +253,8 @@ static tr_status check_batch(const tr_inference *plan, const tr_batch *batch)
   return TR_OK;
 }
 
-/* All workspaces read the one copy of 16 bits, and whoever comes first after
- * the parameters have changed makes it anew. */
+/* All workspaces read the same 16-bit copy. The first one that runs after the
+ * parameters have changed makes it anew. */
 static void refresh(tr_inference *plan)
 {
   tr__workspaces *sharing = plan->model->workspaces;

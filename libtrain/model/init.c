@@ -1,4 +1,5 @@
-/* tr_model_init_param(): the initialisers of torch.nn.init by name. */
+/* tr_model_init_param(): resolves the initialisers of torch.nn.init by name and
+ * sets the parameters that match a pattern. */
 #include "model/model_impl.h"
 
 #include <train/init.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One initialiser for one tensor: what was asked for, and for whom. */
+/* One initialiser for one tensor, before it is resolved. */
 typedef struct request {
   const tr_init_opts *opts;
   const char *name; /* of the parameter */
@@ -25,7 +26,7 @@ static const char *or_standard(const char *word, const char *standard)
   return word != NULL ? word : standard;
 }
 
-/* Inputs and outputs of one unit. */
+/* Number of inputs and outputs of one unit. */
 typedef struct fans {
   double in, out;
 } fans;
@@ -122,7 +123,7 @@ static tr_status xavier_normal(const request *r, tr__init *out)
   return xavier(r, false, out);
 }
 
-/* low and high, or what they are where both are 0. */
+/* The options low and high, or the given bounds where both options are 0. */
 static tr_status
 find_bounds(const request *r, double low, double high, tr__init *out)
 {
@@ -237,7 +238,8 @@ static bool is_asked(const tr__param *param, const char *pattern)
   return !param->is_buffer && fnmatch(pattern, param->name, 0) == 0;
 }
 
-/* All of them are resolved, on all ranks, before the first one changes. */
+/* Check the options for every matching parameter. All ranks agree on the result
+ * before the first value changes. */
 static tr_status resolve(const tr_model *net,
                          const char *pattern,
                          const tr_init_opts *opts,
@@ -260,7 +262,7 @@ static tr_status resolve(const tr_model *net,
   return TR_OK;
 }
 
-/* largest: values of the largest of the parameters */
+/* largest  number of values in the largest matching parameter */
 static tr_status set_matching(tr_model *net,
                               const char *pattern,
                               const tr_init_opts *opts,

@@ -1,5 +1,6 @@
-/* First values of parameters: a function of the context's seed and of the
- * parameter's place in the model. */
+/* The first values of parameters: a function of the context's seed and of the
+ * parameter's index in the model. Ranks on the same type of CPU compute equal
+ * values. */
 #include "model/model_impl.h"
 
 #include <math.h>
@@ -37,7 +38,8 @@ static double normal_cdf(double x)
   return 0.5 * erfc(-x * 0.7071067811865476);
 }
 
-/* By the inverse of the distribution, so that each element takes one number. */
+/* Inverts the distribution function, so that each element takes one random
+ * number. */
 static void fill_trunc_normal(const tr__init *init,
                               const tr__random *random,
                               int64_t count,
@@ -47,7 +49,7 @@ static void fill_trunc_normal(const tr__init *init,
   double end = 2 * normal_cdf((init->high - init->a) / init->b) - 1;
   tr__random_fill(random, 0, 1, count, values);
   for (int64_t i = 0; i < count; i++) {
-    /* Half a step of the generator keeps it off the ends. */
+    /* Half a step of the generator keeps x off the ends of the interval. */
     double x = begin + (end - begin) * (values[i] + 0x1p-33);
     double limit = 1 - 0x1p-52;
     double z = erf_inverse(fmin(fmax(x, -limit), limit));
@@ -56,8 +58,8 @@ static void fill_trunc_normal(const tr__init *init,
   }
 }
 
-/* Four partial sums: the order is fixed, and they do not wait for each other.
- */
+/* Four partial sums have no data dependency on each other. Their order is
+ * fixed, so the result is reproducible. */
 static double dot(const double *x, const double *y, int64_t count)
 {
   double sum[4] = {0};
@@ -73,9 +75,9 @@ static double dot(const double *x, const double *y, int64_t count)
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/* Gram-Schmidt on the rows, each twice: that is enough for full precision
- * (Giraud et al. 2005). The diagonal of the triangular factor is positive, so
- * this is the one decomposition whose distribution is uniform. */
+/* Gram-Schmidt on the rows, with each row projected twice, which is enough for
+ * full precision (Giraud et al. 2005). The diagonal of the triangular factor is
+ * positive. Only this QR decomposition gives uniformly distributed matrices. */
 static void make_orthonormal(double *rows, int64_t num_rows, int64_t length)
 {
   for (int64_t i = 0; i < num_rows; i++) {
@@ -94,7 +96,8 @@ static void make_orthonormal(double *rows, int64_t num_rows, int64_t length)
   }
 }
 
-/* Rows where there are fewer of them than columns, else columns. */
+/* Makes the rows orthonormal if there are at most as many rows as columns, else
+ * the columns. */
 static tr_status fill_orthogonal(const tr__init *init,
                                  const tr_shape *shape,
                                  const tr__random *random,
@@ -153,7 +156,7 @@ tr_status tr__init_fill(const tr__init *init,
   return TR_OK;
 }
 
-/* Doubles to the store's type, in place: the narrower values end up at the
+/* Convert doubles to the store's dtype in place. Narrower values move to the
  * front of the buffer. */
 static void narrow(tr_dtype dtype, double *values, int64_t count)
 {

@@ -1,9 +1,9 @@
-/* Samples of weight 0. What they hold must not reach a sum, for 0 times NaN is
- * NaN: their targets become 0, and so does every number of their inputs that is
- * not finite, and every id that names nothing. Finite inputs stay as they are,
- * since statistics of normalisation count all samples.
+/* Samples of weight 0. Their contents must not reach a sum, because 0 times NaN
+ * is NaN. So their targets become 0, and so does every input value that is not
+ * finite and every id without a row in its table. Finite inputs stay as they
+ * are, because the statistics of normalisation count all samples.
  *
- * Batches without weights are not looked at. */
+ * Batches without weights are not searched. */
 #include "base/half_impl.h"
 #include "model/model_impl.h"
 
@@ -15,7 +15,7 @@ static bool is_left_out(const tr_model *net, const tr_batch *batch, int64_t row)
                                    : ((const float *)batch->weights)[row] == 0;
 }
 
-/* Elements of a slot from `first` on become 0. */
+/* Set elements of a slot to 0, from `first` on. */
 static void
 clear(tr_model *net, const tr__slot *slot, int64_t first, int64_t count)
 {
@@ -31,7 +31,7 @@ clear(tr_model *net, const tr__slot *slot, int64_t first, int64_t count)
   }
 }
 
-/* Is a number finite in the type that layers compute in? */
+/* True if a number is finite in the type that layers compute in. */
 static bool is_finite(tr_dtype compute, double x)
 {
   return tr__is_half(compute)
@@ -39,8 +39,8 @@ static bool is_finite(tr_dtype compute, double x)
              : isfinite(x);
 }
 
-/* Ids are below the number of rows of every table that they are looked up in.
- */
+/* The number of rows of the smallest table that looks up these ids. Valid ids
+ * are below it. */
 static int64_t id_limit(const tr_model *net, const tr__node *input)
 {
   int64_t limit = INT64_MAX;
@@ -68,7 +68,8 @@ static bool is_usable(const tr_model *net,
              : is_finite(net->ctx->compute, ((const float *)values)[i]);
 }
 
-/* What one row holds, in runs of neighbours that cannot be used. */
+/* Clear the unusable values of one row. Each upload covers a run of consecutive
+ * ones. */
 static void clear_unusable(tr_model *net,
                            const tr__slot *slot,
                            const void *values,

@@ -1,4 +1,6 @@
-/* A loss without sense: is it the batch? And what the loss does not show. */
+/* After forward: search the batch for the sample that makes this rank's loss
+ * senseless. If the loss looks sound, glance at the batch for large numbers,
+ * which a loss need not show. */
 #include "core/suspect_impl.h"
 #include "model/model_impl.h"
 
@@ -9,7 +11,7 @@ static bool has_sense(const tr_model *net)
   tr__backend *backend = net->ctx->backend;
   const void *sums = backend->type->host_view(backend, net->sums);
   if (sums == NULL || net->num_losses == 0) {
-    return true; /* to look would be to wait for the device */
+    return true; /* reading would wait for the device */
   }
   const tr__numbers losses = {
       .values = sums, .dtype = net->ctx->dtype, .count = net->num_losses};
@@ -22,7 +24,7 @@ static bool has_sense(const tr_model *net)
   return true;
 }
 
-/* What a node reads from the batch, if it does. */
+/* The array of the batch that a node reads; false: it reads none. */
 static bool
 array_of(const tr__node *node, const tr_batch *batch, tr__looked *out)
 {

@@ -1,4 +1,5 @@
-/* The order of the parameters in the arenas, and where each begins. */
+/* Layout of the arenas: the order of the parameters, which is the order in
+ * which backward finishes their gradients, and the offset of each. */
 #include "model/model_impl.h"
 
 #include <stdlib.h>
@@ -10,9 +11,9 @@ static bool is_no_buffer(const tr__param *param)
 }
 
 /* Parameters in the order in which backward finishes their gradients: those of
- * the last layer first, but a weight that others are tied to with the layer
- * that declared it; then those that do not come `first`. `order[k]` is the
- * declared index at place k. */
+ * the last layer first. A weight that other layers are tied to has the place of
+ * the layer that declared it. Parameters for which comes_first() is false
+ * follow after all others. `order[k]` is the declared index at place k. */
 static void order_params(const tr_model *net,
                          bool (*comes_first)(const tr__param *param),
                          int *order)
@@ -46,7 +47,7 @@ static void renumber(tr_model *net, const int *order)
   }
 }
 
-/* Insertion sort: there are at most a few hundred names. */
+/* Insertion sort is fast enough: there are at most a few hundred names. */
 static void sort_names(tr__store *store)
 {
   for (int i = 0; i < store->num_params; i++) {
@@ -60,7 +61,7 @@ static void sort_names(tr__store *store)
   }
 }
 
-/* Each parameter fits, all of them together may not. */
+/* Each parameter fits, but the sum of all may overflow. */
 static tr_status check_total(const tr__store *store)
 {
   int64_t total = 0;
@@ -74,8 +75,8 @@ static tr_status check_total(const tr__store *store)
   return TR_OK;
 }
 
-/* The trained ones first, behind them the gradients of layers that are tied to
- * them, where these are kept apart, then the rest. */
+/* Trained parameters come first. In reproducible mode, room for the gradients
+ * of tied layers follows. Frozen parameters and buffers come last. */
 static void place_params(tr__store *store, tr__param *params)
 {
   int64_t at = 0;
@@ -110,7 +111,8 @@ tr_status tr__model_lay_out(tr_model *net)
     free(params);
     return TR_FAIL(TR_ENOMEM, "no memory for %zu parameter names", count);
   }
-  /* First values do not depend on what is frozen. */
+  /* Freezing reorders the parameters but does not change their first values, so
+   * the random streams are numbered without regard to what is frozen. */
   order_params(net, is_no_buffer, order);
   for (int i = 0; i < store->num_params; i++) {
     store->params[order[i]].stream = store->num_params - 1 - i;

@@ -1,4 +1,4 @@
-/* Parameters by name: reading, writing, visiting, hashing. */
+/* Access to parameters by name: reading, writing, visiting, hashing. */
 #include "model/model_impl.h"
 
 #include <stdlib.h>
@@ -16,7 +16,7 @@ find_param(tr_model *net, const char *call, const char *name, tr__param **out)
                  call, name, tr__store_names(&net->store, sizeof list, list));
 }
 
-/* Without the loss scale. */
+/* Divide gradients by the loss scale. */
 static tr_status unscale(tr_model *net, float *values, int64_t count)
 {
   tr__step_block block;
@@ -29,8 +29,9 @@ static tr_status unscale(tr_model *net, float *values, int64_t count)
   return TR_OK;
 }
 
-/* With virtual shards layers that share a weight have gradients of their own
- * until they are summed. */
+/* With virtual shards, layers that use the same weight have separate gradients
+ * until the gradients are summed over the ranks. Until then, add them up here.
+ */
 static tr_status add_uses(tr_model *net, const tr__param *param, void *values)
 {
   tr__backend *backend = net->ctx->backend;
@@ -156,7 +157,7 @@ tr_status tr__model_equal_hash(tr_model *net, uint64_t *hash)
 
 tr_status tr__model_use_shared_memory(tr_model *net)
 {
-  /* A workspace reads them where they are. */
+  /* An inference workspace keeps a pointer to the values. */
   bool is_free = atomic_load(&net->workspaces->num_workspaces) == 0;
   return tr__store_use_shared_memory(&net->store, is_free);
 }

@@ -1,9 +1,12 @@
-/* The plan: which values share memory, how long each is needed, and where it
+/* The memory plan: which values alias, how long each is needed, and where each
  * lies in the activation arena.
  *
- * Time runs from 0 to 2 N: node i computes forward at i and backward at
- * 2 N - 1 - i. Inputs, targets and weights are needed from 0 on, values that
- * stay readable after a step until 2 N. */
+ * Time runs from 0 to 2 N. Node i computes
+ *
+ *   forward at time i, backward at time 2 N - 1 - i.
+ *
+ * Inputs, targets and weights are needed from 0 on. Values that stay readable
+ * after a step are needed until 2 N. */
 #include "model/node_impl.h"
 
 #include <stdlib.h>
@@ -12,13 +15,16 @@ typedef struct lifetime {
   int begin, end;
 } lifetime;
 
-/* What is known of each node while planning. */
+/* What the planner knows of each node. */
 typedef struct sketch {
   int num_consumers, last_consumer;
-  bool is_sensitive; /* parameters, or an input that asks, lie before it */
-  bool reaches;      /* a loss, or the output, lies behind it */
-  int value_root, gradient_root; /* the node whose memory it shares */
-  lifetime value, gradient;      /* of the node's own needs */
+  bool is_sensitive; /* a trained parameter, or an input whose gradient is
+                        wanted, lies before it */
+  bool reaches;      /* a loss, or the last node of a model without losses, lies
+                        behind it */
+  int value_root, gradient_root; /* the node whose memory it aliases, or
+                                    itself */
+  lifetime value, gradient;      /* without those of aliases */
 } sketch;
 
 typedef struct planner {
@@ -26,7 +32,7 @@ typedef struct planner {
   int n; /* nodes */
   sketch *nodes;
   tr__arena_item *items;
-  size_t **offsets; /* where each item's offset goes */
+  size_t **offsets; /* where to write each item's offset */
   int num_items;
 } planner;
 
@@ -64,7 +70,8 @@ static bool has_trained(const tr_model *net, const tr__node *node)
   return false;
 }
 
-/* A gradient is wanted where parameters lie before and a loss behind. */
+/* A node's gradient is needed if a trained parameter lies before it and a loss
+ * lies behind it. */
 static void find_gradients(planner *p)
 {
   for (int i = 0; i < p->n; i++) {
@@ -91,7 +98,7 @@ static void find_gradients(planner *p)
   }
 }
 
-/* Until when each node's own value is read. */
+/* When each node's own value is written and last read. */
 static void find_value_needs(planner *p)
 {
   for (int i = 0; i < p->n; i++) {
@@ -103,7 +110,7 @@ static void find_value_needs(planner *p)
       input->is_kept |= (node->flags & TR__IS_LOSS) != 0;
     }
     node->is_kept |= is_last;
-    /* The batch's inputs are there before the first node runs. */
+    /* The batch's inputs are uploaded before the first node runs. */
     s->value = (lifetime){node->flags & TR__IS_INPUT ? 0 : i, i};
     if ((node->flags & TR__USES_OUTPUT) && node->wants_gradient) {
       s->value.end = backward_time(p, i);
@@ -125,8 +132,8 @@ static void find_value_needs(planner *p)
   }
 }
 
-/* A node may overwrite its input's memory if nobody reads what lies there
- * after the node has. */
+/* A node may overwrite its input's memory if no other node reads that memory
+ * later. It never overwrites an input of the model. */
 static bool may_overwrite(const planner *p, int i)
 {
   const tr__node *node = &p->net->nodes[i];
@@ -165,8 +172,9 @@ static void share_values(planner *p)
   }
 }
 
-/* The input whose gradient may lie where its consumer's output's lies: input 0,
- * or the first that has no other consumer where any may. */
+/* True if the gradient of `input` may alias that of its consumer's output. That
+ * is input 0, or with TR__ALIASES_ANY_GRADIENT the first input that wants a
+ * gradient and has no other consumer. */
 static bool is_sharing_input(const planner *p, const tr__node *node, int input)
 {
   if (!(node->flags & TR__ALIASES_ANY_GRADIENT)) {
@@ -182,8 +190,8 @@ static bool is_sharing_input(const planner *p, const tr__node *node, int input)
   return false;
 }
 
-/* An input's gradient may lie where the output's lies if nobody else adds to
- * it. */
+/* A node's gradient may alias that of its consumer's output if no other
+ * consumer adds to it. */
 static void share_gradients(planner *p)
 {
   for (int i = p->n - 1; i >= 0; i--) {
@@ -248,8 +256,8 @@ static void collect_items(planner *p)
     }
     lifetime both = {i, backward_time(p, i)};
     for (int k = 0; k < node->num_saved; k++) {
-      /* So are a loss' targets, its first saved tensor; what an input saves is
-       * used up before the first node runs. */
+      /* A loss's targets, its first saved tensor, are needed from time 0. What
+       * an input saves is needed only before the first node runs. */
       bool is_target = (node->flags & TR__IS_LOSS) && k == 0;
       bool is_read_back = node->wants_gradient || (node->flags & TR__IS_LOSS);
       lifetime life = {is_target ? 0 : both.begin,
@@ -268,7 +276,7 @@ static void collect_items(planner *p)
            &p->net->weights.offset);
 }
 
-/* Each item fits, all of them together may not. */
+/* Each item fits, but the sum of all may overflow. */
 static bool items_fit(const planner *p)
 {
   int64_t total = 0;

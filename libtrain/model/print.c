@@ -1,4 +1,5 @@
-/* A model as text: for people, and for comparing ranks and checkpoints. */
+/* A model as text: descriptions that ranks and checkpoints compare, and
+ * tr_model_print_plan() for people. */
 #include "base/locale_impl.h"
 #include "model/node_impl.h"
 
@@ -49,7 +50,7 @@ static void print_options(const tr__node *node, FILE *out)
   }
 }
 
-/* The text that has been written; NULL without memory. */
+/* Closes the stream and returns the written text; NULL without memory. */
 static char *finish(FILE *out, char **text)
 {
   if (fclose(out) != 0) {
@@ -70,7 +71,7 @@ char *tr__node_options_text(const tr__node *node)
   print_options(node, out);
   text = finish(out, &text);
   if (text != NULL && text[0] != '\0') {
-    memmove(text, text + 2, strlen(text) - 1); /* the first ", " */
+    memmove(text, text + 2, strlen(text) - 1); /* without the first ", " */
   }
   return text;
 }
@@ -92,7 +93,8 @@ static void print_tied(const tr_model *net, const tr__node *node, FILE *out)
   }
 }
 
-/* One line per node and per parameter, free of the batch and of offsets. */
+/* One line per node and per parameter. It depends neither on the batch size nor
+ * on offsets. */
 static char *write_text(const tr_model *net, bool has_options)
 {
   char *text = NULL, shape[TR__SHAPE_BYTES];
@@ -153,7 +155,7 @@ static void print_node(const tr_model *net, const tr__node *node, FILE *stream)
           node->activation != TR__ACTIVATION_NONE ? "+activation" : "");
 }
 
-/* Of the optimizers that there are by now. */
+/* The state of the optimizers that exist so far. */
 static void print_state(const tr_model *net, FILE *stream)
 {
   const tr__store *store = &net->store;

@@ -1,4 +1,5 @@
-/* Forward and backward of one batch. */
+/* tr_model_forward() and tr_model_backward() of one batch, and access to the
+ * outputs. Communication happens in the hooks of tr__step_hooks. */
 #include "model/model_impl.h"
 
 tr__shards tr__model_shards(const tr_model *net)
@@ -8,7 +9,7 @@ tr__shards tr__model_shards(const tr_model *net)
     return tr__one_shard(net->rows);
   }
   int64_t first = comm->shards.first[comm->rank];
-  /* Of a batch that this rank could not read its shards are empty too. */
+  /* If this rank could not read its batch, its shards are empty too. */
   return (tr__shards){.rows = net->rows > 0 ? net->global_rows : 0,
                       .total = comm->shards.total,
                       .first = first,
@@ -28,10 +29,10 @@ static tr__pass make_run(tr_model *net, bool is_backward)
                     .has_weights = net->has_weights};
 }
 
-/* The first batch after an optimizer step fixes what all gradients up to the
- * next one are divided by; the optimizer corrects for the true weight. Each
- * forward in training has random numbers of its own, with or without a backward
- * behind it. */
+/* The first batch after an optimizer step fixes the weight that all gradients
+ * up to the next step are divided by. The optimizer corrects for the true
+ * weight. Each forward in training has its own random numbers, whether or not a
+ * backward follows. */
 static void upload_seed(tr_model *net)
 {
   tr__step_state *step = &net->step;

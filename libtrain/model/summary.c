@@ -1,4 +1,5 @@
-/* tr_model_print(): what a model consists of, for people. */
+/* tr_model_print(): a table of layers with shape, parameters, FLOPs and
+ * options, then the totals, for people. */
 #include "base/locale_impl.h"
 #include "model/node_impl.h"
 
@@ -17,7 +18,7 @@ tr__flops tr__product_flops(const tr_model *net,
                      .backward = 2 * multiply_adds * (is_trained + goes_on)};
 }
 
-/* Values of parameters by what becomes of them. */
+/* Numbers of parameter values, by how they change. */
 typedef struct counts {
   int64_t trained, frozen, buffers;
 } counts;
@@ -29,7 +30,7 @@ static void count_param(const tr__param *param, counts *out)
   out->trained += tr__param_is_trained(param) ? param->count : 0;
 }
 
-/* 1234567 as "1.23 M": the exact number says less at a glance. */
+/* 1234567 as "1.23 M", which is easier to read than the exact number. */
 static const char *short_text(double number, char out[16])
 {
   static const char units[] = " kMGTPE";
@@ -44,7 +45,7 @@ static const char *short_text(double number, char out[16])
   return out;
 }
 
-/* What is behind a layer's numbers. */
+/* Notes after a layer's numbers: buffers, freezing, tied weight, options. */
 static void print_notes(const tr__node *node,
                         const counts *own,
                         const char *tied,

@@ -1,5 +1,6 @@
-/* Reproducible mode: each layer that uses a tied weight has a gradient of its
- * own until these are summed over the ranks. */
+/* Tied weights in reproducible mode: each layer that uses the weight has a
+ * gradient of its own until all have been summed over the ranks. The functions
+ * here clear these gradients and add them up. */
 #include "model/model_impl.h"
 
 void tr__model_clear_owners(tr_model *net)

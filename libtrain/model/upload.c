@@ -1,5 +1,6 @@
-/* Rows between the host and the activation arena. The host's are always of the
- * context's dtype; those of 16 bits are rounded and widened on the way. */
+/* Copies of rows between host memory and the activation arena. Host rows have
+ * the context's dtype (int32 for ids and classes). 16-bit values are rounded on
+ * the way in and widened on the way out. */
 #include "base/half_impl.h"
 #include "model/model_impl.h"
 
@@ -64,8 +65,8 @@ void tr__model_upload(tr_model *net, const tr_batch *batch)
   }
 }
 
-/* The 16-bit numbers lie in the second half of the floats' room. Each is read
- * before its float, or one before it, takes its place. */
+/* The 16-bit numbers lie in the second half of the memory for the floats. Float
+ * i overwrites only 16-bit numbers up to i, which the loop has read. */
 static void widen_in_place(tr_dtype dtype, char *values, int64_t count)
 {
   for (int64_t i = 0; i < count; i++) {

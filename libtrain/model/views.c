@@ -1,4 +1,4 @@
-/* The tensors that a layer sees during one forward or backward: views of the
+/* The tensors that a layer sees during one forward or backward: views into the
  * arenas with this step's number of rows. */
 #include "model/node_impl.h"
 

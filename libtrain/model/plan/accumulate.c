@@ -1,15 +1,16 @@
-/* Pass: which calls of backward add to a gradient and which set it.
+/* Planning pass: which calls of backward add to a gradient and which set it.
  *
- * Backward runs from the last node to the first. The first that reaches a
- * gradient sets it, all others add to it; so a step needs no search. */
+ * Backward runs from the last node to the first. The first call that reaches a
+ * gradient sets it, and all others add to it. The plan stores this for each
+ * node, so that a step does not search the graph. */
 #include "model/model_impl.h"
 
 #include <stdlib.h>
 
 typedef struct reached {
-  bool *inputs; /* [num_nodes] gradients of nodes */
-  bool *params; /* [num_params] */
-  int *uses;    /* [num_params] layers so far that are tied to it */
+  bool *inputs; /* [num_nodes] true: the gradient is set already */
+  bool *params; /* [num_params] likewise */
+  int *uses;    /* [num_params] number of tied layers so far */
 } reached;
 
 static void plan_inputs(tr__node *node, reached *r)
@@ -20,8 +21,8 @@ static void plan_inputs(tr__node *node, reached *r)
   }
 }
 
-/* In reproducible mode layers that share a weight have gradients of their own,
- * and none adds to that of another. */
+/* In reproducible mode, layers that use the same weight have separate
+ * gradients, so none adds to that of another. */
 static void plan_params(const tr_model *net, tr__node *node, reached *r)
 {
   bool is_apart = net->ctx->comm->shards.total > 0;
