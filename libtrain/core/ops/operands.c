@@ -1,4 +1,5 @@
-/* What the operand tables say of each op, as data. */
+/* The operand tables of operands_impl.h: expands the TR__ARGS_ macros of each
+ * op into arrays, and answers queries about them. */
 #include "base/half_impl.h"
 #include "core/ops/operands_impl.h"
 

@@ -1,7 +1,7 @@
-/* The operand table of every op as data: which tensors its arguments begin
- * with, what becomes of each, and which of them follow the rows of a step. With
- * it backends queue, stage or split any op without code of its own, and the
- * tests know its outputs. */
+/* The operand table of every op as data: the tensors that its argument struct
+ * begins with, whether the op reads or writes each, and which of them have one
+ * row per sample. With this table backends queue, stage or split any op without
+ * code of its own, and the tests know its outputs. */
 #ifndef TR_OPERANDS_IMPL_H
 #define TR_OPERANDS_IMPL_H
 
@@ -17,7 +17,8 @@ typedef enum tr__direction {
 /* What the first axis of an operand counts. All operands of an op that do not
  * follow TR__WHOLE can be split together into the same number of units. */
 typedef enum tr__follows {
-  TR__WHOLE,   /* nothing that a step changes: a parameter, a sum, a block */
+  TR__WHOLE,   /* its extents are the same in every step: a parameter, a sum, a
+                  block */
   TR__SAMPLES, /* samples */
   TR__ROWS,    /* samples, or the tokens of all samples */
   TR__ELEMENTS /* any axes: the op treats each element on its own */
@@ -27,8 +28,8 @@ enum {
   TR__HALF = 1,     /* may be 16-bit; all other operands never are */
   TR__OPTIONAL = 2, /* may be absent */
   TR__ADDS = 4,     /* an output that the op adds to where args->accumulate */
-  TR__ALIAS = 8 /* an input that may lie where an output of its extents lies, if
-                       the op does not add to that */
+  TR__ALIAS = 8 /* an input that may alias an output of equal extents, if the op
+                   does not add to that output */
 };
 
 typedef struct tr__operand {
@@ -38,7 +39,7 @@ typedef struct tr__operand {
   unsigned flags;
 } tr__operand;
 
-/* A member of the argument struct behind the operands. */
+/* A member of the argument struct after the operands. */
 typedef struct tr__number {
   const char *name, *type; /* as in the source: "double", "tr__shards" */
   size_t offset;
@@ -47,7 +48,7 @@ typedef struct tr__number {
 typedef struct tr__op_info {
   const char *name;
   size_t bytes;     /* of the argument struct */
-  int num_operands; /* tensors that the struct begins with */
+  int num_operands; /* tensors at the start of the struct */
   const tr__operand *operands;
 } tr__op_info;
 
@@ -68,14 +69,14 @@ static inline bool tr__operand_is_written(const tr__operand *operand)
   return operand->direction == TR__OUT || operand->direction == TR__INOUT;
 }
 
-/* tr__op_numbers - the members behind the operands; name NULL at the end. */
+/* tr__op_numbers - the members after the operands; name NULL at the end. */
 const tr__number *tr__op_numbers(tr__op op);
 
-/* tr__op_workspace - the place of the scratch operand, or -1. */
+/* tr__op_workspace - the index of the scratch operand, or -1. */
 int tr__op_workspace(tr__op op);
 
-/* tr__op_may_have_16bit - true if some operand of the op may be 16-bit;
- * tr__op_has_16bit - if one of this call is. */
+/* tr__op_may_have_16bit - true if some operand of the op may be 16-bit.
+ * tr__op_has_16bit - true if some operand of this call is 16-bit. */
 bool tr__op_may_have_16bit(tr__op op);
 bool tr__op_has_16bit(tr__op op, const void *args);
 

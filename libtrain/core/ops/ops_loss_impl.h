@@ -52,12 +52,12 @@ typedef enum tr__regression {
   TR__REGRESSION_HUBER, /* e^2 / 2 for |e| <= delta, else delta (|e| -
                            delta/2) */
   TR__REGRESSION_BCE    /* -(q t log s(x) + (1 - t) log(1 - s(x))), s the
-                           logistic function, q the pos_weight of the element's
-                           last place, 1 where it is absent */
+                           logistic function, q the element's pos_weight, 1
+                           where it is absent */
 } tr__regression;
 
-/* loss (N) <- mean over the row's elements of l(x, target); x, target (N, D);
- * pos_weight has one element per last place and its count divides D. */
+/* loss (N) <- mean over the row's elements of l(x, target); x, target (N, D).
+ * Element i of a row uses pos_weight[i mod its count]; the count divides D. */
 #define TR__ARGS_regression_forward(OPERAND, NUMBER)                           \
   OPERAND(loss, OUT, SAMPLES, 0)                                               \
   OPERAND(x, IN, SAMPLES, HALF)                                                \

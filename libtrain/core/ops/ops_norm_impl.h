@@ -5,8 +5,8 @@
 
 #include "core/tensor_impl.h"
 
-/* Whether backward of a kind reads the output; the other kinds read the
- * input. */
+/* True if backward of an activation reads its output; else it reads its input.
+ */
 static inline bool tr__activation_uses_output(tr__activation kind)
 {
   return kind == TR__ACTIVATION_LEAKY_RELU || kind == TR__ACTIVATION_SIGMOID ||

@@ -40,7 +40,7 @@
 #define TR__MUON_C     2.0315
 #define TR__MUON_EPS   1e-7
 
-/* Elements of a matrix in one sum of squares. */
+/* Number of matrix elements in one partial sum of squares. */
 #define TR__MUON_BLOCK 16384
 
 /* Muon for one matrix p (R, C); g as in sgd_update, without decay.
@@ -65,7 +65,7 @@
   NUMBER(double, scale)                                                        \
   NUMBER(int, nesterov)
 
-/* Elements in one sum of sum_squares. */
+/* Number of elements in one partial sum of sum_squares. */
 #define TR__SQUARES_BLOCK 4096
 
 /* sums[i] (double) <- sum of squares, in double, of the elements
@@ -74,20 +74,22 @@
   OPERAND(x, IN, ELEMENTS, 0)                                                  \
   OPERAND(sums, OUT, WHOLE, 0)
 
-/* With S = block.loss_scale before the op:
+/* With S = block.loss_scale and n = block.num_skipped before the op:
  *
- * block.grad_norm <- sqrt(sum of sums) * block.planned / tail[WEIGHT] / S
+ * block.grad_norm <- sqrt(sum of sums) * |block.planned / tail[WEIGHT]| / S; 0
+ * where tail[WEIGHT] is 0
  * block.grad_scale <- min(1, limit / (grad_norm + 1e-6)) / S; 1 / S where limit
  * is 0
- * block.skip <- 1 where skips is not 0 and grad_norm or tail[LOSS] is not
- * finite, else 0; block.num_skipped <- block.num_skipped + block.skip
- * After skipped steps, correction1, correction2 and first become those of step
- * block.step - block.num_skipped.
+ * block.skip <- 1 where skips is not 0 and grad_norm or the sum of all losses
+ * in tail is not finite, else 0
+ * block.num_skipped <- n + block.skip
+ * Where n is not 0, correction1, correction2 and first become those of step
+ * block.step - n.
  * Where growth_interval is not 0, the op halves S when grad_norm is not finite,
- * at the least to 1/2, which means that no scale helps. It doubles S after
- * growth_interval finite steps.
+ * but not below 1/2. An S of 1/2 means that no scale helps. The op doubles S
+ * after growth_interval finite steps in a row, up to 2^60.
  *
- * tail's dtype is the working precision; block is the only output. */
+ * tail's dtype is the working precision. block is the only output. */
 #define TR__ARGS_clip_factor(OPERAND, NUMBER)                                  \
   OPERAND(tail, IN, WHOLE, 0)                                                  \
   OPERAND(sums, IN, WHOLE, 0)                                                  \
