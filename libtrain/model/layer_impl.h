@@ -26,9 +26,7 @@ enum {
                                 per sample; backward begins here */
   TR__IS_INPUT = 1 << 5,     /* filled from the batch */
   TR__CAN_ACTIVATE = 1 << 6, /* forward can apply an activation by itself */
-  TR__NO_INPUT_GRADIENT = 1 << 7,    /* backward computes no gradient of
-                                        inputs */
-  TR__IS_IDS = 1 << 8,               /* output is int32, without a gradient */
+  TR__IS_IDS = 1 << 8,       /* output is int32, without a gradient */
   TR__ALIASES_ANY_GRADIENT = 1 << 9, /* with IN_PLACE: the gradient of any one
                                         input may alias the output's */
   TR__WEIGHS_TARGETS = 1 << 10, /* a loss whose targets decide the weight of its

@@ -114,13 +114,13 @@ static inline double tr__tail_loss(const double tail[TR__TAIL_FAILED])
 /* y <- max(x, 0); y may be x */
 #define TR__ARGS_relu_forward(OPERAND, NUMBER)                                 \
   OPERAND(y, OUT, ELEMENTS, HALF)                                              \
-  OPERAND(x, IN, ELEMENTS, HALF | ALIAS | ALIAS)
+  OPERAND(x, IN, ELEMENTS, HALF | ALIAS)
 
 /* dx <- dy where y > 0, else 0; y is relu's output; dx may be dy (then
  * accumulate is 0) */
 #define TR__ARGS_relu_backward(OPERAND, NUMBER)                                \
   OPERAND(dx, OUT, ELEMENTS, HALF | ADDS)                                      \
-  OPERAND(dy, IN, ELEMENTS, HALF | ALIAS | ALIAS)                              \
+  OPERAND(dy, IN, ELEMENTS, HALF | ALIAS)                                      \
   OPERAND(y, IN, ELEMENTS, HALF)                                               \
   NUMBER(int, accumulate)
 
@@ -139,7 +139,7 @@ static inline double tr__tail_loss(const double tail[TR__TAIL_FAILED])
  * absent: 1. block is a tr__step_block. dx may be prob. */
 #define TR__ARGS_softmax_xent_backward(OPERAND, NUMBER)                        \
   OPERAND(dx, OUT, ROWS, HALF | ADDS)                                          \
-  OPERAND(prob, IN, ROWS, ALIAS | ALIAS)                                       \
+  OPERAND(prob, IN, ROWS, ALIAS)                                               \
   OPERAND(target, IN, ROWS, 0)                                                 \
   OPERAND(weight, IN, SAMPLES, OPTIONAL)                                       \
   OPERAND(block, IN, WHOLE, 0)                                                 \
