@@ -1,4 +1,4 @@
-/* Adagrad.
+/* The optimizer Adagrad, with a decaying learning rate.
  *
  *   g <- grad / weight + weight_decay p;   v <- v + g^2
  *   p <- p - lr/(1 + t lr_decay) g / (sqrt(v) + eps)
@@ -57,8 +57,8 @@ tr_adagrad_opts tr_adagrad_defaults(void)
   return (tr_adagrad_opts){.lr = 1e-2, .eps = 1e-10};
 }
 
-/* The sums' first value, not in the padding between parameters, which stays
- * zero. */
+/* Sets the sums of squares to their first value. The padding between parameters
+ * stays zero. */
 static void fill_sums(const tr_optimizer *opt, double value)
 {
   const tr__store *store = opt->store;

@@ -1,4 +1,4 @@
-/* Adam and AdamW.
+/* The optimizers Adam and AdamW, which differ in their weight decay.
  *
  *   Adam:   g <- grad / weight + weight_decay p
  *   AdamW:  g <- grad / weight;   p <- p (1 - lr weight_decay)

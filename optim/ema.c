@@ -1,4 +1,4 @@
-/* Averages of the trained parameters.
+/* Exponential moving averages (EMA) of the trained parameters.
  *
  *   e <- e + (1 - decay) (p - e)
  *
@@ -71,7 +71,7 @@ static tr_status create(tr_model *net, double decay, tr_ema **out)
   ema->decay = decay;
   tr__backend *backend = ema->store->ctx->backend;
   TR_TRY(backend->type->alloc(backend, bytes_of(ema), &ema->values));
-  /* From zeros, all of the parameters. */
+  /* alloc zeroes the averages, so decay 0 makes them equal the parameters. */
   move(ema, 0);
   return TR_OK;
 }

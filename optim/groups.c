@@ -1,4 +1,5 @@
-/* Parameter groups: from patterns of names to slices of the arenas. */
+/* Parameter groups: from patterns of names to slices of the arenas that have
+ * the same factors. */
 #include "optim/optimizer_impl.h"
 
 #include <fnmatch.h>
@@ -29,7 +30,7 @@ static bool fits(const tr_param_group *group, const tr__param *param)
   return group->pattern == NULL || fnmatch(group->pattern, param->name, 0) == 0;
 }
 
-/* A group that no name fits is a mistake in its pattern. */
+/* A group that matches no parameter is an error: its pattern is wrong. */
 static tr_status check_groups(const tr_optimizer *opt,
                               const tr_update_opts *all)
 {
@@ -55,7 +56,7 @@ static tr_status check_groups(const tr_optimizer *opt,
   return TR_OK;
 }
 
-/* The first that fits. */
+/* The first group that matches, or the default. */
 static const tr_param_group *group_of(const tr_update_opts *all,
                                       const tr__param *param)
 {
@@ -103,7 +104,7 @@ tr_status tr__optimizer_make_slices(tr_optimizer *opt,
     tr__slice slice = slice_of(opt, group_of(all, param), param);
     tr__slice *last =
         &opt->slices[opt->num_slices > 0 ? opt->num_slices - 1 : 0];
-    /* Neighbours are one slice, but for optimizers that want tensors whole. */
+    /* Element-wise updates treat neighbours with equal factors as one slice. */
     if (opt->type->grain == TR__GRAIN_ELEMENT && opt->num_slices > 0 &&
         last->lr_scale == slice.lr_scale &&
         last->weight_decay == slice.weight_decay) {

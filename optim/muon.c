@@ -1,4 +1,4 @@
-/* Muon, with AdamW for what is no matrix.
+/* The optimizer Muon for matrices, with AdamW for all other parameters.
  *
  *   g <- grad / weight;   m <- m + (1 - momentum) (g - m)
  *   u = m, with Nesterov g + momentum (m - g)
@@ -6,13 +6,13 @@
  *   p <- p (1 - lr weight_decay) - lr scale x
  *
  * Source: Jordan 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025,
- * arXiv:2502.16982; the order of operations is that of torch.optim.Muon, whose
- * matrices have two extents only. */
+ * arXiv:2502.16982; the order of operations is that of torch.optim.Muon, which
+ * accepts parameters of two axes only. */
 #include "optim/optimizer_table_impl.h"
 
 #include <math.h>
 
-/* The slots are AdamW's, in its order: momentum is its first moment. */
+/* Slots are in AdamW's order: Muon's momentum lies in the first moment. */
 enum { MOMENTUM };
 
 static double scale_of(tr_muon_scale scale, const tr__slice *slice)
@@ -58,7 +58,7 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
           .nesterov = opt->hyper.nesterov});
 }
 
-/* That of the matrix which wants most. */
+/* The matrices use the workspace in turn, so the largest need counts. */
 static size_t workspace(const tr_optimizer *opt)
 {
   tr__backend *backend = opt->store->ctx->backend;

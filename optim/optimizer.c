@@ -1,4 +1,5 @@
-/* What all optimizers share: creation, the step, the schedule. */
+/* What all optimizers have in common: creation, the learning rate, and the step
+ * with gradient clipping and loss scale. */
 #include "core/suspect_impl.h"
 #include "model/access_impl.h"
 #include "optim/optimizer_impl.h"
@@ -9,12 +10,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Good steps before the loss scale of float16 is doubled.
+/* Steps with finite gradients before the loss scale of float16 doubles.
  * Source: Micikevicius et al. 2018, arXiv:1710.03740; torch.amp.GradScaler */
 enum { GROWTH_INTERVAL = 2000 };
 
-/* Where the root of a mean of squares of this step alone, or of none, divides
- * without eps, a gradient of 0 gives NaN: nobody chose these numbers. */
+/* Without eps and without past gradients in the root, the update divides a
+ * gradient by its own magnitude, so that 0 gives NaN: a mistake. */
 static tr_status check_begun(const tr_optimizer *wanted)
 {
   const tr__hyper *hyper = &wanted->hyper;
@@ -82,7 +83,8 @@ static size_t sums_bytes(const tr_optimizer *opt)
   return (size_t)opt->num_sums * sizeof(double);
 }
 
-/* What sum_squares gives is numbered along the parameters. */
+/* Numbers the sums of sum_squares: one per TR__SQUARES_BLOCK elements of a
+ * parameter, parameter after parameter. */
 static tr_status make_sums(tr_optimizer *opt)
 {
   const tr__store *store = opt->store;
@@ -98,7 +100,7 @@ static tr_status make_sums(tr_optimizer *opt)
   return backend->type->alloc(backend, sums_bytes(opt), &opt->norm_sums);
 }
 
-/* The memory of an optimizer that knows its parts. */
+/* Allocates slots, workspace and sums, once own_slices are known. */
 static tr_status equip(tr_optimizer *opt)
 {
   tr__backend *backend = opt->store->ctx->backend;
@@ -120,7 +122,8 @@ static tr_status equip(tr_optimizer *opt)
   return make_sums(opt);
 }
 
-/* What the model's plan shows of it. */
+/* Adds the bytes of the state to the totals that the model's plan shows, or
+ * subtracts them. */
 static void count_bytes(tr_optimizer *opt, int sign)
 {
   tr__store *store = opt->store;
@@ -159,7 +162,8 @@ static tr_status create(tr_model *net,
   return tr__optimizer_make_slices(opt, update);
 }
 
-/* The same options on all ranks, checkpoints' text and the rest. */
+/* Checks that all ranks give the same options. Checkpoints contain the text,
+ * but not shard_state. */
 static tr_status
 agree_on(tr__comm *comm, const tr_optimizer *opt, const tr_update_opts *update)
 {
@@ -291,8 +295,8 @@ void tr__optimizer_set_steps(tr_optimizer *opt, int64_t num_steps)
   opt->step->num_steps = num_steps;
 }
 
-/* The numbers of this step, behind those that forward wrote, in front of those
- * that clip_factor writes. */
+/* Uploads lr to skip of the step block. Forward has written what lies in front
+ * of them, and clip_factor keeps what lies behind. */
 static void upload_numbers(const tr_optimizer *opt)
 {
   double t = (double)(opt->num_steps + 1);
@@ -309,8 +313,8 @@ static void upload_numbers(const tr_optimizer *opt)
                         (const char *)&block + skip, end - skip);
 }
 
-/* Of this rank's pieces; a sum is never that of two ranks, so adding those of
- * all is exact. */
+/* Sums of squares of this rank's gradients, and with a partition an all-reduce.
+ * It is exact: one rank computes each sum, and the others add 0. */
 static tr_status find_squares(const tr_optimizer *opt)
 {
   const tr__store *store = opt->store;
@@ -369,8 +373,8 @@ static tr_status read_block(const tr_optimizer *opt, tr__step_block *block)
                                  sizeof *block);
 }
 
-/* The mean loss of all batches since the last step. Without weight it is the
- * model's 0, unless the sum is not finite. */
+/* The mean loss of all batches since the last step. Without weight it is 0, as
+ * in tr_model_loss(), unless the sum of losses is not finite. */
 static tr_status read_loss(const tr_optimizer *opt, double *loss)
 {
   const tr__store *store = opt->store;
@@ -390,8 +394,7 @@ static tr_status read_loss(const tr_optimizer *opt, double *loss)
   return TR_OK;
 }
 
-/* Loss and gradients are the same on all ranks, so every rank finds the
- * same. */
+/* Loss and norm are equal on all ranks, so all ranks return the same status. */
 static tr_status check_finite(const tr_optimizer *opt)
 {
   tr__step_block block;
@@ -401,7 +404,8 @@ static tr_status check_finite(const tr_optimizer *opt)
   }
   double loss = 0;
   TR_TRY(read_loss(opt, &loss));
-  /* A scale above 1/2 may have been too large for float16's gradients. */
+  /* clip_factor has halved the loss scale. While it is 1 or more, an overflow
+   * of float16 may be the cause, which is no failure. */
   bool is_overflow = opt->growth_interval > 0 && block.loss_scale >= 1;
   if (isfinite(loss) && is_overflow) {
     return TR_OK;
@@ -415,7 +419,7 @@ static tr_status check_finite(const tr_optimizer *opt)
   return tr__suspect_fail(opt->store->ctx, &found);
 }
 
-/* This rank's sample alone: no other is asked for. */
+/* Names this rank's bad sample only, which needs no message. */
 static tr_status warn_of_sample(const tr_optimizer *opt)
 {
   tr__step_block block;
@@ -468,7 +472,8 @@ void tr__optimizer_set_scaler(tr_optimizer *opt, const tr__scaler *scaler)
                         sizeof *scaler);
 }
 
-/* This rank's parts, and from the others theirs. */
+/* Updates this rank's slices; with a partition, an all-gather brings the
+ * others. */
 static tr_status update(tr_optimizer *opt, bool may_defer)
 {
   for (int i = 0; i < opt->num_own_slices; i++) {
@@ -510,7 +515,7 @@ static tr_status step(tr_optimizer *opt, bool may_defer)
   if (may_stop) {
     tr_status status = check_finite(opt);
     if (status != TR_OK) {
-      tr__optimizer_set_scaler(opt, &before); /* as if it had not been */
+      tr__optimizer_set_scaler(opt, &before); /* undo clip_factor's counts */
       tr__step_clear(opt->step);
       return tr_error_push(status, __FILE__, __LINE__);
     }

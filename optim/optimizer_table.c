@@ -1,3 +1,4 @@
+/* The table of all optimizer types, over which the generic tests iterate. */
 #include "optim/optimizer_table_impl.h"
 
 const tr__optimizer_type *const *tr__optimizer_table(void)

@@ -1,5 +1,5 @@
-/* All optimizers. A new one is its own file, a declaration here, and a line in
- * optimizer_table.c and meson.build. */
+/* The list of optimizer types. A new type needs a file of its own, a
+ * declaration here, and one line each in optimizer_table.c and meson.build. */
 #ifndef TR_OPTIM_TABLE_IMPL_H
 #define TR_OPTIM_TABLE_IMPL_H
 

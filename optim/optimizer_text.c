@@ -1,11 +1,13 @@
-/* An optimizer as text: what must be equal on all ranks. */
+/* The options of an optimizer as text, which ranks compare at creation and
+ * checkpoints contain. */
 #include "base/locale_impl.h"
 #include "optim/optimizer_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A callback cannot be written down: only that there is one. */
+/* The text cannot contain the function of TR_SCHEDULE_CALLBACK, only its
+ * kind. */
 static void print_schedule(const tr_schedule *s, FILE *out)
 {
   fprintf(out, "schedule %d warmup %lld total %lld every %lld gamma %.17g\n",

@@ -1,16 +1,16 @@
-/* RMSprop.
+/* The optimizer RMSprop, plain or centred, with or without momentum.
  *
  *   g <- grad / weight + weight_decay p;   v <- alpha v + (1 - alpha) g^2
  *   centered:  a <- alpha a + (1 - alpha) g;   s = v - a^2;   else s = v
  *   m <- momentum m + g / (sqrt(s) + eps);   p <- p - lr m
  *
- * Without momentum there is no m and p <- p - lr g / (sqrt(s) + eps).
+ * Without momentum there is no slot m, and p <- p - lr g / (sqrt(s) + eps).
  * Source: torch.optim.RMSprop; Graves 2013, arXiv:1308.0850 (centered). */
 #include "optim/optimizer_table_impl.h"
 
 #include <string.h>
 
-/* A slot by its name: which of them there are depends on the options. */
+/* Finds a slot by its name, since the options decide which slots exist. */
 static tr__tensor
 slot(const tr_optimizer *opt, const char *name, const tr__slice *slice)
 {
@@ -47,8 +47,9 @@ static void update(tr_optimizer *opt, const tr__slice *slice)
           .weight_decay = slice->weight_decay});
 }
 
-/* eps is large enough that the first steps of the centred form, where the
- * spread is a small difference, do not amplify what single precision rounds. */
+/* In the first steps of the centred form, the variance s is a small difference
+ * of large numbers. eps is so large that its rounding errors are not
+ * amplified. */
 static tr_status random_create(tr_model *net,
                                const tr__random *random,
                                const tr_update_opts *update,

@@ -98,7 +98,7 @@ tr_status tr__schedule_check(const tr_schedule *s)
                  (int)s->kind);
 }
 
-/* From a at share 0 to b at share 1, along half a wave. */
+/* Half a cosine wave from a, at share 0, to b, at share 1. */
 static double along_cosine(double a, double b, double share)
 {
   return b + (a - b) * (1.0 + cos(3.14159265358979323846 * share)) / 2.0;
@@ -128,7 +128,7 @@ static int64_t num_milestones(const tr_schedule *s, int64_t t)
 static double share_of(const tr_schedule *s, int64_t t)
 {
   double gamma = tr__or_default(s->gamma, 0.1);
-  /* Schedules without a total have none to divide by. */
+  /* T is a divisor. Without a total, the difference may be 0 or less. */
   double T = (double)tr__max(s->total - s->warmup, 1);
   double done = fmin((double)t / T, 1);
   switch (s->kind) {
@@ -149,7 +149,7 @@ static double share_of(const tr_schedule *s, int64_t t)
   case TR_SCHEDULE_CALLBACK:
     return s->rate(s->user, t);
   case TR_SCHEDULE_CONSTANT:
-  case TR_SCHEDULE_PLATEAU: /* its share is the optimizer's state */
+  case TR_SCHEDULE_PLATEAU: /* the optimizer keeps its factor as state */
     break;
   }
   return 1;
@@ -163,8 +163,9 @@ double tr__schedule_lr(const tr_schedule *schedule, double lr, int64_t step)
   return lr * share_of(schedule, step - schedule->warmup);
 }
 
-/* The bar lies on the better side of the best whatever its sign. What is not
- * finite is no improvement, and any number is one on it. */
+/* The threshold is relative to |best|, so it works for any sign. A non-finite
+ * metric is no improvement, and any finite one improves on a non-finite
+ * best. */
 static bool
 is_better(const tr_schedule *s, const tr__plateau *plateau, double metric)
 {

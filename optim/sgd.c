@@ -1,10 +1,11 @@
-/* SGD with momentum.
+/* The optimizer SGD, with momentum or without.
  *
  *   g <- grad / weight + weight_decay p
  *   m <- momentum m + (1 - dampening) g
  *   p <- p - lr m;   with Nesterov: p <- p - lr (g + momentum m)
  *
- * m starts as the first g; without momentum there is no m and p <- p - lr g.
+ * In the first step m is g. Without momentum there is no slot m, and
+ * p <- p - lr g.
  * Source: torch.optim.SGD */
 #include "optim/optimizer_table_impl.h"
 

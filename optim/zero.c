@@ -1,5 +1,5 @@
-/* Which slices of the arenas a rank updates: all of them, or with shard_state
- * its share, of which alone it has the state.
+/* ZeRO stage 1: a rank updates the slices of its partition and has optimizer
+ * state for these alone. Without shard_state it updates all slices.
  *
  * Source: Rajbhandari et al. 2020, arXiv:1910.02054 (ZeRO, stage 1). */
 #include "model/access_impl.h"
@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes that travel at once to the rank that saves. */
+/* Bytes of one broadcast to the rank that saves a checkpoint. */
 enum { CHUNK = 64 << 10 };
 
-/* An item of the arena is what no cut may divide: a block of the norm's sums,
- * so that no sum has parts on two ranks, or a whole parameter. */
+/* An item is what one rank owns as a whole: the elements of one sum of squares,
+ * so that one rank computes it, or a parameter where updates need matrices. */
 static int64_t items_of(const tr_optimizer *opt, const tr__param *param)
 {
   return opt->type->grain == TR__GRAIN_ELEMENT
@@ -42,8 +42,8 @@ static tr_status find_items(const tr_optimizer *opt, tr__partition_spec *cuts)
   return TR_OK;
 }
 
-/* Buckets end where items do; what is cut off goes to the next one, which is
- * final later. */
+/* Moves the end of each bucket down to the end of an item. The rest goes to the
+ * next bucket, which is final later. */
 static void move_buckets(tr__buckets *buckets,
                          int64_t count,
                          const tr__partition_spec *cuts)
@@ -95,7 +95,7 @@ static tr_status make_partition(tr_optimizer *opt)
   return status;
 }
 
-/* What of the slices lies in this rank's range of a bucket. */
+/* Appends what of the slices lies in `own`, this rank's range of a bucket. */
 static void add_parts(tr_optimizer *opt, tr__range own)
 {
   for (int i = 0; i < opt->num_slices; i++) {
@@ -189,7 +189,7 @@ bool tr__optimizer_next_slice(const tr_optimizer *opt,
   return false;
 }
 
-/* Where in this rank's slots an element of its share lies. */
+/* The index in this rank's slots of an element of its partition. */
 static int64_t slot_of(const tr_optimizer *opt, int64_t element)
 {
   for (int i = 0; i < opt->num_own_slices; i++) {
@@ -201,8 +201,8 @@ static int64_t slot_of(const tr_optimizer *opt, int64_t element)
   return 0;
 }
 
-/* A range of the arena that one rank has, to rank 0 in chunks. Broadcasts, for
- * the others have nothing else to do. */
+/* Sends a range from its owner to rank 0, by broadcasts of CHUNK bytes: the
+ * other ranks have nothing else to do. */
 static tr_status send_range(
     const tr_optimizer *opt, int i, int owner, tr__range range, char *out)
 {

@@ -1,4 +1,5 @@
-/* The memory of parameters and gradients. */
+/* Allocates and frees the arenas of parameters and gradients, in backend memory
+ * or in a segment that the ranks of a node share. */
 #include "base/half_impl.h"
 #include "store/store_impl.h"
 

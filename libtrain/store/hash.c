@@ -1,11 +1,12 @@
-/* XXH3-64 of the values, for params_hash and for ranks that compare theirs. */
+/* XXH3-64 of names, shapes and values, for tr_model_params_hash() and for ranks
+ * that compare their models. */
 #include "store/store_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-/* Values and extents are hashed as they lie in memory. */
+/* The hash reads values and extents as they lie in memory. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "hashes and checkpoints are little-endian");
 
@@ -28,7 +29,7 @@ static void hash_params(const tr__store *store,
   }
 }
 
-/* The values on the host: where they lie, or in memory of their own. */
+/* The values on the host: where they lie, or in a copy *own. */
 static tr_status
 values_on_host(const tr__store *store, const char **values, char **own)
 {

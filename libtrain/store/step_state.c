@@ -1,4 +1,5 @@
-/* The state machine of a step.
+/* The state machine of a training step: what each call does to the state of the
+ * gradients, or why it is refused.
  *
  *   gradients:     clear        local            reduced      partitioned
  *
@@ -11,11 +12,11 @@
  *
  *   (1) with shard_state -> partitioned
  *   (2) with one rank; with several it is refused
- *   (3) by the optimizer that has the slices; by any other it is refused
+ *   (3) by the optimizer that owns the slices; by any other it is refused
  *
- * Backward also needs the activations of a forward that it has not used yet.
- * A forward may come at any time: an evaluation between two calls of a step
- * does not disturb the gradients. */
+ * Backward also needs the activations of a forward that no backward has used
+ * yet. A forward may come at any time: an evaluation between two calls of a
+ * step does not change the gradients. */
 #include "store/step_state_impl.h"
 
 static const char *const refusals[TR__STEP_CALLS][TR__GRADIENTS_COUNT] = {

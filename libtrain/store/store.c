@@ -1,4 +1,5 @@
-/* Views of the parameter and gradient arenas. */
+/* Views of the parameter and gradient arenas as tensors, and the 16-bit copy of
+ * the values. */
 #include "store/store_impl.h"
 
 #include <string.h>

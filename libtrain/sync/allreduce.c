@@ -1,12 +1,12 @@
-/* The explicit loop's all-reduce of gradients and tail, and what the tail says
- * on all ranks. */
+/* All-reduce of gradients and tail in the explicit loop. The summed tail tells
+ * all ranks of failures, stop requests and ranks at different steps. */
 #include "sync/sync_impl.h"
 
-/* This rank's flags in the tail, behind the sums that backward put there. */
+/* Writes this rank's flags into the tail, behind the sums of backward. */
 void tr__sync_upload_flags(tr_model *net)
 {
   tr_context *ctx = net->ctx;
-  /* Small, so that the sums of squares are exact in single precision for tens
+  /* Numbers below 16 keep the sum of squares exact in single precision for tens
    * of thousands of ranks. */
   double step = (double)(net->step.num_steps % 16);
   const double flags[] = {
@@ -28,8 +28,8 @@ void tr__sync_upload_flags(tr_model *net)
                              COUNT * tr_dtype_size(ctx->dtype));
 }
 
-/* Ranks that are at different steps have lost each other: their sums of steps
- * and of squares do not agree with any single step. */
+/* The variance of step numbers over P ranks is 0 where all ranks are at the
+ * same step, else at least (P-1)/P^2. */
 static tr_status check_steps(const tr_model *net)
 {
   double size = net->ctx->comm->size;
@@ -38,7 +38,7 @@ static tr_status check_steps(const tr_model *net)
   if (square - step * step < 0.5 / size) {
     return TR_OK;
   }
-  /* All ranks have the same sums, so all come here. */
+  /* All ranks have the same sums, so all ranks make this collective call. */
   return tr__agree(
       net->ctx->comm,
       TR_FAIL(TR_EMISMATCH,
@@ -47,8 +47,9 @@ static tr_status check_steps(const tr_model *net)
               net->ctx->comm->rank, (long long)net->step.num_steps));
 }
 
-/* Buffers that ranks update from their own samples become rank 0's, so that
- * all ranks evaluate and hash the same model. */
+/* Broadcast of rank 0's buffers, where ranks update them from their own
+ * samples, so that all ranks evaluate and hash the same model. The other ranks
+ * add zeros. */
 static tr_status share_buffers(tr_model *net)
 {
   tr__store *store = &net->store;
@@ -79,13 +80,14 @@ tr_status tr__sync_take_sums(tr_model *net)
   tr_status status = tr__read_tail(net, tr__store_tail(store).data);
   if (status != TR_OK && ctx->pending != TR_OK) {
     ctx->torn = true;
-    return tr__context_agree_pending(ctx); /* it has given NaN to the others */
+    /* The sums of the other ranks contain this rank's NaN. */
+    return tr__context_agree_pending(ctx);
   }
   TR_TRY(status);
   tr__step_end_allreduce(&net->step, net->buckets.partition != NULL);
-  /* A rank whose device has failed adds NaN, so anything but 0 is a failure. */
+  /* A failed rank adds 1, or NaN where its device has failed. */
   if (!(net->known[TR__TAIL_FAILED] == 0)) {
-    ctx->torn = true; /* loaders and statistics have gone on */
+    ctx->torn = true; /* loaders and running statistics have advanced */
     return tr__context_agree_pending(ctx);
   }
   if (net->known[TR__TAIL_STOP] > 0) {

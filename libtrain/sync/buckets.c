@@ -1,32 +1,32 @@
-/* How the gradient arena is cut into buckets. */
+/* Divides the gradient arena into buckets, large enough for an efficient
+ * transfer. */
 #include "sync/sync_impl.h"
 
 #include <stdlib.h>
 
 #define MIB ((int64_t)1 << 20)
 
-/* What the last bucket may hold beyond the layer that backward ends with: its
- * transfer is the only one behind which nothing is left to compute. */
+/* The most that the last bucket holds besides the layer that backward ends
+ * with: no computation is left to hide its transfer. */
 enum { LAST_BYTES = 64 << 10 };
 
-/* A bucket of one MiB is still in the third cache when it is summed. Over
- * messages a ring makes a block per rank of it, which should be no smaller than
- * a segment of 128 KiB. */
+/* A bucket of 1 MiB is still in the L3 cache when it is summed. Over messages,
+ * a ring sends one slice per rank, which should have at least 128 KiB. */
 static int64_t least_bytes(const tr__comm *comm)
 {
   int64_t blocks = (int64_t)comm->size * (128 << 10);
   return comm->has_shm ? MIB : tr__min(tr__max(blocks, MIB), 16 * MIB);
 }
 
-/* Up to where gradients are final once backward has passed a node, if they were
- * up to `before`. */
+/* The element up to which gradients are final once backward has passed a node;
+ * `before` is that of the previous node. */
 static int64_t final_after(const tr_model *net, int node, int64_t before)
 {
   const tr__node *n = &net->nodes[node];
   int64_t end = before;
   if (node == 0) {
-    return net->store
-        .count; /* with the uses of tied weights, see model/tied.c */
+    /* Gradients of tied weights may lie at the end, see model/tied.c. */
+    return net->store.count;
   }
   for (int i = 0; i < n->num_params; i++) {
     const tr__param *param = &net->store.params[n->params[i]];
@@ -37,8 +37,8 @@ static int64_t final_after(const tr_model *net, int node, int64_t before)
   return end;
 }
 
-/* Where the last bucket begins: the first place of a layer's gradients from
- * which on there are at most so many elements in front of `end`. */
+/* The first begin of a layer's gradients from which on at most `most` elements
+ * lie in front of `end`. */
 static int64_t begin_within(const tr_model *net, int64_t end, int64_t most)
 {
   int64_t begin = 0;
@@ -48,7 +48,8 @@ static int64_t begin_within(const tr_model *net, int64_t end, int64_t most)
   return tr__min(begin, end);
 }
 
-/* With the gradients of the layer that backward ends with. */
+/* Where the last bucket begins: at most LAST_BYTES in front of the layer that
+ * backward ends with. */
 static int64_t last_begin(const tr_model *net, int64_t element)
 {
   int64_t count = net->store.count, last = 0;
@@ -62,7 +63,7 @@ static int64_t last_begin(const tr_model *net, int64_t element)
   return begin_within(net, last, LAST_BYTES / element);
 }
 
-/* In parts of no more than four times the least. */
+/* Appends a bucket, or several of at most four times the least size. */
 static void add(tr__buckets *buckets, tr__bucket bucket, int64_t least)
 {
   int64_t count = bucket.end - bucket.begin, most = 4 * least;
@@ -99,7 +100,7 @@ tr_status tr__sync_make_buckets(tr_model *net)
     end = next;
   }
   if (buckets->count == 0) {
-    add(buckets, (tr__bucket){0, 0, 0}, least); /* nothing but the tail */
+    add(buckets, (tr__bucket){0, 0, 0}, least); /* it carries the tail alone */
   }
   return TR_OK;
 }

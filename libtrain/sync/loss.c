@@ -1,4 +1,5 @@
-/* Loss and accuracy of a batch over all ranks, from the sums of the tail. */
+/* Loss and accuracy of the last batch over all ranks, from the sums in the
+ * tail. */
 #include "core/suspect_impl.h"
 #include "sync/sync_impl.h"
 
@@ -31,8 +32,8 @@ tr_status tr__loss_local_sums(tr_model *net, double *sums)
   return TR_OK;
 }
 
-/* The global sums of the last forward, by messages of their own where no
- * all-reduce of gradients has brought them. */
+/* Makes net->known the global sums of the last forward. Sends messages only
+ * where no all-reduce of gradients has brought these sums already. */
 static tr_status know_sums(tr_model *net, const char *call)
 {
   TR_CHECK(net->step.activations != TR__ACTIVATIONS_NONE && net->num_losses > 0,

@@ -1,6 +1,6 @@
-/* Reproducible mode: each micro-batch of a step is summed over the ranks on its
- * own, then added to those before it; otherwise the sum would depend on the
- * number of ranks. */
+/* Reproducible mode: an all-reduce sums each micro-batch of a step on its own,
+ * before it is added to the earlier ones. Otherwise the bits of the sum would
+ * depend on the number of ranks. */
 #include "sync/sync_impl.h"
 
 static tr__tensor grads(const tr__store *store)
@@ -24,7 +24,7 @@ void tr__micro_batch_drop_empty(tr_model *net, int64_t begin, int64_t end)
   }
 }
 
-/* The first time, on all ranks alike. */
+/* Allocates the sums at their first use, which all ranks reach together. */
 static tr_status make_room(tr__store *store)
 {
   tr__backend *backend = store->ctx->backend;
@@ -51,7 +51,7 @@ tr_status tr__micro_batch_begin(tr_model *net)
   tr__stream *stream = &ctx->backend->stream;
   tr__tensor all = tr__store_flat(store, store->grads, 0, count);
   tr__tensor earlier = tr__store_flat(store, store->micro_batch_sums, 0, count);
-  /* To -0 every number can be added, and is itself. */
+  /* -0 + x has the bits of x, also for x = -0. */
   if (!net->step.has_micro_batch_sums) {
     ctx->backend->ops.fill(stream,
                            &(tr__fill_args){.y = earlier, .value = -0.0});

@@ -1,6 +1,7 @@
-/* Backward and all-reduce at once: each bucket is summed over the ranks as soon
- * as backward has passed the layer that makes it final, except the last, which
- * waits for this rank's flags in the tail. */
+/* Overlap of backward with the all-reduce: the transfer of a bucket begins once
+ * backward has passed the layer that makes it final. The last one waits for
+ * this rank's flags in the tail. With ZeRO stage 1, forward overlaps with the
+ * all-gather of values. */
 #include "comm/queue_impl.h"
 #include "sync/sync_impl.h"
 
@@ -11,7 +12,7 @@ static int64_t bytes_of(const tr_model *net, int64_t count)
   return count * (int64_t)tr_dtype_size(net->ctx->dtype);
 }
 
-/* Where the numbers of a transfer lie for the host. */
+/* The host memory for a transfer of `data`, which may be staging memory. */
 static void *on_host(const tr_model *net, void *data)
 {
   tr__backend *backend = net->ctx->backend;
@@ -53,7 +54,7 @@ void tr__overlap_pass(tr_model *net, int node)
   tr__queue_poll(net->ctx->queue);
 }
 
-/* What was summed in host memory goes back, in stream order. */
+/* Copies the sums from staging memory back to the device, in stream order. */
 static void unstage(tr_model *net)
 {
   tr__backend *backend = net->ctx->backend;
@@ -91,7 +92,7 @@ tr_status tr__sync_backward(tr_model *net)
   tr_status status = tr_model_backward(net);
   overlap->is_on = false;
   if (status != TR_OK) {
-    return tr_error_push(status, __FILE__, __LINE__); /* nothing was computed */
+    return tr_error_push(status, __FILE__, __LINE__); /* no bucket is queued */
   }
   overlap->num_early = overlap->num_released;
   overlap->num_started = tr__queue_num_started(net->ctx->queue) - before;
@@ -123,7 +124,7 @@ void tr__overlap_await(tr_model *net, const tr__node *node)
   }
 }
 
-/* The queue tells its failure once more. */
+/* Drops overlap.status, since the queue returns the same failure again. */
 tr_status tr__sync_wait_values(tr_model *net)
 {
   if (net->buckets.partition == NULL) {

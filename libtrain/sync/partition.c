@@ -1,12 +1,12 @@
-/* Cutting an arena for the ranks. */
+/* Computes the partition of an arena over the ranks, bucket by bucket. */
 #include "sync/partition_impl.h"
 
 #include <stdlib.h>
 
-/* What the ranks before rank r have of the buckets so far is as near to r /
- * num_ranks of them as items allow, so that what one bucket could not give to a
- * rank the next one does. *item is the first of the bucket, and then of the
- * next one. */
+/* After each bucket, the ranks before rank r together own as nearly r /
+ * num_ranks of all buckets so far as items allow. So a rank that gets too
+ * little of one bucket gets more of the next. before[r] is what they own. *item
+ * is the first item of the bucket, and on return that of the next one. */
 static void cut_bucket(const tr__partition_spec *cuts,
                        tr__partition *out,
                        int bucket,

@@ -1,38 +1,39 @@
-/* How what lies in an arena is spread over the ranks. */
+/* Partition of an arena over the ranks, for ZeRO stage 1. */
 #ifndef TR_PARTITION_IMPL_H
 #define TR_PARTITION_IMPL_H
 
 #include "core/comm_impl.h"
 
-/* The arena is cut into buckets, which travel one by one, and every rank has
- * one range of each. */
+/* Every bucket of the arena is one transfer, and every rank owns one range, its
+ * slice, of every bucket. */
 typedef struct tr__partition {
   int num_ranks, num_buckets;
   tr__range *buckets; /* [num_buckets], ascending, without gaps */
-  tr__range *slices;  /* [num_buckets][num_ranks], from the bucket's begin,
-                         ascending, some may be empty */
+  tr__range *slices;  /* [num_buckets][num_ranks], relative to the bucket's
+                         begin, ascending; some may be empty */
 } tr__partition;
 
-/* Where an arena may be cut. */
+/* The places where slices may begin. */
 typedef struct tr__partition_spec {
-  const tr__range *buckets; /* [num_buckets], which begin where items do */
+  const tr__range *buckets; /* [num_buckets], each begins where an item does */
   int num_buckets;
-  int64_t *begins; /* [count + 1], ascending: of the items that stay whole, and
-                      the arena's end */
-  int64_t count;
+  int64_t *begins; /* [count + 1], ascending: the begins of the items, each of
+                      which one rank owns as a whole, and the arena's end */
+  int64_t count;   /* items */
 } tr__partition_spec;
 
-/* tr__partition_create - the same on all ranks that give the same.
+/* tr__partition_create - partition an arena. Local; equal arguments give equal
+ * results on all ranks.
  *
- * A rank's range of a bucket is a run of items, in the order of ranks. No rank
- * has more than 1/num_ranks of the arena and two items. */
+ * A slice is a contiguous run of items, and slices are in the order of ranks.
+ * No rank owns more than 1/num_ranks of the arena plus two items. */
 tr_status tr__partition_create(const tr__partition_spec *cuts,
                                int num_ranks,
                                tr__partition **out);
 
 void tr__partition_destroy(tr__partition **partition);
 
-/* tr__partition_range - a rank's range of a bucket, in the arena. */
+/* tr__partition_range - a rank's slice of a bucket, as a range of the arena. */
 static inline tr__range
 tr__partition_range(const tr__partition *partition, int bucket, int rank)
 {
@@ -42,7 +43,8 @@ tr__partition_range(const tr__partition *partition, int bucket, int rank)
   return (tr__range){begin + own.begin, begin + own.end};
 }
 
-/* tr__range_common - what two ranges have in common; empty: end is begin. */
+/* tr__range_common - the intersection of two ranges; empty where its end equals
+ * its begin. */
 static inline tr__range tr__range_common(tr__range a, tr__range b)
 {
   int64_t begin = tr__max(a.begin, b.begin);

@@ -1,5 +1,5 @@
 /* ZeRO stage 1: reduce-scatter of gradient buckets, all-gather of the updated
- * parameters. Without it, all-reduce of the buckets. */
+ * parameters. Without ZeRO: all-reduce of the buckets. */
 #include "comm/queue_impl.h"
 #include "sync/sync_impl.h"
 
@@ -41,7 +41,7 @@ tr__transfer tr__sync_transfer(const tr_model *net, int i)
   sum.wire = is_bucket ? store->ctx->wire : 0;
   if (p != NULL && is_bucket) {
     sum.kind = TR__REDUCE_SCATTER;
-    sum.skip_exit_barrier = true; /* with the tail's */
+    sum.skip_exit_barrier = true; /* the tail's transfer has one */
     sum.slices = p->slices + (int64_t)i * p->num_ranks;
   }
   return sum;
@@ -62,10 +62,10 @@ tr_status tr__sync_reduce_grads(tr_model *net)
   return TR_OK;
 }
 
-/* What forward needs first is at the arena's end. In shared memory no rank may
- * write into the others' values before these have read the old ones: they have
- * when the tail's sum has ended, if nothing comes between, or the first of
- * these transfers has begun. */
+/* Forward reads the end of the arena first, so the last bucket goes first. In
+ * shared memory, no rank may overwrite values that another rank still reads.
+ * The first transfer begins with a barrier for that. A deferred gather needs
+ * none, since no rank reads values between the tail's sum and this call. */
 tr_status tr__sync_gather_values(tr_model *net, bool may_defer)
 {
   const tr__store *store = &net->store;

@@ -1,4 +1,5 @@
-/* Sums of backend memory over ranks. */
+/* Collectives on backend memory, through a host buffer where the host cannot
+ * access it. */
 #include "comm/queue_impl.h"
 #include "sync/staging_impl.h"
 
@@ -17,7 +18,8 @@ static tr_status grow_staging(tr__comm *comm, size_t bytes)
   return TR_OK;
 }
 
-/* All ranks have the same device and counts, so all grow in the same call. */
+/* Devices and counts are equal on all ranks, so all ranks grow the staging
+ * buffer in the same call. */
 static tr_status
 host_buffer(tr_context *ctx, void *data, size_t bytes, void **out)
 {
@@ -33,7 +35,7 @@ host_buffer(tr_context *ctx, void *data, size_t bytes, void **out)
   return TR_OK;
 }
 
-/* A rank that has nothing to give gives NaN. */
+/* A rank whose device has failed sends NaN, which tells the others. */
 static void poison(void *values, int64_t count, tr_dtype dtype)
 {
   for (int64_t i = 0; i < count; i++) {
@@ -54,7 +56,7 @@ void tr__stage_in(tr_context *ctx, void *data, const tr__transfer *to)
                                 : backend->type->download(&backend->stream,
                                                           to->buf, data, bytes);
   if (status != TR_OK) {
-    /* Leaving now would keep the other ranks waiting for this one. */
+    /* A return here would leave the other ranks waiting for this one. */
     tr__context_set_pending(ctx, status);
     poison(to->buf, to->count, to->dtype);
   }
@@ -71,7 +73,7 @@ tr_status tr__staged_transfer(tr_context *ctx, const tr__transfer *transfer)
   }
   size_t bytes = (size_t)transfer->count * tr_dtype_size(transfer->dtype);
   tr__transfer on_host = *transfer;
-  /* Buckets that backward has handed on come first, on all ranks. */
+  /* Queued buckets go first, so that all ranks have the same order. */
   TR_TRY(tr__queue_wait(ctx->queue));
   TR_TRY(host_buffer(ctx, transfer->buf, bytes, &on_host.buf));
   tr__stage_in(ctx, transfer->buf, &on_host);
