@@ -29,8 +29,8 @@ static tr__pass make_run(tr_model *net, bool is_backward)
                     .has_weights = net->has_weights};
 }
 
-/* The first batch after an optimizer step fixes the weight that all gradients
- * up to the next step are divided by. The optimizer corrects for the true
+/* The last forward before the first backward of a step fixes the weight that
+ * all gradients of the step are divided by. The optimizer corrects for the true
  * weight. Each forward in training has its own random numbers, whether or not a
  * backward follows. */
 static void upload_seed(tr_model *net)
