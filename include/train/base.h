@@ -13,8 +13,8 @@ extern "C" {
 #endif
 
 #define TR_VERSION_MAJOR 0
-#define TR_VERSION_MINOR 1
-#define TR_VERSION_PATCH 1
+#define TR_VERSION_MINOR 2
+#define TR_VERSION_PATCH 0
 
 /* Marks the symbols that programs may use; the library hides all others. */
 #if defined(__GNUC__)

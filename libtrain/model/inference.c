@@ -111,6 +111,7 @@ static tr_status make_context(tr_inference *plan, int threads)
   const tr_context *ctx = plan->model->ctx;
   tr__backend *backend = ctx->backend;
   plan->ctx = (tr_context){.comm = ctx->comm,
+                           .step_hooks = ctx->step_hooks,
                            .pool = ctx->pool,
                            .backend = backend,
                            .seed = ctx->seed,
