@@ -1,6 +1,6 @@
 """scripts/check finds what is planted: each fault in a copy of the tree.
 
-usage: test_checks.py SOURCE_ROOT BUILD CC
+usage: test_checks.py SOURCE_ROOT BUILD CC...
 """
 
 import glob
@@ -61,7 +61,7 @@ class Tree:
         target = os.path.join(self.objects, path.replace("/", "_") + ".o")
         self.planted.append((target, os.readlink(target)))
         os.remove(target)
-        subprocess.run([self.compiler, "-x", "c", "-c", "-o", target, "-"],
+        subprocess.run([*self.compiler, "-x", "c", "-c", "-o", target, "-"],
                        input=text, text=True, check=True)
 
     def found(self):
@@ -132,7 +132,7 @@ FAULTS = (
 
 
 def main():
-    source, build, compiler = sys.argv[1:4]
+    source, build, *compiler = sys.argv[1:]
     print("1..%d" % (len(FAULTS) + 1))
     tree = Tree(source, build, compiler)
     clean = tree.found()

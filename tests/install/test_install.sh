@@ -40,7 +40,7 @@ installs() {
 
 has_files() {
   local file
-  for file in "$root"/include/train/{train,base,cpp,data,layers,model,mpi,optim,run}.h \
+  for file in "$root"/include/train/{train,base,cpp,data,layers,model,mpi,optim,context,trainer}.h \
     "$root/$libdir"/libtrain.{a,so} "$root/bin/train_classifier"; do
     if [ ! -e "$file" ]; then
       echo "expected $file"
