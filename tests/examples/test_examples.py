@@ -26,6 +26,11 @@ class Failure(Exception):
     pass
 
 
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
 class Example:
     """One program in a folder of its own."""
 
@@ -57,13 +62,14 @@ class Example:
         return result.output
 
     def stopped(self, *options, ranks, number):
-        """The output, where a rank gets a signal after the first line."""
+        """The output, where a rank gets a signal once it says what it resumes:
+        before, lines may be MPI's and the handler is not there yet."""
         path = self.path("lines")
         with open(path, "w", encoding="utf-8") as output:
             process = job.start([*job.mpirun(self.mpirun, ranks), self.program,
                                  *options], self.folder, output)
         end = time.monotonic() + LIMIT_S
-        while os.path.getsize(path) == 0 and process.poll() is None and \
+        while "resume" not in read(path) and process.poll() is None and \
                 time.monotonic() < end:
             time.sleep(0.02)
         for pid in self.processes()[-1:]:
