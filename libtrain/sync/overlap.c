@@ -41,7 +41,9 @@ static void release(tr_model *net, int number)
   net->overlap.num_released++;
 }
 
-void tr__overlap_pass(tr_model *net, int node)
+/* Backward has passed a node: queues the buckets that are final now. Never
+ * waits for other ranks. */
+static void pass(tr_model *net, int node)
 {
   tr__overlap *overlap = &net->overlap;
   if (!overlap->is_on) {
@@ -111,7 +113,9 @@ static int64_t first_read(const tr_model *net, const tr__node *node)
   return node != NULL ? first : 0;
 }
 
-void tr__overlap_await(tr_model *net, const tr__node *node)
+/* Waits for the values that a node reads, or with NULL for all, where an
+ * all-gather of them is deferred. */
+static void await(tr_model *net, const tr__node *node)
 {
   if (net->buckets.partition == NULL || tr__queue_is_empty(net->ctx->queue)) {
     return;
@@ -136,7 +140,8 @@ tr_status tr__sync_wait_values(tr_model *net)
   return tr_error_push(status, __FILE__, __LINE__);
 }
 
-tr_status tr__overlap_create(tr_model *net)
+/* Makes the buckets and allocates what their transfers need. Local. */
+static tr_status create(tr_model *net)
 {
   tr_context *ctx = net->ctx;
   const tr__store *store = &net->store;
@@ -155,7 +160,7 @@ tr_status tr__overlap_create(tr_model *net)
   return TR_OK;
 }
 
-void tr__overlap_release(tr_model *net)
+static void free_staging(tr_model *net)
 {
   free(net->overlap.staging);
   net->overlap.staging = NULL;
@@ -163,12 +168,12 @@ void tr__overlap_release(tr_model *net)
 
 const tr__step_hooks *tr__sync_hooks(void)
 {
-  static const tr__step_hooks hooks = {.create = tr__overlap_create,
-                                       .release = tr__overlap_release,
-                                       .before_node = tr__overlap_await,
+  static const tr__step_hooks hooks = {.create = create,
+                                       .release = free_staging,
+                                       .before_node = await,
                                        .after_forward = tr__sync_wait_values,
                                        .begin_micro_batch =
                                            tr__micro_batch_begin,
-                                       .after_node = tr__overlap_pass};
+                                       .after_node = pass};
   return &hooks;
 }

@@ -59,19 +59,9 @@ tr_status tr__sync_take_sums(tr_model *net);
 /* tr__sync_make_buckets - set net->buckets, see tr__bucket. Local. */
 tr_status tr__sync_make_buckets(tr_model *net);
 
-/* tr__overlap_create - make the buckets and allocate what their transfers need.
- * Local. tr__overlap_release - free the staging memory.
- * tr__overlap_pass - backward has passed a node: queue the buckets that are
- * final now. Never waits for other ranks. */
-tr_status tr__overlap_create(tr_model *net);
-void tr__overlap_pass(tr_model *net, int node);
-void tr__overlap_release(tr_model *net);
-
-/* Waits for a deferred all-gather of values; both do nothing where there is
- * none. tr__overlap_await - wait for the values that a node reads, or with NULL
- * for all. tr__sync_wait_values - wait for all; returns a failure of the
- * transfers since the step, TR_ECOMM. */
-void tr__overlap_await(tr_model *net, const tr__node *node);
+/* tr__sync_wait_values - wait for a deferred all-gather of values; does nothing
+ * where there is none. Returns a failure of the transfers since the step,
+ * TR_ECOMM. */
 tr_status tr__sync_wait_values(tr_model *net);
 
 /* tr__loss_mean - tr_model_loss() without the warning of bad samples: the

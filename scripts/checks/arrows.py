@@ -1,5 +1,6 @@
 """Which room may use which, by includes, by declarations and by symbols."""
 
+import functools
 import glob
 import os
 import re
@@ -74,6 +75,7 @@ def symbols_of(objects):
         yield os.path.basename(path), parts[-2], parts[-1]
 
 
+@functools.lru_cache(maxsize=None)
 def uses():
     """{(file, file): symbols} of the library as it is built in build/."""
     objects = [path for folder in ("libtrain.a.p", "libtrain.so*.p")

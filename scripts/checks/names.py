@@ -48,8 +48,7 @@ TABLE = re.compile(r"(/\*(?:(?!\*/).)*\*/\n)?typedef struct (tr__\w+_(?:type|hoo
 def tables():
     """A table of functions has two implementations, or says why not"""
     found = []
-    every = "\n".join(strip_comments(read(path)) for path in code_files()
-                      if path.endswith((".c", ".h")))
+    every = "\n".join(strip_comments(read(path)) for path in code_files())
     for path in code_files(*LIBRARY):
         for comment, name, body in TABLE.findall(
                 read(path) if path.endswith("_impl.h") else ""):

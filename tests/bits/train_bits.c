@@ -144,10 +144,14 @@ static void create_optimizer(training *t)
   }
 }
 
+static int num_parts(const training *t)
+{
+  return t->what->micro_batches > 0 ? t->what->micro_batches : 1;
+}
+
 static int num_epochs(const training *t)
 {
-  int parts = t->what->micro_batches > 0 ? t->what->micro_batches : 1;
-  return EPOCHS * parts;
+  return EPOCHS * num_parts(t);
 }
 
 static void create(training *t)
@@ -200,7 +204,7 @@ static void run_epoch(training *t)
 {
   tr_batch batch;
   double loss, accuracy;
-  int parts = t->what->micro_batches > 0 ? t->what->micro_batches : 1;
+  int parts = num_parts(t);
   for (int i = 1; tr_loader_next(t->train, &batch); i++) {
     if (t->what->loop == TRAINER_STEP) {
       TR_MUST(tr_trainer_step(t->trainer, &batch));
